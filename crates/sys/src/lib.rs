@@ -1,0 +1,1 @@
+//! Every Linux system call netherd makes.
