@@ -1,2 +1,9 @@
+//! The `netherd` command. Everything is in the library, where tests and `xtask` reach it.
+
 #![forbid(unsafe_code)]
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    netherd::main()
+}

@@ -1,0 +1,489 @@
+//! The command line: every subcommand and flag of `netherd`, as clap reads them.
+//!
+//! The same definition gives the parser, `--help`, the manual pages and the shell completions, so
+//! a doc comment here is what the user reads: it says what the command does, then what to know
+//! about it. Values are only checked for their shape; whether a network or guest of that name
+//! exists is for the command to say.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+/// Name of the network that a command means when none is given.
+pub const DEFAULT_NETWORK: &str = "default";
+
+/// Closing words of `netherd --help` and `netherd(1)`.
+const AFTER_HELP: &str = "\
+Exit status:
+  0    success
+  1    the command failed; a sentence on standard error says what, where and what to do
+  2    the command line could not be understood
+  125  run, exec: netherd failed before it could start the command
+  126  run, exec: the command was found but could not be started
+  127  run, exec: the command was not found
+  else run, exec: the status of the command, which also passes on a signal it died of
+
+Environment:
+  XDG_RUNTIME_DIR  networks are published in $XDG_RUNTIME_DIR/netherd/NET
+  XDG_CONFIG_HOME  `up` reads $XDG_CONFIG_HOME/netherd/netherd.toml when it exists
+  XDG_STATE_HOME   a network started by `run` logs to $XDG_STATE_HOME/netherd/NET.log
+  NO_COLOR         no colours, whatever standard output is
+
+Example:
+  netherd run --name web -- python3 -m http.server
+  netherd run -- curl http://ADDRESS-OF-WEB:8000/";
+
+/// A network hypervisor for ordinary users: every program gets its own Ethernet.
+///
+/// netherd carries Ethernet frames between guests (programs in namespaces of their own, virtual
+/// machines, VDE clients) and decides which of them may pass. It needs no privilege, no set-up
+/// and no configuration file.
+#[derive(Debug, Parser)]
+#[command(name = "netherd", version, after_long_help = AFTER_HELP)]
+#[command(propagate_version = false, disable_help_subcommand = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// One variant for each subcommand, in the order of `--help`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Run(RunArgs),
+    Exec(ExecArgs),
+    Attach(AttachArgs),
+    Detach(DetachArgs),
+    Up(UpArgs),
+    Down(DownArgs),
+    Reload(ReloadArgs),
+    Ls(LsArgs),
+    Show(ShowArgs),
+    Capture(CaptureArgs),
+    Args(ArgsArgs),
+    Metrics(MetricsArgs),
+    Doctor(DoctorArgs),
+    Man(ManArgs),
+    Completions(CompletionsArgs),
+}
+
+/// Which network a command is about.
+#[derive(Debug, Clone, Args)]
+pub struct NetworkArgs {
+    /// The network: letters, digits and hyphens, at most 32
+    #[arg(long, value_name = "NET", default_value = DEFAULT_NETWORK)]
+    pub net: String,
+
+    /// The directory it is published in, instead of the usual one for NET
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}
+
+/// Run a command with its own eth0 on a network
+///
+/// CMD gets user, network, mount and PID namespaces of its own, with eth0 up and addressed in
+/// IPv4 and IPv6. If nothing serves the network yet, it is started, and ends some seconds after
+/// its last guest. No privilege is needed; without CMD, your shell runs.
+#[derive(Debug, Clone, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub network: NetworkArgs,
+
+    /// Name of the guest [default: the name of CMD, then with -2, -3 ...]
+    #[arg(long, value_name = "GUEST")]
+    pub name: Option<String>,
+
+    /// MAC address of eth0 [default: a function of network and guest name]
+    #[arg(long, value_name = "MAC", value_parser = parse_mac)]
+    pub mac: Option<wire::MacAddr>,
+
+    /// Capabilities of CMD inside its namespaces
+    #[arg(long, value_name = "SET", value_enum, default_value_t = Caps::Net)]
+    pub caps: Caps,
+
+    /// Run CMD as uid 0 of its namespace, which is you outside
+    #[arg(long)]
+    pub root: bool,
+
+    /// Also map your subordinate ids from /etc/subuid and /etc/subgid; implies --root
+    #[arg(long)]
+    pub map_auto: bool,
+
+    /// Use DIR as the root of CMD's file system
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub rootfs: Option<PathBuf>,
+
+    /// Leave the guest running and return once eth0 is usable
+    #[arg(short, long)]
+    pub detach: bool,
+
+    /// The command and its arguments [default: $SHELL]
+    #[arg(value_name = "CMD", trailing_var_arg = true, value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+/// What `run --caps` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Caps {
+    /// None
+    None,
+    /// Configure the guest's network, raw sockets and ports below 1024
+    Net,
+}
+
+/// Run one more command in a guest of `run`
+///
+/// It gets the same ids, capabilities and view of the file system as the guest's first command,
+/// and ends with the guest. Only the guest's owner may do it.
+#[derive(Debug, Clone, Args)]
+pub struct ExecArgs {
+    /// The guest, as `netherd show` names it
+    #[arg(value_name = "GUEST")]
+    pub guest: String,
+
+    #[command(flatten)]
+    pub network: NetworkArgs,
+
+    /// The command and its arguments [default: $SHELL]
+    #[arg(value_name = "CMD", trailing_var_arg = true, value_hint = ValueHint::CommandWithArguments)]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+/// Give an existing network namespace an interface on a network
+///
+/// For namespaces made by others (podman, bubblewrap, unshare). You must own the user namespace
+/// that the network namespace belongs to, or one above it. The interface is usable when the
+/// command returns; it goes with the namespace, or by `netherd detach`.
+#[derive(Debug, Clone, Args)]
+#[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "netns"]))]
+pub struct AttachArgs {
+    /// The network namespace of this process
+    #[arg(long, value_name = "PID")]
+    pub pid: Option<i32>,
+
+    /// The network namespace at this path, as in /proc/PID/ns/net
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub netns: Option<PathBuf>,
+
+    #[command(flatten)]
+    pub network: NetworkArgs,
+
+    /// Name of the guest [default: the name of the process, then with -2, -3 ...]
+    #[arg(long, value_name = "GUEST")]
+    pub name: Option<String>,
+
+    /// MAC address of the interface [default: a function of network and guest name]
+    #[arg(long, value_name = "MAC", value_parser = parse_mac)]
+    pub mac: Option<wire::MacAddr>,
+
+    /// Name of the interface
+    #[arg(long, value_name = "NAME", default_value = "eth0")]
+    pub ifname: String,
+}
+
+/// Take back the interface that `attach` gave, or end a guest of `run`
+#[derive(Debug, Clone, Args)]
+pub struct DetachArgs {
+    /// The guest, as `netherd show` names it
+    #[arg(value_name = "GUEST")]
+    pub guest: String,
+
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+/// Serve networks in the foreground
+///
+/// With a configuration (-c, or netherd/netherd.toml in $XDG_CONFIG_HOME when it exists) its
+/// networks are served, or only NET of them; without one, NET with the defaults. SIGHUP reads the
+/// configuration again; SIGTERM and ^C end it cleanly.
+#[derive(Debug, Clone, Args)]
+pub struct UpArgs {
+    /// The network to serve [default: those of the configuration, else `default`]
+    #[arg(value_name = "NET")]
+    pub network: Option<String>,
+
+    /// Configuration file (TOML)
+    #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub config: Option<PathBuf>,
+
+    /// Publish the network in this directory; for one network only
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+
+    /// Group of the directory and its nodes: whose members may connect
+    #[arg(long, value_name = "GROUP")]
+    pub group: Option<String>,
+
+    /// Permissions of the nodes, in octal; the directory gets search where these have read
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    pub mode: Option<u32>,
+
+    /// End by itself when there has been no guest for this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
+    pub idle: Option<Duration>,
+
+    /// Serve in the background and return once the network is up; it stays until `down`
+    #[arg(short, long, conflicts_with_all = ["config", "idle", "group", "mode"])]
+    pub detach: bool,
+
+    /// We were started by `run`: leave its terminal, session and directory
+    #[arg(long, hide = true)]
+    pub detached: bool,
+
+    /// Descriptor that gets one line when the network is usable, or the reason why not
+    #[arg(long, hide = true, value_name = "N")]
+    pub ready_fd: Option<i32>,
+
+    /// Log file, in place of standard error
+    #[arg(long, hide = true, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+}
+
+/// Stop a network, and with it the guests' links
+#[derive(Debug, Clone, Args)]
+pub struct DownArgs {
+    /// The network
+    #[arg(value_name = "NET", default_value = DEFAULT_NETWORK)]
+    pub network: String,
+
+    /// The directory it is published in, instead of the usual one for NET
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}
+
+/// Read a network's configuration again, as SIGHUP does
+///
+/// The new configuration takes effect as a whole, or, if anything in it is wrong, not at all.
+#[derive(Debug, Clone, Args)]
+pub struct ReloadArgs {
+    /// The network
+    #[arg(value_name = "NET", default_value = DEFAULT_NETWORK)]
+    pub network: String,
+
+    /// The directory it is published in, instead of the usual one for NET
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
+    pub dir: Option<PathBuf>,
+}
+
+/// List the networks that are up
+#[derive(Debug, Clone, Args)]
+pub struct LsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Show a network and its ports, or one port in full
+#[derive(Debug, Clone, Args)]
+pub struct ShowArgs {
+    /// Only this port, with every counter and every reason for dropped frames
+    #[arg(value_name = "PORT")]
+    pub port: Option<String>,
+
+    #[command(flatten)]
+    pub network: NetworkArgs,
+
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Capture frames of a network or of one port, as live pcapng
+///
+/// Each frame is captured once, where it enters, with the verdict of the engine as a comment.
+/// The capture ends with ^C, with the reader, or with the network.
+#[derive(Debug, Clone, Args)]
+pub struct CaptureArgs {
+    /// Only the frames that this port sends
+    #[arg(value_name = "PORT")]
+    pub port: Option<String>,
+
+    #[command(flatten)]
+    pub network: NetworkArgs,
+
+    /// Write to FILE; `-` is standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-", value_hint = ValueHint::FilePath)]
+    pub write: PathBuf,
+
+    /// Keep at most this many bytes of each frame; 0 keeps all
+    #[arg(short, long, value_name = "BYTES", default_value_t = 0)]
+    pub snaplen: u32,
+}
+
+/// Print the arguments that attach a client to a network
+///
+/// The output is for pasting, or for a shell: qemu-system-x86_64 $(netherd args qemu) ...
+/// The installed client is asked for its version and gets the arguments that version understands.
+#[derive(Debug, Clone, Args)]
+pub struct ArgsArgs {
+    /// The kind of client
+    #[arg(value_name = "CLIENT", value_enum)]
+    pub client: ClientKind,
+
+    /// Name of the guest, from which its MAC address follows
+    #[arg(long, value_name = "GUEST")]
+    pub name: Option<String>,
+
+    #[command(flatten)]
+    pub network: NetworkArgs,
+
+    /// Print JSON: the arguments, the MAC address, the node and what to know
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// The clients `args` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ClientKind {
+    /// QEMU: -netdev stream (7.2 and later), else -netdev vde
+    Qemu,
+    /// A VDE address, for vde_plug, vde_plug2tap, vdens and what uses libvdeplug
+    Vde,
+    /// libkrun and krunvm: the path for krun_add_net_unixgram
+    Libkrun,
+    /// vfkit: --device virtio-net
+    Vfkit,
+    /// User-mode Linux: vec0 over the seqpacket node
+    Uml,
+}
+
+/// Print a network's metrics in the OpenMetrics text format
+#[derive(Debug, Clone, Args)]
+pub struct MetricsArgs {
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+/// Check what this machine allows, and say what to do about what it does not
+///
+/// The exit status is 1 only if `netherd run` cannot work here.
+#[derive(Debug, Clone, Args)]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Write the manual pages into a directory
+#[derive(Debug, Clone, Args)]
+#[command(hide = true)]
+pub struct ManArgs {
+    /// The directory, made if it is missing
+    #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub directory: PathBuf,
+}
+
+/// Print the completions for a shell
+#[derive(Debug, Clone, Args)]
+#[command(hide = true)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL", value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// Reads an address that one station can have.
+fn parse_mac(text: &str) -> Result<wire::MacAddr, String> {
+    let mac: wire::MacAddr = text.parse().map_err(|_| {
+        format!("`{text}` is no MAC address; write six bytes in hexadecimal, as 02:00:5e:10:00:01")
+    })?;
+    if mac.is_multicast() || mac.is_zero() {
+        return Err(format!(
+            "{mac} cannot be the address of one interface; choose one whose first byte is even, \
+             as 02:00:5e:10:00:01"
+        ));
+    }
+    Ok(mac)
+}
+
+/// Reads permission bits, as chmod writes them.
+fn parse_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text, 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err(format!("`{text}` are no permissions; write three octal digits, as 660")),
+    }
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=1e9).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
+        _ => Err(format!("`{text}` is no number of seconds")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, String> {
+        Cli::try_parse_from(line.split(' '))
+            .map(|cli| cli.command)
+            .map_err(|error| error.render().to_string())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_leaves_the_flags_of_the_command_alone() {
+        for line in ["netherd run --name web -- ping -c 1 x", "netherd run --name web ping -c 1 x"]
+        {
+            let Ok(Command::Run(args)) = parse(line) else { panic!("{line}") };
+            assert_eq!(args.name.as_deref(), Some("web"));
+            assert_eq!(args.network.net, "default");
+            assert_eq!(args.command, ["ping", "-c", "1", "x"]);
+            assert_eq!(args.caps, Caps::Net);
+        }
+    }
+
+    #[test]
+    fn exec_takes_its_guest_first() {
+        let Ok(Command::Exec(args)) = parse("netherd exec web --net lab -- ip -6 addr") else {
+            panic!()
+        };
+        assert_eq!((args.guest.as_str(), args.network.net.as_str()), ("web", "lab"));
+        assert_eq!(args.command, ["ip", "-6", "addr"]);
+    }
+
+    #[test]
+    fn a_bad_mac_gets_a_sentence() {
+        for (mac, expected) in [
+            ("02:00:5e", "write six bytes in hexadecimal"),
+            ("01:00:5e:00:00:01", "cannot be the address of one interface"),
+            ("00:00:00:00:00:00", "cannot be the address of one interface"),
+        ] {
+            let error = parse(&format!("netherd run --mac {mac} -- true")).unwrap_err();
+            assert!(error.contains(expected), "{mac}: {error}");
+        }
+    }
+
+    #[test]
+    fn attach_wants_one_namespace() {
+        assert!(parse("netherd attach").is_err());
+        assert!(parse("netherd attach --pid 1 --netns /proc/1/ns/net").is_err());
+        let Ok(Command::Attach(args)) = parse("netherd attach --pid 7") else { panic!() };
+        assert_eq!((args.pid, args.ifname.as_str()), (Some(7), "eth0"));
+    }
+
+    #[test]
+    fn permissions_are_octal_and_only_permissions() {
+        assert_eq!(parse_mode("660"), Ok(0o660));
+        assert_eq!(parse_mode("0600"), Ok(0o600));
+        for wrong in ["", "rw", "888", "4755"] {
+            assert!(parse_mode(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn seconds_may_be_fractions_but_nothing_odd() {
+        assert_eq!(parse_seconds("0.5"), Ok(Duration::from_millis(500)));
+        for wrong in ["-1", "nan", "inf", "soon", "1e300"] {
+            assert!(parse_seconds(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What commands print with.
+//!
+//! Data goes to standard output and is all there is when all is well; sentences about what went
+//! wrong go to standard error, by [`failure::report`]. Colours are a courtesy to terminals: see
+//! [`style`].
+
+use std::io::{self, Write};
+
+pub mod failure;
+pub mod style;
+pub mod table;
+
+use failure::ReaderGone;
+
+/// Writes `text` to standard output.
+///
+/// # Errors
+///
+/// [`ReaderGone`], which ends the command quietly, when the reader has closed its end.
+pub fn print(text: &str) -> anyhow::Result<()> {
+    print_bytes(text.as_bytes())
+}
+
+/// [`print`] for bytes.
+pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        Err(error) => Err(anyhow::Error::new(error).context("cannot write to standard output")),
+    }
+}
+
+/// Writes `value` as indented JSON and a newline to standard output.
+pub fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
+    let mut text = serde_json::to_string_pretty(value)?;
+    text.push('\n');
+    print(&text)
+}
