@@ -1,0 +1,72 @@
+//! Saying loudly what was not tested, and why.
+
+use std::io::Write;
+
+/// The file that collects the skips of a run; `./test` prints and sums it at the end.
+pub const SKIPS: &str = "NETHERD_TEST_SKIPS";
+
+/// Notes that `test` was skipped for `reason`, on standard error and in the file named by [`SKIPS`].
+///
+/// # Panics
+/// When that file is named and cannot be written: an unreported skip would be a silent one.
+pub fn note(test: &str, reason: &str) {
+    let line = format!("SKIPPED: {test}: {reason}\n");
+    eprint!("{line}");
+    let Some(path) = std::env::var_os(SKIPS) else { return };
+    let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
+    // One write, so that tests running side by side do not mix their lines.
+    file.and_then(|mut file| file.write_all(line.as_bytes())).unwrap_or_else(|error| {
+        panic!("the skip could not be noted in {}: {error}", path.display())
+    });
+}
+
+/// The name of the running test, as the harness gave it to its thread.
+#[must_use]
+pub fn test_name() -> String {
+    std::thread::current().name().unwrap_or("main").to_owned()
+}
+
+/// Ends the test here, with the reason noted: `skip!("{program} is not installed")`.
+#[macro_export]
+macro_rules! skip {
+    ($($reason:tt)*) => {{
+        $crate::skip::note(&$crate::skip::test_name(), &format!($($reason)*));
+        return;
+    }};
+}
+
+/// Takes the value of an `Ok`, or skips with the reason in its `Err`.
+#[macro_export]
+macro_rules! need {
+    ($have:expr) => {
+        match $have {
+            Ok(value) => value,
+            Err(reason) => $crate::skip!("{reason}"),
+        }
+    };
+}
+
+/// Where `program` is, or why the test that needs it must be skipped.
+///
+/// # Errors
+/// A reason for [`skip!`].
+pub fn program(program: &str) -> Result<std::path::PathBuf, String> {
+    let path = std::env::var("PATH").unwrap_or_default();
+    path.split(':')
+        .chain(["/usr/local/sbin", "/usr/sbin", "/sbin"])
+        .map(|folder| std::path::Path::new(folder).join(program))
+        .find(|file| file.is_file())
+        .ok_or_else(|| format!("{program} is not installed (./test as root installs it)"))
+}
+
+/// `Ok` for root.
+///
+/// # Errors
+/// A reason for [`skip!`] for everybody else.
+pub fn root() -> Result<(), String> {
+    if rustix::process::geteuid().is_root() {
+        Ok(())
+    } else {
+        Err("only root may do this, and the tests run as an ordinary user".to_owned())
+    }
+}

@@ -1,0 +1,31 @@
+//! Waiting for a state, not for time to pass.
+
+use std::time::{Duration, Instant};
+
+/// How long a state may take that should come at once. Generous: the tests share two cores with a build.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+const STEP: Duration = Duration::from_millis(5);
+
+/// Asks until an answer comes, at most [`PATIENCE`].
+///
+/// # Panics
+/// When none came, with `what` was waited for.
+pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    until_for(PATIENCE, what, ask)
+}
+
+/// Asks until an answer comes, at most `limit`.
+///
+/// # Panics
+/// When none came, with `what` was waited for.
+pub fn until_for<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + limit;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < end, "waited {} s in vain for: {what}", limit.as_secs());
+        std::thread::sleep(STEP);
+    }
+}
