@@ -1,0 +1,127 @@
+"""Interleaved measurements, and what may be concluded from them.
+
+One round measures every contender once; the order turns round from round to
+round, so that a machine that slowly changes its speed favours nobody. A ratio
+is the median of the ratios within the rounds, never the ratio of medians: on
+a shared machine the rounds differ more than the contenders.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from dataclasses import dataclass
+from typing import Callable
+
+
+@dataclass(frozen=True)
+class Sample:
+    figure: float
+    # CPU seconds of the forwarding process for each gigabit that was delivered.
+    cpu_per_gigabit: float | None = None
+    # Further figures by name, such as the CPU time for each frame.
+    more: dict[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """`figure`, or its ratio to the peer's, must be at least or at most `bound`."""
+
+    bound: float
+    at_least: bool
+    of_ratio: bool = True
+
+    def met(self, figure: float, ratio: float | None) -> bool | None:
+        value = ratio if self.of_ratio else figure
+        if value is None:
+            return None
+        return value >= self.bound if self.at_least else value <= self.bound
+
+    def __str__(self) -> str:
+        sign = ">=" if self.at_least else "<="
+        return f"{sign} {self.bound:g}{' x' if self.of_ratio else ''}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    subject: str
+    name: str
+    figure: float | None
+    unit: str
+    peer: str | None = None
+    ratio: float | None = None
+    spread: tuple[float, float] | None = None  # least and greatest ratio of a round
+    must: Target | None = None
+    cpu_per_gigabit: float | None = None
+    # Why there is no figure, or what the reader must know.
+    remark: str = ""
+
+    @property
+    def met(self) -> bool | None:
+        if self.must is None:
+            return None
+        if self.figure is None:
+            return False
+        return self.must.met(self.figure, self.ratio)
+
+
+@dataclass
+class Contender:
+    """Something that is measured: `run` makes one measurement."""
+
+    name: str
+    run: Callable[[], Sample]
+
+
+def interleave(contenders: list[Contender], rounds: int, verbose: bool) -> dict[str, list[Sample]]:
+    """The samples of each contender, round by round."""
+    samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
+    for number in range(rounds):
+        order = contenders if number % 2 == 0 else list(reversed(contenders))
+        for contender in order:
+            sample = contender.run()
+            samples[contender.name].append(sample)
+            if verbose:
+                print(f"  round {number + 1}: {contender.name}: {sample}", file=sys.stderr)
+    return samples
+
+
+def median(values: list[float]) -> float:
+    return statistics.median(values)
+
+
+def row(
+    subject: str,
+    name: str,
+    unit: str,
+    samples: dict[str, list[Sample]],
+    peer: str | None = None,
+    must: Target | None = None,
+    key: str | None = None,
+    label: str | None = None,
+    remark: str = "",
+) -> Row:
+    """The row of contender `name` beside `peer`; `key` picks one of the further figures."""
+
+    def figures(of: str) -> list[float]:
+        return [s.figure if key is None else s.more[key] for s in samples[of]]
+
+    ours = figures(name)
+    ratios = None
+    if peer is not None and peer != name:
+        ratios = [own / other if other else float("nan") for own, other in zip(ours, figures(peer))]
+    costs = [s.cpu_per_gigabit for s in samples[name] if s.cpu_per_gigabit is not None]
+    return Row(
+        subject=subject,
+        name=label or name,
+        figure=median(ours),
+        unit=unit,
+        peer=peer if ratios else None,
+        ratio=median(ratios) if ratios else None,
+        spread=(min(ratios), max(ratios)) if ratios else None,
+        must=must,
+        cpu_per_gigabit=median(costs) if costs and key is None else None,
+        remark=remark,
+    )

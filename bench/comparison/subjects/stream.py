@@ -1,0 +1,3 @@
+"""Two local clients on the `stream` node that write and read many frames at a time."""
+NAME = "stream"
+ABOUT = "two clients of `stream` that batch, 64 and 1514 bytes"

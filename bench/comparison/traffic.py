@@ -1,0 +1,101 @@
+"""Loads, and what they deliver: iperf3 and our own udp-load and round-trip."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from dataclasses import dataclass
+
+from .laboratory import Laboratory, check, wait_until
+from .pairs import Sample
+from .paths import Path
+
+IPERF_PORT = 5201
+UDP_PORT = 7001
+ECHO_PORT = 7002
+
+
+class TcpStream:
+    """One iperf3 stream from `a` to `b` for `seconds`; bits/s as the receiver counted them."""
+
+    def __init__(self, laboratory: Laboratory, path: Path, seconds: float) -> None:
+        self.path = path
+        self.iperf3 = laboratory.peer("iperf3")
+        self.seconds = seconds
+        laboratory.spawn(path.b.within([self.iperf3, "-s"]), f"iperf3-{path.name}")
+        wait_until("iperf3's server", lambda: path.b.listens(IPERF_PORT))
+
+    def __call__(self) -> Sample:
+        cpu = self.path.cpu()
+        before = self.path.b.counters()
+        answer = check(
+            self.path.a.within([self.iperf3, "-J", "-c", self.path.b.address, "-t", str(self.seconds)]),
+            timeout=self.seconds + 20,
+        )
+        received = json.loads(answer)["end"]["sum_received"]
+        gigabits = received["bytes"] * 8 / 1e9
+        more = {}
+        per_gigabit = None
+        if cpu is not None:
+            spent = self.path.cpu() - cpu
+            after = self.path.b.counters()
+            frames = sum(after[name] - before[name] for name in ("rx_frames", "tx_frames"))
+            per_gigabit = spent / gigabits
+            more = {"cpu_per_frame_us": spent / frames * 1e6, "frames_per_s": frames / self.seconds}
+        return Sample(received["bits_per_second"] / 1e9, per_gigabit, more)
+
+
+@dataclass
+class UdpFrames:
+    """Frames of `size` bytes offered at `rate`/s from `a` to `b`; frames/s that `b` received."""
+
+    laboratory: Laboratory
+    path: Path
+    seconds: float
+    rate: int
+    size: int = 64
+
+    def __call__(self) -> Sample:
+        tool = self.laboratory.tool("udp-load")
+        receiver = subprocess.Popen(
+            self.path.b.within([tool, "receive", f"{self.path.b.address}:{UDP_PORT}"]),
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        try:
+            wait_until("udp-load's receiver", lambda: self.path.b.listens(UDP_PORT, "udp"))
+            cpu = self.path.cpu()
+            sent = json.loads(check(self.path.a.within(
+                [tool, "send", f"{self.path.b.address}:{UDP_PORT}", "--frame", str(self.size),
+                 "--rate", str(self.rate), "--seconds", str(self.seconds)]
+            )))  # fmt: skip
+            received = json.loads(receiver.communicate(timeout=20)[0])
+        finally:
+            receiver.kill()
+            receiver.wait()
+        frames = received["frames"]
+        more = {"offered_per_s": sent["frames"] / sent["seconds"]}
+        per_gigabit = None
+        if cpu is not None and frames:
+            spent = self.path.cpu() - cpu
+            per_gigabit = spent / (frames * self.size * 8 / 1e9)
+            more["cpu_per_frame_us"] = spent / frames * 1e6
+        return Sample(frames / sent["seconds"], per_gigabit, more)
+
+
+class RoundTrips:
+    """Median round trip of a UDP datagram, in microseconds; `pause` 0 is back to back."""
+
+    def __init__(self, laboratory: Laboratory, path: Path, seconds: float) -> None:
+        self.path = path
+        self.tool = laboratory.tool("round-trip")
+        self.seconds = seconds
+        where = f"{path.b.address}:{ECHO_PORT}"
+        laboratory.spawn(path.b.within([self.tool, "answer", where]), f"round-trip-{path.name}")
+        wait_until("round-trip's answerer", lambda: path.b.listens(ECHO_PORT, "udp"))
+
+    def measure(self, pause_us: int) -> Sample:
+        answer = json.loads(check(self.path.a.within(
+            [self.tool, "ask", f"{self.path.b.address}:{ECHO_PORT}",
+             "--pause-us", str(pause_us), "--seconds", str(self.seconds)]
+        )))  # fmt: skip
+        return Sample(answer["median_us"], None, {"p99_us": answer["p99_us"]})

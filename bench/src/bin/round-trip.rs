@@ -1,0 +1,109 @@
+//! Measures round trips of a small UDP datagram, or answers them.
+//!
+//! With a pause both sides, and what lies between, go to sleep before each datagram: that is the
+//! idle round trip. Without, the next datagram leaves when the answer is there: back to back.
+//! Prints one JSON object, times in microseconds.
+
+#![forbid(unsafe_code)]
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use bench::load::percentile;
+use clap::{Parser, Subcommand};
+
+/// Payload bytes, about those of a request of a small RPC.
+const SIZE: usize = 32;
+/// Round trips before the first that counts: neighbour resolution, cold caches.
+const WARM_UP: u32 = 20;
+
+#[derive(Parser)]
+#[command(about = "Measures round trips of a UDP datagram, or answers them")]
+struct Arguments {
+    #[command(subcommand)]
+    role: Role,
+}
+
+#[derive(Subcommand)]
+enum Role {
+    /// Answer every datagram at this address, for ever.
+    Answer { at: SocketAddr },
+    /// Measure to this address.
+    Ask {
+        to: SocketAddr,
+        /// Pause before each datagram; 0 is back to back.
+        #[arg(long, default_value_t = 0)]
+        pause_us: u64,
+        #[arg(long)]
+        seconds: f64,
+    },
+}
+
+fn main() -> io::Result<()> {
+    match Arguments::parse().role {
+        Role::Answer { at } => answer(at),
+        Role::Ask { to, pause_us, seconds } => ask(to, Duration::from_micros(pause_us), seconds),
+    }
+}
+
+fn answer(at: SocketAddr) -> io::Result<()> {
+    let socket = UdpSocket::bind(at)?;
+    let mut datagram = [0; SIZE];
+    loop {
+        let (length, from) = socket.recv_from(&mut datagram)?;
+        socket.send_to(&datagram[..length], from)?;
+    }
+}
+
+fn ask(to: SocketAddr, pause: Duration, seconds: f64) -> io::Result<()> {
+    let length_of_run = Duration::try_from_secs_f64(seconds).map_err(io::Error::other)?;
+    let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
+    for number in 0..WARM_UP {
+        // The first may wait for an answer to ARP; a lost one is only late.
+        let _ = round_trip(&socket, number);
+    }
+    let (mut times, mut lost) = (Vec::new(), 0_u64);
+    let start = Instant::now();
+    for number in WARM_UP.. {
+        if start.elapsed() >= length_of_run {
+            break;
+        }
+        if !pause.is_zero() {
+            sleep(pause);
+        }
+        match round_trip(&socket, number)? {
+            Some(time) => times.push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
+            None => lost += 1,
+        }
+    }
+    times.sort_unstable();
+    let [median, p99] = [50, 99].map(|percent| {
+        percentile(&times, percent).map_or("null".into(), |nanos| format!("{:.2}", nanos as f64 / 1e3))
+    });
+    println!(
+        r#"{{"round_trips": {}, "lost": {lost}, "median_us": {median}, "p99_us": {p99}}}"#,
+        times.len()
+    );
+    Ok(())
+}
+
+/// `None` when no answer came in time. Answers to earlier, late datagrams are skipped.
+fn round_trip(socket: &UdpSocket, number: u32) -> io::Result<Option<Duration>> {
+    let mut datagram = [0; SIZE];
+    datagram[..4].copy_from_slice(&number.to_be_bytes());
+    let start = Instant::now();
+    socket.send(&datagram)?;
+    let mut answer = [0; SIZE];
+    loop {
+        match socket.recv(&mut answer) {
+            Ok(_) if answer[..4] == datagram[..4] => return Ok(Some(start.elapsed())),
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(error),
+        }
+    }
+}
