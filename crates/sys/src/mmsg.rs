@@ -1,0 +1,312 @@
+//! Many datagrams a call: recvmmsg(2) and sendmmsg(2) over storage that is made once.
+//!
+//! [`ReceiveRing`] owns slots for a batch and hands out what arrived as slices: with the sender's
+//! name and credentials where the socket gives them. The storage is large in address space but
+//! only pages that were written count, so slots sized for the longest datagram cost little while
+//! the traffic is small.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use crate::unix::{Address, Cred, collect_control};
+
+/// Datagrams one call moves at most.
+pub const BATCH: usize = 64;
+
+/// Bytes of control data per message: one `ucred` and a little more. Descriptors that a peer
+/// sends uninvited are cut off by the kernel (MSG_CTRUNC) or closed at once.
+const CONTROL_LEN: usize = 64;
+
+/// One datagram of the last receive.
+#[derive(Debug)]
+pub struct Datagram<'a> {
+    /// The first piece: what was asked to be split off the front (a vnet header), or empty.
+    pub head: &'a [u8],
+    pub body: &'a [u8],
+    /// It was longer than the slot and its tail is lost (MSG_TRUNC).
+    pub truncated: bool,
+    pub from: Address,
+    pub cred: Option<Cred>,
+}
+
+#[repr(C, align(8))]
+#[derive(Clone, Copy)]
+struct Control([u8; CONTROL_LEN]);
+
+/// Reusable storage for [`BATCH`] datagrams.
+pub struct ReceiveRing {
+    slot_len: usize,
+    head_len: usize,
+    slots: Box<[u8]>,
+    names: Box<[libc::sockaddr_un]>,
+    controls: Box<[Control]>,
+    /// Set up before each call and read after it; the pointers inside are never used otherwise.
+    headers: Box<[libc::mmsghdr]>,
+    pieces: Box<[[libc::iovec; 2]]>,
+    filled: usize,
+}
+
+impl std::fmt::Debug for ReceiveRing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ReceiveRing")
+            .field("slot_len", &self.slot_len)
+            .field("filled", &self.filled)
+            .finish_non_exhaustive()
+    }
+}
+
+// SAFETY: the raw pointers in `headers` and `pieces` point only into the other boxes of the same
+// value and are rewritten before every use, so moving the value to another thread is sound.
+unsafe impl Send for ReceiveRing {}
+
+impl ReceiveRing {
+    /// Slots of `slot_len` bytes. Memory is zeroed lazily by the kernel, not touched here.
+    #[must_use]
+    pub fn new(slot_len: usize) -> ReceiveRing {
+        let name = libc::sockaddr_un { sun_family: 0, sun_path: [0; 108] };
+        // SAFETY: all-zero mmsghdr and iovec are valid (null pointers, zero lengths).
+        let (header, pieces): (libc::mmsghdr, [libc::iovec; 2]) =
+            unsafe { (MaybeUninit::zeroed().assume_init(), MaybeUninit::zeroed().assume_init()) };
+        ReceiveRing {
+            slot_len,
+            head_len: 0,
+            slots: vec![0; slot_len * BATCH].into_boxed_slice(),
+            names: vec![name; BATCH].into_boxed_slice(),
+            controls: vec![Control([0; CONTROL_LEN]); BATCH].into_boxed_slice(),
+            headers: vec![header; BATCH].into_boxed_slice(),
+            pieces: vec![pieces; BATCH].into_boxed_slice(),
+            filled: 0,
+        }
+    }
+
+    /// Receives at most `max` datagrams that are there now; none is waited for. The first
+    /// `head_len` bytes of each are given apart, as [`Datagram::head`]. `names`: whether senders'
+    /// names and credentials are wanted (they cost a little).
+    ///
+    /// # Errors
+    /// EAGAIN when there is nothing; ECONNRESET, ENETDOWN and others of recvmsg(2).
+    pub fn receive(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        max: usize,
+        head_len: usize,
+        names: bool,
+    ) -> io::Result<usize> {
+        self.filled = 0;
+        self.head_len = head_len.min(self.slot_len);
+        let max = max.min(BATCH);
+        for i in 0..max {
+            let slot = &mut self.slots[i * self.slot_len..(i + 1) * self.slot_len];
+            let (head, body) = slot.split_at_mut(self.head_len);
+            self.pieces[i] = [
+                libc::iovec { iov_base: head.as_mut_ptr().cast(), iov_len: head.len() },
+                libc::iovec { iov_base: body.as_mut_ptr().cast(), iov_len: body.len() },
+            ];
+            let h = &mut self.headers[i].msg_hdr;
+            h.msg_iov = self.pieces[i].as_mut_ptr();
+            h.msg_iovlen = 2;
+            h.msg_flags = 0;
+            if names {
+                h.msg_name = (&raw mut self.names[i]).cast();
+                h.msg_namelen = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+                h.msg_control = (&raw mut self.controls[i].0).cast();
+                h.msg_controllen = CONTROL_LEN as _;
+            } else {
+                h.msg_name = std::ptr::null_mut();
+                h.msg_namelen = 0;
+                h.msg_control = std::ptr::null_mut();
+                h.msg_controllen = 0;
+            }
+        }
+        // SAFETY: `max` headers were set up just now with pointers into our own boxes, which are
+        // not moved or freed during the call; a null timeout means none.
+        let n = unsafe {
+            libc::recvmmsg(
+                fd.as_raw_fd(),
+                self.headers.as_mut_ptr(),
+                max as libc::c_uint,
+                libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC,
+                std::ptr::null_mut(),
+            )
+        };
+        self.filled = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+        Ok(self.filled)
+    }
+
+    /// How many datagrams the last receive got.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.filled
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// Datagram `i` of the last receive, in the order of arrival. Its control data is consumed:
+    /// asking twice gives the credentials once.
+    #[must_use]
+    pub fn take(&mut self, i: usize) -> Option<Datagram<'_>> {
+        if i >= self.filled {
+            return None;
+        }
+        let header = &mut self.headers[i];
+        let mut cred = None;
+        if !header.msg_hdr.msg_control.is_null() && header.msg_hdr.msg_controllen > 0 {
+            // SAFETY: recvmmsg filled this header's control buffer, which we own and which was
+            // not parsed before: its length is set to 0 below.
+            unsafe { collect_control(&header.msg_hdr, None, &mut cred) };
+            header.msg_hdr.msg_controllen = 0;
+        }
+        let from = if header.msg_hdr.msg_name.is_null() {
+            Address::unnamed()
+        } else {
+            Address::from_kernel(&self.names[i], header.msg_hdr.msg_namelen)
+        };
+        // A truncated datagram reports what was stored (no MSG_TRUNC was asked for).
+        let len = (header.msg_len as usize).min(self.slot_len);
+        let slot = &self.slots[i * self.slot_len..i * self.slot_len + len];
+        let (head, body) = slot.split_at(self.head_len.min(len));
+        let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+        Some(Datagram { head, body, truncated, from, cred })
+    }
+}
+
+/// One datagram to send, in up to three pieces.
+pub type Pieces<'a> = [&'a [u8]; 3];
+
+/// Sends datagrams in order without blocking and without SIGPIPE, all to the connected peer or
+/// all `to` one address; at most [`BATCH`] a call. Returns how many went: fewer than given when
+/// the next one met an error, which the next call then reports.
+///
+/// # Errors
+/// That of the first datagram when none went: EAGAIN (full), ECONNREFUSED or ENOENT (the receiver
+/// is gone), EMSGSIZE, ENOBUFS, EPERM.
+pub fn send<'a>(
+    fd: BorrowedFd<'_>,
+    to: Option<&Address>,
+    datagrams: impl Iterator<Item = Pieces<'a>>,
+) -> io::Result<usize> {
+    let mut pieces = [[MaybeUninit::<libc::iovec>::uninit(); 3]; BATCH];
+    let mut headers = [MaybeUninit::<libc::mmsghdr>::uninit(); BATCH];
+    let (name, name_len) = match to {
+        Some(address) => {
+            let (raw, len) = address.as_raw();
+            (raw.cast_mut().cast(), len)
+        }
+        None => (std::ptr::null_mut(), 0),
+    };
+    let mut count = 0;
+    for ((datagram, pieces), header) in datagrams.zip(&mut pieces).zip(&mut headers) {
+        let mut used = 0;
+        for piece in datagram {
+            if !piece.is_empty() {
+                pieces[used].write(libc::iovec {
+                    iov_base: piece.as_ptr().cast_mut().cast(),
+                    iov_len: piece.len(),
+                });
+                used += 1;
+            }
+        }
+        // SAFETY: an all-zero mmsghdr is valid.
+        let mut h: libc::mmsghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+        h.msg_hdr.msg_name = name;
+        h.msg_hdr.msg_namelen = name_len;
+        h.msg_hdr.msg_iov = pieces.as_mut_ptr().cast();
+        h.msg_hdr.msg_iovlen = used;
+        header.write(h);
+        count += 1;
+    }
+    if count == 0 {
+        return Ok(0);
+    }
+    // SAFETY: the first `count` headers are initialised; the pieces they point to are initialised
+    // for msg_iovlen entries and live on this stack frame; the bytes behind them are borrowed for
+    // 'a; the kernel writes only msg_len.
+    let n = unsafe {
+        libc::sendmmsg(
+            fd.as_raw_fd(),
+            headers.as_mut_ptr().cast(),
+            count,
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+        )
+    };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unix::{self, SocketKind};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_batch_keeps_order_pieces_and_lengths() {
+        let (a, b) = unix::pair(SocketKind::Datagram, true).unwrap();
+        let frames: Vec<Vec<u8>> = (0..10_u8).map(|i| vec![i; 60 + usize::from(i)]).collect();
+        let sent = send(
+            a.as_fd(),
+            None,
+            frames.iter().map(|f| [&f[..7], &f[7..20], &f[20..]] as Pieces<'_>),
+        )
+        .unwrap();
+        assert_eq!(sent, 10);
+        let mut ring = ReceiveRing::new(65);
+        assert_eq!(ring.receive(b.as_fd(), BATCH, 10, false).unwrap(), 10);
+        for (i, frame) in frames.iter().enumerate() {
+            let d = ring.take(i).unwrap();
+            assert_eq!(d.truncated, frame.len() > 65);
+            let kept = frame.len().min(65);
+            assert_eq!([d.head, d.body].concat(), frame[..kept]);
+            assert_eq!(d.head.len(), 10);
+        }
+        assert!(ring.take(10).is_none());
+        let again = ring.receive(b.as_fd(), BATCH, 0, false).unwrap_err();
+        assert_eq!(again.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn senders_are_told_apart_by_name_and_credentials() {
+        let node = unix::socket(SocketKind::Datagram, true).unwrap();
+        let here = Address::from_abstract(format!("mmsg-{}", std::process::id()).as_bytes());
+        let here = here.unwrap();
+        unix::bind(node.as_fd(), &here).unwrap();
+        unix::set_pass_cred(node.as_fd()).unwrap();
+        let named = unix::socket(SocketKind::Datagram, true).unwrap();
+        let there = Address::from_abstract(format!("mmsg-c-{}", std::process::id()).as_bytes());
+        let there = there.unwrap();
+        unix::bind(named.as_fd(), &there).unwrap();
+        let unnamed = unix::socket(SocketKind::Datagram, true).unwrap();
+        for client in [&named, &unnamed] {
+            send(client.as_fd(), Some(&here), std::iter::once([&b"hello"[..], b"", b""])).unwrap();
+        }
+        let mut ring = ReceiveRing::new(128);
+        assert_eq!(ring.receive(node.as_fd(), BATCH, 0, true).unwrap(), 2);
+        let first = ring.take(0).unwrap();
+        assert_eq!(first.from, there);
+        assert_eq!(first.cred.unwrap().pid, i32::try_from(std::process::id()).unwrap());
+        assert!(ring.take(1).unwrap().from.is_unnamed());
+        send(node.as_fd(), Some(&there), std::iter::once([&b"back"[..], b"", b""])).unwrap();
+        let mut buffer = [0; 16];
+        assert_eq!(unix::receive(named.as_fd(), &mut buffer).unwrap(), 4);
+    }
+
+    #[test]
+    fn the_error_of_a_full_or_dead_receiver_is_reported() {
+        let (a, b) = unix::pair(SocketKind::Datagram, true).unwrap();
+        let mut went = 0;
+        let error = loop {
+            match send(a.as_fd(), None, std::iter::repeat_n([&[0; 1000][..], b"", b""], BATCH)) {
+                Ok(n) => went += n,
+                Err(e) => break e,
+            }
+        };
+        assert!(went > 0);
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+        drop(b);
+        let error = send(a.as_fd(), None, std::iter::once([&b"x"[..], b"", b""])).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    }
+}

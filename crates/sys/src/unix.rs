@@ -1,0 +1,818 @@
+//! AF_UNIX sockets: names, peers, credentials and descriptors (unix(7)).
+//!
+//! **Names.** A socket name holds 107 bytes, directories are often longer. Binding and connecting
+//! therefore go through `/proc/self/fd/N/NAME`, N being a descriptor of the directory: only NAME
+//! is limited. The same trick with a descriptor of the socket *itself* (`PeerPath`) pins what was
+//! checked: between the check of a path's owner and its use nobody can put another socket there.
+//!
+//! **Credentials** are the kernel's (SO_PEERCRED, SCM_CREDENTIALS), as seen from our user
+//! namespace: an unmapped id reads as the overflow id 65534.
+
+use std::ffi::OsStr;
+use std::hash::{Hash, Hasher};
+use std::io::{self, IoSlice};
+use std::mem::{MaybeUninit, size_of, size_of_val};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+/// Bytes a path may have in `struct sockaddr_un` (108, less the NUL).
+pub const PATH_MAX_BYTES: usize = 107;
+
+/// Bytes of `struct sockaddr_un` on Linux: a family of two bytes and 108 of path.
+pub const SOCKADDR_UN_LEN: usize = size_of::<libc::sockaddr_un>();
+
+/// Who is at the other end, by the kernel's word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Cred {
+    /// 0 when the process is outside of our PID namespace.
+    pub pid: i32,
+    pub uid: u32,
+    pub gid: u32,
+}
+
+/// The three socket types of AF_UNIX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum SocketKind {
+    Stream,
+    Datagram,
+    Seqpacket,
+}
+
+impl SocketKind {
+    fn raw(self) -> libc::c_int {
+        match self {
+            SocketKind::Stream => libc::SOCK_STREAM,
+            SocketKind::Datagram => libc::SOCK_DGRAM,
+            SocketKind::Seqpacket => libc::SOCK_SEQPACKET,
+        }
+    }
+}
+
+/// A socket name: path, abstract name, or none. Stored inline; no allocation.
+#[derive(Clone, Copy)]
+pub struct Address {
+    raw: libc::sockaddr_un,
+    len: u8,
+}
+
+impl Address {
+    /// The length of the family field alone: an unnamed socket.
+    const UNNAMED: u8 = 2;
+
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] for an empty path, one of more than [`PATH_MAX_BYTES`], or
+    /// one with a NUL in it.
+    pub fn from_path(path: &Path) -> io::Result<Address> {
+        let bytes = path.as_os_str().as_bytes();
+        if bytes.is_empty() || bytes.len() > PATH_MAX_BYTES || bytes.contains(&0) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!(
+                    "the socket path {} has {} bytes; 1 to {PATH_MAX_BYTES} without NUL can be \
+                     used",
+                    path.display(),
+                    bytes.len()
+                ),
+            ));
+        }
+        let mut a = Address::unnamed();
+        for (to, from) in a.raw.sun_path.iter_mut().zip(bytes) {
+            *to = from.cast_signed();
+        }
+        // The terminating NUL is part of the length, as SUN_LEN() + 1 in unix(7).
+        a.len = Address::UNNAMED + u8::try_from(bytes.len()).unwrap_or(107) + 1;
+        Ok(a)
+    }
+
+    /// An abstract name (without the leading NUL byte that marks it), at most 107 bytes.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] when it is longer.
+    pub fn from_abstract(name: &[u8]) -> io::Result<Address> {
+        if name.len() > PATH_MAX_BYTES {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("an abstract socket name has at most 107 bytes, this has {}", name.len()),
+            ));
+        }
+        let mut a = Address::unnamed();
+        for (to, from) in a.raw.sun_path[1..].iter_mut().zip(name) {
+            *to = from.cast_signed();
+        }
+        a.len = Address::UNNAMED + 1 + u8::try_from(name.len()).unwrap_or(107);
+        Ok(a)
+    }
+
+    /// The name of a socket that has none.
+    #[must_use]
+    pub fn unnamed() -> Address {
+        Address {
+            raw: libc::sockaddr_un {
+                sun_family: libc::AF_UNIX.cast_unsigned() as libc::sa_family_t,
+                sun_path: [0; 108],
+            },
+            len: Address::UNNAMED,
+        }
+    }
+
+    /// What the kernel wrote: `raw` with `len` valid bytes.
+    pub(crate) fn from_kernel(raw: &libc::sockaddr_un, len: libc::socklen_t) -> Address {
+        let valid = (len as usize).min(SOCKADDR_UN_LEN);
+        let mut a = Address::unnamed();
+        let path_bytes = valid.saturating_sub(size_of::<libc::sa_family_t>());
+        a.raw.sun_path[..path_bytes].copy_from_slice(&raw.sun_path[..path_bytes]);
+        a.len = Address::UNNAMED + u8::try_from(path_bytes).unwrap_or(108);
+        a
+    }
+
+    pub(crate) fn as_raw(&self) -> (*const libc::sockaddr_un, libc::socklen_t) {
+        (&raw const self.raw, libc::socklen_t::from(self.len))
+    }
+
+    fn bytes(&self) -> &[u8] {
+        let path = usize::from(self.len - Address::UNNAMED);
+        let signed = &self.raw.sun_path[..path];
+        // SAFETY: c_char and u8 have the same size and alignment, every bit pattern is valid for
+        // both, and the borrow of `self` keeps the bytes alive.
+        unsafe { std::slice::from_raw_parts(signed.as_ptr().cast::<u8>(), signed.len()) }
+    }
+
+    #[must_use]
+    pub fn is_unnamed(&self) -> bool {
+        self.len == Address::UNNAMED
+    }
+
+    /// The path, without terminating NULs.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        let bytes = self.bytes();
+        if bytes.first().is_none_or(|b| *b == 0) {
+            return None;
+        }
+        let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
+        Some(Path::new(OsStr::from_bytes(&bytes[..end])))
+    }
+
+    /// The abstract name, without the NUL byte that marks it.
+    #[must_use]
+    pub fn abstract_name(&self) -> Option<&[u8]> {
+        match self.bytes() {
+            [0, name @ ..] => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The layout of `struct sockaddr_un`, native byte order, as VDE puts it on the wire.
+    #[must_use]
+    pub fn to_wire(&self) -> [u8; SOCKADDR_UN_LEN] {
+        let mut out = [0; SOCKADDR_UN_LEN];
+        out[..2].copy_from_slice(&self.raw.sun_family.to_ne_bytes());
+        let bytes = self.bytes();
+        out[2..2 + bytes.len()].copy_from_slice(bytes);
+        out
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Address) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Address {}
+
+impl Hash for Address {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.bytes().hash(state);
+    }
+}
+
+impl std::fmt::Debug for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if let Some(path) = self.path() {
+            write!(f, "{}", path.display())
+        } else if let Some(name) = self.abstract_name() {
+            write!(f, "@{}", name.escape_ascii())
+        } else {
+            f.write_str("an unnamed socket")
+        }
+    }
+}
+
+fn check(r: libc::c_int) -> io::Result<libc::c_int> {
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(r) }
+}
+
+fn check_len(r: libc::ssize_t) -> io::Result<usize> {
+    usize::try_from(r).map_err(|_| io::Error::last_os_error())
+}
+
+fn option_len<T>() -> libc::socklen_t {
+    // Socket options are a handful of bytes.
+    size_of::<T>() as libc::socklen_t
+}
+
+/// A new socket, close-on-exec, blocking or not.
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM of socket(2).
+pub fn socket(kind: SocketKind, nonblocking: bool) -> io::Result<OwnedFd> {
+    let flags = if nonblocking { libc::SOCK_NONBLOCK } else { 0 };
+    // SAFETY: no pointers; the result is checked.
+    let fd =
+        check(unsafe { libc::socket(libc::AF_UNIX, kind.raw() | libc::SOCK_CLOEXEC | flags, 0) })?;
+    // SAFETY: socket(2) has just returned this descriptor.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Two connected sockets, close-on-exec, blocking or not.
+///
+/// # Errors
+/// EMFILE, ENFILE, ENOMEM of socketpair(2).
+pub fn pair(kind: SocketKind, nonblocking: bool) -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = if nonblocking { libc::SOCK_NONBLOCK } else { 0 };
+    let mut fds = [0; 2];
+    // SAFETY: `fds` is writable for two descriptors.
+    check(unsafe {
+        libc::socketpair(
+            libc::AF_UNIX,
+            kind.raw() | libc::SOCK_CLOEXEC | flags,
+            0,
+            fds.as_mut_ptr(),
+        )
+    })?;
+    // SAFETY: socketpair(2) has just returned both descriptors.
+    Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
+}
+
+/// Binds to a name made by the caller.
+///
+/// # Errors
+/// EADDRINUSE when the name exists (also as a stale file), EACCES, ENOENT, ENOTDIR.
+pub fn bind(fd: BorrowedFd<'_>, address: &Address) -> io::Result<()> {
+    let (raw, len) = address.as_raw();
+    // SAFETY: `raw` points to `len` readable bytes of `address`, which outlives the call.
+    check(unsafe { libc::bind(fd.as_raw_fd(), raw.cast(), len) })?;
+    Ok(())
+}
+
+/// Connects to a name made by the caller.
+///
+/// # Errors
+/// ECONNREFUSED when nobody listens, EAGAIN when a non-blocking stream finds the backlog full,
+/// EPERM when a datagram peer is connected to somebody else, EPROTOTYPE for another socket type.
+pub fn connect(fd: BorrowedFd<'_>, address: &Address) -> io::Result<()> {
+    let (raw, len) = address.as_raw();
+    loop {
+        // SAFETY: `raw` points to `len` readable bytes of `address`, which outlives the call.
+        match check(unsafe { libc::connect(fd.as_raw_fd(), raw.cast(), len) }) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map(|_| ()),
+        }
+    }
+}
+
+/// The name NAME in the directory behind `dir`, as a socket address that fits.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] when NAME is empty, has a slash or a NUL, or more than 80 bytes.
+pub fn address_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<Address> {
+    let bytes = name.as_bytes();
+    if bytes.is_empty() || bytes.len() > 80 || bytes.contains(&b'/') || bytes == b".." {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("\"{}\" cannot name a socket in a directory", name.display()),
+        ));
+    }
+    let mut path = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
+    path.push(name);
+    Address::from_path(&path)
+}
+
+/// A bound socket NAME in the directory behind `dir`. Its mode is what the umask leaves of 0777.
+///
+/// # Errors
+/// As [`socket`], [`address_at`] and [`bind`].
+pub fn bind_at(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    kind: SocketKind,
+    nonblocking: bool,
+) -> io::Result<OwnedFd> {
+    let address = address_at(dir, name)?;
+    let fd = socket(kind, nonblocking)?;
+    bind(as_fd(&fd), &address)?;
+    Ok(fd)
+}
+
+/// A listening, non-blocking socket NAME in the directory behind `dir`.
+///
+/// # Errors
+/// As [`bind_at`].
+pub fn listen_at(
+    dir: BorrowedFd<'_>,
+    name: &OsStr,
+    kind: SocketKind,
+    backlog: i32,
+) -> io::Result<OwnedFd> {
+    let fd = bind_at(dir, name, kind, true)?;
+    listen(as_fd(&fd), backlog)?;
+    Ok(fd)
+}
+
+/// listen(2).
+///
+/// # Errors
+/// EOPNOTSUPP for a datagram socket, EINVAL for one without a name.
+pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
+    // SAFETY: no pointers.
+    check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(|_| ())
+}
+
+/// A blocking socket connected to NAME in the directory behind `dir`.
+///
+/// # Errors
+/// As [`socket`], [`address_at`] and [`connect`].
+pub fn connect_at(dir: BorrowedFd<'_>, name: &OsStr, kind: SocketKind) -> io::Result<OwnedFd> {
+    let address = address_at(dir, name)?;
+    let fd = socket(kind, false)?;
+    connect(as_fd(&fd), &address)?;
+    Ok(fd)
+}
+
+/// A blocking socket connected to `path`, of any length: the directory is opened first.
+///
+/// # Errors
+/// As open(2) of the directory and [`connect_at`].
+pub fn connect_path(path: &Path, kind: SocketKind) -> io::Result<OwnedFd> {
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} does not name a socket in a directory", path.display()),
+        ));
+    };
+    let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+    connect_at(as_fd(&open_directory(parent)?), name, kind)
+}
+
+/// A descriptor of a directory for the `*_at` calls (O_PATH: search permission is enough).
+///
+/// # Errors
+/// As open(2).
+pub fn open_directory(path: &Path) -> io::Result<OwnedFd> {
+    use rustix::fs::{Mode, OFlags};
+    Ok(rustix::fs::open(path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Removes NAME from the directory behind `dir`. It is not an error when it is not there.
+///
+/// # Errors
+/// As unlinkat(2), except ENOENT.
+pub fn unlink_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
+    match rustix::fs::unlinkat(dir, name, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// Sets the permission bits of NAME in the directory behind `dir`.
+///
+/// # Errors
+/// As fchmodat(2).
+pub fn set_mode_at(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> io::Result<()> {
+    let mode = rustix::fs::Mode::from_raw_mode(mode);
+    Ok(rustix::fs::chmodat(dir, name, mode, rustix::fs::AtFlags::empty())?)
+}
+
+/// The next connection of a listening socket: non-blocking, close-on-exec, with its peer.
+///
+/// # Errors
+/// EAGAIN when there is none; EMFILE, ENFILE, ENOBUFS, ENOMEM when the connection stays in the
+/// backlog; ECONNABORTED when it went away.
+pub fn accept(listener: BorrowedFd<'_>) -> io::Result<(OwnedFd, Cred)> {
+    // SAFETY: null pointers say that the peer's name is not wanted.
+    let fd = check(unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            std::ptr::null_mut(),
+            std::ptr::null_mut(),
+            libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+        )
+    })?;
+    // SAFETY: accept4(2) has just returned this descriptor.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let cred = peer_cred(as_fd(&fd))?;
+    Ok((fd, cred))
+}
+
+/// Who connected (SO_PEERCRED): the process and effective ids at connect(2), or at listen(2) for
+/// the other side.
+///
+/// # Errors
+/// ENOTCONN-like errors of getsockopt(2) for what is not a connected AF_UNIX socket.
+pub fn peer_cred(fd: BorrowedFd<'_>) -> io::Result<Cred> {
+    let mut cred = libc::ucred { pid: 0, uid: 0, gid: 0 };
+    let mut len = option_len::<libc::ucred>();
+    // SAFETY: `cred` is writable for `len` bytes.
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_PEERCRED,
+            (&raw mut cred).cast(),
+            &raw mut len,
+        )
+    })?;
+    Ok(Cred { pid: cred.pid, uid: cred.uid, gid: cred.gid })
+}
+
+/// What kind of socket a descriptor is, when it is one of AF_UNIX (SO_DOMAIN, SO_TYPE).
+///
+/// # Errors
+/// ENOTSOCK; [`io::ErrorKind::InvalidInput`] for another family or type.
+pub fn kind_of(fd: BorrowedFd<'_>) -> io::Result<SocketKind> {
+    let domain = int_option(fd, libc::SO_DOMAIN)?;
+    match (domain, int_option(fd, libc::SO_TYPE)?) {
+        (libc::AF_UNIX, libc::SOCK_STREAM) => Ok(SocketKind::Stream),
+        (libc::AF_UNIX, libc::SOCK_DGRAM) => Ok(SocketKind::Datagram),
+        (libc::AF_UNIX, libc::SOCK_SEQPACKET) => Ok(SocketKind::Seqpacket),
+        (domain, kind) => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("the descriptor is a socket of family {domain} and type {kind}, not AF_UNIX"),
+        )),
+    }
+}
+
+fn int_option(fd: BorrowedFd<'_>, option: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut len = option_len::<libc::c_int>();
+    // SAFETY: `value` is writable for `len` bytes.
+    check(unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            option,
+            (&raw mut value).cast(),
+            &raw mut len,
+        )
+    })?;
+    Ok(value)
+}
+
+pub(crate) fn set_int_option(
+    fd: BorrowedFd<'_>,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    // SAFETY: `value` is readable for its size.
+    check(unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            level,
+            option,
+            (&raw const value).cast(),
+            option_len::<libc::c_int>(),
+        )
+    })
+    .map(|_| ())
+}
+
+/// Asks for SCM_CREDENTIALS with every message received (SO_PASSCRED).
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_pass_cred(fd: BorrowedFd<'_>) -> io::Result<()> {
+    set_int_option(fd, libc::SOL_SOCKET, libc::SO_PASSCRED, 1)
+}
+
+/// The error a socket has pending, which reading it clears (SO_ERROR).
+///
+/// # Errors
+/// As getsockopt(2).
+pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
+    Ok(match int_option(fd, libc::SO_ERROR)? {
+        0 => None,
+        e => Some(io::Error::from_raw_os_error(e)),
+    })
+}
+
+/// Asks for socket buffers of these sizes in bytes; the kernel caps them at net.core.wmem_max and
+/// rmem_max and doubles what it grants for its own bookkeeping. Returns what it granted (as the
+/// kernel counts): a smaller buffer is slower, not wrong.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn set_buffers(fd: BorrowedFd<'_>, send: usize, receive: usize) -> io::Result<(usize, usize)> {
+    let capped = |bytes: usize| libc::c_int::try_from(bytes / 2).unwrap_or(libc::c_int::MAX / 2);
+    if send > 0 {
+        set_int_option(fd, libc::SOL_SOCKET, libc::SO_SNDBUF, capped(send))?;
+    }
+    if receive > 0 {
+        set_int_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, capped(receive))?;
+    }
+    let granted = |o| int_option(fd, o).map(|v| usize::try_from(v).unwrap_or(0));
+    Ok((granted(libc::SO_SNDBUF)?, granted(libc::SO_RCVBUF)?))
+}
+
+/// Makes a descriptor non-blocking or blocking (O_NONBLOCK of the open file description).
+///
+/// # Errors
+/// As fcntl(2).
+pub fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) -> io::Result<()> {
+    use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+    let mut flags = fcntl_getfl(fd)?;
+    flags.set(OFlags::NONBLOCK, nonblocking);
+    Ok(fcntl_setfl(fd, flags)?)
+}
+
+/// Bytes (as the kernel charges them, with its overhead) sent from this socket that no receiver
+/// has taken yet (SIOCOUTQ).
+///
+/// # Errors
+/// As ioctl(2).
+pub fn unsent(fd: BorrowedFd<'_>) -> io::Result<usize> {
+    let mut value: libc::c_int = 0;
+    // SAFETY: SIOCOUTQ (TIOCOUTQ) writes one int through the pointer.
+    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut value) })?;
+    Ok(usize::try_from(value).unwrap_or(0))
+}
+
+/// The name the peer of a connected socket is bound to.
+///
+/// # Errors
+/// ENOTCONN.
+pub fn peer_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
+    let mut a = Address::unnamed();
+    let mut len = SOCKADDR_UN_LEN as libc::socklen_t;
+    // SAFETY: `a.raw` is writable for `len` bytes.
+    check(unsafe { libc::getpeername(fd.as_raw_fd(), (&raw mut a.raw).cast(), &raw mut len) })?;
+    Ok(Address::from_kernel(&a.raw, len))
+}
+
+/// Receives without blocking. 0 is the end of a stream (or an empty message).
+///
+/// # Errors
+/// EAGAIN, ECONNRESET, ENOTCONN.
+pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the buffer is writable for its length.
+    check_len(unsafe {
+        libc::recv(
+            fd.as_raw_fd(),
+            buffer.as_mut_ptr().cast(),
+            buffer.len(),
+            libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC,
+        )
+    })
+}
+
+/// Sends pieces in order without blocking and without SIGPIPE; returns how many bytes went. More
+/// than 1024 pieces (UIO_MAXIOV) are refused by the kernel.
+///
+/// # Errors
+/// EAGAIN when nothing fits, EPIPE and ECONNRESET when the peer is gone, EMSGSIZE.
+pub fn send_vectored(fd: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    // SAFETY: an all-zero msghdr is valid (null pointers with zero lengths).
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    // IoSlice is guaranteed to have the layout of struct iovec.
+    message.msg_iov = pieces.as_ptr().cast_mut().cast();
+    message.msg_iovlen = pieces.len();
+    // SAFETY: the header and all pieces outlive the call; the kernel only reads them.
+    check_len(unsafe {
+        libc::sendmsg(fd.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    })
+}
+
+/// Descriptors that may ride with one message (SCM_MAX_FD in include/net/scm.h is 253).
+pub const FDS_MAX: usize = 32;
+
+/// Room for 32 descriptors and one set of credentials, aligned as `cmsghdr` needs.
+#[repr(C, align(8))]
+struct ControlBuffer([u8; 256]);
+
+/// Sends `bytes` with descriptors (SCM_RIGHTS), without SIGPIPE; blocks when the socket does.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] for more than [`FDS_MAX`] descriptors or descriptors without a
+/// byte to ride on; EAGAIN; EPIPE; ETOOMANYREFS when too many descriptors are in flight.
+pub fn send_with_fds(
+    fd: BorrowedFd<'_>,
+    bytes: &[u8],
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
+    if fds.len() > FDS_MAX || (!fds.is_empty() && bytes.is_empty()) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{} descriptors cannot ride on {} bytes", fds.len(), bytes.len()),
+        ));
+    }
+    let mut control = ControlBuffer([0; 256]);
+    let mut piece =
+        libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    // SAFETY: an all-zero msghdr is valid.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    if !fds.is_empty() {
+        let payload = size_of_val(fds) as libc::c_uint;
+        const { assert!(size_of::<BorrowedFd<'_>>() == size_of::<RawFd>()) };
+        message.msg_control = (&raw mut control.0).cast();
+        // SAFETY: CMSG_SPACE only computes.
+        message.msg_controllen = unsafe { libc::CMSG_SPACE(payload) } as _;
+        // SAFETY: the control buffer is larger than CMSG_SPACE of 32 descriptors (144 bytes), so
+        // the first header and its data lie inside; it is aligned for cmsghdr.
+        unsafe {
+            let header = libc::CMSG_FIRSTHDR(&raw const message);
+            (*header).cmsg_level = libc::SOL_SOCKET;
+            (*header).cmsg_type = libc::SCM_RIGHTS;
+            (*header).cmsg_len = libc::CMSG_LEN(payload) as _;
+            let data = libc::CMSG_DATA(header).cast::<RawFd>();
+            for (i, fd) in fds.iter().enumerate() {
+                data.add(i).write_unaligned(fd.as_raw_fd());
+            }
+        }
+    }
+    loop {
+        // SAFETY: everything the header points to outlives the call.
+        let sent = check_len(unsafe {
+            libc::sendmsg(fd.as_raw_fd(), &raw const message, libc::MSG_NOSIGNAL)
+        });
+        match sent {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// What [`receive_with_fds`] got.
+#[derive(Debug)]
+pub struct Received {
+    /// Bytes now in the buffer; 0 at the end of a stream.
+    pub len: usize,
+    /// The descriptors, all close-on-exec, in the sender's order.
+    pub fds: Vec<OwnedFd>,
+    /// SCM_CREDENTIALS, when [`set_pass_cred`] asked for them.
+    pub cred: Option<Cred>,
+}
+
+/// Receives bytes and at most `max_fds` descriptors (at most [`FDS_MAX`]).
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidData`] when more descriptors came than that or the control data was
+/// cut: all of them are closed, and the sender is not to be served further. EAGAIN; ECONNRESET.
+pub fn receive_with_fds(
+    fd: BorrowedFd<'_>,
+    buffer: &mut [u8],
+    max_fds: usize,
+) -> io::Result<Received> {
+    let mut control = ControlBuffer([0; 256]);
+    let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: an all-zero msghdr is valid.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control.0).cast();
+    message.msg_controllen = control.0.len() as _;
+    let len = loop {
+        // SAFETY: the header, the buffer and the control space outlive the call and are writable.
+        let got = check_len(unsafe {
+            libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC)
+        });
+        match got {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    let mut received = Received { len, fds: Vec::new(), cred: None };
+    // SAFETY: the kernel has filled `message.msg_controllen` bytes of well-formed headers.
+    unsafe { collect_control(&message, Some(&mut received.fds), &mut received.cred) };
+    if message.msg_flags & libc::MSG_CTRUNC != 0 || received.fds.len() > max_fds {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("the peer sent more than the {max_fds} descriptors that may come here"),
+        ));
+    }
+    Ok(received)
+}
+
+/// Takes credentials and descriptors out of received control data. Descriptors are always
+/// adopted: into `fds`, or closed at once.
+///
+/// # Safety
+/// `message` must be as recvmsg(2) or recvmmsg(2) left it, its control buffer still alive, and
+/// not parsed before (it hands out ownership of the descriptors).
+pub(crate) unsafe fn collect_control(
+    message: &libc::msghdr,
+    mut fds: Option<&mut Vec<OwnedFd>>,
+    cred: &mut Option<Cred>,
+) {
+    // SAFETY: by the contract the headers are the kernel's; the CMSG_* macros walk them within
+    // msg_controllen, and each payload is read unaligned within its cmsg_len.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while let Some(h) = header.as_ref() {
+            let payload = (h.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+            let data = libc::CMSG_DATA(header);
+            match (h.cmsg_level, h.cmsg_type) {
+                (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                    for i in 0..payload / size_of::<RawFd>() {
+                        let raw = data.cast::<RawFd>().add(i).read_unaligned();
+                        let owned = OwnedFd::from_raw_fd(raw);
+                        if let Some(fds) = &mut fds {
+                            fds.push(owned);
+                        }
+                    }
+                }
+                (libc::SOL_SOCKET, libc::SCM_CREDENTIALS)
+                    if payload >= size_of::<libc::ucred>() =>
+                {
+                    let c = data.cast::<libc::ucred>().read_unaligned();
+                    *cred = Some(Cred { pid: c.pid, uid: c.uid, gid: c.gid });
+                }
+                _ => {}
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+}
+
+/// A socket file that a client named, pinned: the descriptor holds the inode, so what was checked
+/// is what is reached, whatever happens to the path afterwards.
+#[derive(Debug)]
+pub struct PeerPath {
+    inode: OwnedFd,
+}
+
+/// Why a named socket is not used.
+#[derive(Debug)]
+pub enum PeerPathError {
+    /// Not absolute: it would be looked up from our directory, not from the client's.
+    Relative,
+    Open(io::Error),
+    /// Not a socket (or a symbolic link to one).
+    NotASocket,
+    /// It belongs to another user: its owner.
+    Owner(u32),
+}
+
+impl std::fmt::Display for PeerPathError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            PeerPathError::Relative => f.write_str("it is not an absolute path"),
+            PeerPathError::Open(e) => write!(f, "it cannot be opened ({e})"),
+            PeerPathError::NotASocket => f.write_str("it is no socket (or a symbolic link)"),
+            PeerPathError::Owner(uid) => write!(f, "it belongs to user {uid}, not to the client"),
+        }
+    }
+}
+
+impl std::error::Error for PeerPathError {}
+
+impl PeerPath {
+    /// Pins the socket at `path` if it is owned by `uid` and its last component is no symbolic
+    /// link. Needs no permission on the socket itself (O_PATH).
+    ///
+    /// # Errors
+    /// See [`PeerPathError`].
+    pub fn open(path: &Path, uid: u32) -> Result<PeerPath, PeerPathError> {
+        use rustix::fs::{FileType, Mode, OFlags};
+        if !path.is_absolute() {
+            return Err(PeerPathError::Relative);
+        }
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let inode = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|e| PeerPathError::Open(e.into()))?;
+        let stat = rustix::fs::fstat(&inode).map_err(|e| PeerPathError::Open(e.into()))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+            return Err(PeerPathError::NotASocket);
+        }
+        if stat.st_uid != uid {
+            return Err(PeerPathError::Owner(stat.st_uid));
+        }
+        Ok(PeerPath { inode })
+    }
+
+    /// The address that reaches exactly this inode.
+    #[must_use]
+    pub fn address(&self) -> Address {
+        let path = format!("/proc/self/fd/{}", self.inode.as_raw_fd());
+        // At most 24 bytes: it always fits.
+        Address::from_path(Path::new(&path)).unwrap_or_else(|_| Address::unnamed())
+    }
+}
+
+fn as_fd(fd: &OwnedFd) -> BorrowedFd<'_> {
+    use std::os::fd::AsFd;
+    fd.as_fd()
+}
+
+#[cfg(test)]
+#[path = "unix/tests.rs"]
+mod tests;
