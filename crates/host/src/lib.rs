@@ -1,2 +1,21 @@
-//! TODO
+//! netherd on Linux: links, the published directory, control interface, configuration and the daemon.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`worker`], [`link`], [`node`] | the loop that owns the networks, the mechanisms that carry frames |
+//! | [`names`], [`address`] | names of guests and networks, and the plan of their addresses |
+//! | [`directory`] | where a network is published, who may open what, and that there is one hypervisor |
+//! | [`config`] | the configuration file and its way to a validated plan |
+//! | [`api`], [`report`] | the control interface and what it shows |
+//! | [`daemon`], [`start`] | composition, reload, end; and how a command gets a running daemon |
+//! | [`capture`], [`metrics`] | live pcapng and OpenMetrics text |
+//! | [`confine`] | what the daemon gives up once it has started |
 #![forbid(unsafe_code)]
+
+pub mod api;
+pub mod config;
+pub mod daemon;
+pub mod directory;
+pub mod names;
+pub mod report;
+pub mod start;

@@ -11,3 +11,9 @@ pub mod tap;
 pub mod unix;
 
 pub use unix::Cred;
+
+pub mod detach;
+pub mod dir;
+pub mod lock;
+pub mod user;
+pub mod wait;

@@ -1,0 +1,268 @@
+//! Where a network is published.
+//!
+//! # Theory of operation
+//!
+//! A network is a directory; the file system is its name space and its permission system. By default it is
+//! `$XDG_RUNTIME_DIR/netherd/NAME`. Where the variable is missing, wrong or not ours (after `su`, in cron, for
+//! root by `sudo`) it is `/run/user/UID/netherd/NAME` if that runtime directory exists and is ours, else
+//! `/tmp/netherd-UID/NAME`, made with mode 0700 and used only if it is ours and no symbolic link, because
+//! anybody may make names in `/tmp`. `--dir PATH` publishes one network anywhere, with group and mode, for
+//! other users.
+//!
+//! Invariants:
+//! * Whoever holds the lock on `lock` serves the directory, nobody else binds or removes nodes in it.
+//! * All steps after opening go through the directory's descriptor ([`sys::dir::Dir`]).
+//! * A node is never open to more users than its mode says, not for a moment.
+//! * Nodes of a daemon that was killed are removed by the next one, once it has the lock.
+
+mod publish;
+mod registry;
+
+use std::io;
+use std::path::{Component, Path, PathBuf};
+
+use sys::dir::{Dir, Kind, Status};
+
+use crate::names::{Name, NameError};
+
+pub use publish::{Access, Published};
+pub use registry::covers;
+
+/// Longest path of a Unix socket address, without its NUL (unix(7), `sun_path`).
+pub const SUN_PATH_MAX: usize = 107;
+/// What VDE clients and the switch append to the directory: `/.12345-12345` is the longest.
+pub const VDE_SUFFIX: usize = 12;
+
+/// Files that a network's directory may hold besides VDE's data sockets.
+pub(crate) const NODES: [&str; 5] = ["stream", "ctl", "dgram", "seqpacket", "api"];
+pub(crate) const LOCK: &str = "lock";
+pub(crate) const PLAN: &str = "plan.json";
+pub(crate) const PORTS: &str = "ports";
+
+/// Why a directory cannot be used, in sentences.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    #[error("{name:?} is no name of a network: {why}.")]
+    Name { name: String, why: NameError },
+    #[error("The path {path:?} is not UTF-8 text; choose another directory.")]
+    NotText { path: PathBuf },
+    #[error(
+        "The directory {path} belongs to {owner}, not to you: publish the network in a directory of your own, \
+         with --dir."
+    )]
+    NotOurs { path: PathBuf, owner: String },
+    #[error(
+        "{path} is a symbolic link or no directory: remove it, or choose another place with --dir."
+    )]
+    NotADirectory { path: PathBuf },
+    #[error(
+        "Others may write to the directory {path} (mode {mode:04o}), so they could exchange its nodes: take \
+         the permission away with `chmod go-w {path}`, or choose another place with --dir."
+    )]
+    TooOpen { path: PathBuf, mode: u32 },
+    #[error(
+        "The directory {path} has other content ({name:?}): a network needs a directory of its own; name an \
+         empty or new one."
+    )]
+    OtherContent { path: PathBuf, name: String },
+    #[error(
+        "Another hypervisor{} serves the directory {path}: use that one, or end it with `netherd down`.",
+        .pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    )]
+    Held { path: PathBuf, pid: Option<u32> },
+    #[error(
+        "There is no {what} {name:?} on this machine; name one that exists, or use its number."
+    )]
+    NoSuchOwner { what: &'static str, name: String },
+    #[error("{what} {path} failed: {source}.{remedy}")]
+    Io { what: &'static str, path: PathBuf, source: io::Error, remedy: &'static str },
+}
+
+impl DirectoryError {
+    fn io(what: &'static str, path: &Path, source: io::Error) -> Self {
+        let remedy = match source.kind() {
+            io::ErrorKind::NotFound => " Make the directory above it first.",
+            io::ErrorKind::PermissionDenied => " Choose a place where you may write, with --dir.",
+            _ => "",
+        };
+        Self::Io { what, path: path.to_owned(), source, remedy }
+    }
+}
+
+/// The directory of the network `net`: `dir` when given, else the default place. Nothing is made, and the
+/// directory need not exist.
+///
+/// # Errors
+/// When `net` is no name, or the place is not safe to use.
+pub fn resolve(net: &str, dir: Option<&Path>) -> Result<PathBuf, DirectoryError> {
+    resolve_in(&Environment::of_process(), net, dir)
+}
+
+/// What the default place depends on.
+#[derive(Debug, Clone)]
+pub(crate) struct Environment {
+    pub(crate) uid: u32,
+    pub(crate) xdg_runtime_dir: Option<PathBuf>,
+    /// `/run/user` and `/tmp`; other directories in tests.
+    pub(crate) run_user: PathBuf,
+    pub(crate) tmp: PathBuf,
+}
+
+impl Environment {
+    pub(crate) fn of_process() -> Self {
+        Self {
+            uid: sys::user::uid(),
+            xdg_runtime_dir: std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from),
+            run_user: PathBuf::from("/run/user"),
+            tmp: PathBuf::from("/tmp"),
+        }
+    }
+
+    fn is_ours(&self, path: &Path) -> bool {
+        let status = Dir::open(path).and_then(|dir| dir.status());
+        status.is_ok_and(|status| status.uid == self.uid && status.mode & 0o022 == 0)
+    }
+
+    /// All places in which networks of this user may be published by default, the used one first.
+    pub(crate) fn bases(&self) -> Vec<PathBuf> {
+        let mut bases = Vec::new();
+        if let Some(xdg) = &self.xdg_runtime_dir
+            && xdg.is_absolute()
+            && self.is_ours(xdg)
+        {
+            bases.push(xdg.join("netherd"));
+        }
+        let run = self.run_user.join(self.uid.to_string());
+        if self.is_ours(&run) {
+            bases.push(run.join("netherd"));
+        }
+        bases.push(self.tmp.join(format!("netherd-{}", self.uid)));
+        bases.dedup();
+        bases
+    }
+
+    /// The place that is used.
+    pub(crate) fn base(&self) -> PathBuf {
+        self.bases().swap_remove(0)
+    }
+}
+
+pub(crate) fn resolve_in(
+    environment: &Environment,
+    net: &str,
+    dir: Option<&Path>,
+) -> Result<PathBuf, DirectoryError> {
+    let name: Name =
+        net.parse().map_err(|why| DirectoryError::Name { name: net.to_owned(), why })?;
+    if let Some(dir) = dir {
+        let path = std::path::absolute(dir)
+            .map_err(|error| DirectoryError::io("Finding the directory", dir, error))?;
+        let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+        return if path.to_str().is_some() {
+            Ok(path)
+        } else {
+            Err(DirectoryError::NotText { path })
+        };
+    }
+    let base = environment.base();
+    check_base(environment, &base)?;
+    let path = base.join(name.as_str());
+    if path.to_str().is_some() { Ok(path) } else { Err(DirectoryError::NotText { path }) }
+}
+
+/// A base that exists must be ours: in `/tmp` anybody could have made it.
+fn check_base(environment: &Environment, base: &Path) -> Result<(), DirectoryError> {
+    let dir = match Dir::open(base) {
+        Ok(dir) => dir,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(open_error(base, error)),
+    };
+    let status = dir.status().map_err(|error| DirectoryError::io("Looking at", base, error))?;
+    check_owner(environment.uid, base, &status)
+}
+
+fn open_error(path: &Path, error: io::Error) -> DirectoryError {
+    match error.kind() {
+        io::ErrorKind::NotADirectory => DirectoryError::NotADirectory { path: path.to_owned() },
+        _ => DirectoryError::io("Opening", path, error),
+    }
+}
+
+fn check_owner(uid: u32, path: &Path, status: &Status) -> Result<(), DirectoryError> {
+    let path = path.to_owned();
+    if status.kind != Kind::Directory {
+        return Err(DirectoryError::NotADirectory { path });
+    }
+    if status.uid != uid {
+        return Err(DirectoryError::NotOurs { path, owner: user_name(status.uid) });
+    }
+    if status.mode & 0o022 != 0 {
+        return Err(DirectoryError::TooOpen { path, mode: status.mode });
+    }
+    Ok(())
+}
+
+/// `alice (uid 1000)`, or `uid 1000` for a number without a name.
+#[must_use]
+pub fn user_name(uid: u32) -> String {
+    match sys::user::by_uid(uid) {
+        Ok(Some(user)) => format!("{} (uid {uid})", user.name),
+        _ => format!("uid {uid}"),
+    }
+}
+
+/// Networks in the default places: name and directory, sorted. Whether one is served is for a connection to
+/// find out.
+#[must_use]
+pub fn list() -> Vec<(String, PathBuf)> {
+    list_in(&Environment::of_process())
+}
+
+pub(crate) fn list_in(environment: &Environment) -> Vec<(String, PathBuf)> {
+    let mut found: Vec<(String, PathBuf)> = Vec::new();
+    for base in environment.bases() {
+        if check_base(environment, &base).is_err() {
+            continue;
+        }
+        let Ok(names) = Dir::open(&base).and_then(|dir| dir.names()) else { continue };
+        for name in names {
+            let path = base.join(&name);
+            if name.parse::<Name>().is_ok() && path.join(LOCK).exists() {
+                found.push((name, path));
+            }
+        }
+        for path in registry::directories(&base) {
+            if let Some(name) = path.file_name().and_then(|name| name.to_str()) {
+                found.push((name.to_owned(), path.clone()));
+            }
+        }
+    }
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// The log of a network that runs in the background: `$XDG_STATE_HOME/netherd/NET.log`, by default
+/// `~/.local/state/netherd/NET.log`. Makes the directory; `None` where it cannot be made.
+#[must_use]
+pub fn log_path(net: &str) -> Option<PathBuf> {
+    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+    let state =
+        std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).and_then(absolute).or_else(|| {
+            let home = std::env::var_os("HOME").map(PathBuf::from).and_then(absolute);
+            home.map(|home| home.join(".local/state"))
+        })?;
+    let directory = state.join("netherd");
+    std::fs::create_dir_all(&directory).ok()?;
+    Some(directory.join(format!("{net}.log")))
+}
+
+/// Whether VDE clients can use the directory: they put its absolute path and up to [`VDE_SUFFIX`] bytes into a
+/// socket address.
+#[must_use]
+pub fn is_vde_address(path: &Path) -> bool {
+    path.as_os_str().len() + VDE_SUFFIX <= SUN_PATH_MAX
+}
+
+#[cfg(test)]
+mod tests;

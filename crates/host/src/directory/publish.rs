@@ -1,0 +1,317 @@
+//! Holding a network's directory: the lock, the nodes, and leaving nothing behind.
+
+use std::collections::BTreeSet;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use sys::dir::{Dir, Kind};
+use sys::lock::{Lock, LockError};
+
+use super::{DirectoryError, Environment, LOCK, NODES, PLAN, PORTS, registry};
+use super::{check_owner, open_error};
+
+/// Who may open nodes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// Owner of the nodes, when it is not us: only root can give nodes away.
+    pub uid: Option<u32>,
+    pub gid: Option<u32>,
+    /// Mode of the nodes.
+    pub mode: u32,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self { uid: None, gid: None, mode: 0o600 }
+    }
+}
+
+impl Access {
+    /// Looks up owner and group by name or number.
+    ///
+    /// # Errors
+    /// When one does not exist.
+    pub fn named(
+        owner: Option<&str>,
+        group: Option<&str>,
+        mode: Option<u32>,
+    ) -> Result<Self, DirectoryError> {
+        let none = |what, name: &str| DirectoryError::NoSuchOwner { what, name: name.to_owned() };
+        let uid = match owner {
+            Some(name) => match sys::user::by_name(name) {
+                Ok(Some(user)) => Some(user.uid),
+                _ => return Err(none("user", name)),
+            },
+            None => None,
+        };
+        let gid = match group {
+            Some(name) => match sys::user::group_by_name(name) {
+                Ok(Some(gid)) => Some(gid),
+                _ => return Err(none("group", name)),
+            },
+            None => None,
+        };
+        let mode = mode.unwrap_or(if gid.is_some() { 0o660 } else { 0o600 });
+        Ok(Self { uid, gid, mode: mode & 0o777 })
+    }
+
+    /// Whether others than the owner may open the nodes.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.uid.is_some() || self.gid.is_some() || self.mode & 0o077 != 0
+    }
+
+    /// The mode of a directory whose nodes have this access: whoever may open a node may search it, and whoever
+    /// may read a node may list it. Nobody else may write to it: he could exchange nodes.
+    #[must_use]
+    pub fn directory_mode(&self) -> u32 {
+        let readable = self.mode & 0o044;
+        let writable = self.mode & 0o022;
+        let search = (readable >> 2) | (writable >> 1);
+        // An owner that is not us is reached through the bits for others.
+        let owner = if self.uid.is_some() { 0o005 } else { 0 };
+        0o700 | readable | search | owner
+    }
+}
+
+/// A network's directory, held by us.
+#[derive(Debug)]
+pub struct Published {
+    path: PathBuf,
+    dir: Dir,
+    /// Held as long as this lives.
+    _lock: Lock,
+    nodes: BTreeSet<String>,
+    /// We keep the directory in the register of this base.
+    registered: Option<PathBuf>,
+}
+
+impl Published {
+    /// Makes or opens the directory `path`, takes its lock and removes what a killed daemon left.
+    ///
+    /// `adopted` are nodes whose listening sockets we were given; they stay.
+    ///
+    /// # Errors
+    /// A sentence for each way in which the directory is not ours to use. Nothing was changed then, except that
+    /// the directory may have been made.
+    pub fn open(path: &Path, access: &Access, adopted: &[String]) -> Result<Self, DirectoryError> {
+        Self::open_in(&Environment::of_process(), path, access, adopted)
+    }
+
+    pub(crate) fn open_in(
+        environment: &Environment,
+        path: &Path,
+        access: &Access,
+        adopted: &[String],
+    ) -> Result<Self, DirectoryError> {
+        let base = environment.base();
+        let is_default = path.parent() == Some(base.as_path());
+        if is_default {
+            make(environment, &base)?;
+        }
+        let made = make(environment, path)?;
+        let dir = Dir::open(path).map_err(|error| open_error(path, error))?;
+        let status = dir.status().map_err(|error| DirectoryError::io("Looking at", path, error))?;
+        check_owner(environment.uid, path, &status)?;
+        check_content(&dir, path)?;
+        let lock = Lock::take(dir.as_fd(), LOCK).map_err(|error| match error {
+            LockError::Held { pid } => DirectoryError::Held { path: path.to_owned(), pid },
+            LockError::Io(error) => DirectoryError::io("Locking", path, error),
+        })?;
+        if made || access.is_shared() {
+            dir.set_owner(None, access.gid)
+                .and_then(|()| dir.set_mode(access.directory_mode()))
+                .map_err(|error| DirectoryError::io("Setting group and mode of", path, error))?;
+        }
+        let mut published = Self {
+            path: path.to_owned(),
+            dir,
+            _lock: lock,
+            nodes: adopted.iter().cloned().collect(),
+            registered: None,
+        };
+        published.remove_stale(adopted)?;
+        if !is_default {
+            registry::add(&base, path);
+            published.registered = Some(base);
+        }
+        Ok(published)
+    }
+
+    /// Its absolute path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its handle.
+    #[must_use]
+    pub fn dir(&self) -> &Dir {
+        &self.dir
+    }
+
+    /// Nodes that are bound, as paths below the directory.
+    pub fn nodes(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().map(String::as_str)
+    }
+
+    /// Binds a socket to `node` (`stream`, or `ports/web/stream`) and gives it its owner, group and mode. A
+    /// stream or seqpacket socket does not listen yet, so nobody connects before all is in place.
+    ///
+    /// # Errors
+    /// When the node exists or cannot be made.
+    pub fn bind(
+        &mut self,
+        node: &str,
+        kind: sys::unix::SocketKind,
+        access: &Access,
+    ) -> Result<OwnedFd, DirectoryError> {
+        let path = self.path.join(node);
+        let failed = |error| DirectoryError::io("Making the node", &path, error);
+        let (dir, name) = self.parent_of(node, access).map_err(failed)?;
+        let socket = dir.bind(name, kind).map_err(failed)?;
+        if let Err(error) = dir.set_access(name, access.uid, access.gid, access.mode) {
+            let _left = dir.remove(name);
+            return Err(DirectoryError::io("Setting owner, group and mode of", &path, error));
+        }
+        self.nodes.insert(node.to_owned());
+        Ok(socket)
+    }
+
+    /// Gives a bound node another owner, group or mode.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub fn set_access(&self, node: &str, access: &Access) -> Result<(), DirectoryError> {
+        let path = self.path.join(node);
+        self.parent_of(node, access)
+            .and_then(|(dir, name)| dir.set_access(name, access.uid, access.gid, access.mode))
+            .map_err(|error| DirectoryError::io("Setting owner, group and mode of", &path, error))
+    }
+
+    /// Removes one node.
+    pub fn unbind(&mut self, node: &str) {
+        if self.nodes.remove(node) {
+            self.remove_node(node);
+        }
+    }
+
+    /// The directory in which `node` is, made where it is missing, and the last component of `node`.
+    fn parent_of<'a>(&self, node: &'a str, access: &Access) -> std::io::Result<(Dir, &'a str)> {
+        let mut dir = self.dir.try_clone()?;
+        let mut rest = node;
+        let mut depth = 0;
+        while let Some((first, later)) = rest.split_once('/') {
+            // `ports` is searchable for everybody who may search the network's directory; the port's own
+            // directory has the port's permissions.
+            let mode = if depth == 0 { 0o711 } else { access.directory_mode() };
+            dir = dir.make_in(first, mode)?;
+            if depth > 0 {
+                dir.set_owner(None, access.gid)?;
+                dir.set_mode(mode)?;
+            }
+            rest = later;
+            depth += 1;
+        }
+        Ok((dir, rest))
+    }
+
+    fn remove_node(&self, node: &str) {
+        let mut dirs = Vec::new();
+        let Ok(mut dir) = self.dir.try_clone() else { return };
+        let mut rest = node;
+        while let Some((first, later)) = rest.split_once('/') {
+            let Ok(next) = dir.open_in(first) else { return };
+            dirs.push((dir, first));
+            dir = next;
+            rest = later;
+        }
+        let _left = dir.remove(rest);
+        // Directories go when their last node has gone.
+        for (dir, name) in dirs.into_iter().rev() {
+            if dir.remove_dir(name).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Removes sockets that a killed daemon left. We have the lock, so nobody serves them.
+    fn remove_stale(&self, adopted: &[String]) -> Result<(), DirectoryError> {
+        let failed = |error| DirectoryError::io("Cleaning", &self.path, error);
+        for name in self.dir.names().map_err(failed)? {
+            let stale = NODES.contains(&name.as_str()) || is_vde_data_socket(&name);
+            if stale && !adopted.contains(&name) && self.is_socket(&name) {
+                self.dir.remove(&name).map_err(failed)?;
+            }
+        }
+        let Ok(ports) = self.dir.open_in(PORTS) else { return Ok(()) };
+        for port in ports.names().map_err(failed)? {
+            let Ok(dir) = ports.open_in(&port) else { continue };
+            for name in dir.names().map_err(failed)? {
+                let node = format!("{PORTS}/{port}/{name}");
+                if NODES.contains(&name.as_str()) && !adopted.contains(&node) {
+                    dir.remove(&name).map_err(failed)?;
+                }
+            }
+            let _not_empty = ports.remove_dir(&port);
+        }
+        let _not_empty = self.dir.remove_dir(PORTS);
+        Ok(())
+    }
+
+    fn is_socket(&self, name: &str) -> bool {
+        self.dir.status_of(name).is_ok_and(|it| it.is_some_and(|it| it.kind == Kind::Socket))
+    }
+}
+
+impl Drop for Published {
+    /// Removes the nodes; the plan stays for the next time, and so does the lock's file.
+    fn drop(&mut self) {
+        for node in std::mem::take(&mut self.nodes) {
+            self.remove_node(&node);
+        }
+        for name in self.dir.names().unwrap_or_default() {
+            if is_vde_data_socket(&name) && self.is_socket(&name) {
+                let _left = self.dir.remove(&name);
+            }
+        }
+        if let Some(base) = &self.registered {
+            registry::remove(base, &self.path);
+        }
+    }
+}
+
+/// Makes `path` with mode 0700; `false` when it existed.
+fn make(environment: &Environment, path: &Path) -> Result<bool, DirectoryError> {
+    use std::os::unix::fs::DirBuilderExt;
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+            super::check_base(environment, path)?;
+            Ok(false)
+        }
+        Err(error) => Err(DirectoryError::io("Making the directory", path, error)),
+    }
+}
+
+/// A network is not published among other files: removing its stale nodes could hit one of them.
+fn check_content(dir: &Dir, path: &Path) -> Result<(), DirectoryError> {
+    let names = dir.names().map_err(|error| DirectoryError::io("Listing", path, error))?;
+    let ours = |name: &str| {
+        NODES.contains(&name) || [LOCK, PLAN, PORTS].contains(&name) || name.starts_with('.')
+    };
+    match names.into_iter().find(|name| !ours(name) && !is_vde_data_socket(name)) {
+        Some(name) => Err(DirectoryError::OtherContent { path: path.to_owned(), name }),
+        None => Ok(()),
+    }
+}
+
+/// `003.12` is a switch's data socket, `.12345-00001` a client's (VDE, `datasock.c`).
+fn is_vde_data_socket(name: &str) -> bool {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let pair = match name.strip_prefix('.') {
+        Some(rest) => rest.split_once('-'),
+        None => name.split_once('.'),
+    };
+    pair.is_some_and(|(first, second)| digits(first) && digits(second))
+}

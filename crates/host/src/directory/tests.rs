@@ -1,0 +1,208 @@
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+
+use sys::unix::SocketKind;
+
+use super::*;
+
+/// A machine of our own: a temporary directory with `run` and `tmp`.
+struct Place {
+    root: PathBuf,
+    environment: Environment,
+}
+
+impl Place {
+    fn new(name: &str) -> Self {
+        let root =
+            std::env::temp_dir().join(format!("netherd-place-{}-{name}", std::process::id()));
+        let _gone = std::fs::remove_dir_all(&root);
+        std::fs::create_dir_all(root.join("run")).expect("a directory");
+        std::fs::create_dir_all(root.join("tmp")).expect("a directory");
+        let environment = Environment {
+            uid: sys::user::uid(),
+            xdg_runtime_dir: None,
+            run_user: root.join("run"),
+            tmp: root.join("tmp"),
+        };
+        Self { root, environment }
+    }
+
+    fn fallback(&self) -> PathBuf {
+        self.root.join("tmp").join(format!("netherd-{}", self.environment.uid))
+    }
+
+    fn private(&self, name: &str) -> PathBuf {
+        let path = self.root.join(name);
+        std::fs::create_dir(&path).expect("new");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("ours");
+        path
+    }
+
+    fn publish(&self, path: &Path, access: &Access) -> Result<Published, DirectoryError> {
+        Published::open_in(&self.environment, path, access, &[])
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _left = std::fs::remove_dir_all(&self.root);
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    path.symlink_metadata().expect("there").mode() & 0o7777
+}
+
+#[test]
+fn the_default_place_is_the_first_that_is_safe() {
+    let mut place = Place::new("default");
+    let uid = place.environment.uid;
+    assert_eq!(
+        resolve_in(&place.environment, "home", None).expect("fallback"),
+        place.fallback().join("home")
+    );
+    let run = place.private(&format!("run/{uid}"));
+    assert_eq!(
+        resolve_in(&place.environment, "home", None).expect("run"),
+        run.join("netherd/home")
+    );
+    let xdg = place.private("xdg");
+    place.environment.xdg_runtime_dir = Some(xdg.clone());
+    assert_eq!(
+        resolve_in(&place.environment, "home", None).expect("xdg"),
+        xdg.join("netherd/home")
+    );
+    // A runtime directory that others may write to, or that is relative, is not used.
+    std::fs::set_permissions(&xdg, std::fs::Permissions::from_mode(0o777)).expect("ours");
+    assert_eq!(
+        resolve_in(&place.environment, "home", None).expect("run"),
+        run.join("netherd/home")
+    );
+    place.environment.xdg_runtime_dir = Some(PathBuf::from("xdg"));
+    assert_eq!(
+        resolve_in(&place.environment, "home", None).expect("run"),
+        run.join("netherd/home")
+    );
+    assert!(matches!(
+        resolve_in(&place.environment, "../home", None),
+        Err(DirectoryError::Name { .. })
+    ));
+}
+
+#[test]
+fn a_fallback_that_somebody_else_prepared_is_refused() {
+    let place = Place::new("prepared");
+    let elsewhere = place.private("elsewhere");
+    symlink(&elsewhere, place.fallback()).expect("a link");
+    let error = resolve_in(&place.environment, "home", None).expect_err("a link");
+    assert!(matches!(error, DirectoryError::NotADirectory { .. }), "{error}");
+    std::fs::remove_file(place.fallback()).expect("ours");
+    std::fs::create_dir(place.fallback()).expect("new");
+    std::fs::set_permissions(place.fallback(), std::fs::Permissions::from_mode(0o777))
+        .expect("ours");
+    let error = resolve_in(&place.environment, "home", None).expect_err("open to all");
+    assert!(matches!(error, DirectoryError::TooOpen { mode: 0o777, .. }), "{error}");
+    let mut other = place.environment.clone();
+    other.uid += 1;
+    other.tmp = place.root.join("tmp");
+    let foreign = other.tmp.join(format!("netherd-{}", other.uid));
+    std::fs::create_dir(foreign).expect("new");
+    let error = resolve_in(&other, "home", None).expect_err("not his");
+    assert!(matches!(error, DirectoryError::NotOurs { .. }), "{error}");
+}
+
+#[test]
+fn a_directory_is_published_once_and_leaves_nothing() {
+    let place = Place::new("once");
+    let path = resolve_in(&place.environment, "home", None).expect("fallback");
+    let mut published = place.publish(&path, &Access::default()).expect("free");
+    assert_eq!((mode(&place.fallback()), mode(&path)), (0o700, 0o700));
+    let _api = published.bind("api", SocketKind::Stream, &Access::default()).expect("free");
+    let _web = published
+        .bind("ports/web/stream", SocketKind::Stream, &Access { mode: 0o666, ..Access::default() })
+        .expect("free");
+    assert_eq!(mode(&path.join("api")), 0o600);
+    assert_eq!(mode(&path.join("ports")), 0o711);
+    assert_eq!(mode(&path.join("ports/web")), 0o755);
+    assert_eq!(mode(&path.join("ports/web/stream")), 0o666);
+    assert_eq!(published.nodes().collect::<Vec<_>>(), ["api", "ports/web/stream"]);
+    // Nobody listens yet.
+    assert!(UnixStream::connect(path.join("api")).is_err());
+    let error = place.publish(&path, &Access::default()).expect_err("held");
+    let pid = std::process::id();
+    assert!(error.to_string().contains(&format!("process {pid}")), "{error}");
+    drop(published);
+    let left: Vec<_> = Dir::open(&path).expect("there").names().expect("readable");
+    assert_eq!(left, ["lock"]);
+    assert_eq!(list_in(&place.environment), [("home".to_owned(), path)]);
+}
+
+#[test]
+fn what_a_killed_daemon_left_is_cleaned() {
+    let place = Place::new("stale");
+    let path = place.private("net");
+    for socket in ["stream", "api", "dgram", "001.12", ".01234-00000"] {
+        drop(UnixDatagram::bind(path.join(socket)).expect("bound"));
+    }
+    std::fs::create_dir_all(path.join("ports/web")).expect("new");
+    drop(UnixDatagram::bind(path.join("ports/web/stream")).expect("bound"));
+    std::fs::write(path.join("plan.json"), "{}").expect("written");
+    // A file in a node's place is not ours to remove.
+    std::fs::write(path.join("ctl"), "").expect("written");
+    let published =
+        Published::open_in(&place.environment, &path, &Access::default(), &["api".to_owned()])
+            .expect("nobody holds it");
+    let mut left = published.dir().names().expect("readable");
+    left.sort();
+    assert_eq!(left, ["api", "ctl", "lock", "plan.json"]);
+}
+
+#[test]
+fn a_directory_with_other_content_is_refused() {
+    let place = Place::new("content");
+    let path = place.private("net");
+    std::fs::write(path.join("thesis.tex"), "").expect("written");
+    let error = place.publish(&path, &Access::default()).expect_err("other content");
+    assert!(error.to_string().contains("thesis.tex"), "{error}");
+    assert!(!path.join("lock").exists());
+    let error =
+        place.publish(&place.root.join("no/net"), &Access::default()).expect_err("no parent");
+    assert!(error.to_string().contains("Make the directory above it first"), "{error}");
+}
+
+#[test]
+fn directories_published_elsewhere_are_known_to_covers() {
+    let place = Place::new("covers");
+    let path = place.root.join("elsewhere");
+    let access = Access { mode: 0o660, ..Access::default() };
+    let published = place.publish(&path, &access).expect("free");
+    assert_eq!(mode(&path), 0o750);
+    assert_eq!(covers_in(&place.environment), [path.clone(), place.fallback()]);
+    assert_eq!(list_in(&place.environment), [("elsewhere".to_owned(), path.clone())]);
+    drop(published);
+    assert_eq!(covers_in(&place.environment), [place.fallback()]);
+}
+
+use super::registry::covers_in;
+
+#[test]
+fn access_gives_directories_no_more_than_nodes() {
+    for (node, directory) in
+        [(0o600, 0o700), (0o660, 0o750), (0o620, 0o710), (0o666, 0o755), (0o602, 0o701)]
+    {
+        let access = Access { mode: node, ..Access::default() };
+        assert_eq!(access.directory_mode(), directory, "nodes {node:o}");
+    }
+    assert!(matches!(
+        Access::named(None, Some("no such group"), None),
+        Err(DirectoryError::NoSuchOwner { what: "group", .. })
+    ));
+    let root = Access::named(Some("root"), Some("0"), None).expect("root exists");
+    assert_eq!(root, Access { uid: Some(0), gid: Some(0), mode: 0o660 });
+}
+
+#[test]
+fn long_directories_are_no_vde_addresses() {
+    assert!(is_vde_address(Path::new(&format!("/{}", "x".repeat(94)))));
+    assert!(!is_vde_address(Path::new(&format!("/{}", "x".repeat(95)))));
+}
