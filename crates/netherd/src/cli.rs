@@ -224,7 +224,7 @@ pub struct UpArgs {
     pub idle: Option<Duration>,
 
     /// Serve in the background and return once the network is up; it stays until `down`
-    #[arg(short, long, conflicts_with_all = ["config", "idle", "group", "mode"])]
+    #[arg(short, long, conflicts_with_all = ["config", "idle"])]
     pub detach: bool,
 
     /// We were started by `run`: leave its terminal, session and directory

@@ -1,9 +1,44 @@
-//! `netherd ls`.
+//! `netherd ls`: the networks that are up.
 
 use std::process::ExitCode;
 
-use crate::cli::LsArgs;
+use host::api::client::{Client, ClientError};
+use host::api::message::Call;
+use host::report::{NetworkSummary, Networks};
 
-pub fn run(_args: &LsArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`netherd ls` is not part of this build")
+use crate::cli::LsArgs;
+use crate::output::{self, style::Style};
+
+pub fn run(args: &LsArgs) -> anyhow::Result<ExitCode> {
+    let networks = up();
+    if args.json {
+        output::print_json(&Networks { networks })?;
+    } else if !networks.is_empty() {
+        output::print(&output::network::list(&networks, Style::of_stdout()))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The networks of this user that answer, by name.
+///
+/// A directory that nobody serves is what a killed hypervisor left, and a network that ends while
+/// we look has ended: neither is worth a word.
+fn up() -> Vec<NetworkSummary> {
+    let mut networks: Vec<NetworkSummary> = Vec::new();
+    for (_, directory) in host::directory::list() {
+        // One daemon may serve several networks, and answers for all of them.
+        if networks.iter().any(|known| known.directory == directory) {
+            continue;
+        }
+        let answer = Client::connect(&directory)
+            .and_then(|mut client| client.call::<Networks>(&Call::Networks {}, &[]));
+        match answer {
+            Ok(answer) => networks.extend(answer.value.networks),
+            Err(ClientError::NotServed { .. } | ClientError::Gone { .. }) => {}
+            Err(error) => eprintln!("netherd: {error}"),
+        }
+    }
+    networks.sort_by(|a, b| (&a.network, &a.directory).cmp(&(&b.network, &b.directory)));
+    networks.dedup_by(|a, b| a.directory == b.directory);
+    networks
 }

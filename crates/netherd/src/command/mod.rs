@@ -12,6 +12,7 @@ pub mod args;
 pub mod attach;
 pub mod capture;
 pub mod completions;
+pub mod connect;
 pub mod detach;
 pub mod doctor;
 pub mod down;

@@ -1,9 +1,18 @@
-//! `netherd reload`.
+//! `netherd reload`: has a network read its configuration again.
 
 use std::process::ExitCode;
 
-use crate::cli::ReloadArgs;
+use host::api::message::{Call, Reloaded};
 
-pub fn run(_args: &ReloadArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`netherd reload` is not part of this build")
+use super::connect;
+use crate::cli::ReloadArgs;
+use crate::output;
+
+pub fn run(args: &ReloadArgs) -> anyhow::Result<ExitCode> {
+    let mut client = connect::connect(&args.network, args.dir.as_deref())?;
+    let answer = client.call::<Reloaded>(&Call::Reload { config: None }, &[])?;
+    for change in answer.value.changes {
+        output::print(&format!("{change}\n"))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -84,7 +84,8 @@ pub fn sentence(error: &anyhow::Error) -> String {
         let part = cause.to_string();
         if text.is_empty() {
             text = part;
-        } else if !text.contains(&part) {
+        } else if !text.contains(part.trim_end_matches('.')) {
+            text.truncate(text.trim_end_matches('.').len());
             text.push_str(": ");
             text.push_str(&part);
         }
@@ -108,6 +109,12 @@ mod tests {
             sentence(&error),
             "cannot read the configuration: cannot open a.toml: no such file"
         );
+    }
+
+    #[test]
+    fn a_full_stop_does_not_end_a_sentence_that_goes_on() {
+        let error = anyhow!("The file is not there.").context("Cannot read it.");
+        assert_eq!(sentence(&error), "Cannot read it: The file is not there.");
     }
 
     #[test]

@@ -7,8 +7,10 @@
 use std::io::{self, Write};
 
 pub mod failure;
+pub mod network;
 pub mod style;
 pub mod table;
+pub mod unit;
 
 use failure::ReaderGone;
 

@@ -1,0 +1,210 @@
+//! `netherd args`: what to paste so that a client attaches.
+//!
+//! [`client`] knows the clients; here the network, the guest's name and the installed version
+//! come together. The arguments go to standard output and nothing else does, so that
+//! `qemu-system-x86_64 $(netherd args qemu)` works; what one ought to know goes to standard error.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use host::names::{self, Name};
+use host::report::Network;
+use serde::Serialize;
+
+use self::client::{Advice, Attachment};
+use super::connect;
+use crate::cli::{ArgsArgs, ClientKind};
+use crate::output;
+
+pub mod client;
+pub mod version;
+
+/// What `--json` prints.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    client: &'static str,
+    network: &'a str,
+    guest: &'a str,
+    mac: String,
+    node: PathBuf,
+    arguments: &'a [String],
+    notes: &'a [String],
+}
+
+pub fn run(args: &ArgsArgs) -> anyhow::Result<ExitCode> {
+    let network: Name = connect::network_name(&args.network.net)?;
+    let directory = host::directory::resolve(&args.network.net, args.network.dir.as_deref())?;
+    let directory = std::path::absolute(&directory)
+        .with_context(|| format!("cannot find {}", directory.display()))?;
+
+    let mut notes = Vec::new();
+    let report = match connect::show(&args.network, None) {
+        Ok(report) => Some(report),
+        Err(_) => {
+            notes.push(format!(
+                "network {network} is not up yet; start it with `netherd up {network}` before \
+                 the client"
+            ));
+            None
+        }
+    };
+    let guest = match &args.name {
+        Some(name) => asked_for(&network, name, report.as_ref())?,
+        None => free(&network, args.client, report.as_ref()),
+    };
+    let declared = format!("ports/{guest}/{}", client::node(args.client));
+    let node = match &report {
+        Some(report) if report.nodes.contains(&declared) => declared,
+        _ => client::node(args.client).to_owned(),
+    };
+    let attachment = Attachment {
+        node: directory.join(&node),
+        directory,
+        guest: guest.to_string(),
+        mac: names::mac(&network, &guest),
+    };
+    let advice = client::advise(args.client, &attachment, &version::Installed)?;
+    notes.extend(advice.notes.iter().cloned());
+    print(args, &attachment, &advice, &notes)
+}
+
+fn print(
+    args: &ArgsArgs,
+    attachment: &Attachment,
+    advice: &Advice,
+    notes: &[String],
+) -> anyhow::Result<ExitCode> {
+    if args.json {
+        output::print_json(&Answer {
+            client: client::name(args.client),
+            network: &args.network.net,
+            guest: &attachment.guest,
+            mac: attachment.mac.to_string(),
+            node: attachment.node.clone(),
+            arguments: &advice.words,
+            notes,
+        })?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    for note in notes {
+        let _ = writeln!(std::io::stderr(), "netherd: {note}");
+    }
+    let words: Vec<String> = match args.client {
+        // A statement of C, not a shell's words.
+        ClientKind::Libkrun => advice.words.clone(),
+        _ => advice.words.iter().map(|word| shell_word(word)).collect(),
+    };
+    output::print(&format!("{}\n", words.join(" ")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The guest's name that was asked for, if nobody else has its address.
+fn asked_for(network: &Name, name: &str, report: Option<&Network>) -> anyhow::Result<Name> {
+    let guest = connect::guest_name(name)?;
+    if let Some(owner) = holder(network, &guest, report) {
+        bail!(
+            "the name {guest} is taken on network {network}, by port {owner}; choose another with \
+             --name"
+        );
+    }
+    Ok(guest)
+}
+
+/// The first of `qemu`, `qemu-2`, `qemu-3` ... whose address nobody uses now.
+fn free(network: &Name, client: ClientKind, report: Option<&Network>) -> Name {
+    let base = Name::from_command(client::name(client));
+    let mut guest = base.clone();
+    let mut number = 1;
+    while holder(network, &guest, report).is_some() {
+        number += 1;
+        guest = base.numbered(number);
+    }
+    guest
+}
+
+/// The port that has the MAC address which belongs to the name `guest`.
+fn holder(network: &Name, guest: &Name, report: Option<&Network>) -> Option<String> {
+    let report = report?;
+    let mac = names::mac(network, guest).to_string();
+    report.ports.iter().find(|port| port.macs.contains(&mac)).map(|port| port.name.clone()).or_else(
+        || report.macs.iter().find(|entry| entry.mac == mac).map(|entry| entry.port.clone()),
+    )
+}
+
+/// `word` as a POSIX shell reads it back.
+fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use host::report::{Mac, Port};
+
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().expect("a name")
+    }
+
+    fn with_guests(guests: &[&str]) -> Network {
+        let net = name("default");
+        let ports = guests
+            .iter()
+            .map(|guest| Port {
+                name: format!("port-of-{guest}"),
+                macs: vec![names::mac(&net, &name(guest)).to_string()],
+                ..Port::default()
+            })
+            .collect();
+        Network { ports, ..Network::default() }
+    }
+
+    #[test]
+    fn clients_without_a_name_get_distinct_ones() {
+        let net = name("default");
+        assert_eq!(free(&net, ClientKind::Qemu, None), name("qemu"));
+        let report = with_guests(&["qemu", "qemu-2"]);
+        assert_eq!(free(&net, ClientKind::Qemu, Some(&report)), name("qemu-3"));
+        assert_eq!(free(&net, ClientKind::Uml, Some(&report)), name("uml"));
+    }
+
+    #[test]
+    fn a_learned_address_is_in_use_too() {
+        let net = name("default");
+        let mac = names::mac(&net, &name("uml")).to_string();
+        let entry = Mac { mac, port: "seqpacket-1".to_owned(), ..Mac::default() };
+        let report = Network { macs: vec![entry], ..Network::default() };
+        assert_eq!(free(&net, ClientKind::Uml, Some(&report)), name("uml-2"));
+    }
+
+    #[test]
+    fn a_name_that_is_taken_is_refused_with_its_holder() {
+        let net = name("default");
+        let report = with_guests(&["web"]);
+        let error = asked_for(&net, "web", Some(&report)).unwrap_err().to_string();
+        assert!(error.contains("port-of-web") && error.contains("--name"), "{error}");
+        assert_eq!(asked_for(&net, "db", Some(&report)).expect("free"), name("db"));
+        assert!(asked_for(&net, "No Name", None).is_err());
+    }
+
+    #[test]
+    fn words_survive_the_shell() {
+        for (word, expected) in [
+            ("-netdev", "-netdev"),
+            ("a=b,c:d/e.f", "a=b,c:d/e.f"),
+            ("a b", "'a b'"),
+            ("it's", r"'it'\''s'"),
+            ("", "''"),
+            ("f(x);", "'f(x);'"),
+        ] {
+            assert_eq!(shell_word(word), expected);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What commands that look at a running network have in common: finding it by name, and saying
+//! so when there is none.
+
+use std::path::Path;
+
+use anyhow::anyhow;
+use host::api::client::{Client, ClientError};
+use host::api::message::Call;
+use host::names::Name;
+use host::report::Network;
+
+use crate::cli::NetworkArgs;
+
+/// Connects to the network `net`, which is published in `dir` or in the usual place.
+///
+/// # Errors
+///
+/// A sentence that says how to start the network when nothing serves it.
+pub fn connect(net: &str, dir: Option<&Path>) -> anyhow::Result<Client> {
+    let directory = host::directory::resolve(net, dir)?;
+    match Client::connect(&directory) {
+        Ok(client) => Ok(client),
+        Err(ClientError::NotServed { .. }) => Err(anyhow!(
+            "network {net} is not up in {}; start it with `netherd up {net}`, or see `netherd ls` \
+             for those that are up",
+            directory.display()
+        )),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The report on a network, or on one port of it.
+pub fn show(network: &NetworkArgs, port: Option<&str>) -> anyhow::Result<Network> {
+    let mut client = connect(&network.net, network.dir.as_deref())?;
+    let call = Call::Show { port: port.map(str::to_owned) };
+    Ok(client.call(&call, &[])?.value)
+}
+
+/// `text` as the name of a network.
+pub fn network_name(text: &str) -> anyhow::Result<Name> {
+    text.parse().map_err(|why| anyhow!("`{text}` is no name of a network: {why}"))
+}
+
+/// `text` as the name of a guest.
+pub fn guest_name(text: &str) -> anyhow::Result<Name> {
+    text.parse().map_err(|why| anyhow!("`{text}` is no name of a guest: {why}"))
+}

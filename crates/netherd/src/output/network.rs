@@ -1,0 +1,238 @@
+//! Reports of networks and ports, for people to read.
+//!
+//! Directions are the port's: what the guest sends is received (`RX`), as in every counter.
+
+use std::fmt::Write;
+
+use engine::Reason;
+use host::report::{Network, NetworkSummary, Port};
+
+use super::style::{Accent, Style};
+use super::table::{Align, Table};
+use super::unit;
+
+/// The table of `netherd ls`.
+pub fn list(networks: &[NetworkSummary], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("NETWORK", Align::Left),
+        ("PORTS", Align::Right),
+        ("GUESTS", Align::Right),
+        ("IPV4", Align::Left),
+        ("IPV6", Align::Left),
+        ("PID", Align::Right),
+        ("UP", Align::Left),
+        ("DIRECTORY", Align::Left),
+    ]);
+    for network in networks {
+        table.row([
+            network.network.clone(),
+            network.ports.to_string(),
+            network.guests.to_string(),
+            network.ipv4.clone(),
+            network.ipv6.clone(),
+            network.pid.to_string(),
+            unit::span(network.uptime),
+            network.directory.display().to_string(),
+        ]);
+    }
+    table.render(style)
+}
+
+/// A network: what it is, its ports, why it dropped frames, and which guests are away.
+pub fn network(report: &Network, style: Style) -> String {
+    let mut text = heading(report, style);
+    if report.ports.is_empty() {
+        text.push_str("\nno ports\n");
+    } else {
+        text.push('\n');
+        text.push_str(&ports(&report.ports, style));
+    }
+
+    let mut reasons = String::new();
+    for port in report.ports.iter().filter(|port| !port.drops.is_empty()) {
+        let list: Vec<String> =
+            port.drops.iter().map(|(reason, frames)| format!("{reason} {frames}")).collect();
+        let _ = writeln!(reasons, "  {}: {}", port.name, list.join(", "));
+    }
+    section(&mut text, "dropped frames, by reason", &reasons, style);
+
+    let mut away = String::new();
+    for guest in report.planned.iter().filter(|guest| !guest.present) {
+        let _ = writeln!(away, "  {}: {}, {}, {}", guest.guest, guest.mac, guest.ipv4, guest.ipv6);
+    }
+    section(&mut text, "addresses kept for guests that are away", &away, style);
+    if report.capture_drops > 0 {
+        let _ = writeln!(text, "\ncaptures missed {} frames", report.capture_drops);
+    }
+    text
+}
+
+/// The lines about the network as a whole.
+fn heading(report: &Network, style: Style) -> String {
+    let mut text = format!(
+        "network {}, {} with MTU {}, up {}{}\n",
+        style.paint(Accent::Bold, &report.network),
+        report.mode,
+        report.mtu,
+        unit::span(report.uptime),
+        if report.stay { ", stays" } else { "" },
+    );
+    let _ = writeln!(text, "  addresses  {} {}", report.ipv4, report.ipv6);
+    let _ = writeln!(text, "  directory  {}", report.directory.display());
+    if !report.nodes.is_empty() {
+        let _ = writeln!(text, "  nodes      {}", report.nodes.join(" "));
+    }
+    let _ = writeln!(text, "  process    {} (netherd {})", report.pid, report.version);
+    text
+}
+
+fn section(text: &mut String, title: &str, lines: &str, style: Style) {
+    if !lines.is_empty() {
+        let _ = write!(text, "\n{}\n{lines}", style.paint(Accent::Bold, title));
+    }
+}
+
+fn ports(ports: &[Port], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("PORT", Align::Left),
+        ("LINK", Align::Left),
+        ("MAC", Align::Left),
+        ("IPV4", Align::Left),
+        ("IPV6", Align::Left),
+        ("USER", Align::Left),
+        ("PID", Align::Right),
+        ("RX FRAMES", Align::Right),
+        ("TX FRAMES", Align::Right),
+        ("RX RATE", Align::Right),
+        ("TX RATE", Align::Right),
+        ("DROPPED", Align::Right),
+    ]);
+    for port in ports {
+        table.row([
+            port.name.clone(),
+            port.link.clone(),
+            first_of(&port.macs),
+            without_prefix_length(&first_of(&port.ipv4)),
+            without_prefix_length(&first_of(&port.ipv6)),
+            user(port),
+            port.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+            counter(port, "rx_frames"),
+            counter(port, "tx_frames"),
+            unit::bit_rate(port.rates.rx_bits),
+            unit::bit_rate(port.rates.tx_bits),
+            port.drops.values().sum::<u64>().to_string(),
+        ]);
+    }
+    table.render(style)
+}
+
+/// The first, and how many more there are.
+fn first_of(values: &[String]) -> String {
+    match values {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first, rest @ ..] => format!("{first} +{}", rest.len()),
+    }
+}
+
+/// The subnet's length is in the heading already.
+fn without_prefix_length(address: &str) -> String {
+    match address.split_once('/') {
+        Some((address, rest)) => match rest.split_once(' ') {
+            Some((_, more)) => format!("{address} {more}"),
+            None => address.to_owned(),
+        },
+        None => address.to_owned(),
+    }
+}
+
+fn user(port: &Port) -> String {
+    match (&port.user, port.uid) {
+        (Some(user), _) => user.clone(),
+        (None, Some(uid)) => uid.to_string(),
+        (None, None) => String::new(),
+    }
+}
+
+fn counter(port: &Port, name: &str) -> String {
+    port.counters.get(name).map(u64::to_string).unwrap_or_default()
+}
+
+/// One port in full.
+pub fn port(report: &Network, port: &Port, style: Style) -> String {
+    let mut text =
+        format!("port {} of network {}\n", style.paint(Accent::Bold, &port.name), report.network);
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(text, "  {name:<10} {value}");
+        }
+    };
+    line("link", &port.link);
+    line("offloads", &port.offloads.join(" "));
+    line("node", port.node.as_deref().unwrap_or_default());
+    if let Some(kind) = &port.guest {
+        let init = port.init_pid.map(|pid| format!(", init {pid}")).unwrap_or_default();
+        line("guest", &format!("{kind}{init}"));
+    }
+    line("opened by", &opener(port));
+    line("up", &unit::span(port.uptime));
+    line("MAC", &port.macs.join(" "));
+    line("IPv4", &port.ipv4.join(" "));
+    line("IPv6", &port.ipv6.join(" "));
+    line("VLAN", &port.vlan);
+    if port.isolated {
+        line("isolated", "yes");
+    }
+    line(
+        "queue",
+        &format!("{} frames, {}", port.queue_frames, unit::bytes(port.queue_bytes as u64)),
+    );
+    for (name, frames, bits) in [
+        ("RX rate", port.rates.rx_frames, port.rates.rx_bits),
+        ("TX rate", port.rates.tx_frames, port.rates.tx_bits),
+    ] {
+        line(name, &format!("{}, {}", unit::frame_rate(frames), unit::bit_rate(bits)));
+    }
+
+    let mut counters = Table::new(&[("COUNTER", Align::Left), ("VALUE", Align::Right)]);
+    // Drops have a table of their own, with their reasons.
+    for (name, value) in port.counters.iter().filter(|(name, _)| !name.starts_with("drop.")) {
+        counters.row([name.clone(), value.to_string()]);
+    }
+    if let Some(drops) = port.link_drops {
+        counters.row(["link_drops".to_owned(), drops.to_string()]);
+    }
+    if !counters.is_empty() {
+        text.push('\n');
+        text.push_str(&counters.render(style));
+    }
+
+    let mut drops =
+        Table::new(&[("DROPPED", Align::Left), ("FRAMES", Align::Right), ("WHY", Align::Left)]);
+    for (reason, frames) in &port.drops {
+        drops.row([reason.clone(), frames.to_string(), describe(reason).to_owned()]);
+    }
+    if !drops.is_empty() {
+        text.push('\n');
+        text.push_str(&drops.render(style));
+    }
+    text
+}
+
+fn opener(port: &Port) -> String {
+    let who = match (&port.user, port.uid) {
+        (Some(user), Some(uid)) => format!("{user} (uid {uid})"),
+        (None, Some(uid)) => format!("uid {uid}"),
+        (_, None) => String::new(),
+    };
+    match port.pid {
+        Some(pid) if who.is_empty() => format!("process {pid}"),
+        Some(pid) => format!("{who}, process {pid}"),
+        None => who,
+    }
+}
+
+/// The sentence for a reason; a newer daemon may know more of them than we do.
+fn describe(name: &str) -> &'static str {
+    Reason::ALL.into_iter().find(|reason| reason.name() == name).map_or("", Reason::describe)
+}

@@ -1,0 +1,182 @@
+//! What `ls` and `show` print, character for character.
+
+use std::collections::BTreeMap;
+
+use host::report::{Network, NetworkSummary, Planned, Port, Rates};
+use netherd::output::network;
+use netherd::output::style::Style;
+
+fn map(entries: &[(&str, u64)]) -> BTreeMap<String, u64> {
+    entries.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+}
+
+fn strings(values: &[&str]) -> Vec<String> {
+    values.iter().map(|value| (*value).to_owned()).collect()
+}
+
+/// A guest of `run`.
+fn web() -> Port {
+    Port {
+        name: "web".to_owned(),
+        link: "tap".to_owned(),
+        guest: Some("run".to_owned()),
+        init_pid: Some(4242),
+        macs: strings(&["02:00:00:00:00:01"]),
+        ipv4: strings(&["10.84.16.2/20"]),
+        ipv6: strings(&["fd00::1/64", "fe80::ff:fe00:1"]),
+        uid: Some(1000),
+        user: Some("alice".to_owned()),
+        pid: Some(4240),
+        vlan: "access 1".to_owned(),
+        offloads: strings(&["csum", "tso4"]),
+        uptime: 75.0,
+        rates: Rates { rx_frames: 12.0, rx_bits: 1_234_000.0, tx_frames: 0.0, tx_bits: 0.0 },
+        queue_frames: 3,
+        queue_bytes: 4096,
+        counters: map(&[("drop.runt", 1), ("rx_frames", 120), ("tx_frames", 80)]),
+        drops: map(&[("mac-bound", 2), ("runt", 1)]),
+        ..Port::default()
+    }
+}
+
+/// A client of the stream node, of a user without a name.
+fn machine() -> Port {
+    Port {
+        name: "stream-1".to_owned(),
+        link: "stream".to_owned(),
+        node: Some("stream".to_owned()),
+        uid: Some(4000),
+        vlan: "access 1".to_owned(),
+        counters: map(&[("rx_frames", 0), ("tx_frames", 7)]),
+        isolated: true,
+        link_drops: Some(5),
+        ..Port::default()
+    }
+}
+
+fn report() -> Network {
+    Network {
+        network: "default".to_owned(),
+        directory: "/run/user/1000/netherd/default".into(),
+        pid: 99,
+        version: "0.1.0".to_owned(),
+        mode: "switch".to_owned(),
+        mtu: 1500,
+        ipv4: "10.84.16.0/20".to_owned(),
+        ipv6: "fd00::/64".to_owned(),
+        uptime: 3_700.0,
+        nodes: strings(&["stream", "ctl", "api"]),
+        ports: vec![web(), machine()],
+        ..Network::default()
+    }
+}
+
+#[test]
+fn a_network_is_a_heading_a_table_and_what_was_dropped() {
+    let expected = "\
+network default, switch with MTU 1500, up 1 h 1 min
+  addresses  10.84.16.0/20 fd00::/64
+  directory  /run/user/1000/netherd/default
+  nodes      stream ctl api
+  process    99 (netherd 0.1.0)
+
+PORT      LINK    MAC                IPV4        IPV6        USER    PID  RX FRAMES  TX FRAMES      RX RATE  TX RATE  DROPPED
+web       tap     02:00:00:00:00:01  10.84.16.2  fd00::1 +1  alice  4240        120         80  1.23 Mbit/s  0 bit/s        3
+stream-1  stream  -                  -           -           4000      -          0          7      0 bit/s  0 bit/s        0
+
+dropped frames, by reason
+  web: mac-bound 2, runt 1
+";
+    assert_eq!(network::network(&report(), Style::PLAIN), expected);
+}
+
+#[test]
+fn guests_that_are_away_and_missed_captures_are_told() {
+    let report = Network {
+        network: "lab".to_owned(),
+        mode: "hub".to_owned(),
+        mtu: 9000,
+        stay: true,
+        planned: vec![Planned {
+            guest: "db".to_owned(),
+            mac: "02:00:00:00:00:02".to_owned(),
+            ipv4: "10.0.0.9".to_owned(),
+            ipv6: "fd00::2".to_owned(),
+            present: false,
+        }],
+        capture_drops: 4,
+        ..Network::default()
+    };
+    let text = network::network(&report, Style::PLAIN);
+    assert!(text.starts_with("network lab, hub with MTU 9000, up 0 s, stays\n"), "{text}");
+    let end = "
+no ports
+
+addresses kept for guests that are away
+  db: 02:00:00:00:00:02, 10.0.0.9, fd00::2
+
+captures missed 4 frames
+";
+    assert!(text.ends_with(end), "{text}");
+}
+
+#[test]
+fn a_port_has_every_counter_and_the_sentence_for_every_drop() {
+    let expected = "\
+port web of network default
+  link       tap
+  offloads   csum tso4
+  guest      run, init 4242
+  opened by  alice (uid 1000), process 4240
+  up         1 min 15 s
+  MAC        02:00:00:00:00:01
+  IPv4       10.84.16.2/20
+  IPv6       fd00::1/64 fe80::ff:fe00:1
+  VLAN       access 1
+  queue      3 frames, 4.00 KiB
+  RX rate    12 frames/s, 1.23 Mbit/s
+  TX rate    0 frames/s, 0 bit/s
+
+COUNTER    VALUE
+rx_frames    120
+tx_frames     80
+
+DROPPED    FRAMES  WHY
+mac-bound       2  The source address is bound to another port, or kept for a guest that is away.
+runt            1  The frame is shorter than an Ethernet header, or than its VLAN tag.
+";
+    assert_eq!(network::port(&report(), &web(), Style::PLAIN), expected);
+}
+
+#[test]
+fn a_port_of_a_client_says_by_which_node_it_came() {
+    let text = network::port(&report(), &machine(), Style::PLAIN);
+    for line in [
+        "  node       stream\n",
+        "  opened by  uid 4000\n",
+        "  isolated   yes\n",
+        "link_drops      5\n",
+    ] {
+        assert!(text.contains(line), "{line:?} in {text}");
+    }
+    assert!(!text.contains("DROPPED"), "{text}");
+}
+
+#[test]
+fn networks_are_listed_with_their_directory() {
+    let networks = [NetworkSummary {
+        network: "default".to_owned(),
+        directory: "/run/user/1000/netherd/default".into(),
+        ports: 2,
+        guests: 1,
+        ipv4: "10.84.16.0/20".to_owned(),
+        ipv6: "fd00::/64".to_owned(),
+        pid: 99,
+        uptime: 5.0,
+    }];
+    let expected = "\
+NETWORK  PORTS  GUESTS  IPV4           IPV6       PID  UP   DIRECTORY
+default      2       1  10.84.16.0/20  fd00::/64   99  5 s  /run/user/1000/netherd/default
+";
+    assert_eq!(network::list(&networks, Style::PLAIN), expected);
+}
