@@ -1,7 +1,14 @@
 //! Every Linux system call netherd makes.
 
+pub mod caps;
+pub mod ethtool;
+pub mod mount;
 pub mod netlink;
+pub mod notify;
+pub mod ns;
+pub mod process;
 pub mod signal;
+pub mod terminal;
 
 pub mod clock;
 pub mod mmsg;

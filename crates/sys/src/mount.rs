@@ -1,0 +1,99 @@
+//! Mounts of the calling process's mount namespace (mount_namespaces(7)).
+
+use std::io;
+use std::path::Path;
+
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
+    mount_change, unmount,
+};
+
+/// From now on no mount travels between this namespace and the one it was copied from.
+pub fn make_private() -> io::Result<()> {
+    Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)
+}
+
+/// A fresh `/proc` of the calling process's PID namespace. `EPERM` where the one that is visible now
+/// is partly covered, as in many containers (`mount_too_revealing` in fs/namespace.c).
+pub fn proc(target: &Path) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    Ok(mount("proc", target, "proc", flags, None)?)
+}
+
+/// A fresh `/sys`, showing the interfaces of the calling process's network namespace.
+pub fn sysfs(target: &Path) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    Ok(mount("sysfs", target, "sysfs", flags, None)?)
+}
+
+/// An empty file system in memory: `mode` is the root's permissions, `bytes` the most it holds.
+pub fn tmpfs(target: &Path, mode: u32, bytes: u64) -> io::Result<()> {
+    let options = format!("mode={mode:o},size={bytes}");
+    let options = std::ffi::CString::new(options)?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    Ok(mount("tmpfs", target, "tmpfs", flags, options.as_c_str())?)
+}
+
+/// An empty, read-only directory over `target`.
+pub fn empty(target: &Path) -> io::Result<()> {
+    let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::RDONLY;
+    Ok(mount("tmpfs", target, "tmpfs", flags, c"mode=0555,size=4k,nr_inodes=1")?)
+}
+
+/// Pseudo-terminals of this namespace alone; `tty_group` owns them where that id is mapped.
+pub fn devpts(target: &Path, tty_group: Option<u32>) -> io::Result<()> {
+    let mut options = String::from("newinstance,ptmxmode=0666,mode=0620");
+    if let Some(group) = tty_group {
+        options.push_str(&format!(",gid={group}"));
+    }
+    let options = std::ffi::CString::new(options)?;
+    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    Ok(mount("devpts", target, "devpts", flags, options.as_c_str())?)
+}
+
+/// Shows `source` at `target` too.
+pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
+    Ok(mount_bind(source, target)?)
+}
+
+/// Shows `source` and all that is mounted below it at `target` too. What came from a more
+/// privileged namespace can only be shown like this.
+pub fn bind_recursive(source: &Path, target: &Path) -> io::Result<()> {
+    Ok(mount_bind_recursive(source, target)?)
+}
+
+/// Makes a mount and all below it read-only (mount_setattr(2), Linux 5.12).
+pub fn make_read_only(target: &Path) -> io::Result<()> {
+    let path = std::ffi::CString::new(target.as_os_str().as_encoded_bytes())?;
+    let attributes = libc::mount_attr {
+        attr_set: libc::MOUNT_ATTR_RDONLY,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
+    // SAFETY: the path is NUL-terminated and the structure is as long as the size given.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::AT_RECURSIVE,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Makes `root`, which must be a mount point, the root of this namespace, and lets go of all that was
+/// mounted before (pivot_root(2), the way with `.` twice).
+pub fn change_root(root: &Path) -> io::Result<()> {
+    rustix::process::chdir(root)?;
+    rustix::process::pivot_root(".", ".")?;
+    unmount(".", UnmountFlags::DETACH)?;
+    rustix::process::chdir("/")?;
+    Ok(())
+}
