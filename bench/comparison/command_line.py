@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 from pathlib import Path
 
@@ -30,9 +29,14 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--only", action="append", metavar="NAME", default=[],
                         choices=[subject.NAME for subject in ALL],
                         help="only this subject (may be repeated)")  # fmt: skip
+    parser.add_argument("--path", action="append", metavar="NAME", default=[],
+                        help="only this way between the guests, such as bridge, naive-tap or "
+                        "netherd-tap (may be repeated); for profiling")  # fmt: skip
     parser.add_argument("--pairs", type=int, default=7, metavar="N", help="rounds (default 7)")
     parser.add_argument("--seconds", type=float, default=3.0, metavar="S",
                         help="length of one measurement of throughput (default 3)")  # fmt: skip
+    parser.add_argument("--udp-rate", type=int, default=300_000, metavar="N",
+                        help="frames/s that are offered in `udp` (default 300000)")  # fmt: skip
     parser.add_argument("--quick", action="store_true", help="3 rounds of 1 second: for a first look")
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--verbose", action="store_true", help="print every measurement")
@@ -49,10 +53,7 @@ def main(argv: list[str]) -> int:
         print("bench/compare: --pairs and --seconds must be positive", file=sys.stderr)
         return 2
     options.binaries = options.binaries.resolve()
-    laboratory.enter(argv)
-    # As the first process of the namespace we have no default actions; ^C must end us.
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    laboratory.enter()
 
     from .subjects import ALL
 

@@ -1,6 +1,6 @@
 """The place where everything is measured: namespaces, processes, their end.
 
-The program starts itself again in new mount, network and PID namespaces, as
+A child of the program goes on in new mount, network and PID namespaces, as
 the first process of the latter. When that process ends, for whatever reason,
 the kernel ends every other process in it, and with the last process every
 namespace and interface goes. /run is an empty file system of our own, so
@@ -19,9 +19,9 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-INSIDE = "NETHERD_COMPARE_INSIDE"
 RUN = Path("/run")
-PR_SET_PDEATHSIG = 1
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x0002_0000, 0x2000_0000, 0x4000_0000  # linux/sched.h
 # An ordinary user without an entry in the password file: what is measured
 # must not depend on one.
 USER = 61_234
@@ -33,23 +33,25 @@ class Unavailable(Exception):
     """A peer or an option that this machine does not have; the message says which and why."""
 
 
-def enter(argv: list[str]) -> None:
-    """Returns only inside the laboratory."""
-    if os.environ.get(INSIDE) == "1":
-        mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", str(RUN))
-        os.environ.pop(INSIDE)
-        return
+def enter() -> None:
+    """Returns only inside the laboratory; the process that called ends with it."""
     if os.geteuid() != 0:
         sys.exit(
             "bench/compare: must be run as root: the bridge and the taps of the peers need "
             "CAP_NET_ADMIN. (netherd itself is measured as an ordinary user.)"
         )
-    os.environ[INSIDE] = "1"
-    os.execvp(
-        "unshare",
-        ["unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc",
-         sys.executable, os.path.realpath(sys.argv[0]), *argv],
-    )  # fmt: skip
+    if _libc.unshare(CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWPID) != 0:
+        sys.exit(f"bench/compare: no namespaces: {os.strerror(ctypes.get_errno())}")
+    first = os.fork()
+    if first:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: os.kill(first, signal.SIGKILL))
+        _, status = os.waitpid(first, 0)
+        sys.exit(os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 130)
+    _die_with_parent()
+    mount("--make-rprivate", "/")
+    mount("-t", "proc", "proc", "/proc")
+    mount("-t", "tmpfs", "-o", "mode=0755", "tmpfs", str(RUN))
 
 
 def mount(*arguments: str) -> None:

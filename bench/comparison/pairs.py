@@ -9,6 +9,7 @@ a shared machine the rounds differ more than the contenders.
 from __future__ import annotations
 
 import statistics
+import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Callable
@@ -75,17 +76,31 @@ class Contender:
     run: Callable[[], Sample]
 
 
-def interleave(contenders: list[Contender], rounds: int, verbose: bool) -> dict[str, list[Sample]]:
-    """The samples of each contender, round by round."""
-    samples: dict[str, list[Sample]] = {contender.name: [] for contender in contenders}
-    for number in range(rounds):
+@dataclass
+class Samples:
+    """What was measured, by contender; and why the missing ones are missing."""
+
+    by_name: dict[str, list[Sample]]
+    missing: dict[str, str]
+
+
+def interleave(contenders: list[Contender], options, missing: dict[str, str]) -> Samples:
+    """Measures every contender once a round. One that fails is out, and the others go on."""
+    found = Samples({contender.name: [] for contender in contenders}, dict(missing))
+    for number in range(options.pairs):
         order = contenders if number % 2 == 0 else list(reversed(contenders))
         for contender in order:
-            sample = contender.run()
-            samples[contender.name].append(sample)
-            if verbose:
+            if contender.name in found.missing:
+                continue
+            try:
+                sample = contender.run()
+            except (RuntimeError, subprocess.SubprocessError) as problem:
+                found.missing[contender.name] = f"{contender.name} failed: {problem}"
+                continue
+            found.by_name[contender.name].append(sample)
+            if options.verbose:
                 print(f"  round {number + 1}: {contender.name}: {sample}", file=sys.stderr)
-    return samples
+    return found
 
 
 def median(values: list[float]) -> float:
@@ -96,7 +111,7 @@ def row(
     subject: str,
     name: str,
     unit: str,
-    samples: dict[str, list[Sample]],
+    samples: Samples,
     peer: str | None = None,
     must: Target | None = None,
     key: str | None = None,
@@ -106,13 +121,17 @@ def row(
     """The row of contender `name` beside `peer`; `key` picks one of the further figures."""
 
     def figures(of: str) -> list[float]:
-        return [s.figure if key is None else s.more[key] for s in samples[of]]
+        return [s.figure if key is None else s.more[key] for s in samples.by_name[of]]
 
+    if name in samples.missing:
+        return Row(subject, label or name, None, unit, must=must, remark=samples.missing[name])
     ours = figures(name)
     ratios = None
-    if peer is not None and peer != name:
+    if peer in samples.missing:
+        remark = samples.missing[peer]
+    elif peer is not None and peer != name:
         ratios = [own / other if other else float("nan") for own, other in zip(ours, figures(peer))]
-    costs = [s.cpu_per_gigabit for s in samples[name] if s.cpu_per_gigabit is not None]
+    costs = [s.cpu_per_gigabit for s in samples.by_name[name] if s.cpu_per_gigabit is not None]
     return Row(
         subject=subject,
         name=label or name,

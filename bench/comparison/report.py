@@ -50,7 +50,8 @@ def table(rows: list[Row]) -> str:
 
     lines = [render(HEADINGS), "|" + "|".join("-" * (width + 2) for width in widths) + "|"]
     lines += [render(line) for line in body[1:]]
-    remarks = [f"- {row.subject}, {row.name}: {row.remark}" for row in rows if row.remark]
+    # One cause may leave several rows empty; say it once.
+    remarks = dict.fromkeys(f"- {row.subject}: {row.remark}" for row in rows if row.remark)
     if remarks:
         lines += ["", *remarks]
     return "\n".join(lines)

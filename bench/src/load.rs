@@ -47,7 +47,9 @@ mod tests {
         let pace = Pace::new(300_000);
         for count in [1, 2, 3, 299_999, 300_000, 7_654_321] {
             let moment = pace.when(count);
-            assert!(pace.due(moment) == count || pace.due(moment + Duration::from_nanos(1)) == count);
+            assert!(
+                pace.due(moment) == count || pace.due(moment + Duration::from_nanos(1)) == count
+            );
             assert!(pace.due(moment.saturating_sub(Duration::from_nanos(4))) < count);
         }
     }

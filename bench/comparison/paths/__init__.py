@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Callable
 
-from ..laboratory import Station, cpu_seconds
+from ..laboratory import Station, Unavailable, cpu_seconds
 
 
 @dataclass
@@ -21,3 +22,17 @@ class Path:
         if not self.forwarders:
             return None
         return sum(cpu_seconds(pid) for pid in self.forwarders)
+
+
+def build(makers: dict[str, Callable[[], Path]], options) -> tuple[list[Path], dict[str, str]]:
+    """The paths that this machine allows, and by name why the others are missing."""
+    paths, missing = [], {}
+    for name, make in makers.items():
+        if options.path and name not in options.path:
+            missing[name] = "some paths were left out by --path"
+            continue
+        try:
+            paths.append(make())
+        except (RuntimeError, Unavailable) as problem:
+            missing[name] = str(problem)
+    return paths, missing

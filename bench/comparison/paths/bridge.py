@@ -16,14 +16,15 @@ def bridge(laboratory: Laboratory, offloads: bool) -> Path:
     ends = []
     for side, address in (("a", "10.71.0.1"), ("b", "10.71.0.2")):
         end = laboratory.station(f"{name}-{side}", address)
-        check(inside(["ip", "link", "add", side, "type", "veth",
+        port = f"port-{side}"
+        check(inside(["ip", "link", "add", port, "type", "veth",
                       "peer", "name", "eth0", "netns", str(end.pid)]))  # fmt: skip
-        check(inside(["ip", "link", "set", side, "master", "br0", "up"]))
+        check(inside(["ip", "link", "set", port, "master", "br0", "up"]))
         check(end.within(["ip", "address", "add", f"{address}/24", "dev", "eth0"]))
         check(end.within(["ip", "link", "set", "eth0", "up"]))
         if not offloads:
             off = ["tso", "off", "gso", "off", "gro", "off"]
             check(end.within([laboratory.peer("ethtool"), "-K", "eth0", *off]))
-            check(inside([laboratory.peer("ethtool"), "-K", side, *off]))
+            check(inside([laboratory.peer("ethtool"), "-K", port, *off]))
         ends.append(end)
     return Path(name, *ends)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import tempfile
 from dataclasses import dataclass
 
 from ..laboratory import RUN, USER, Laboratory, Station, as_user, check, descendants, wait_until
@@ -23,8 +24,7 @@ class Hypervisor:
     tun: bool = True
 
     def __post_init__(self) -> None:
-        home = RUN / f"user-{self.name}"
-        home.mkdir(mode=0o700)
+        home = pathlib.Path(tempfile.mkdtemp(prefix="user-", dir=RUN))
         os.chown(home, USER, USER)
         self.environment = {
             "PATH": os.environ["PATH"],

@@ -6,6 +6,7 @@ import time
 
 from ..laboratory import Laboratory, cpu_ticks
 from ..pairs import Contender, Row, Target, interleave, row
+from ..paths import Path, build
 from ..paths.bridge import bridge
 from ..paths.naive import naive_packet, naive_tap
 from ..paths.netherd import Hypervisor
@@ -19,16 +20,22 @@ IDLE_SECONDS = 10.0
 
 
 def measure(laboratory: Laboratory, options) -> list[Row]:
-    hypervisors = [
-        Hypervisor(laboratory, "tap").up(),
-        Hypervisor(laboratory, "packet", tun=False).up(),
-    ]
-    paths = [
-        bridge(laboratory, offloads=True),
-        naive_tap(laboratory),
-        naive_packet(laboratory),
-        *(hypervisor.path() for hypervisor in hypervisors),
-    ]
+    hypervisors: list[Hypervisor] = []
+
+    def guests(name: str, tun: bool) -> Path:
+        hypervisors.append(Hypervisor(laboratory, name, tun).up())
+        return hypervisors[-1].path()
+
+    paths, missing = build(
+        {
+            "bridge": lambda: bridge(laboratory, offloads=True),
+            "naive-tap": lambda: naive_tap(laboratory),
+            "naive-packet": lambda: naive_packet(laboratory),
+            "netherd-tap": lambda: guests("tap", True),
+            "netherd-packet": lambda: guests("packet", False),
+        },
+        options,
+    )
     trips = {path.name: RoundTrips(laboratory, path, options.seconds) for path in paths}
 
     def samples(pause_us: int):
@@ -37,8 +44,8 @@ def measure(laboratory: Laboratory, options) -> list[Row]:
                 Contender(name, lambda trip=trip: trip.measure(pause_us))
                 for name, trip in trips.items()
             ],
-            options.pairs,
-            options.verbose,
+            options,
+            missing,
         )
 
     idle, busy = samples(IDLE_PAUSE_US), samples(0)
@@ -47,7 +54,7 @@ def measure(laboratory: Laboratory, options) -> list[Row]:
         ("idle", idle, {"netherd-tap": ("naive-tap", 1.2), "netherd-packet": ("naive-packet", 1.2)}),
         ("back to back", busy, {"netherd-tap": ("bridge", 2.0), "netherd-packet": ("bridge", 2.0)}),
     ):
-        for name in trips:
+        for name in (*trips, *missing):
             peer, bound = musts.get(name, (None, None))
             must = Target(bound, at_least=False) if bound else None
             rows.append(row(NAME, name, "us", found, peer=peer, must=must, label=f"{name} {label}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..laboratory import Laboratory
 from ..pairs import Contender, Row, Target, interleave, row
+from ..paths import build
 from ..paths.bridge import bridge
 from ..paths.naive import naive_packet, naive_tap
 from ..paths.netherd import Hypervisor
@@ -14,18 +15,21 @@ ABOUT = "one iperf3 stream between two guests of `netherd run`, beside bridge + 
 
 
 def measure(laboratory: Laboratory, options) -> list[Row]:
-    paths = [
-        bridge(laboratory, offloads=True),
-        bridge(laboratory, offloads=False),
-        naive_tap(laboratory),
-        naive_packet(laboratory),
-        Hypervisor(laboratory, "tap").up().path(),
-        Hypervisor(laboratory, "packet", tun=False).up().path(),
-    ]
+    paths, missing = build(
+        {
+            "bridge": lambda: bridge(laboratory, offloads=True),
+            "bridge-no-tso": lambda: bridge(laboratory, offloads=False),
+            "naive-tap": lambda: naive_tap(laboratory),
+            "naive-packet": lambda: naive_packet(laboratory),
+            "netherd-tap": lambda: Hypervisor(laboratory, "tap").up().path(),
+            "netherd-packet": lambda: Hypervisor(laboratory, "packet", tun=False).up().path(),
+        },
+        options,
+    )
     contenders = [
         Contender(path.name, TcpStream(laboratory, path, options.seconds)) for path in paths
     ]
-    samples = interleave(contenders, options.pairs, options.verbose)
+    samples = interleave(contenders, options, missing)
 
     def line(name: str, must: Target | None = None) -> Row:
         return row(NAME, name, "Gbit/s", samples, peer="bridge", must=must)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..laboratory import Laboratory
 from ..pairs import Contender, Row, Target, interleave, row
+from ..paths import build
 from ..paths.bridge import bridge
 from ..paths.naive import naive_packet, naive_tap
 from ..paths.netherd import Hypervisor
@@ -11,23 +12,24 @@ from ..traffic import UdpFrames
 
 NAME = "udp"
 ABOUT = "UDP frames of 64 bytes, as many as the receiver counts, beside a naive forwarder"
-# More than any of the forwarders delivers on one core of 2026, less than would starve them of
-# it where sender, forwarder and receiver share two.
-OFFERED = 400_000
 
 
 def measure(laboratory: Laboratory, options) -> list[Row]:
-    paths = [
-        bridge(laboratory, offloads=True),
-        naive_tap(laboratory),
-        naive_packet(laboratory),
-        Hypervisor(laboratory, "tap").up().path(),
-        Hypervisor(laboratory, "packet", tun=False).up().path(),
-    ]
+    paths, missing = build(
+        {
+            "bridge": lambda: bridge(laboratory, offloads=True),
+            "naive-tap": lambda: naive_tap(laboratory),
+            "naive-packet": lambda: naive_packet(laboratory),
+            "netherd-tap": lambda: Hypervisor(laboratory, "tap").up().path(),
+            "netherd-packet": lambda: Hypervisor(laboratory, "packet", tun=False).up().path(),
+        },
+        options,
+    )
     contenders = [
-        Contender(path.name, UdpFrames(laboratory, path, options.seconds, OFFERED)) for path in paths
+        Contender(path.name, UdpFrames(laboratory, path, options.seconds, options.udp_rate))
+        for path in paths
     ]
-    samples = interleave(contenders, options.pairs, options.verbose)
+    samples = interleave(contenders, options, missing)
     must = Target(0.9, at_least=True)
     return [
         row(NAME, "bridge", "frames/s", samples),

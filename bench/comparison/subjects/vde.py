@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..laboratory import Laboratory
 from ..pairs import Contender, Row, Target, interleave, row
+from ..paths import Path, build
 from ..paths.netherd import Hypervisor
 from ..paths.vde import clients, vde_switch
 from ..traffic import TcpStream, UdpFrames
@@ -14,24 +15,28 @@ ABOUT = "vde_plug2tap on both sides of netherd's `ctl`, beside vde_switch"
 OFFERED = 20_000
 
 
-def measure(laboratory: Laboratory, options) -> list[Row]:
+def netherd(laboratory: Laboratory) -> Path:
     hypervisor = Hypervisor(laboratory, "vde").up()
-    paths = [
-        vde_switch(laboratory),
-        clients(laboratory, "netherd-vde", hypervisor.directory, hypervisor.pid, "10.75.0"),
-    ]
+    return clients(laboratory, "netherd-vde", hypervisor.directory, hypervisor.pid, "10.75.0")
+
+
+def measure(laboratory: Laboratory, options) -> list[Row]:
+    paths, missing = build(
+        {"vde_switch": lambda: vde_switch(laboratory), "netherd-vde": lambda: netherd(laboratory)},
+        options,
+    )
     streams = interleave(
         [Contender(path.name, TcpStream(laboratory, path, options.seconds)) for path in paths],
-        options.pairs,
-        options.verbose,
+        options,
+        missing,
     )
     frames = interleave(
         [
             Contender(path.name, UdpFrames(laboratory, path, options.seconds, OFFERED))
             for path in paths
         ],
-        options.pairs,
-        options.verbose,
+        options,
+        missing,
     )
 
     rows = []

@@ -82,7 +82,8 @@ fn ask(to: SocketAddr, pause: Duration, seconds: f64) -> io::Result<()> {
     }
     times.sort_unstable();
     let [median, p99] = [50, 99].map(|percent| {
-        percentile(&times, percent).map_or("null".into(), |nanos| format!("{:.2}", nanos as f64 / 1e3))
+        percentile(&times, percent)
+            .map_or("null".into(), |nanos| format!("{:.2}", nanos as f64 / 1e3))
     });
     println!(
         r#"{{"round_trips": {}, "lost": {lost}, "median_us": {median}, "p99_us": {p99}}}"#,

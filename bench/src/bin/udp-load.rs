@@ -103,8 +103,11 @@ fn send_all(socket: &UdpSocket, payloads: &[Vec<u8>]) -> io::Result<u64> {
     let slices: Vec<[IoSlice<'_>; 1]> = payloads.iter().map(|p| [IoSlice::new(p)]).collect();
     let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> =
         payloads.iter().map(|_| SendAncillaryBuffer::default()).collect();
-    let mut messages: Vec<MMsgHdr<'_>> =
-        slices.iter().zip(&mut controls).map(|(slice, control)| MMsgHdr::new(slice, control)).collect();
+    let mut messages: Vec<MMsgHdr<'_>> = slices
+        .iter()
+        .zip(&mut controls)
+        .map(|(slice, control)| MMsgHdr::new(slice, control))
+        .collect();
     match sendmmsg(socket, &mut messages, SendFlags::empty()) {
         Ok(taken) => Ok(taken as u64),
         Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::CONNREFUSED) => Ok(0),
