@@ -202,7 +202,9 @@ pub struct LinkArgs {
 }
 
 /// Names of descriptors that enter a guest: its namespaces, and `init`, a pidfd of its init.
-pub const NAMESPACES: [&str; 8] = ["user", "mnt", "net", "pid", "ipc", "uts", "cgroup", "init"];
+/// `outer` is the user namespace around `user`: it owns `pid`, so it has to be entered first.
+pub const NAMESPACES: [&str; 9] =
+    ["outer", "user", "mnt", "net", "pid", "ipc", "uts", "cgroup", "init"];
 
 /// Answer to `link`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -408,6 +410,9 @@ pub struct Closed {
     pub why: String,
     /// Somebody asked for the end (`detach`, `down`): the keeper is not to come back with the link.
     pub wanted: bool,
+    /// The guest itself is to end, not only its port: `detach` of a guest of `run`.
+    #[serde(default)]
+    pub end: bool,
 }
 
 #[derive(Deserialize)]
