@@ -1,0 +1,106 @@
+//! Copies of frames for `netherd capture`.
+//!
+//! A frame is shown once, as it came from its link (tag included), with its verdict; a capture of one port shows what
+//! came from it and what was sent to it. When no capture runs it costs one branch per batch. When one runs, the first
+//! `snaplen` bytes are copied to a queue that is bounded in bytes; what does not fit is counted, and never delays a
+//! frame. Another thread writes the file.
+//!
+//! A frame with a partial checksum is shown as it is: its checksum field holds the pseudo-header sum, and the record's
+//! metadata says so.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use wire::Offload;
+
+use crate::frame::Frame;
+use crate::pool::Pool;
+use crate::port::PortId;
+use crate::time::Instant;
+use crate::verdict::Verdict;
+
+/// What to capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapturePlan {
+    /// Only frames that come from this port or go to it; `None` for the whole network.
+    pub port: Option<PortId>,
+    /// Bytes to keep of each frame.
+    pub snaplen: usize,
+    /// Bytes that may wait to be polled, counting [`RECORD_OVERHEAD`] for each record.
+    pub queue_bytes: usize,
+}
+
+/// What a record costs in the queue beside its bytes.
+pub const RECORD_OVERHEAD: usize = 64;
+
+/// One captured frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CaptureRecord {
+    /// When the engine got the frame.
+    pub now: Instant,
+    /// The port it came from.
+    pub port: PortId,
+    /// What was decided.
+    pub verdict: Verdict,
+    /// What was missing from the frame.
+    pub offload: Offload,
+    /// Length of the frame in bytes.
+    pub len: usize,
+    /// Its first bytes, at most the plan's `snaplen`.
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Capture {
+    pub(crate) plan: CapturePlan,
+    queue: VecDeque<CaptureRecord>,
+    queued_bytes: usize,
+}
+
+/// The frame to show, beside what the engine did to it since it was read.
+pub(crate) struct Subject<'a> {
+    pub(crate) frame: &'a Frame,
+    /// The tag that was taken off the frame when it came in.
+    pub(crate) removed_tag: Option<u16>,
+    pub(crate) port: PortId,
+    pub(crate) verdict: Verdict,
+}
+
+impl Capture {
+    pub(crate) fn new(plan: CapturePlan) -> Self {
+        Self { plan, queue: VecDeque::new(), queued_bytes: 0 }
+    }
+
+    /// Copies the frame; false when the queue has no room for it.
+    #[must_use]
+    pub(crate) fn record(&mut self, now: Instant, pool: &Pool, subject: &Subject<'_>) -> bool {
+        let Subject { frame, removed_tag, port, verdict } = *subject;
+        let body = pool.body(frame);
+        let tag_len = if removed_tag.is_some() { 4 } else { 0 };
+        let len = body.len() + tag_len;
+        let kept = len.min(self.plan.snaplen);
+        let cost = kept + RECORD_OVERHEAD;
+        if self.queued_bytes + cost > self.plan.queue_bytes {
+            return false;
+        }
+        let mut bytes = Vec::with_capacity(kept);
+        let mut offload = *frame.offload();
+        match (removed_tag, body.split_at_checked(12)) {
+            (Some(tci), Some((addresses, rest))) => {
+                let [hi, lo] = tci.to_be_bytes();
+                bytes.extend(addresses.iter().chain(&[0x81, 0, hi, lo]).chain(rest).take(kept));
+                offload = offload.with_tag_pushed();
+            }
+            _ => bytes.extend_from_slice(body.get(..kept).unwrap_or(body)),
+        }
+        self.queued_bytes += cost;
+        self.queue.push_back(CaptureRecord { now, port, verdict, offload, len, bytes });
+        true
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<CaptureRecord> {
+        let record = self.queue.pop_front()?;
+        self.queued_bytes -= record.bytes.len() + RECORD_OVERHEAD;
+        Some(record)
+    }
+}

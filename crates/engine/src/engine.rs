@@ -1,0 +1,318 @@
+//! The engine of one network: its ports, their coming and going, and what is asked about them.
+//!
+//! The way of a frame is in `ingress` and `transmit`.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::vec;
+
+use wire::MacAddr;
+
+use crate::batch::BATCH;
+use crate::capture::{Capture, CapturePlan, CaptureRecord};
+use crate::counters::PortCounters;
+use crate::event::{Event, EventQueue};
+use crate::ingress::Work;
+use crate::mac_table::{MacTable, tick};
+use crate::plan::{Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec};
+use crate::pool::Pool;
+use crate::port::PortId;
+use crate::ports::Ports;
+use crate::reason::Reason;
+use crate::time::Instant;
+
+/// Why a port could not be added or changed. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortError {
+    /// See the text.
+    #[error("the network already has {0} ports, as many as it may: raise its number of ports")]
+    TooManyPorts(usize),
+    /// See the text.
+    #[error("{mac} already belongs to port {owner}: choose another address")]
+    MacTaken {
+        /// The address.
+        mac: MacAddr,
+        /// The port that has it.
+        owner: PortId,
+    },
+    /// See the text.
+    #[error("port {0} does not exist any more")]
+    NoSuchPort(PortId),
+}
+
+/// Why an address is in the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MacKind {
+    /// It belongs to a port by configuration.
+    Static,
+    /// It is kept for a guest that is away.
+    Reserved,
+    /// A port uses it.
+    Learned,
+}
+
+/// One line of the MAC table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MacEntry {
+    /// The address.
+    pub mac: MacAddr,
+    /// Its VLAN; `None` for entries that hold in all.
+    pub vlan: Option<u16>,
+    /// The port; `None` for a reserved address.
+    pub port: Option<PortId>,
+    /// Why it is there.
+    pub kind: MacKind,
+    /// When a learned address was last used, to 2^20 ns.
+    pub seen: Option<Instant>,
+}
+
+/// The hypervisor of one network. See the crate's documentation for how to drive it.
+#[derive(Debug)]
+pub struct Engine {
+    pub(crate) network: NetworkSpec,
+    pub(crate) ports: Ports,
+    pub(crate) macs: MacTable,
+    pub(crate) events: EventQueue,
+    pub(crate) ready: VecDeque<PortId>,
+    pub(crate) capture: Option<Capture>,
+    pub(crate) capture_drops: u64,
+    /// What the passes of one ingress call tell each other. Kept to keep its memory.
+    pub(crate) work: Box<[Work]>,
+    /// What was counted on ports that are gone.
+    retired: PortCounters,
+    /// Frames handed in for ports that are gone.
+    pub(crate) strays: u64,
+}
+
+impl Engine {
+    /// An engine without ports. `hash_key` must be random and unknown to guests: it keeps them from choosing addresses
+    /// that collide in the MAC table.
+    #[must_use]
+    #[expect(clippy::needless_pass_by_value, reason = "a plan is used once")]
+    pub fn new(plan: NetworkPlan, hash_key: [u8; 16]) -> Self {
+        let network = plan.spec().clone();
+        Self {
+            macs: MacTable::new(&hash_key, network.mac_ageing, network.mac_total),
+            network,
+            ports: Ports::default(),
+            events: EventQueue::default(),
+            ready: VecDeque::new(),
+            capture: None,
+            capture_drops: 0,
+            work: vec![Work::default(); BATCH].into_boxed_slice(),
+            retired: PortCounters::default(),
+            strays: 0,
+        }
+    }
+
+    /// What the network is asked to be.
+    #[must_use]
+    pub fn network(&self) -> &NetworkSpec {
+        &self.network
+    }
+
+    /// Changes the network while it runs. Ports stay, even if the new plan allows fewer; a hub forgets what was learned.
+    #[expect(clippy::needless_pass_by_value, reason = "a plan is used once")]
+    pub fn apply(&mut self, _now: Instant, plan: NetworkPlan) {
+        self.network = plan.spec().clone();
+        self.macs.configure(self.network.mac_ageing, self.network.mac_total);
+        if self.network.mode == Mode::Hub {
+            self.macs.forget_all_learned();
+        }
+    }
+
+    /// Adds a port. Its own addresses are bound to it, and no longer to whoever had learned them.
+    ///
+    /// # Errors
+    ///
+    /// The network is full, or an address belongs to another port; nothing is changed. A reserved address is no
+    /// obstacle: its guest has come back.
+    pub fn add_port(&mut self, _now: Instant, plan: PortPlan) -> Result<PortId, PortError> {
+        let spec = plan.into_spec();
+        if self.ports.len() >= self.network.ports {
+            return Err(PortError::TooManyPorts(self.ports.len()));
+        }
+        self.check_macs_free(&spec, None)?;
+        let macs = spec.macs.clone();
+        let full = PortError::TooManyPorts(self.ports.len());
+        let id = self.ports.insert(spec).ok_or(full)?;
+        self.macs.add_port(id.index);
+        for mac in macs {
+            self.macs.bind(mac_bits(mac), id.index);
+        }
+        Ok(id)
+    }
+
+    /// Changes a port while it runs. What is queued stays; what the port has learned is forgotten.
+    ///
+    /// # Errors
+    ///
+    /// The port is gone, or an address belongs to another port; nothing is changed.
+    pub fn change_port(
+        &mut self,
+        _now: Instant,
+        port: PortId,
+        plan: PortPlan,
+    ) -> Result<(), PortError> {
+        let spec = plan.into_spec();
+        self.check_macs_free(&spec, Some(port))?;
+        let Some(target) = self.ports.get_mut(port) else {
+            return Err(PortError::NoSuchPort(port));
+        };
+        for &mac in target.spec.macs.iter().filter(|mac| !spec.macs.contains(mac)) {
+            self.macs.unbind(mac_bits(mac));
+        }
+        for &mac in &spec.macs {
+            self.macs.bind(mac_bits(mac), port.index);
+        }
+        target.configure(spec);
+        self.macs.forget_learned(port.index);
+        Ok(())
+    }
+
+    /// Removes a port and gives its last counters. What was in its queue is dropped (`link-closed`), what it had
+    /// learned is forgotten, its own addresses are free again, or reserved if they were.
+    ///
+    /// `None` if the port is already gone.
+    pub fn remove_port(
+        &mut self,
+        _now: Instant,
+        pool: &mut Pool,
+        port: PortId,
+    ) -> Option<PortCounters> {
+        let mut gone = self.ports.remove(port)?;
+        for &mac in &gone.spec.macs {
+            self.macs.unbind(mac_bits(mac));
+        }
+        self.macs.forget_learned(port.index);
+        if gone.queue.listed {
+            self.ready.retain(|&other| other != port);
+        }
+        let dropped = gone.queue.clear(pool);
+        gone.counters.count_drop(Reason::LinkClosed, dropped);
+        self.retired += &gone.counters;
+        Some(gone.counters)
+    }
+
+    fn check_macs_free(&self, spec: &PortSpec, me: Option<PortId>) -> Result<(), PortError> {
+        for &mac in &spec.macs {
+            let owner = self.macs.owner(mac_bits(mac)).and_then(|index| self.ports.at(index));
+            if let Some(owner) = owner.filter(|owner| Some(owner.id) != me) {
+                return Err(PortError::MacTaken { mac, owner: owner.id });
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps an address for a guest that is away: nobody else may use it, and frames for it go nowhere. A port that is
+    /// added with it takes it over, and leaves it reserved when it goes.
+    pub fn reserve_mac(&mut self, mac: MacAddr) {
+        self.macs.reserve(mac_bits(mac), true);
+    }
+
+    /// Ends a reservation. A port that has the address keeps it.
+    pub fn unreserve_mac(&mut self, mac: MacAddr) {
+        self.macs.reserve(mac_bits(mac), false);
+    }
+
+    /// The live ports, in the order they came.
+    pub fn ports(&self) -> impl Iterator<Item = PortId> + '_ {
+        self.ports.iter().map(|port| port.id)
+    }
+
+    /// What a port is asked to be; `None` if it is gone.
+    #[must_use]
+    pub fn port(&self, port: PortId) -> Option<&PortSpec> {
+        self.ports.get(port).map(|port| &port.spec)
+    }
+
+    /// A port's counters; `None` if it is gone.
+    #[must_use]
+    pub fn port_counters(&self, port: PortId) -> Option<&PortCounters> {
+        self.ports.get(port).map(|port| &port.counters)
+    }
+
+    /// The sum of the counters of all ports that are gone.
+    #[must_use]
+    pub fn retired_counters(&self) -> &PortCounters {
+        &self.retired
+    }
+
+    /// Frames that were handed in for ports that were gone, and therefore are in no port's counters.
+    #[must_use]
+    pub fn strays(&self) -> u64 {
+        self.strays
+    }
+
+    /// Frames and bytes that wait for a port's link. A GSO frame that is being cut counts whole.
+    #[must_use]
+    pub fn queue_len(&self, port: PortId) -> (usize, usize) {
+        self.ports.get(port).map_or((0, 0), |port| (port.queue.len(), port.queue.bytes()))
+    }
+
+    /// The MAC table, in no order. Learned entries that have aged but were not swept yet are in it.
+    pub fn mac_table(&self) -> impl Iterator<Item = MacEntry> + '_ {
+        self.macs.rows().map(|row| MacEntry {
+            mac: mac_addr(row.key.mac()),
+            vlan: row.seen.map(|_| row.key.vid()),
+            port: row.port.and_then(|index| self.ports.at(index)).map(|port| port.id),
+            kind: match (row.seen, row.port) {
+                (Some(_), _) => MacKind::Learned,
+                (None, Some(_)) => MacKind::Static,
+                (None, None) => MacKind::Reserved,
+            },
+            seen: row.seen,
+        })
+    }
+
+    /// The next event, oldest first. Events come from `ingress`; see [`Event`].
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop()
+    }
+
+    /// Events that were lost because nobody polled for them.
+    #[must_use]
+    pub fn events_lost(&self) -> u64 {
+        self.events.lost()
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called. May change with every call that takes `now`.
+    ///
+    /// May be in the past: then there is more to do at once, in another bounded step.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.macs.deadline()
+    }
+
+    /// Does what is due. Every call is bounded; calls before the deadline, or without one, do nothing.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.macs.sweep(tick(now));
+    }
+
+    /// Starts a capture, replacing one that runs, or stops it. Records that were not polled are forgotten.
+    pub fn capture(&mut self, plan: Option<CapturePlan>) {
+        self.capture = plan.map(Capture::new);
+        self.capture_drops = 0;
+    }
+
+    /// The next captured frame, oldest first. Frames come from `ingress`.
+    pub fn poll_capture(&mut self) -> Option<CaptureRecord> {
+        self.capture.as_mut()?.pop()
+    }
+
+    /// Frames that the capture had no room for since it was started.
+    #[must_use]
+    pub fn capture_drops(&self) -> u64 {
+        self.capture_drops
+    }
+}
+
+/// The 48 bits of an address, first byte most significant.
+pub(crate) fn mac_bits(mac: MacAddr) -> u64 {
+    mac.0.iter().fold(0, |bits, &byte| bits << 8 | u64::from(byte))
+}
+
+pub(crate) fn mac_addr(bits: u64) -> MacAddr {
+    let [_, _, mac @ ..] = bits.to_be_bytes();
+    MacAddr(mac)
+}

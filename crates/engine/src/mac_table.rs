@@ -1,0 +1,446 @@
+//! Which address is behind which port.
+//!
+//! # Theory of operation
+//!
+//! Two tables. *Bound* addresses belong to a port by configuration, or are *reserved* for a guest that is away; they
+//! hold in every VLAN of the network and never age. *Learned* addresses belong to the port that used them first, per
+//! VLAN, and age: one that was not used for the ageing time counts as absent everywhere, and is removed by a sweep.
+//!
+//! * An address that is bound is not learned, on any port, in any VLAN: binding removes what was learned.
+//! * A learned address does not move while its port is alive and it has not aged. The newcomer is refused.
+//! * A port may learn a number of addresses, the network another; whoever meets a bound is refused. Addresses that
+//!   aged count against both bounds until the sweep removed them.
+//!
+//! The sweep looks at a bounded number of slots per call and starts when the oldest entry may have aged, but not more
+//! often than eight times per ageing time, so that a table with steadily ageing entries is not walked all the time.
+//!
+//! Ageing has a resolution of 2^20 nanoseconds (1.05 ms), so that an entry fits 16 bytes.
+
+use core::time::Duration;
+
+use alloc::vec::Vec;
+
+use crate::keyed::{Key, Keyed, NOWHERE, Place};
+use crate::reason::Reason;
+use crate::time::Instant;
+
+/// How many slots one step of the sweep looks at.
+const SWEEP_STEP: usize = 4096;
+
+/// Time in units of 2^20 ns; 48 bits of it last 9,000 years.
+pub(crate) type Tick = u64;
+
+const TICK_SHIFT: u32 = 20;
+
+/// No port: the address is reserved.
+const NO_PORT: u16 = u16::MAX;
+
+#[inline]
+pub(crate) fn tick(now: Instant) -> Tick {
+    now.as_nanos() >> TICK_SHIFT
+}
+
+fn instant(tick: Tick) -> Instant {
+    Instant::from_nanos(tick.saturating_mul(1 << TICK_SHIFT))
+}
+
+/// A learned entry's value: 48 bits of the tick it was last seen, 16 of the port.
+#[derive(Clone, Copy)]
+struct Seen(u64);
+
+impl Seen {
+    #[inline]
+    fn new(port: u16, tick: Tick) -> Self {
+        Self(tick << 16 | u64::from(port))
+    }
+
+    #[inline]
+    fn port(self) -> u16 {
+        self.0 as u16
+    }
+
+    #[inline]
+    fn tick(self) -> Tick {
+        self.0 >> 16
+    }
+}
+
+/// A bound entry's value: 16 bits of the port, one that says whether the address is also reserved.
+#[derive(Clone, Copy)]
+struct Binding(u64);
+
+impl Binding {
+    fn new(port: u16, reserved: bool) -> Self {
+        Self(u64::from(reserved) << 16 | u64::from(port))
+    }
+
+    #[inline]
+    fn port(self) -> Option<u16> {
+        Some(self.0 as u16).filter(|&port| port != NO_PORT)
+    }
+
+    fn is_reserved(self) -> bool {
+        self.0 >> 16 & 1 == 1
+    }
+}
+
+/// Where frames for an address go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Destination {
+    Unknown,
+    Port(u16),
+    /// Reserved, and its guest is away.
+    Away,
+}
+
+/// What became of a source address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// It is the port's, and is at this place of the learned table.
+    Known(Place),
+    /// It was not known, and is the port's now.
+    New(Place),
+    /// It is the port's own by configuration.
+    Own,
+    /// It is not the port's, for this reason; the port that has it, if one has.
+    Refused(Reason, Option<u16>),
+}
+
+#[derive(Debug)]
+pub(crate) struct MacTable {
+    bound: Keyed,
+    learned: Keyed,
+    /// How many addresses each port has learned, by its index.
+    per_port: Vec<u32>,
+    ageing: Tick,
+    total: usize,
+    sweep: Sweep,
+}
+
+/// The state of the sweep.
+#[derive(Debug, Default)]
+struct Sweep {
+    /// When it starts, or goes on; none when nothing is learned.
+    due: Option<Tick>,
+    /// The next slot, while one is under way.
+    cursor: Option<usize>,
+    /// The oldest entry that it has kept.
+    oldest: Tick,
+    /// Entries moved under its feet: it may have missed some.
+    disturbed: bool,
+}
+
+/// A configured or learned entry, for `netherd show`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) key: Key,
+    pub(crate) port: Option<u16>,
+    pub(crate) reserved: bool,
+    /// Ticks of the last use; none for bound entries.
+    pub(crate) seen: Option<Instant>,
+}
+
+impl MacTable {
+    pub(crate) fn new(hash_key: &[u8; 16], ageing: Duration, total: usize) -> Self {
+        let mut table = Self {
+            bound: Keyed::new(hash_key),
+            learned: Keyed::new(hash_key),
+            per_port: Vec::new(),
+            ageing: 0,
+            total: 0,
+            sweep: Sweep::default(),
+        };
+        table.configure(ageing, total);
+        table
+    }
+
+    /// New limits. Entries beyond them stay until they age.
+    pub(crate) fn configure(&mut self, ageing: Duration, total: usize) {
+        let nanos = u64::try_from(ageing.as_nanos()).unwrap_or(u64::MAX);
+        self.ageing = nanos.div_ceil(1 << TICK_SHIFT).max(1);
+        self.total = total;
+        if !self.learned.is_empty() {
+            self.sweep.due = Some(0);
+        }
+    }
+
+    pub(crate) fn add_port(&mut self, port: u16) {
+        let needed = usize::from(port) + 1;
+        if self.per_port.len() < needed {
+            self.per_port.resize(needed, 0);
+        }
+    }
+
+    /// Forgets what a port has learned.
+    pub(crate) fn forget_learned(&mut self, port: u16) {
+        let count = self.per_port.get(usize::from(port)).copied().unwrap_or(0);
+        if count > 0 {
+            self.learned.remove_all(|_, value| Seen(value).port() == port);
+            self.sweep.disturbed = true;
+            if let Some(count) = self.per_port.get_mut(usize::from(port)) {
+                *count = 0;
+            }
+        }
+    }
+
+    /// Forgets everything that was learned.
+    pub(crate) fn forget_all_learned(&mut self) {
+        self.learned.remove_all(|_, _| true);
+        self.per_port.fill(0);
+        self.sweep = Sweep::default();
+    }
+
+    /// The port that has `mac` by configuration.
+    pub(crate) fn owner(&self, mac: u64) -> Option<u16> {
+        self.bound.get(Key::new(0, mac)).and_then(|value| Binding(value).port())
+    }
+
+    /// Binds `mac` to a port. The caller has checked that no other port has it.
+    pub(crate) fn bind(&mut self, mac: u64, port: u16) {
+        self.change_binding(mac, |_, reserved| (Some(port), reserved));
+    }
+
+    /// Ends a port's binding; the address stays reserved if it was.
+    pub(crate) fn unbind(&mut self, mac: u64) {
+        self.change_binding(mac, |_, reserved| (None, reserved));
+    }
+
+    /// Keeps `mac` for a guest that may be away, or no longer.
+    pub(crate) fn reserve(&mut self, mac: u64, reserved: bool) {
+        self.change_binding(mac, |port, _| (port, reserved));
+    }
+
+    fn change_binding(
+        &mut self,
+        mac: u64,
+        change: impl FnOnce(Option<u16>, bool) -> (Option<u16>, bool),
+    ) {
+        let key = Key::new(0, mac);
+        let place = self.bound.find(key, self.bound.hash(key));
+        let old = place.and_then(|place| self.bound.at(place, key)).map(Binding);
+        let (port, reserved) =
+            change(old.and_then(Binding::port), old.is_some_and(Binding::is_reserved));
+        let wanted = port.is_some() || reserved;
+        let value = Binding::new(port.unwrap_or(NO_PORT), reserved).0;
+        match place {
+            Some(place) if wanted => self.bound.set(place, value),
+            Some(place) => self.bound.remove_at(place as usize),
+            None if wanted => {
+                self.bound.insert(key, value);
+                self.forget_address(mac);
+            }
+            None => {}
+        }
+    }
+
+    /// Forgets where an address was learned, in every VLAN.
+    fn forget_address(&mut self, mac: u64) {
+        let Self { learned, per_port, sweep, .. } = self;
+        let removed = learned.remove_all(|key, value| {
+            let hit = key.mac() == mac;
+            if hit && let Some(count) = per_port.get_mut(usize::from(Seen(value).port())) {
+                *count -= 1;
+            }
+            hit
+        });
+        sweep.disturbed |= removed > 0;
+    }
+
+    #[inline]
+    pub(crate) fn has_bound(&self) -> bool {
+        !self.bound.is_empty()
+    }
+
+    #[inline]
+    pub(crate) fn has_learned(&self) -> bool {
+        !self.learned.is_empty()
+    }
+
+    /// The bound table, for the first passes of ingress.
+    #[inline]
+    pub(crate) fn bound(&self) -> &Keyed {
+        &self.bound
+    }
+
+    /// The learned table, for the first passes of ingress.
+    #[inline]
+    pub(crate) fn learned(&self) -> &Keyed {
+        &self.learned
+    }
+
+    /// Whether the bound table, at `place` or anywhere, has the address, and for whom.
+    #[inline]
+    pub(crate) fn bound_destination(&self, key: Key, hash: u32) -> Option<(Place, Destination)> {
+        let place = self.bound.find(key, hash)?;
+        let to = match Binding(self.bound.at(place, key)?).port() {
+            Some(port) => Destination::Port(port),
+            None => Destination::Away,
+        };
+        Some((place, to))
+    }
+
+    #[inline]
+    pub(crate) fn bound_at(&self, place: Place, key: Key) -> Option<Destination> {
+        let binding = Binding(self.bound.at(place, key)?);
+        Some(binding.port().map_or(Destination::Away, Destination::Port))
+    }
+
+    /// The port behind which the address was learned, if the entry is at `place` and has not aged.
+    #[inline]
+    pub(crate) fn learned_at(&self, place: Place, key: Key, now: Tick) -> Destination {
+        match self.learned.at(place, key) {
+            Some(value) if !self.aged(Seen(value), now) => Destination::Port(Seen(value).port()),
+            _ => Destination::Unknown,
+        }
+    }
+
+    #[inline]
+    fn aged(&self, seen: Seen, now: Tick) -> bool {
+        now.saturating_sub(seen.tick()) >= self.ageing
+    }
+
+    /// The quick case of [`Self::learn`]: the entry at `place` is this port's. Refreshes it.
+    #[inline]
+    pub(crate) fn refresh(&mut self, place: Place, key: Key, port: u16, now: Tick) -> bool {
+        match self.learned.at(place, key) {
+            Some(value) if Seen(value).port() == port => {
+                let fresh = Seen::new(port, now);
+                if fresh.0 > value {
+                    self.learned.set(place, fresh.0);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Takes note that `port` uses an address, if it may.
+    pub(crate) fn learn(&mut self, key: Key, hash: u32, port: u16, max: u32, now: Tick) -> Source {
+        if let Some(place) = self.learned.find(key, hash) {
+            if self.refresh(place, key, port, now) {
+                return Source::Known(place);
+            }
+            let seen = Seen(self.learned.at(place, key).unwrap_or(0));
+            if !self.aged(seen, now) {
+                return Source::Refused(Reason::MacMoved, Some(seen.port()));
+            }
+            // The old owner has been silent for too long. Its entry changes hands, if the newcomer has room.
+            return match self.count(port) {
+                count if count >= max => Source::Refused(Reason::MacLimit, None),
+                _ => {
+                    self.add(seen.port(), -1);
+                    self.add(port, 1);
+                    self.learned.set(place, Seen::new(port, now).0);
+                    Source::New(place)
+                }
+            };
+        }
+        if let Some(refused) = self.check_bound(key.mac(), port) {
+            return refused;
+        }
+        if self.count(port) >= max {
+            return Source::Refused(Reason::MacLimit, None);
+        }
+        if self.learned.len() >= self.total {
+            return Source::Refused(Reason::MacTableFull, None);
+        }
+        let (place, moved) = self.learned.insert(key, Seen::new(port, now).0);
+        self.sweep.disturbed |= moved;
+        self.add(port, 1);
+        self.sweep.due.get_or_insert(now + self.ageing);
+        Source::New(place)
+    }
+
+    /// Whether the address is bound: to this port, or elsewhere.
+    pub(crate) fn check_bound(&self, mac: u64, port: u16) -> Option<Source> {
+        if self.bound.is_empty() {
+            return None;
+        }
+        Some(match Binding(self.bound.get(Key::new(0, mac))?).port() {
+            Some(owner) if owner == port => Source::Own,
+            owner => Source::Refused(Reason::MacBound, owner),
+        })
+    }
+
+    fn count(&self, port: u16) -> u32 {
+        self.per_port.get(usize::from(port)).copied().unwrap_or(0)
+    }
+
+    fn add(&mut self, port: u16, change: i32) {
+        if let Some(count) = self.per_port.get_mut(usize::from(port)) {
+            *count = count.saturating_add_signed(change);
+        }
+    }
+
+    /// When [`Self::sweep`] wants to be called.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.sweep.due.map(instant)
+    }
+
+    /// One bounded step of the sweep, if it is due.
+    pub(crate) fn sweep(&mut self, now: Tick) {
+        if self.sweep.due.is_none_or(|due| now < due) {
+            return;
+        }
+        let mut place = self.sweep.cursor.unwrap_or_else(|| {
+            self.sweep.oldest = now;
+            self.sweep.disturbed = false;
+            0
+        });
+        let slots = self.learned.slots();
+        for _ in 0..SWEEP_STEP {
+            let Some((_, value)) = self.learned.peek(place) else {
+                place += 1;
+                if place >= slots {
+                    break;
+                }
+                continue;
+            };
+            let seen = Seen(value);
+            if self.aged(seen, now) {
+                self.learned.remove_at(place);
+                self.add(seen.port(), -1);
+            } else {
+                self.sweep.oldest = self.sweep.oldest.min(seen.tick());
+                place += 1;
+            }
+        }
+        if place < slots {
+            self.sweep.cursor = Some(place);
+            self.sweep.due = Some(now);
+            return;
+        }
+        self.sweep.cursor = None;
+        let pause = now + (self.ageing / 8).max(1);
+        self.sweep.due = if self.learned.is_empty() {
+            None
+        } else if self.sweep.disturbed {
+            Some(pause)
+        } else {
+            Some(pause.max(self.sweep.oldest + self.ageing))
+        };
+    }
+
+    /// Every entry, in no order.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = Row> + '_ {
+        let bound = self.bound.iter().map(|(key, value)| Row {
+            key,
+            port: Binding(value).port(),
+            reserved: Binding(value).is_reserved(),
+            seen: None,
+        });
+        let learned = self.learned.iter().map(|(key, value)| Row {
+            key,
+            port: Some(Seen(value).port()),
+            reserved: false,
+            seen: Some(instant(Seen(value).tick())),
+        });
+        bound.chain(learned)
+    }
+}
+
+impl Default for Source {
+    fn default() -> Self {
+        Self::Known(NOWHERE)
+    }
+}

@@ -1,0 +1,110 @@
+//! Ports, and the handles that name them.
+
+use core::fmt;
+
+use wire::MacAddr;
+
+use crate::counters::PortCounters;
+use crate::keyed::{Key, NOWHERE, Place};
+use crate::mac_table::Tick;
+use crate::plan::{PortSpec, SourceMode};
+use crate::queue::Queue;
+use crate::vlan::VlanMode;
+
+/// The most ports of one network.
+pub const MAX_PORTS: usize = 8192;
+
+/// Names a port of one engine. A port that was removed is never named again: the generation of its place has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PortId {
+    pub(crate) index: u16,
+    pub(crate) generation: u32,
+}
+
+impl fmt::Display for PortId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.index, self.generation)
+    }
+}
+
+impl PortId {
+    /// The port's place among the ports of its network, below [`MAX_PORTS`]. Another port may get it later; it is for
+    /// tables on the side and for captures, which number interfaces.
+    #[must_use]
+    pub fn index(self) -> usize {
+        usize::from(self.index)
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) id: PortId,
+    pub(crate) spec: PortSpec,
+    /// The VLAN of an access port; 0 for a trunk. A copy of what `spec` says, for the frame path.
+    pub(crate) access: u16,
+    /// The last source that was let pass as the port's own, without the VLAN. Cleared when the spec changes.
+    pub(crate) last_own: Option<u64>,
+    /// The last source that was let pass as learned, and its place. The place is only a hint.
+    pub(crate) last_source: (Key, Place),
+    /// The last destination in the bound and in the learned table. The places are only hints.
+    pub(crate) last_bound: (Key, Place),
+    pub(crate) last_learned: (Key, Place),
+    /// When the last event about a refused frame of this port was raised.
+    pub(crate) refusal_told: Option<Tick>,
+    pub(crate) queue: Queue,
+    pub(crate) counters: PortCounters,
+}
+
+/// A hint that fits no frame: no frame of a VLAN has VLAN 0.
+const NO_HINT: (Key, Place) = (Key::new(0, 0), NOWHERE);
+
+impl Port {
+    pub(crate) fn new(id: PortId, spec: PortSpec) -> Self {
+        let queue = Queue::new(spec.queue_frames, spec.queue_bytes);
+        let mut port = Self {
+            id,
+            spec: PortSpec::default(),
+            access: 0,
+            last_own: None,
+            last_source: NO_HINT,
+            last_bound: NO_HINT,
+            last_learned: NO_HINT,
+            refusal_told: None,
+            queue,
+            counters: PortCounters::default(),
+        };
+        port.configure(spec);
+        port
+    }
+
+    pub(crate) fn configure(&mut self, spec: PortSpec) {
+        self.queue.set_limits(spec.queue_frames, spec.queue_bytes);
+        self.access = match &spec.vlan {
+            VlanMode::Access(vid) => *vid,
+            VlanMode::Trunk { .. } => 0,
+        };
+        self.last_own = None;
+        self.spec = spec;
+    }
+
+    /// Whether frames of this VLAN may leave here.
+    #[inline]
+    pub(crate) fn carries(&self, vid: u16, inner_tag: bool) -> bool {
+        if self.access != 0 {
+            self.access == vid && !inner_tag
+        } else {
+            self.spec.vlan.carries(vid, inner_tag)
+        }
+    }
+
+    pub(crate) fn max_learned(&self) -> u32 {
+        match self.spec.source {
+            SourceMode::Static => 0,
+            SourceMode::Learn { max_macs } => u32::from(max_macs),
+        }
+    }
+
+    pub(crate) fn owns(&self, mac: MacAddr) -> bool {
+        self.spec.macs.contains(&mac)
+    }
+}

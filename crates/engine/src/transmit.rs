@@ -1,0 +1,208 @@
+//! The way out: from a port's queue to its link.
+//!
+//! Frames in the queue are as they came in, without a tag. Here, and only for the link that needs it, a frame gets its
+//! tag, its checksum or its cuts, in header pieces of its own: the body stays shared. A frame that is cut over several
+//! polls stays at the head of its queue with the state of the cut beside it, so no poll does more than its budget.
+
+use wire::Segmenter;
+
+use crate::batch::{Budget, TxBatch};
+use crate::counters::PortCounters;
+use crate::engine::Engine;
+use crate::frame::{Cast, Frame};
+use crate::pool::{Pool, RewriteError};
+use crate::port::{Port, PortId};
+use crate::reason::Reason;
+use crate::time::Instant;
+use crate::vlan::VlanMode;
+
+impl Engine {
+    /// A port whose queue has frames for its link.
+    ///
+    /// A port is listed once when its queue turns from empty to not empty (in `ingress` of another port), and again
+    /// after a `poll_transmit` that left frames. A link that cannot write now need not do anything: it polls when it
+    /// can.
+    pub fn poll_ready(&mut self) -> Option<PortId> {
+        while let Some(id) = self.ready.pop_front() {
+            if let Some(port) = self.ports.get_mut(id) {
+                port.queue.listed = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// Moves frames from a port's queue to `out`, as the port's link can carry them, and tells how many it added.
+    ///
+    /// The link owns the frames then, and must release each. Zero means that the queue is empty, that `out` is full or
+    /// `budget` nothing, or that the port is gone.
+    pub fn poll_transmit(
+        &mut self,
+        _now: Instant,
+        pool: &mut Pool,
+        port: PortId,
+        budget: Budget,
+        out: &mut TxBatch,
+    ) -> usize {
+        let Some(target) = self.ports.get_mut(port) else { return 0 };
+        let before = out.len();
+        let mut left = budget;
+        while left.frames > 0 && left.bytes > 0 && !out.is_full() {
+            let Some(frame) = next(target, pool) else { break };
+            left.frames -= 1;
+            left.bytes = left.bytes.saturating_sub(frame.len());
+            count_sent(&mut target.counters, &frame);
+            out.push(frame);
+        }
+        if !target.queue.is_empty() && !target.queue.listed {
+            target.queue.listed = true;
+            self.ready.push_back(port);
+        }
+        out.len() - before
+    }
+
+    /// Counts frames that a link took and could not deliver, on its port. `reason` is one of the egress side.
+    pub fn transmit_failed(&mut self, port: PortId, reason: Reason, frames: u64) {
+        if let Some(port) = self.ports.get_mut(port) {
+            port.counters.count_drop(reason, frames);
+        }
+    }
+}
+
+/// The next frame for the link. Frames that cannot be made fit for it are dropped on the way.
+#[inline]
+fn next(port: &mut Port, pool: &mut Pool) -> Option<Frame> {
+    loop {
+        if let Some((frame, segmenter)) = port.queue.cutting.take() {
+            if let Some(segment) = next_cut(port, pool, frame, segmenter) {
+                return Some(segment);
+            }
+            continue;
+        }
+        let frame = port.queue.pop()?;
+        if frame.offload.is_none() {
+            port.queue.settle(&frame);
+            if let Some(frame) = leave(port, pool, frame) {
+                return Some(frame);
+            }
+            continue;
+        }
+        if let Some(frame) = rewrite(port, pool, frame) {
+            return Some(frame);
+        }
+    }
+}
+
+/// A frame with offload metadata: as it is, completed, or the start of a cut.
+fn rewrite(port: &mut Port, pool: &mut Pool, mut frame: Frame) -> Option<Frame> {
+    let takes = port.spec.offloads_to_guest;
+    if frame.offload.gso.is_some() && !takes.takes(&frame.offload) {
+        match pool.segmenter(&frame) {
+            Ok(segmenter) => port.queue.cutting = Some((frame, segmenter)),
+            Err(error) => {
+                port.queue.settle(&frame);
+                give_up(port, pool, frame, error);
+            }
+        }
+        return None;
+    }
+    port.queue.settle(&frame);
+    if !takes.takes(&frame.offload) {
+        if let Err(error) = pool.complete(&mut frame) {
+            give_up(port, pool, frame, error);
+            return None;
+        }
+        port.counters.tx_completed += 1;
+    }
+    leave(port, pool, frame)
+}
+
+/// The next segment of a frame that is being cut. None when the cut ended early.
+fn next_cut(
+    port: &mut Port,
+    pool: &mut Pool,
+    frame: Frame,
+    mut segmenter: Segmenter,
+) -> Option<Frame> {
+    let segment = match cut(pool, &frame, &mut segmenter, tag_for(port, &frame)) {
+        Ok(segment) => segment,
+        Err(error) => {
+            port.queue.settle(&frame);
+            give_up(port, pool, frame, error);
+            return None;
+        }
+    };
+    if segmenter.remaining() > 0 {
+        port.queue.cutting = Some((frame, segmenter));
+    } else {
+        port.queue.settle(&frame);
+        port.counters.tx_taken += 1;
+        port.counters.tx_segmented += 1;
+        pool.release(frame);
+    }
+    Some(segment)
+}
+
+fn cut(
+    pool: &mut Pool,
+    frame: &Frame,
+    segmenter: &mut Segmenter,
+    tag: Option<u16>,
+) -> Result<Frame, RewriteError> {
+    let mut segment = pool.next_segment(frame, segmenter)?;
+    if let Some(tci) = tag
+        && pool.insert_tag(&mut segment, tci).is_err()
+    {
+        pool.release(segment);
+        return Err(RewriteError::PoolEmpty);
+    }
+    Ok(segment)
+}
+
+/// Tags the frame if the port wants a tag.
+#[inline]
+fn leave(port: &mut Port, pool: &mut Pool, mut frame: Frame) -> Option<Frame> {
+    if port.access == 0
+        && let Some(tci) = tag_for(port, &frame)
+        && pool.insert_tag(&mut frame, tci).is_err()
+    {
+        give_up(port, pool, frame, RewriteError::PoolEmpty);
+        return None;
+    }
+    port.counters.tx_taken += 1;
+    Some(frame)
+}
+
+/// The tag that a frame leaves this port with.
+///
+/// On a trunk the native VLAN goes without, unless the payload is tagged: its inner tag would pass for the outer one,
+/// and the frame would change its VLAN on the way.
+fn tag_for(port: &Port, frame: &Frame) -> Option<u16> {
+    match &port.spec.vlan {
+        VlanMode::Access(_) => None,
+        VlanMode::Trunk { native, .. } => {
+            let vid = frame.tci & 0xfff;
+            (*native != Some(vid) || frame.inner_tag).then_some(frame.tci)
+        }
+    }
+}
+
+fn give_up(port: &mut Port, pool: &mut Pool, frame: Frame, error: RewriteError) {
+    let reason = match error {
+        RewriteError::PoolEmpty => Reason::NoHeader,
+        RewriteError::Refused => Reason::SegmentFailed,
+    };
+    port.counters.count_drop(reason, 1);
+    pool.release(frame);
+}
+
+#[inline]
+fn count_sent(counters: &mut PortCounters, frame: &Frame) {
+    counters.tx_frames += 1;
+    counters.tx_bytes += frame.len() as u64;
+    match frame.cast {
+        Cast::Unicast => counters.tx_unicast += 1,
+        Cast::Multicast => counters.tx_multicast += 1,
+        Cast::Broadcast => counters.tx_broadcast += 1,
+    }
+}
