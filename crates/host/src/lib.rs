@@ -12,6 +12,7 @@
 //! | [`confine`] | what the daemon gives up once it has started |
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod api;
 pub mod config;
 pub mod daemon;

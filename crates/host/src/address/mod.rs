@@ -1,0 +1,333 @@
+//! The address plan of a network: its subnet, and which guest has which addresses.
+//!
+//! # Theory of operation
+//!
+//! Goals: a guest that comes back has the address it had; two guests never have one; and nothing collides
+//! with what the host already reaches.
+//!
+//! * MAC and IPv6 follow from the names ([`crate::names`]); only what a caller chose instead is kept.
+//! * IPv4 has too few addresses for that: a named guest gets the host number that its name hashes to, or the
+//!   next free one, and the plan remembers it ([`store`]).
+//! * The subnet ([`subnet`]) is chosen once, when the network is new.
+//!
+//! Ranges of host numbers are disjoint, so that a lease never takes a planned address:
+//!
+//! | host number | for |
+//! |---|---|
+//! | 0 | the subnet itself |
+//! | 1 | the gateway |
+//! | 2 to 15 | services of the network |
+//! | 16 to half | named guests |
+//! | half to three quarters | DHCP leases |
+//! | three quarters to the end | first-come addresses of anonymous clients |
+//! | last | broadcast |
+//!
+//! Limits: [`GUESTS_MAX`] assignments. When all are used, the guest that has been away longest loses its own,
+//! counted in joins, not in time, so no clock can be wrong. A present guest never loses it; when all are
+//! present the newcomer is refused.
+
+pub mod store;
+pub mod subnet;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
+
+use ipnet::Ipv4Net;
+use wire::MacAddr;
+
+use crate::names::{self, Name};
+
+/// Most guests that the plan remembers. A /20 has 2032 host numbers for them.
+pub const GUESTS_MAX: usize = 1024;
+/// Longest prefix of a subnet: a /20 has room for the ranges above.
+pub const PREFIX_MAX: u8 = 20;
+/// Shortest prefix of a subnet.
+pub const PREFIX_MIN: u8 = 8;
+/// Host number of the gateway.
+pub const GATEWAY: u32 = 1;
+const FIRST_GUEST: u32 = 16;
+
+/// What a host number is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Not an address of a station: the subnet or its broadcast.
+    None,
+    Gateway,
+    Service,
+    Guest,
+    Lease,
+    FirstCome,
+}
+
+/// The addresses of one guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignment {
+    pub ipv4: Ipv4Addr,
+    pub mac: MacAddr,
+    pub ipv6: Ipv6Addr,
+    /// The user whose guest it was; another user cannot take its name.
+    pub uid: u32,
+    /// Larger is later, in joins of this network.
+    used: u64,
+    present: bool,
+}
+
+impl Assignment {
+    /// Whether the guest is in the network.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.present
+    }
+}
+
+/// Why a guest cannot have addresses, as sentences.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AssignError {
+    #[error(
+        "A guest named {0} is in the network already: choose another --name, or end that guest."
+    )]
+    Present(Name),
+    #[error("The name {name} belongs to a guest of uid {uid}: choose another --name.")]
+    OtherUser { name: Name, uid: u32 },
+    #[error("The MAC address {mac} belongs to {owner}: choose another --mac, or leave it out.")]
+    MacTaken { mac: MacAddr, owner: Name },
+    #[error(
+        "{0} is not the MAC address of a station: give a unicast address that is not zero, such as \
+         02:00:5e:00:53:01."
+    )]
+    BadMac(MacAddr),
+    #[error(
+        "The network has {GUESTS_MAX} guests, which is all its plan has room for: end one, or use a second \
+         network."
+    )]
+    Full,
+}
+
+/// The plan of one network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    network: Name,
+    subnet: Ipv4Net,
+    prefix: Ipv6Addr,
+    uses: u64,
+    guests: BTreeMap<Name, Assignment>,
+}
+
+/// What [`Plan::assign`] did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assigned {
+    pub assignment: Assignment,
+    /// The guest that lost its assignment for this one: its reserved MAC is free.
+    pub evicted: Option<(Name, MacAddr)>,
+    /// The MAC that the guest had before, when it is another now.
+    pub previous_mac: Option<MacAddr>,
+}
+
+impl Plan {
+    /// A plan without guests.
+    ///
+    /// `subnet` has a prefix of [`PREFIX_MIN`] to [`PREFIX_MAX`] bits, `prefix` is a /64; both are cut to
+    /// their network part.
+    #[must_use]
+    pub fn new(network: Name, subnet: Ipv4Net, prefix: Ipv6Addr) -> Self {
+        let prefix = Ipv6Addr::from_bits(prefix.to_bits() & !u128::from(u64::MAX));
+        Self { network, subnet: subnet.trunc(), prefix, uses: 0, guests: BTreeMap::new() }
+    }
+
+    /// The network it is for.
+    #[must_use]
+    pub fn network(&self) -> &Name {
+        &self.network
+    }
+
+    /// The IPv4 subnet.
+    #[must_use]
+    pub fn subnet(&self) -> Ipv4Net {
+        self.subnet
+    }
+
+    /// The IPv6 prefix, a /64.
+    #[must_use]
+    pub fn prefix(&self) -> Ipv6Addr {
+        self.prefix
+    }
+
+    /// The gateway's IPv4 address.
+    #[must_use]
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.address(GATEWAY)
+    }
+
+    /// The gateway's IPv6 address: interface identifier 1.
+    #[must_use]
+    pub fn gateway_ipv6(&self) -> Ipv6Addr {
+        Ipv6Addr::from_bits(self.prefix.to_bits() | 1)
+    }
+
+    /// Number of addresses in the subnet.
+    fn size(&self) -> u32 {
+        1 << (32 - self.subnet.prefix_len())
+    }
+
+    fn address(&self, number: u32) -> Ipv4Addr {
+        Ipv4Addr::from_bits(self.subnet.network().to_bits() | number)
+    }
+
+    fn number(&self, address: Ipv4Addr) -> Option<u32> {
+        self.subnet.contains(&address).then(|| address.to_bits() & (self.size() - 1))
+    }
+
+    fn guest_numbers(&self) -> Range<u32> {
+        FIRST_GUEST..self.size() / 2
+    }
+
+    /// Host numbers of DHCP leases.
+    #[must_use]
+    pub fn lease_numbers(&self) -> Range<u32> {
+        self.size() / 2..self.size() / 4 * 3
+    }
+
+    /// Host numbers of first-come addresses.
+    #[must_use]
+    pub fn first_come_numbers(&self) -> Range<u32> {
+        self.size() / 4 * 3..self.size() - 1
+    }
+
+    /// What an address of the subnet is for; `None` for addresses outside of it.
+    #[must_use]
+    pub fn use_of(&self, address: Ipv4Addr) -> Option<Use> {
+        let number = self.number(address)?;
+        Some(match number {
+            0 => Use::None,
+            GATEWAY => Use::Gateway,
+            _ if number < FIRST_GUEST => Use::Service,
+            _ if self.guest_numbers().contains(&number) => Use::Guest,
+            _ if self.lease_numbers().contains(&number) => Use::Lease,
+            _ if self.first_come_numbers().contains(&number) => Use::FirstCome,
+            _ => Use::None,
+        })
+    }
+
+    /// All assignments by name.
+    pub fn guests(&self) -> impl Iterator<Item = (&Name, &Assignment)> {
+        self.guests.iter()
+    }
+
+    /// The assignment of one guest.
+    #[must_use]
+    pub fn guest(&self, name: &Name) -> Option<&Assignment> {
+        self.guests.get(name)
+    }
+
+    /// The first name of `base`, `base-2`, `base-3`, ... that `uid` can use now.
+    #[must_use]
+    pub fn free_name(&self, base: &Name, uid: u32) -> Option<Name> {
+        // One of GUESTS_MAX + 1 names is free or its guest away, unless all belong to others.
+        let limit = u32::try_from(GUESTS_MAX).unwrap_or(u32::MAX) + 1;
+        std::iter::once(base.clone())
+            .chain((2..=limit).map(|number| base.numbered(number)))
+            .find(|name| self.guests.get(name).is_none_or(|it| !it.present && it.uid == uid))
+    }
+
+    /// Brings a guest into the network: its addresses are those it had, or new ones.
+    ///
+    /// # Errors
+    /// A sentence; the plan is unchanged.
+    pub fn assign(
+        &mut self,
+        name: &Name,
+        uid: u32,
+        mac: Option<MacAddr>,
+    ) -> Result<Assigned, AssignError> {
+        let known = self.guests.get(name);
+        if let Some(known) = known {
+            if known.uid != uid {
+                return Err(AssignError::OtherUser { name: name.clone(), uid: known.uid });
+            }
+            if known.present {
+                return Err(AssignError::Present(name.clone()));
+            }
+        }
+        let chosen = mac.unwrap_or_else(|| names::mac(&self.network, name));
+        if chosen.is_multicast() || chosen.is_zero() {
+            return Err(AssignError::BadMac(chosen));
+        }
+        let owner = self.guests.iter().find(|(other, it)| *other != name && it.mac == chosen);
+        if let Some((owner, _)) = owner {
+            return Err(AssignError::MacTaken { mac: chosen, owner: owner.clone() });
+        }
+        let previous_mac = known.map(|it| it.mac).filter(|previous| *previous != chosen);
+        let had = known.map(|known| known.ipv4);
+        let evicted = if had.is_none() && self.guests.len() >= GUESTS_MAX {
+            Some(self.evict().ok_or(AssignError::Full)?)
+        } else {
+            None
+        };
+        let ipv4 = had.or_else(|| self.free_address(name)).ok_or(AssignError::Full)?;
+        self.uses += 1;
+        let assignment = Assignment {
+            ipv4,
+            mac: chosen,
+            ipv6: names::ipv6_address(self.prefix, chosen),
+            uid,
+            used: self.uses,
+            present: true,
+        };
+        self.guests.insert(name.clone(), assignment.clone());
+        Ok(Assigned { assignment, evicted, previous_mac })
+    }
+
+    /// A guest has left; its assignment stays.
+    pub fn leave(&mut self, name: &Name) {
+        self.uses += 1;
+        let used = self.uses;
+        if let Some(guest) = self.guests.get_mut(name) {
+            guest.present = false;
+            guest.used = used;
+        }
+    }
+
+    /// The plan in another subnet and prefix: host numbers stay where the new subnet has them as guests'.
+    /// `None` while guests are present, whose addresses cannot change under them.
+    #[must_use]
+    pub fn moved(&self, subnet: Ipv4Net, prefix: Ipv6Addr) -> Option<Self> {
+        if self.guests.values().any(|guest| guest.present) {
+            return None;
+        }
+        let mut plan = Self::new(self.network.clone(), subnet, prefix);
+        plan.uses = self.uses;
+        for (name, guest) in &self.guests {
+            let number = self.number(guest.ipv4).filter(|it| plan.guest_numbers().contains(it));
+            let Some(number) = number else { continue };
+            let ipv6 = names::ipv6_address(plan.prefix, guest.mac);
+            let moved = Assignment { ipv4: plan.address(number), ipv6, ..guest.clone() };
+            plan.guests.insert(name.clone(), moved);
+        }
+        Some(plan)
+    }
+
+    /// Gives up the assignment of the guest that has been away longest.
+    fn evict(&mut self) -> Option<(Name, MacAddr)> {
+        let away = self.guests.iter().filter(|(_, guest)| !guest.present);
+        let name = away.min_by_key(|(_, guest)| guest.used).map(|(name, _)| name.clone())?;
+        let guest = self.guests.remove(&name)?;
+        Some((name, guest.mac))
+    }
+
+    fn free_address(&self, name: &Name) -> Option<Ipv4Addr> {
+        let taken: std::collections::BTreeSet<Ipv4Addr> =
+            self.guests.values().map(|guest| guest.ipv4).collect();
+        let range = self.guest_numbers();
+        let count = u64::from(range.end - range.start);
+        let start = names::host_seed(&self.network, name);
+        (0..count)
+            // Below `count`, so it fits.
+            .map(|step| range.start + ((start.wrapping_add(step) % count) as u32))
+            .map(|number| self.address(number))
+            .find(|address| !taken.contains(address))
+    }
+}
+
+#[cfg(test)]
+mod tests;
