@@ -363,6 +363,19 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+
+    /// We were started by `doctor` to try what this machine allows
+    #[arg(long, hide = true, value_name = "LEVEL", value_enum)]
+    pub trial: Option<Trial>,
+}
+
+/// The two processes of the trial: see `command::doctor::trial`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Trial {
+    /// Makes namespaces and interfaces
+    Outer,
+    /// Lives in them
+    Inner,
 }
 
 /// Write the manual pages into a directory
