@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::user::{User, is_root};
-use crate::wait::{PATIENCE, until, until_for};
+use crate::wait::{PATIENCE, until_for};
 
 /// What the program finds at `/dev/net/tun`. Distributions open it to everybody, bare machines to root alone;
 /// root's tests make either, in a mount namespace of the program's own.
@@ -319,8 +319,17 @@ impl Running {
     /// When it ends before, or does not come in time.
     #[track_caller]
     pub fn says(&mut self, text: &str) -> String {
+        self.says_within(PATIENCE, text)
+    }
+
+    /// Waits until standard output contains `text`, at most `limit`.
+    ///
+    /// # Panics
+    /// When it ends before, or does not come in time.
+    #[track_caller]
+    pub fn says_within(&mut self, limit: Duration, text: &str) -> String {
         let what = format!("\"{text}\" from {}", self.shown);
-        until(&what, || {
+        until_for(limit, &what, || {
             let said = self.stdout();
             if said.contains(text) {
                 return Some(said);

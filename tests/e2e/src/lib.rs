@@ -18,12 +18,15 @@ pub mod client;
 pub mod job;
 pub mod lab;
 pub mod netns;
+pub mod report;
 pub mod skip;
 pub mod user;
+pub mod vm;
 pub mod wait;
 
 pub use job::{Job, Output, Running, Tun};
 pub use lab::{Lab, Person};
 pub use netns::Netns;
+pub use report::{Port, Report};
 pub use user::User;
 pub use wait::{until, until_for};

@@ -23,6 +23,7 @@ impl Dgram {
     pub fn connect(node: &Path, own: &Path) -> Self {
         let socket = UnixDatagram::bind(own)
             .unwrap_or_else(|error| panic!("cannot bind {}: {error}", own.display()));
+        super::open_to_all(own);
         socket
             .connect(node)
             .unwrap_or_else(|error| panic!("cannot connect to {}: {error}", node.display()));

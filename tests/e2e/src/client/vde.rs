@@ -44,6 +44,7 @@ impl Vde {
     #[must_use]
     pub fn attach(directory: &Path, own: &Path) -> Option<Self> {
         let data = UnixDatagram::bind(own).expect("a data socket");
+        super::open_to_all(own);
         data.set_read_timeout(Some(crate::wait::PATIENCE)).expect("a socket takes a timeout");
         let mut control = UnixStream::connect(directory.join("ctl")).expect("the switch listens");
         control.set_read_timeout(Some(crate::wait::PATIENCE)).expect("a socket takes a timeout");

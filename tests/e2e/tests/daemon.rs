@@ -1,0 +1,252 @@
+//! The hypervisor's life: who starts it, that there is one, what a crash leaves, and its end.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::time::Duration;
+
+use e2e::client::frame::{BROADCAST, frame, mac};
+use e2e::client::stream::Stream;
+use e2e::job::gone;
+use e2e::wait::PATIENCE;
+use e2e::{Lab, Running, User, need, until, until_for};
+use rustix::process::{Pid, Signal, kill_process};
+
+const NET: &str = "n";
+
+fn kill(pid: i32, signal: Signal) {
+    kill_process(Pid::from_raw(pid).expect("not 0"), signal).expect("our daemon can be signalled");
+}
+
+/// Many first users at once: one daemon, all on it.
+#[test]
+fn racing_first_users_end_on_one_network() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let guests: Vec<Running> = (0..6)
+        .map(|i| {
+            person
+                .netherd(["run", "--net", NET, "--name", &format!("g{i}"), "--", "sleep", "60"])
+                .spawn()
+        })
+        .collect();
+    let report = person.show_until(NET, "all six guests on one network", |report| {
+        (0..6).all(|i| report.find(&format!("g{i}")).is_some()).then(|| report.clone())
+    });
+    let listed = person.netherd(["ls", "--json"]).run().ok();
+    let listed: serde_json::Value = serde_json::from_str(&listed).expect("ls --json prints JSON");
+    let networks = listed["networks"].as_array().expect("a list");
+    assert_eq!(networks.len(), 1, "{listed:#}");
+    assert_eq!(networks[0]["pid"], report.pid());
+    // Those that lost the race to serve are gone.
+    let serving = || {
+        lab.processes().into_iter().filter(|pid| {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).nth(1) == Some(b"up")
+        })
+    };
+    until("one daemon", || (serving().count() == 1).then_some(()));
+    drop(guests);
+}
+
+/// The second hypervisor on a directory is refused with a sentence that names the first, which notices nothing.
+#[test]
+fn a_second_hypervisor_is_refused() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let first = person.up(NET);
+    let said = person.netherd(["up", NET]).run().refused();
+    assert!(said.contains(&first.pid().to_string()) || said.contains("already"), "{said}");
+    assert_eq!(person.show(NET).pid(), first.pid());
+}
+
+/// The daemon that `run` starts lets go of the caller's terminal, session, directory and streams.
+#[test]
+fn the_started_daemon_is_detached() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let said = person.netherd(["run", "--net", NET, "--", "true"]).run();
+    assert!(!said.held, "the daemon holds the caller's output");
+    let _ = said.ok();
+    // It outlives its last guest for some seconds.
+    let pid = person.show(NET).pid();
+    let field = |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).expect("it lives");
+    assert_eq!(field("cwd"), Path::new("/"));
+    for stream in ["fd/0", "fd/1"] {
+        assert_eq!(field(stream), Path::new("/dev/null"), "{stream}");
+    }
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    let fields: Vec<&str> = stat.rsplit(") ").next().expect("after the name").split(' ').collect();
+    let (parent, session, terminal) = (fields[1], fields[3], fields[4]);
+    assert_eq!(terminal, "0", "no terminal");
+    assert_ne!(session, "0");
+    assert_ne!(parent.parse::<u32>().expect("a number"), std::process::id());
+    let log = person.home().join("state/netherd").join(format!("{NET}.log"));
+    assert!(log.is_file(), "its log is at {}", log.display());
+}
+
+/// With its last guest gone, a network that `run` started ends, and takes its nodes with it.
+#[test]
+fn an_idle_network_ends() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let _ = person.netherd(["run", "--net", NET, "--", "true"]).run().ok();
+    let pid = person.show(NET).pid();
+    gone(pid, Duration::from_secs(60));
+    for node in ["api", "stream", "ctl", "dgram", "seqpacket"] {
+        let path = person.network(NET).join(node);
+        assert!(!path.exists(), "{} is left behind", path.display());
+    }
+}
+
+/// A guest keeps its network up; `down` ends both, by name and cleanly.
+#[test]
+fn down_ends_a_network() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let guest = person.netherd(["run", "--net", NET, "--name", "g", "--", "sleep", "60"]).spawn();
+    let _ = person.port(NET, "g");
+    let pid = person.show(NET).pid();
+    let _ = person.netherd(["down", NET]).run().ok();
+    gone(pid, PATIENCE);
+    assert!(person.try_show(NET).is_none());
+    drop(guest);
+}
+
+/// SIGTERM and ^C end a foreground daemon well, with its nodes removed.
+#[test]
+fn a_foreground_daemon_ends_cleanly() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    for signal in [Signal::TERM, Signal::INT] {
+        let daemon = person.up(NET);
+        let _ = daemon.stop(signal).ok();
+        assert!(!person.network(NET).join("stream").exists(), "{signal:?} left its nodes");
+    }
+}
+
+/// A killed hypervisor: its successor cleans up, guests come back with their eth0 and addresses, clients by
+/// themselves.
+#[test]
+fn guests_survive_a_killed_hypervisor() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    // What the guest sees of its eth0, over and over: the index tells whether it is still the same device.
+    let watch = "while :; do cat /sys/class/net/eth0/ifindex /sys/class/net/eth0/address; \
+                 ip -o -4 addr show eth0 | awk '{ print $4 }'; sleep 0.2; done";
+    let guest =
+        person.netherd(["run", "--net", NET, "--name", "g", "--", "sh", "-c", watch]).spawn();
+    let before = person.port(NET, "g");
+    let first = person.show(NET).pid();
+    let seen: Vec<String> = until("the guest's eth0", || {
+        let lines: Vec<String> = guest.stdout().lines().take(3).map(str::to_owned).collect();
+        (lines.len() == 3).then_some(lines)
+    });
+
+    kill(first, Signal::KILL);
+    gone(first, PATIENCE);
+    let after = person.show_until(NET, "the guest's return", |report| {
+        (report.pid() != first).then(|| report.find("g"))?
+    });
+    assert_eq!(
+        (after.mac(), after.ipv4(), after.ipv6()),
+        (before.mac(), before.ipv4(), before.ipv6())
+    );
+    let heard = guest.stdout().lines().count();
+    let now: Vec<String> = until("what the guest sees now", || {
+        let lines: Vec<String> = guest.stdout().lines().map(str::to_owned).collect();
+        let from = heard.div_ceil(3) * 3;
+        lines.get(from..from + 3).map(<[String]>::to_vec)
+    });
+    assert_eq!(now, seen, "eth0 is the same device with the same addresses");
+    for address in [after.ipv4(), after.ipv6()] {
+        let said = person
+            .netherd([
+                "run", "--net", NET, "--", "ping", "-c", "2", "-i", "0.2", "-W", "5", &address,
+            ])
+            .run()
+            .ok();
+        assert!(said.contains(" 2 received"), "{said}");
+    }
+}
+
+/// What a killed foreground daemon leaves in its directory does not hinder the next.
+#[test]
+fn a_restart_cleans_up() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let first = person.up(NET);
+    let mut client = Stream::connect(&person.node(NET, "stream"));
+    client.send(&frame(BROADCAST, mac(1), b"here"));
+    person.show_until(NET, "the client's address", |report| report.behind(mac(1)));
+    let _ = first.stop(Signal::KILL);
+    assert!(client.receive().is_none(), "the client learns that the hypervisor is gone");
+    assert!(person.network(NET).join("stream").exists(), "killed, it could not clean up");
+
+    let second = person.up(NET);
+    let report = person.show(NET);
+    assert_eq!((report.pid(), report.ports().count()), (second.pid(), 0));
+    let mut client = Stream::connect(&person.node(NET, "stream"));
+    client.send(&frame(BROADCAST, mac(1), b"again"));
+    person.show_until(NET, "the client's address", |report| report.behind(mac(1)));
+}
+
+/// Clients come and go; what they used comes back: descriptors to the last, memory to the page.
+#[test]
+fn attaching_and_detaching_leaks_nothing() {
+    const CYCLES: u32 = 200;
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let daemon = person.up(NET);
+    let descriptors =
+        || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("it lives").count();
+    let memory = || {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).expect("it lives");
+        let line =
+            status.lines().find(|line| line.starts_with("RssAnon:")).expect("a kernel tells");
+        line.split_whitespace().nth(1).expect("a number").parse::<u64>().expect("kB")
+    };
+    let cycle = |number: u32| {
+        let mut stream = Stream::connect(&person.node(NET, "stream"));
+        stream.send(&frame(BROADCAST, mac(number), b"hello"));
+        let own = person.runtime().join("v");
+        let vde =
+            e2e::client::vde::Vde::attach(&person.network(NET), &own).expect("the switch takes us");
+        vde.send(&frame(mac(number), mac(number + 1_000_000), b"hello"));
+        let _ = stream.receive_until(|frame| frame[..6] == mac(number));
+    };
+    let empty = |what: &str| {
+        person.show_until(NET, what, |report| (report.ports().count() == 0).then_some(()));
+    };
+    // The first cycles fill what is kept and reused.
+    (0..20).for_each(cycle);
+    empty("the end of the first clients");
+    let (descriptors_before, memory_before) = (descriptors(), memory());
+    (20..20 + CYCLES).for_each(cycle);
+    empty("the end of the last clients");
+    until_for(PATIENCE, "every descriptor back", || {
+        (descriptors() <= descriptors_before).then_some(())
+    });
+    let grown = memory().saturating_sub(memory_before);
+    assert!(grown < 1024, "{CYCLES} cycles left {grown} KiB more");
+}
+
+/// The same for guests of `run`, whose ports bring namespaces and taps.
+#[test]
+fn running_guests_leaks_nothing() {
+    const CYCLES: usize = 25;
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let daemon = person.up(NET);
+    let descriptors =
+        || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("it lives").count();
+    let run = || person.netherd(["run", "--net", NET, "--name", "g", "--", "true"]).run().ok();
+    let _ = run();
+    until("the end of the first guest", || person.show(NET).find("g").is_none().then_some(()));
+    let before = descriptors();
+    for _ in 0..CYCLES {
+        let _ = run();
+    }
+    until("every descriptor back", || (descriptors() <= before).then_some(()));
+    assert_eq!(person.show(NET).ports().count(), 0);
+}

@@ -1,0 +1,108 @@
+//! The main job: two programs, each with an Ethernet of its own, reach each other.
+#![forbid(unsafe_code)]
+
+use e2e::{Lab, Person, Running, Tun, User, need};
+use serde_json::Value;
+
+const NET: &str = "default";
+
+/// A guest that stays, with its port up.
+fn stays(person: &Person<'_>, name: &str, tun: Tun, command: &[&str]) -> Running {
+    let guest = person.netherd(["run", "--name", name, "--"]).args(command).tun(tun).spawn();
+    let _ = person.port(NET, name);
+    guest
+}
+
+/// Ping and iperf3 between two guests over `tun`'s mechanism, which must be `link`.
+fn reach_each_other(tun: Tun, link: &str) {
+    need!(tun.possible());
+    need!(e2e::skip::program("ping"));
+    need!(e2e::skip::program("iperf3"));
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let _server = stays(&person, "server", tun, &["iperf3", "-s"]);
+    let server = person.port(NET, "server");
+    assert_eq!(server.link(), link);
+
+    let client = |command: &[&str]| {
+        person.netherd(["run", "--name", "client", "--"]).args(command).tun(tun).run().ok()
+    };
+    for address in [server.ipv4(), server.ipv6()] {
+        let said = client(&["ping", "-c", "3", "-i", "0.2", "-W", "5", &address]);
+        assert!(said.contains("3 packets transmitted, 3 received, 0% packet loss"), "{said}");
+    }
+    for address in [server.ipv4(), server.ipv6()] {
+        let said = client(&["iperf3", "-c", &address, "-n", "30M", "-J"]);
+        let result: Value = serde_json::from_str(&said).expect("iperf3 -J prints JSON");
+        let got = result["end"]["sum_received"]["bytes"].as_u64().expect("bytes received");
+        assert!(got >= 30_000_000, "{got} bytes by TCP to {address}");
+
+        let said = client(&["iperf3", "-c", &address, "-u", "-b", "20M", "-n", "2M", "-J"]);
+        let result: Value = serde_json::from_str(&said).expect("iperf3 -J prints JSON");
+        let sum = &result["end"]["sum"];
+        assert!(sum["packets"].as_u64().is_some_and(|sent| sent > 1000), "{sum}");
+        assert_eq!(sum["lost_packets"], 0, "datagrams were lost at a tenth of the speed: {sum}");
+    }
+    // Nothing of this was foreign, bad or too much.
+    let after = person.port(NET, "server");
+    for reason in ["mac-foreign", "bad-offload", "offload-undeclared", "oversize", "bad-framing"] {
+        assert_eq!(after.dropped(reason), 0, "{reason}: {:#}", after.0);
+    }
+}
+
+#[test]
+fn guests_on_taps_reach_each_other() {
+    reach_each_other(Tun::Open, "tap");
+}
+
+#[test]
+fn guests_on_packet_sockets_reach_each_other() {
+    reach_each_other(Tun::Closed, "packet");
+}
+
+/// The two mechanisms on one network: offloads differ, the network does not.
+#[test]
+fn a_tap_and_a_packet_socket_reach_each_other() {
+    need!(Tun::Closed.possible());
+    need!(e2e::skip::program("iperf3"));
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let _server = stays(&person, "server", Tun::Open, &["iperf3", "-s"]);
+    let server = person.port(NET, "server");
+    for direction in ["--bidir", "-R"] {
+        let said = person
+            .netherd(["run", "--", "iperf3", "-c", &server.ipv4(), "-t", "1", direction])
+            .tun(Tun::Closed)
+            .run()
+            .ok();
+        assert!(said.contains("receiver"), "{said}");
+    }
+}
+
+/// Root is a user too: everything works for him, in his own directory.
+#[test]
+fn root_runs_guests_too() {
+    let lab = Lab::new();
+    let root = lab.person(need!(User::root()));
+    let _one = stays(&root, "one", Tun::AsIs, &["sleep", "60"]);
+    let one = root.port(NET, "one");
+    for address in [one.ipv4(), one.ipv6()] {
+        let said = root.netherd(["run", "--", "ping", "-c", "1", "-W", "5", &address]).run().ok();
+        assert!(said.contains("1 received"), "{said}");
+    }
+}
+
+/// Two networks of one user do not hear each other.
+#[test]
+fn networks_are_apart() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let _one = stays(&person, "one", Tun::Open, &["sleep", "60"]);
+    let address = person.port(NET, "one").ipv4();
+    let said = person
+        .netherd(["run", "--net", "other", "--", "ping", "-c", "1", "-W", "1", &address])
+        .run();
+    assert!(!said.status.success(), "{}", said.account());
+    let one = person.port(NET, "one");
+    assert_eq!(one.counter("tx_unicast"), 0, "{:#}", one.0);
+}

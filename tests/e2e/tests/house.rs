@@ -1,0 +1,198 @@
+//! The rules of the house: who may depend on whom, where `unsafe` lives, how long a file may be, and that what
+//! the documents list is what the code has.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// What each crate may build on. Whatever stands beside the crates (measurements, tests, chores) may use them
+/// all, and nothing may use it.
+const MAY_USE: &[(&str, &[&str])] = &[
+    ("wire", &[]),
+    ("engine", &["wire"]),
+    ("sys", &[]),
+    ("host", &["engine", "sys", "wire"]),
+    ("netherd", &["engine", "host", "sys", "wire"]),
+    ("testkit", &["engine", "wire"]),
+    ("bench", &["engine", "host", "sys", "testkit", "wire"]),
+    ("e2e", &[]),
+    ("xtask", &["netherd"]),
+];
+
+/// Only tests may link these, whoever's tests they are.
+const FOR_TESTS: &[&str] = &["e2e", "engine", "host", "sys", "testkit", "wire"];
+
+/// One crate makes all system calls, so one crate may be unsafe.
+const MAY_BE_UNSAFE: &str = "sys";
+
+/// Two rooms are easier to live in than one of more lines.
+const LONGEST_FILE: usize = 700;
+
+fn root() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("tests/e2e lies two folders down").to_owned()
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// `cargo metadata` of the workspace's own packages.
+fn packages() -> Vec<Value> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let said = Command::new(cargo)
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
+        .current_dir(root())
+        .output()
+        .expect("cargo runs");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    let all: Value = serde_json::from_slice(&said.stdout).expect("cargo speaks JSON");
+    all["packages"].as_array().expect("a list of packages").clone()
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_default()
+}
+
+fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value[key].as_array().map_or(&[], Vec::as_slice)
+}
+
+/// Every Rust file under the source folders, generated ones excepted.
+fn sources() -> Vec<PathBuf> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        let Ok(entries) = std::fs::read_dir(folder) else { return };
+        for path in entries.flatten().map(|entry| entry.path()) {
+            if path.is_dir() {
+                if path.file_name().is_none_or(|name| name != "target" && name != "corpus") {
+                    walk(&path, found);
+                }
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    for folder in ["crates", "bench", "tests", "xtask", "fuzz", "nostd-check"] {
+        walk(&root().join(folder), &mut found);
+    }
+    assert!(found.len() > 50, "the sources are where this test looks for them");
+    found.sort();
+    found
+}
+
+/// Fails with all complaints at once.
+fn judge(rule: &str, complaints: &[String]) {
+    assert!(complaints.is_empty(), "{rule}:\n  {}", complaints.join("\n  "));
+}
+
+#[test]
+fn dependencies_point_downwards() {
+    let packages = packages();
+    let ours: BTreeSet<&str> = packages.iter().map(|package| text(package, "name")).collect();
+    let known: BTreeSet<&str> = MAY_USE.iter().map(|(name, _)| *name).collect();
+    assert_eq!(ours, known, "MAY_USE must name the crates of the workspace");
+
+    let mut complaints = Vec::new();
+    for package in &packages {
+        let name = text(package, "name");
+        let (_, allowed) = MAY_USE.iter().find(|(have, _)| *have == name).expect("checked above");
+        for dependency in list(package, "dependencies") {
+            let on = text(dependency, "name");
+            let for_tests = text(dependency, "kind") == "dev";
+            let fine = allowed.contains(&on) || (for_tests && FOR_TESTS.contains(&on));
+            if ours.contains(on) && !fine {
+                complaints.push(format!("{name} uses {on}"));
+            }
+        }
+    }
+    judge("a crate uses one that is not below it", &complaints);
+}
+
+#[test]
+fn unsafe_code_is_forbidden_outside_sys() {
+    let mut complaints = Vec::new();
+    for package in packages() {
+        if text(&package, "name") == MAY_BE_UNSAFE {
+            continue;
+        }
+        for target in list(&package, "targets") {
+            let path = Path::new(text(target, "src_path"));
+            if !read(path).contains("#![forbid(unsafe_code)]") {
+                complaints.push(path.display().to_string());
+            }
+        }
+    }
+    judge("#![forbid(unsafe_code)] is missing in", &complaints);
+}
+
+#[test]
+fn every_crate_takes_the_workspace_lints() {
+    let complaints: Vec<String> = packages()
+        .iter()
+        .map(|package| text(package, "manifest_path").to_owned())
+        .filter(|path| !read(Path::new(path)).contains("[lints]\nworkspace = true"))
+        .collect();
+    judge("[lints] workspace = true is missing in", &complaints);
+}
+
+#[test]
+fn files_are_short() {
+    let complaints: Vec<String> = sources()
+        .iter()
+        .map(|path| (path, read(path).lines().count()))
+        .filter(|(_, lines)| *lines > LONGEST_FILE)
+        .map(|(path, lines)| format!("{}: {lines} lines", path.display()))
+        .collect();
+    judge(&format!("longer than {LONGEST_FILE} lines"), &complaints);
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    // Put together here, so that this file is not its own first finding.
+    let marks = [["to", "do!("], ["unimplemented", "!("], ["FIX", "ME"], ["#[ig", "nore"]];
+    let mut complaints = Vec::new();
+    for path in sources() {
+        let source = read(&path);
+        for mark in &marks {
+            let mark = mark.concat();
+            if source.contains(&mark) {
+                complaints.push(format!("{}: {mark}", path.display()));
+            }
+        }
+    }
+    judge("unfinished, or a test switched off", &complaints);
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let packages = packages();
+    let ours: BTreeSet<&str> = packages.iter().map(|package| text(package, "name")).collect();
+    let used: BTreeSet<&str> = packages
+        .iter()
+        .flat_map(|package| list(package, "dependencies"))
+        .map(|dependency| text(dependency, "name"))
+        .filter(|name| !ours.contains(name))
+        .collect();
+    let document = read(&root().join("docs/dependencies.md"));
+    let explained: BTreeSet<&str> =
+        document.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let missing: Vec<&&str> = used.difference(&explained).collect();
+    assert!(missing.is_empty(), "docs/dependencies.md has no line for {missing:?}");
+    let stale: Vec<&&str> = explained.difference(&used).collect();
+    assert!(stale.is_empty(), "docs/dependencies.md explains what nothing uses: {stale:?}");
+}
+
+#[test]
+fn every_reason_is_documented() {
+    let document = read(&root().join("docs/reasons.md"));
+    let complaints: Vec<String> = engine::Reason::ALL
+        .iter()
+        .filter(|reason| !document.contains(&format!("`{}`", reason.name())))
+        .map(|reason| format!("{}: {}", reason.name(), reason.describe()))
+        .collect();
+    judge("docs/reasons.md does not name", &complaints);
+}
