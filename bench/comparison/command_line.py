@@ -26,22 +26,49 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    parser.add_argument("--only", action="append", metavar="NAME", default=[],
-                        choices=[subject.NAME for subject in ALL],
-                        help="only this subject (may be repeated)")  # fmt: skip
-    parser.add_argument("--path", action="append", metavar="NAME", default=[],
-                        help="only this way between the guests, such as bridge, naive-tap or "
-                        "netherd-tap (may be repeated); for profiling")  # fmt: skip
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        default=[],
+        choices=[subject.NAME for subject in ALL],
+        help="only this subject (may be repeated)",
+    )
+    parser.add_argument(
+        "--path",
+        action="append",
+        metavar="NAME",
+        default=[],
+        help="only this way between the guests, such as bridge, naive-tap or "
+        "netherd-tap (may be repeated); for profiling",
+    )
     parser.add_argument("--pairs", type=int, default=7, metavar="N", help="rounds (default 7)")
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S",
-                        help="length of one measurement of throughput (default 3)")  # fmt: skip
-    parser.add_argument("--udp-rate", type=int, default=300_000, metavar="N",
-                        help="frames/s that are offered in `udp` (default 300000)")  # fmt: skip
-    parser.add_argument("--quick", action="store_true", help="3 rounds of 1 second: for a first look")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=3.0,
+        metavar="S",
+        help="length of one measurement of throughput (default 3)",
+    )
+    parser.add_argument(
+        "--udp-rate",
+        type=int,
+        default=300_000,
+        metavar="N",
+        help="frames/s that are offered in `udp` (default 300000)",
+    )
+    parser.add_argument(
+        "--quick", action="store_true", help="3 rounds of 1 second: for a first look"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--verbose", action="store_true", help="print every measurement")
-    parser.add_argument("--binaries", type=Path, default=target / "release", metavar="DIR",
-                        help="where netherd and the tools are built (default: target/release)")  # fmt: skip
+    parser.add_argument(
+        "--binaries",
+        type=Path,
+        default=target / "release",
+        metavar="DIR",
+        help="where netherd and the tools are built (default: target/release)",
+    )
     return parser
 
 
@@ -73,4 +100,6 @@ def main(argv: list[str]) -> int:
     print(report.as_json(rows, options) if options.json else report.table(rows))
     if not any(row.figure is not None for row in rows):
         return 2
-    return 1 if any(row.met is False for row in rows) or any(row.figure is None for row in rows) else 0
+    return (
+        1 if any(row.met is False for row in rows) or any(row.figure is None for row in rows) else 0
+    )

@@ -130,8 +130,14 @@ class Station:
             name, colon, rest = line.partition(":")
             if colon and name.strip() == self.interface:
                 values = [int(value) for value in rest.split()]
-                return {"rx_bytes": values[0], "rx_frames": values[1], "rx_drops": values[3],
-                        "tx_bytes": values[8], "tx_frames": values[9], "tx_drops": values[11]}  # fmt: skip
+                return {
+                    "rx_bytes": values[0],
+                    "rx_frames": values[1],
+                    "rx_drops": values[3],
+                    "tx_bytes": values[8],
+                    "tx_frames": values[9],
+                    "tx_drops": values[11],
+                }
         raise RuntimeError(f"no interface {self.interface} in the namespace of {self.pid}")
 
     def listens(self, port: int, table: str = "tcp") -> bool:
@@ -163,7 +169,9 @@ class Laboratory:
         if not copy.exists():
             built = self.binaries / name
             if not built.exists():
-                raise Unavailable(f"{built} is not built (cargo build --release -p netherd -p bench)")
+                raise Unavailable(
+                    f"{built} is not built (cargo build --release -p netherd -p bench)"
+                )
             shutil.copy2(built, copy)
             copy.chmod(0o755)
         return str(copy)

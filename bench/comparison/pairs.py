@@ -130,7 +130,10 @@ def row(
     if peer in samples.missing:
         remark = samples.missing[peer]
     elif peer is not None and peer != name:
-        ratios = [own / other if other else float("nan") for own, other in zip(ours, figures(peer))]
+        ratios = [
+            own / other if other else float("nan")
+            for own, other in zip(ours, figures(peer), strict=True)
+        ]
     costs = [s.cpu_per_gigabit for s in samples.by_name[name] if s.cpu_per_gigabit is not None]
     return Row(
         subject=subject,

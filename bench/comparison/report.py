@@ -8,7 +8,18 @@ import platform
 
 from .pairs import Row
 
-HEADINGS = ("subject", "what", "figure", "unit", "ratio", "(rounds)", "to", "must", "met", "CPU s/Gbit")
+HEADINGS = (
+    "subject",
+    "what",
+    "figure",
+    "unit",
+    "ratio",
+    "(rounds)",
+    "to",
+    "must",
+    "met",
+    "CPU s/Gbit",
+)
 MARKS = {True: "yes", False: "NO", None: ""}
 
 
@@ -44,7 +55,7 @@ def table(rows: list[Row]) -> str:
     def render(line: tuple[str, ...]) -> str:
         padded = (
             cell.rjust(width) if column in (2, 4, 5, 9) else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(line, widths))
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
         )
         return f"| {' | '.join(padded)} |"
 
@@ -66,7 +77,11 @@ def as_json(rows: list[Row], options) -> str:
             "pairs": options.pairs,
             "seconds": options.seconds,
             "rows": [
-                {**dataclasses.asdict(row), "must": str(row.must) if row.must else None, "met": row.met}
+                {
+                    **dataclasses.asdict(row),
+                    "must": str(row.must) if row.must else None,
+                    "met": row.met,
+                }
                 for row in rows
             ],
         },

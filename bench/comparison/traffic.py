@@ -29,7 +29,9 @@ class TcpStream:
         cpu = self.path.cpu()
         before = self.path.b.counters()
         answer = check(
-            self.path.a.within([self.iperf3, "-J", "-c", self.path.b.address, "-t", str(self.seconds)]),
+            self.path.a.within(
+                [self.iperf3, "-J", "-c", self.path.b.address, "-t", str(self.seconds)]
+            ),
             timeout=self.seconds + 20,
         )
         received = json.loads(answer)["end"]["sum_received"]
@@ -59,15 +61,29 @@ class UdpFrames:
         tool = self.laboratory.tool("udp-load")
         receiver = subprocess.Popen(
             self.path.b.within([tool, "receive", f"{self.path.b.address}:{UDP_PORT}"]),
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             wait_until("udp-load's receiver", lambda: self.path.b.listens(UDP_PORT, "udp"))
             cpu = self.path.cpu()
-            sent = json.loads(check(self.path.a.within(
-                [tool, "send", f"{self.path.b.address}:{UDP_PORT}", "--frame", str(self.size),
-                 "--rate", str(self.rate), "--seconds", str(self.seconds)]
-            )))  # fmt: skip
+            sent = json.loads(
+                check(
+                    self.path.a.within(
+                        [
+                            tool,
+                            "send",
+                            f"{self.path.b.address}:{UDP_PORT}",
+                            "--frame",
+                            str(self.size),
+                            "--rate",
+                            str(self.rate),
+                            "--seconds",
+                            str(self.seconds),
+                        ]
+                    )
+                )
+            )
             received = json.loads(receiver.communicate(timeout=20)[0])
         finally:
             receiver.kill()
@@ -94,8 +110,19 @@ class RoundTrips:
         wait_until("round-trip's answerer", lambda: path.b.listens(ECHO_PORT, "udp"))
 
     def measure(self, pause_us: int) -> Sample:
-        answer = json.loads(check(self.path.a.within(
-            [self.tool, "ask", f"{self.path.b.address}:{ECHO_PORT}",
-             "--pause-us", str(pause_us), "--seconds", str(self.seconds)]
-        )))  # fmt: skip
+        answer = json.loads(
+            check(
+                self.path.a.within(
+                    [
+                        self.tool,
+                        "ask",
+                        f"{self.path.b.address}:{ECHO_PORT}",
+                        "--pause-us",
+                        str(pause_us),
+                        "--seconds",
+                        str(self.seconds),
+                    ]
+                )
+            )
+        )
         return Sample(answer["median_us"], None, {"p99_us": answer["p99_us"]})

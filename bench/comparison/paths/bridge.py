@@ -17,8 +17,23 @@ def bridge(laboratory: Laboratory, offloads: bool) -> Path:
     for side, address in (("a", "10.71.0.1"), ("b", "10.71.0.2")):
         end = laboratory.station(f"{name}-{side}", address)
         port = f"port-{side}"
-        check(inside(["ip", "link", "add", port, "type", "veth",
-                      "peer", "name", "eth0", "netns", str(end.pid)]))  # fmt: skip
+        check(
+            inside(
+                [
+                    "ip",
+                    "link",
+                    "add",
+                    port,
+                    "type",
+                    "veth",
+                    "peer",
+                    "name",
+                    "eth0",
+                    "netns",
+                    str(end.pid),
+                ]
+            )
+        )
         check(inside(["ip", "link", "set", port, "master", "br0", "up"]))
         check(end.within(["ip", "address", "add", f"{address}/24", "dev", "eth0"]))
         check(end.within(["ip", "link", "set", "eth0", "up"]))

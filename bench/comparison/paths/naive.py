@@ -1,4 +1,4 @@
-"""The forwarder that anyone writes first: poll, read one frame, write it (see naive-forwarder.rs)."""
+"""The forwarder that anyone writes first: poll, read, write (bench/src/bin/naive-forwarder.rs)."""
 
 from __future__ import annotations
 
@@ -23,8 +23,23 @@ def naive_packet(laboratory: Laboratory) -> Path:
         end = laboratory.station(f"naive-packet-{side}", address)
         out = laboratory.station(f"naive-packet-outer-{side}", interface="out")
         check(out.within(["sysctl", "-q", "net.ipv6.conf.default.disable_ipv6=1"]))
-        check(out.within(["ip", "link", "add", "out", "type", "veth",
-                          "peer", "name", "eth0", "netns", str(end.pid)]))  # fmt: skip
+        check(
+            out.within(
+                [
+                    "ip",
+                    "link",
+                    "add",
+                    "out",
+                    "type",
+                    "veth",
+                    "peer",
+                    "name",
+                    "eth0",
+                    "netns",
+                    str(end.pid),
+                ]
+            )
+        )
         check(out.within(["ip", "link", "set", "out", "arp", "off", "up"]))
         ends.append(end)
         outer.append(str(out.pid))

@@ -76,7 +76,9 @@ class Hypervisor:
 
         pid = wait_until(f"guest {name} (its log: {log})", sleeper)
         station = Station(pid, "")
-        (interface,) = json.loads(check(station.within(["ip", "-j", "-4", "address", "show", "eth0"])))
+        (interface,) = json.loads(
+            check(station.within(["ip", "-j", "-4", "address", "show", "eth0"]))
+        )
         station.address = interface["addr_info"][0]["local"]
         return station
 

@@ -38,5 +38,3 @@ def clients(
         check(end.within(["ip", "link", "set", "vde0", "up"]))
         ends.append(end)
     return Path(name, *ends, [forwarder])
-
-

@@ -51,7 +51,11 @@ def measure(laboratory: Laboratory, options) -> list[Row]:
     idle, busy = samples(IDLE_PAUSE_US), samples(0)
     rows = []
     for label, found, musts in (
-        ("idle", idle, {"netherd-tap": ("naive-tap", 1.2), "netherd-packet": ("naive-packet", 1.2)}),
+        (
+            "idle",
+            idle,
+            {"netherd-tap": ("naive-tap", 1.2), "netherd-packet": ("naive-packet", 1.2)},
+        ),
         ("back to back", busy, {"netherd-tap": ("bridge", 2.0), "netherd-packet": ("bridge", 2.0)}),
     ):
         for name in (*trips, *missing):
@@ -63,10 +67,14 @@ def measure(laboratory: Laboratory, options) -> list[Row]:
     time.sleep(2)
     before = [cpu_ticks(hypervisor.pid) for hypervisor in hypervisors]
     time.sleep(IDLE_SECONDS)
-    for hypervisor, ticks in zip(hypervisors, before):
+    for hypervisor, ticks in zip(hypervisors, before, strict=True):
         rows.append(
-            Row(NAME, f"netherd-{hypervisor.name} CPU, idle for {IDLE_SECONDS:.0f} s",
-                float(cpu_ticks(hypervisor.pid) - ticks), "ticks",
-                must=Target(0, at_least=False, of_ratio=False))
-        )  # fmt: skip
+            Row(
+                NAME,
+                f"netherd-{hypervisor.name} CPU, idle for {IDLE_SECONDS:.0f} s",
+                float(cpu_ticks(hypervisor.pid) - ticks),
+                "ticks",
+                must=Target(0, at_least=False, of_ratio=False),
+            )
+        )
     return rows

@@ -57,7 +57,15 @@ def measure(laboratory: Laboratory, options) -> list[Row]:
     ports = [connect(hypervisor) for _ in range(PORTS)]
     wait_until(f"{PORTS} ports", lambda: descriptors(pid) >= resting + PORTS)
     settle(hypervisor)
-    rows.append(Row(NAME, f"stream port, idle, over {PORTS}", (pss_kib(pid) - before) / PORTS, "KiB", must=must))
+    rows.append(
+        Row(
+            NAME,
+            f"stream port, idle, over {PORTS}",
+            (pss_kib(pid) - before) / PORTS,
+            "KiB",
+            must=must,
+        )
+    )
     for port in ports:
         port.close()
     wait_until("the ports' end", lambda: descriptors(pid) <= resting)
@@ -65,7 +73,15 @@ def measure(laboratory: Laboratory, options) -> list[Row]:
     before = pss_kib(pid)
     guests = [hypervisor.guest(f"guest-{number}") for number in range(GUESTS)]
     settle(hypervisor)
-    rows.append(Row(NAME, f"guest, idle, over {GUESTS}", (pss_kib(pid) - before) / len(guests), "KiB", must=must))
+    rows.append(
+        Row(
+            NAME,
+            f"guest, idle, over {GUESTS}",
+            (pss_kib(pid) - before) / len(guests),
+            "KiB",
+            must=must,
+        )
+    )
 
     hypervisor = Hypervisor(laboratory, "cycles").up()
     pid = hypervisor.pid
@@ -85,16 +101,34 @@ def measure(laboratory: Laboratory, options) -> list[Row]:
         none = Target(0, at_least=False, of_ratio=False)
         # The allocator rounds: less than a page in ten cycles is no leak of a port.
         little = Target(cycles * 4 / 10, at_least=False, of_ratio=False)
-        rows.append(Row(NAME, f"descriptors after {cycles} x {what}", float(descriptors(pid) - resting), "fds", must=none))
-        rows.append(Row(NAME, f"memory after {cycles} x {what}", float(pss_kib(pid) - before), "KiB", must=little))
+        rows.append(
+            Row(
+                NAME,
+                f"descriptors after {cycles} x {what}",
+                float(descriptors(pid) - resting),
+                "fds",
+                must=none,
+            )
+        )
+        rows.append(
+            Row(
+                NAME,
+                f"memory after {cycles} x {what}",
+                float(pss_kib(pid) - before),
+                "KiB",
+                must=little,
+            )
+        )
     return rows
 
 
 def run_true(hypervisor: Hypervisor) -> None:
     subprocess.run(
         hypervisor.command("run", "--net", NETWORK, "--", "true"),
-        env=hypervisor.environment, check=True, timeout=30,
-    )  # fmt: skip
+        env=hypervisor.environment,
+        check=True,
+        timeout=30,
+    )
 
 
 def settle(hypervisor: Hypervisor) -> None:

@@ -47,7 +47,12 @@ def measure(laboratory: Laboratory, options) -> list[Row]:
             hypervisor.call("down", NETWORK)
         for label, values, bound in (("cold", cold, 150), ("warm", warm, 50)):
             rows.append(
-                Row(NAME, f"netherd-{name} {label}", statistics.median(values), "ms",
-                    must=Target(bound, at_least=False, of_ratio=False))
-            )  # fmt: skip
+                Row(
+                    NAME,
+                    f"netherd-{name} {label}",
+                    statistics.median(values),
+                    "ms",
+                    must=Target(bound, at_least=False, of_ratio=False),
+                )
+            )
     return rows

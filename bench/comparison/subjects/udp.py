@@ -1,4 +1,4 @@
-"""UDP frames of 64 bytes between two guests, beside the naive forwarders, at the same offered load."""
+"""UDP frames of 64 bytes between two guests, beside the naive forwarders, at the same load."""
 
 from __future__ import annotations
 

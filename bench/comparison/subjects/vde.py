@@ -48,7 +48,15 @@ def measure(laboratory: Laboratory, options) -> list[Row]:
     ):
         rows.append(row(NAME, "vde_switch", unit, samples, key=key, label=f"vde_switch {label}"))
         rows.append(
-            row(NAME, "netherd-vde", unit, samples, peer="vde_switch", must=must, key=key,
-                label=f"netherd-vde {label}")
-        )  # fmt: skip
+            row(
+                NAME,
+                "netherd-vde",
+                unit,
+                samples,
+                peer="vde_switch",
+                must=must,
+                key=key,
+                label=f"netherd-vde {label}",
+            )
+        )
     return rows

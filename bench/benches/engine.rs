@@ -1,0 +1,20 @@
+//! The engine alone, in wall-clock time: frames of 64 bytes between 64 ports.
+//!
+//! The promise is 10 million frames a second on one core with 1,000 addresses, and at most 1.5 times the cost per frame
+//! with 100,000. Wall-clock time on a shared machine is an observation; `bench/count` is the gate.
+
+use bench::switchboard::Switchboard;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+fn forward(c: &mut Criterion) {
+    let mut group = c.benchmark_group("forward-64-ports");
+    for addresses in [1_000, 100_000] {
+        let mut board = Switchboard::new(64, addresses);
+        group.throughput(Throughput::Elements(board.frames_per_round() as u64));
+        group.bench_function(format!("{addresses}-addresses"), |b| b.iter(|| board.round()));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, forward);
+criterion_main!(benches);

@@ -1,0 +1,146 @@
+//! The engine under load: many ports, many addresses, frames of 64 bytes.
+//!
+//! One round is what a busy worker does between two polls of the kernel: every port hands in a batch, and every port
+//! that has frames then is drained. The frames are copied into the pool and released after, as a link's read and write
+//! would, but no system call is made. Sources are uniform over the port's own addresses and destinations over all
+//! addresses of the network, which is the worst case for every cache: no frame resembles the last one.
+
+use std::time::Duration;
+
+use engine::{
+    BATCH, Budget, Engine, Instant, NetworkPlan, NetworkSpec, Pool, PoolLimits, PortId, PortPlan,
+    PortSpec, RxBatch, SourceMode, TxBatch,
+};
+use wire::Offload;
+
+/// Bytes of a frame of 64 bytes without its checksum.
+const FRAME: usize = 60;
+
+/// Frames of one round per port.
+pub const FRAMES_PER_PORT: usize = BATCH;
+
+/// A network under load.
+#[derive(Debug)]
+pub struct Switchboard {
+    engine: Engine,
+    pool: Pool,
+    ports: Vec<PortId>,
+    addresses: u32,
+    random: u64,
+    now: Instant,
+    rx: RxBatch,
+    tx: TxBatch,
+}
+
+impl Switchboard {
+    /// `ports` ports that learn, and `addresses` addresses dealt out among them, each known to the engine.
+    ///
+    /// # Panics
+    ///
+    /// If the numbers make no network.
+    #[must_use]
+    pub fn new(ports: u32, addresses: u32) -> Self {
+        let spec = NetworkSpec { mac_total: addresses as usize, ..NetworkSpec::default() };
+        let network = NetworkPlan::validate(spec).expect("a network");
+        let mut engine = Engine::new(network.clone(), *b"sixteen byte key");
+        let max_macs = u16::try_from(addresses.div_ceil(ports)).expect("addresses per port");
+        let source = SourceMode::Learn { max_macs };
+        let ports = (0..ports)
+            .map(|_| {
+                let spec = PortSpec { source, ..PortSpec::default() };
+                let plan = PortPlan::validate(spec, &network).expect("a port");
+                engine.add_port(Instant::EPOCH, plan).expect("room for a port")
+            })
+            .collect();
+        let pool = Pool::new(PoolLimits { small: 16384, large: 64, headers: 1024 });
+        let mut board = Self {
+            engine,
+            pool,
+            ports,
+            addresses,
+            random: 0x9e37_79b9_7f4a_7c15,
+            now: Instant::EPOCH,
+            rx: RxBatch::new(),
+            tx: TxBatch::new(),
+        };
+        board.introduce();
+        board
+    }
+
+    /// Frames of one round.
+    #[must_use]
+    pub fn frames_per_round(&self) -> usize {
+        self.ports.len() * FRAMES_PER_PORT
+    }
+
+    /// Every address sends one frame to itself, which the engine drops as soon as it knows the address.
+    fn introduce(&mut self) {
+        for address in 0..self.addresses {
+            let port = self.port_of(address);
+            self.push(address, address);
+            self.engine.ingress(self.now, &mut self.pool, port, &mut self.rx);
+        }
+        while self.engine.poll_event().is_some() {}
+        assert_eq!(self.engine.mac_table().count(), self.addresses as usize, "all are known");
+    }
+
+    fn port_of(&self, address: u32) -> PortId {
+        self.ports[address as usize % self.ports.len()]
+    }
+
+    fn push(&mut self, from: u32, to: u32) {
+        let mut bytes = [0; FRAME];
+        bytes[..2].copy_from_slice(&[0x02, 0]);
+        bytes[2..6].copy_from_slice(&to.to_be_bytes());
+        bytes[6..8].copy_from_slice(&[0x02, 0]);
+        bytes[8..12].copy_from_slice(&from.to_be_bytes());
+        bytes[12..14].copy_from_slice(&[0x08, 0x00]);
+        let frame = self.pool.copy_in(&bytes, Offload::default()).expect("a free buffer");
+        self.rx.push(frame).expect("room in the batch");
+    }
+
+    /// One round; the frames that left.
+    pub fn round(&mut self) -> usize {
+        self.now = self.now + Duration::from_millis(1);
+        let count = u32::try_from(self.ports.len()).unwrap_or(u32::MAX);
+        for port in 0..count {
+            // The addresses of a port are those that leave its number as the remainder.
+            let own = (self.addresses - port).div_ceil(count);
+            for _ in 0..FRAMES_PER_PORT {
+                let dice = self.dice();
+                let from = scale(dice as u32, own) * count + port;
+                let to = scale((dice >> 32) as u32, self.addresses);
+                self.push(from, to);
+            }
+            let id = self.ports[port as usize];
+            self.engine.ingress(self.now, &mut self.pool, id, &mut self.rx);
+        }
+        let mut sent = 0;
+        while let Some(port) = self.engine.poll_ready() {
+            sent += self.engine.poll_transmit(
+                self.now,
+                &mut self.pool,
+                port,
+                Budget::FULL,
+                &mut self.tx,
+            );
+            for frame in self.tx.drain(..) {
+                self.pool.release(frame);
+            }
+        }
+        sent
+    }
+
+    /// The next of a sequence that looks random (xorshift64*, Vigna 2016).
+    fn dice(&mut self) -> u64 {
+        self.random ^= self.random >> 12;
+        self.random ^= self.random << 25;
+        self.random ^= self.random >> 27;
+        self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+}
+
+/// A number below `limit`, by multiplication instead of division.
+fn scale(dice: u32, limit: u32) -> u32 {
+    ((u64::from(dice) * u64::from(limit)) >> 32) as u32
+}
