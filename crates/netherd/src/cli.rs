@@ -31,8 +31,8 @@ Environment:
   NO_COLOR         no colours, whatever standard output is
 
 Example:
-  netherd run --name web -- python3 -m http.server
-  netherd run -- curl http://ADDRESS-OF-WEB:8000/";
+  netherd run -d --name web -- python3 -m http.server
+  netherd run -- curl http://$(netherd show web --ipv4):8000/";
 
 /// A network hypervisor for ordinary users: every program gets its own Ethernet.
 ///
@@ -97,9 +97,9 @@ pub struct RunArgs {
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
     pub mac: Option<wire::MacAddr>,
 
-    /// Capabilities of CMD inside its namespaces
-    #[arg(long, value_name = "SET", value_enum, default_value_t = Caps::Net)]
-    pub caps: Caps,
+    /// Capabilities of CMD inside its namespaces [default: net; with --root, all of them]
+    #[arg(long, value_name = "SET", value_enum)]
+    pub caps: Option<Caps>,
 
     /// Run CMD as uid 0 of its namespace, which is you outside
     #[arg(long)]
@@ -287,6 +287,14 @@ pub struct ShowArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Print only the port's IPv4 address
+    #[arg(long, requires = "port", conflicts_with = "json")]
+    pub ipv4: bool,
+
+    /// Print only the port's first IPv6 address
+    #[arg(long, requires = "port", conflicts_with_all = ["json", "ipv4"])]
+    pub ipv6: bool,
 }
 
 /// Capture frames of a network or of one port, as live pcapng
@@ -450,7 +458,7 @@ mod tests {
             assert_eq!(args.name.as_deref(), Some("web"));
             assert_eq!(args.network.net, "default");
             assert_eq!(args.command, ["ping", "-c", "1", "x"]);
-            assert_eq!(args.caps, Caps::Net);
+            assert_eq!(args.caps, None);
         }
     }
 

@@ -19,7 +19,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("testkit", &["engine", "wire"]),
     ("bench", &["engine", "host", "sys", "testkit", "wire"]),
     ("e2e", &[]),
-    ("xtask", &["netherd"]),
+    ("xtask", &["engine", "netherd"]),
 ];
 
 /// Only tests may link these, whoever's tests they are.

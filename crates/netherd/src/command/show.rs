@@ -23,6 +23,15 @@ pub fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
             };
             if args.json {
                 output::print_json(port)?;
+            } else if args.ipv4 || args.ipv6 {
+                let (addresses, family) =
+                    if args.ipv4 { (&port.ipv4, "IPv4") } else { (&port.ipv6, "IPv6") };
+                let Some(address) = addresses.first() else {
+                    bail!("port {name} of network {} has no {family} address", report.network);
+                };
+                // Without the length of its prefix: this is for another program's arguments.
+                let address = address.split('/').next().unwrap_or(address);
+                output::print(&format!("{address}\n"))?;
             } else {
                 output::print(&output::network::port(&report, port, style))?;
             }

@@ -1,0 +1,44 @@
+//! docs/reasons.md, from the one table of reasons.
+
+use std::fmt::Write;
+
+use engine::{Reason, Side};
+
+/// Where the page is, from the root of the repository.
+pub(crate) const PATH: &str = "docs/reasons.md";
+
+const HEAD: &str = "\
+# Why a frame was dropped
+
+Every frame that netherd reads ends in a verdict, and a frame that goes no further has one of these
+reasons. The same names stand in `netherd show`, in `netherd metrics` (as the label `reason`) and in
+the comments of a capture; the numbers stand in the verdict option of a capture.
+
+*Ingress* reasons are counted on the port that the frame came from: the frame itself was refused.
+*Egress* reasons are counted on the port that it was to leave by: it was let through, and this copy
+met a limit on its way out.
+
+This page is generated: `cargo xtask reasons` writes it from the engine's table.
+
+| number | name | counted at | what happened |
+|---:|---|---|---|
+";
+
+/// The whole page.
+pub(crate) fn page() -> String {
+    let mut page = HEAD.to_owned();
+    for reason in Reason::ALL {
+        let side = match reason.side() {
+            Side::Ingress => "ingress",
+            Side::Egress => "egress",
+        };
+        let _ = writeln!(
+            page,
+            "| {} | `{}` | {side} | {} |",
+            reason.number(),
+            reason.name(),
+            reason.describe()
+        );
+    }
+    page
+}
