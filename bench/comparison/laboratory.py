@@ -227,7 +227,7 @@ class Laboratory:
         self.end(*reversed(self.processes))
 
 
-def as_user(command: list[str], tun: bool) -> list[str]:
+def as_user(command: list[str], tun: bool = True) -> list[str]:
     """The command as an ordinary user, who may or may not open /dev/net/tun."""
     device = "mknod -m 0666 /dev/net/tun c 10 200 &&" if tun else ""
     script = (

@@ -1,4 +1,8 @@
-"""The ways from one guest to another that are measured: netherd's and the peers'."""
+"""The ways from one guest to another that are measured: netherd's and the peers'.
+
+One module per peer. A way out of the network (slirp4netns, passt beside the
+gateway) is a path as well: its `b` is the host's side.
+"""
 
 from __future__ import annotations
 
