@@ -84,6 +84,7 @@ def main(argv: list[str]) -> int:
 
     from .subjects import ALL
 
+    started_on = report.machine()
     rows: list[Row] = []
     for subject in ALL:
         if options.only and subject.NAME not in options.only:
@@ -97,7 +98,12 @@ def main(argv: list[str]) -> int:
             print(f"  not measured: {problem}", file=sys.stderr)
         finally:
             place.end_all()
-    print(report.as_json(rows, options) if options.json else report.table(rows))
+    if options.json:
+        print(report.as_json(rows, options, started_on))
+    else:
+        print(
+            f"{report.table(rows)}\n\n{started_on}; {options.pairs} rounds of {options.seconds:g} s"
+        )
     if not any(row.figure is not None for row in rows):
         return 2
     return (

@@ -40,7 +40,7 @@ class Target:
 
     def __str__(self) -> str:
         sign = ">=" if self.at_least else "<="
-        return f"{sign} {self.bound:g}{' x' if self.of_ratio else ''}"
+        return f"{sign} {self.bound:,.10g}{' x' if self.of_ratio else ''}"
 
 
 @dataclass(frozen=True)

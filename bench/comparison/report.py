@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import platform
 
 from .pairs import Row
@@ -68,12 +69,21 @@ def table(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def as_json(rows: list[Row], options) -> str:
+def machine() -> str:
+    """What a reader must know of the machine; nothing that names it."""
+    load = os.getloadavg()[0]
+    warning = "; others use this machine now, trust the ratios only" if load > 0.5 else ""
+    return (
+        f"{os.cpu_count()} CPUs, {platform.machine()}, Linux {platform.release().split('-')[0]}, "
+        f"load {load:.1f} at the start{warning}"
+    )
+
+
+def as_json(rows: list[Row], options, started_on: str) -> str:
     return json.dumps(
         {
             "version": 1,
-            "kernel": platform.release(),
-            "machine": platform.machine(),
+            "machine": started_on,
             "pairs": options.pairs,
             "seconds": options.seconds,
             "rows": [

@@ -36,7 +36,11 @@ class Hypervisor:
         self.binary = self.laboratory.tool("netherd")
 
     def command(self, *arguments: str) -> list[str]:
-        return as_user([self.binary, *arguments], self.tun)
+        return self.as_user([self.binary, *arguments])
+
+    def as_user(self, command: list[str]) -> list[str]:
+        """Any command as this hypervisor's user."""
+        return as_user(command, self.tun)
 
     def up(self) -> Hypervisor:
         log = f"netherd-{self.name}"
