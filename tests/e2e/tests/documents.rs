@@ -1,4 +1,10 @@
-//! What the documents tell a reader to type works as they say; the manual and the completions are complete.
+//! The tour and the pages of the clients do what they say.
+//!
+//! Every block of a page that is marked `sh` is run, in order, in one shell, as an ordinary user in an empty
+//! folder; every command must succeed. A block marked `text` shows what the block before it prints. Numbers
+//! and addresses differ from run to run, so a line is compared by its words: those with a digit or with `...`
+//! stand for anything, `alice` for the user, and the others must stand in one line of the output, in this
+//! order.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -6,156 +12,156 @@ use std::time::Duration;
 
 use e2e::{Lab, User, need};
 
-/// The info string of a fence whose `$ ` lines are executed.
-const FENCE: &str = "```console test";
+/// Longer than any page takes, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(180);
 
-/// Documents that must have such a fence: the folder's pages on clients, and these.
-const MUST: &[&str] = &["README.md", "docs/tour.md"];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("two folders down").to_owned()
+/// A fenced block.
+#[derive(Debug, PartialEq, Eq)]
+struct Block {
+    language: String,
+    /// The first line inside, counted from 1.
+    line: usize,
+    text: String,
 }
 
-/// The Markdown files that readers get, with their text.
-fn documents() -> Vec<(String, String)> {
-    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
-        for path in
-            std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path())
-        {
-            if path.is_dir() {
-                walk(&path, found);
-            } else if path.extension().is_some_and(|extension| extension == "md") {
-                found.push(path);
+fn blocks(page: &str) -> Vec<Block> {
+    let mut blocks = Vec::new();
+    let mut open: Option<Block> = None;
+    for (number, line) in page.lines().enumerate() {
+        match (line.strip_prefix("```"), &mut open) {
+            (Some(language), None) => {
+                open = Some(Block {
+                    language: language.to_owned(),
+                    line: number + 2,
+                    text: String::new(),
+                });
             }
+            (Some(_), Some(_)) => blocks.extend(open.take()),
+            (None, Some(block)) => {
+                block.text.push_str(line);
+                block.text.push('\n');
+            }
+            (None, None) => {}
         }
     }
-    let mut paths = vec![root().join("README.md")];
-    walk(&root().join("docs"), &mut paths);
-    paths.sort();
-    paths
-        .into_iter()
-        .filter_map(|path| {
-            let text = std::fs::read_to_string(&path).ok()?;
-            let name = path.strip_prefix(root()).expect("below the root").display().to_string();
-            Some((name, text))
-        })
-        .collect()
+    blocks
 }
 
-/// The commands of a document's fences, with the programs each fence needs.
-fn fences(text: &str) -> Vec<(Vec<String>, Vec<String>)> {
-    let mut found = Vec::new();
-    let mut lines = text.lines();
-    while let Some(line) = lines.next() {
-        let Some(rest) = line.strip_prefix(FENCE) else { continue };
-        let needs = rest
-            .split_whitespace()
-            .filter_map(|word| word.strip_prefix("needs="))
-            .map(str::to_owned)
-            .collect();
-        let block = lines.by_ref().take_while(|line| !line.starts_with("```"));
-        let mut commands: Vec<String> = Vec::new();
-        let mut goes_on = false;
-        for line in block {
-            if let Some(command) = line.strip_prefix("$ ") {
-                commands.push(command.to_owned());
-            } else if goes_on && let Some(last) = commands.last_mut() {
-                // A command whose line ends in a backslash goes on in the next.
-                last.push('\n');
-                last.push_str(line.strip_prefix("> ").unwrap_or(line));
-            }
-            goes_on = line.ends_with('\\');
-        }
-        found.push((needs, commands));
-    }
-    found
+/// Ends what one block prints: the page's blocks run in one shell.
+fn end_mark(index: usize) -> String {
+    format!("@@@ end of block {index} @@@")
 }
 
-#[test]
-fn the_commands_of_the_documents_work() {
-    let user = need!(User::first());
-    let mut run = 0;
-    for (name, text) in documents() {
-        let fences = fences(&text);
-        let pages_of_clients = name.starts_with("docs/client");
-        assert!(
-            !fences.is_empty() || !(MUST.contains(&name.as_str()) || pages_of_clients),
-            "{name} tells nothing that could be tested: no fence begins with {FENCE}"
-        );
-        let mut script = String::from("set -eu -o pipefail\n");
-        for (needs, commands) in fences {
-            let missing = needs.iter().find_map(|program| e2e::skip::program(program).err());
-            if let Some(reason) = missing {
-                e2e::skip::note(&format!("commands of {name}"), &reason);
-                continue;
-            }
-            for command in commands {
-                run += 1;
-                // The command is shown before what it says, as a reader would see it.
-                script.push_str(&format!("cat <<'COMMAND'\n$ {command}\nCOMMAND\n{command}\n"));
-            }
-        }
-        // The guests that a document leaves behind end with its lab.
-        let lab = Lab::new();
-        let person = lab.person(user.clone());
-        let netherd = e2e::binary::netherd().parent().expect("a folder").display();
-        let path =
-            format!("{netherd}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-        let file = person.home().join("commands.sh");
-        std::fs::write(&file, script).expect("the lab is ours");
-        let job = person.job("bash").arg(&file).env("PATH", path).limit(Duration::from_secs(60));
-        let output = job.run();
-        assert!(output.status.success(), "{name}: {}", output.account());
-    }
-    assert!(run > 0, "no document has a command");
+/// The words of an expected line that are to be found: those that are the same in every run.
+fn fixed_words(line: &str) -> Vec<&str> {
+    let varies = |word: &str| word.contains("...") || word.chars().any(|c| c.is_ascii_digit());
+    line.split_whitespace().filter(|word| !varies(word)).collect()
 }
 
-#[test]
-fn the_manual_has_a_page_for_every_command() {
-    need!(e2e::skip::program("man"));
+/// Whether `line` has these words, in this order.
+fn has_words(line: &str, words: &[&str]) -> bool {
+    let mut have = line.split_whitespace();
+    words.iter().all(|wanted| have.any(|word| word == *wanted))
+}
+
+fn page(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).map(PathBuf::from);
+    let path = root.expect("tests/e2e lies two folders down").join("docs").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|why| panic!("{}: {why}", path.display()))
+}
+
+/// Runs a page.
+fn follow(name: &str) -> Result<(), String> {
     let lab = Lab::new();
-    let person = lab.person(need!(User::first()));
-    let pages = person.home().join("man1");
-    let _ = person.netherd(["man"]).arg(&pages).run().ok();
-    for command in [
-        "run", "exec", "attach", "detach", "up", "down", "reload", "ls", "show", "capture", "args",
-        "metrics", "doctor",
-    ] {
-        let page = pages.join(format!("netherd-{command}.1"));
-        let said =
-            person.job("man").args(["--warnings", "-l"]).arg(&page).env("MANWIDTH", "100").run();
-        assert_eq!(said.stderr, "", "{}", page.display());
-        assert!(said.ok().contains(&format!("netherd-{command}")), "{}", page.display());
+    let person = lab.person(User::first()?);
+    let blocks = blocks(&page(name));
+    let mut script = "exec 2>&1\nset -o pipefail\n".to_owned();
+    for (index, block) in blocks.iter().enumerate().filter(|(_, b)| b.language == "sh") {
+        script.push_str(&format!("{}echo '{}'\n", block.text, end_mark(index)));
     }
-    let said = person.job("man").arg("-l").arg(pages.join("netherd.1")).run().ok();
-    assert!(said.contains("XDG_RUNTIME_DIR"), "{said}");
-}
-
-#[test]
-fn bash_completes_subcommands() {
-    let lab = Lab::new();
-    let person = lab.person(need!(User::first()));
-    let script = person.netherd(["completions", "bash"]).run().ok();
-    let file = person.home().join("completion");
-    std::fs::write(&file, script).expect("the lab is ours");
-    let ask = format!(
-        ". {} && COMP_WORDS=(netherd att) COMP_CWORD=1 && _netherd netherd att netherd && echo ${{COMPREPLY[*]}}",
-        file.display()
+    let binary = e2e::binary::netherd();
+    let path = format!(
+        "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        binary.parent().expect("a folder").display()
     );
-    assert_eq!(person.job("bash").args(["-c", &ask]).run().ok().trim(), "attach");
-    for shell in ["zsh", "fish"] {
-        assert!(person.netherd(["completions", shell]).run().ok().contains("attach"), "{shell}");
+    let done =
+        person.job("bash").args(["-e", "-c", &script]).env("PATH", path).limit(LIMIT).run();
+
+    let mut rest = done.stdout.as_str();
+    let mut printed = "";
+    for (index, block) in blocks.iter().enumerate() {
+        let place = format!("docs/{name}:{}", block.line);
+        match block.language.as_str() {
+            "sh" => match rest.split_once(&end_mark(index)) {
+                Some((before, after)) => (printed, rest) = (before, after),
+                None => panic!("{place}: a command of this block failed:\n{}\n{rest}", block.text),
+            },
+            "text" => {
+                for line in block.text.lines() {
+                    let line = line.replace("alice", &person.user().name);
+                    let words = fixed_words(&line);
+                    assert!(
+                        words.is_empty() || printed.lines().any(|have| has_words(have, &words)),
+                        "{place}: no line of the output has the words {words:?}:\n{printed}"
+                    );
+                }
+            }
+            _ => {}
+        }
     }
+    assert!(done.status.success(), "docs/{name}: the shell ended with {}:\n{rest}", done.status);
+    Ok(())
 }
 
-/// The checks of the machine that `doctor` makes are about this machine: where `run` works, it says so.
 #[test]
-fn doctor_agrees_with_run() {
-    let lab = Lab::new();
-    let person = lab.person(need!(User::first()));
-    let runs = person.netherd(["run", "--", "true"]).run().status.success();
-    let output = person.netherd(["doctor"]).run();
-    assert_eq!(output.status.success(), runs, "{}", output.account());
-    let said = person.netherd(["doctor", "--json"]).run().stdout;
-    let _: serde_json::Value = serde_json::from_str(&said).expect("doctor --json prints JSON");
+fn tour() {
+    for program in ["python3", "curl", "ping", "tcpdump", "ip"] {
+        need!(e2e::skip::program(program));
+    }
+    need!(follow("tour.md"));
+}
+
+#[test]
+fn qemu() {
+    need!(e2e::skip::program("qemu-system-x86_64"));
+    need!(follow("clients/qemu.md"));
+}
+
+#[test]
+fn vde() {
+    need!(e2e::skip::program("vde_plug2tap"));
+    need!(follow("clients/vde.md"));
+}
+
+#[test]
+fn socat() {
+    need!(e2e::skip::program("socat"));
+    need!(follow("clients/socat.md"));
+}
+
+#[test]
+fn uml() {
+    need!(e2e::skip::program("linux.uml"));
+    need!(follow("clients/uml.md"));
+}
+
+#[test]
+fn vfkit() {
+    need!(follow("clients/vfkit.md"));
+}
+
+#[test]
+fn libkrun() {
+    need!(follow("clients/libkrun.md"));
+}
+
+#[test]
+fn blocks_and_words_are_read_as_described() {
+    let page = "a\n```sh\none\n```\n```text\nx 1\n```\n";
+    let found = blocks(page);
+    assert_eq!(found.len(), 2);
+    assert_eq!((found[0].language.as_str(), found[0].line), ("sh", 3));
+    assert_eq!(found[1].text, "x 1\n");
+    assert_eq!(fixed_words("web  tap 0a:9e x... up"), ["web", "tap", "up"]);
+    assert!(has_words("a 1 b c", &["a", "c"]) && !has_words("a b", &["b", "a"]));
 }
