@@ -5,6 +5,8 @@
 //! and addresses differ from run to run, so a line is compared by its words: those with a digit or with `...`
 //! stand for anything, `alice` for the user, and the others must stand in one line of the output, in this
 //! order.
+//!
+//! And the manual and the completions are complete.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};
@@ -84,8 +86,7 @@ fn follow(name: &str) -> Result<(), String> {
         "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         binary.parent().expect("a folder").display()
     );
-    let done =
-        person.job("bash").args(["-e", "-c", &script]).env("PATH", path).limit(LIMIT).run();
+    let done = person.job("bash").args(["-e", "-c", &script]).env("PATH", path).limit(LIMIT).run();
 
     let mut rest = done.stdout.as_str();
     let mut printed = "";
@@ -164,4 +165,54 @@ fn blocks_and_words_are_read_as_described() {
     assert_eq!(found[1].text, "x 1\n");
     assert_eq!(fixed_words("web  tap 0a:9e x... up"), ["web", "tap", "up"]);
     assert!(has_words("a 1 b c", &["a", "c"]) && !has_words("a b", &["b", "a"]));
+}
+
+#[test]
+fn the_manual_has_a_page_for_every_command() {
+    need!(e2e::skip::program("man"));
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let pages = person.home().join("man1");
+    let _ = person.netherd(["man"]).arg(&pages).run().ok();
+    for command in [
+        "run", "exec", "attach", "detach", "up", "down", "reload", "ls", "show", "capture", "args",
+        "metrics", "doctor",
+    ] {
+        let page = pages.join(format!("netherd-{command}.1"));
+        let said =
+            person.job("man").args(["--warnings", "-l"]).arg(&page).env("MANWIDTH", "100").run();
+        assert_eq!(said.stderr, "", "{}", page.display());
+        assert!(said.ok().contains(&format!("netherd-{command}")), "{}", page.display());
+    }
+    let said = person.job("man").arg("-l").arg(pages.join("netherd.1")).run().ok();
+    assert!(said.contains("XDG_RUNTIME_DIR"), "{said}");
+}
+
+#[test]
+fn bash_completes_subcommands() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let script = person.netherd(["completions", "bash"]).run().ok();
+    let file = person.home().join("completion");
+    std::fs::write(&file, script).expect("the lab is ours");
+    let ask = format!(
+        ". {} && COMP_WORDS=(netherd att) COMP_CWORD=1 && _netherd netherd att netherd && echo ${{COMPREPLY[*]}}",
+        file.display()
+    );
+    assert_eq!(person.job("bash").args(["-c", &ask]).run().ok().trim(), "attach");
+    for shell in ["zsh", "fish"] {
+        assert!(person.netherd(["completions", shell]).run().ok().contains("attach"), "{shell}");
+    }
+}
+
+/// The checks of the machine that `doctor` makes are about this machine: where `run` works, it says so.
+#[test]
+fn doctor_agrees_with_run() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let runs = person.netherd(["run", "--", "true"]).run().status.success();
+    let output = person.netherd(["doctor"]).run();
+    assert_eq!(output.status.success(), runs, "{}", output.account());
+    let said = person.netherd(["doctor", "--json"]).run().stdout;
+    let _: serde_json::Value = serde_json::from_str(&said).expect("doctor --json prints JSON");
 }
