@@ -14,6 +14,7 @@ pub mod clock;
 pub mod mmsg;
 pub mod packet;
 pub mod poll;
+pub mod random;
 pub mod tap;
 pub mod unix;
 

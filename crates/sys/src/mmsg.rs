@@ -9,6 +9,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use crate::packet;
 use crate::unix::{Address, Cred, collect_control};
 
 /// Datagrams one call moves at most.
@@ -61,6 +62,21 @@ impl std::fmt::Debug for ReceiveRing {
 unsafe impl Send for ReceiveRing {}
 
 impl ReceiveRing {
+    /// A ring without storage, which receives nothing: to stand in for one that is in use.
+    #[must_use]
+    pub fn empty() -> ReceiveRing {
+        ReceiveRing {
+            slot_len: 0,
+            head_len: 0,
+            slots: Box::default(),
+            names: Box::default(),
+            controls: Box::default(),
+            headers: Box::default(),
+            pieces: Box::default(),
+            filled: 0,
+        }
+    }
+
     /// Slots of `slot_len` bytes. Memory is zeroed lazily by the kernel, not touched here.
     #[must_use]
     pub fn new(slot_len: usize) -> ReceiveRing {
@@ -93,9 +109,34 @@ impl ReceiveRing {
         head_len: usize,
         names: bool,
     ) -> io::Result<usize> {
+        self.fill(fd, max, head_len, names, names)
+    }
+
+    /// As [`ReceiveRing::receive`] on a packet socket, where VLAN tags come as control data; read
+    /// with [`ReceiveRing::take_packet`]. `head_len` is that of the vnet header.
+    ///
+    /// # Errors
+    /// As [`ReceiveRing::receive`].
+    pub fn receive_packets(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        max: usize,
+        head_len: usize,
+    ) -> io::Result<usize> {
+        self.fill(fd, max, head_len, false, true)
+    }
+
+    fn fill(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        max: usize,
+        head_len: usize,
+        names: bool,
+        controls: bool,
+    ) -> io::Result<usize> {
         self.filled = 0;
         self.head_len = head_len.min(self.slot_len);
-        let max = max.min(BATCH);
+        let max = max.min(self.headers.len());
         for i in 0..max {
             let slot = &mut self.slots[i * self.slot_len..(i + 1) * self.slot_len];
             let (head, body) = slot.split_at_mut(self.head_len);
@@ -110,11 +151,14 @@ impl ReceiveRing {
             if names {
                 h.msg_name = (&raw mut self.names[i]).cast();
                 h.msg_namelen = size_of::<libc::sockaddr_un>() as libc::socklen_t;
-                h.msg_control = (&raw mut self.controls[i].0).cast();
-                h.msg_controllen = CONTROL_LEN as _;
             } else {
                 h.msg_name = std::ptr::null_mut();
                 h.msg_namelen = 0;
+            }
+            if controls {
+                h.msg_control = (&raw mut self.controls[i].0).cast();
+                h.msg_controllen = CONTROL_LEN as _;
+            } else {
                 h.msg_control = std::ptr::null_mut();
                 h.msg_controllen = 0;
             }
@@ -172,6 +216,50 @@ impl ReceiveRing {
         let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
         Some(Datagram { head, body, truncated, from, cred })
     }
+
+    /// Frame `i` of the last [`ReceiveRing::receive_packets`], once: the VLAN tag that the kernel
+    /// took out is put back in place.
+    #[must_use]
+    pub fn take_packet(&mut self, i: usize) -> Option<Packet<'_>> {
+        if i >= self.filled {
+            return None;
+        }
+        let header = &mut self.headers[i];
+        let len = (header.msg_len as usize).min(self.slot_len);
+        let slot = &mut self.slots[i * self.slot_len..i * self.slot_len + len];
+        let mut start = self.head_len.min(len);
+        let mut head = [0; 12];
+        for (to, from) in head.iter_mut().zip(&slot[..start]) {
+            *to = *from;
+        }
+        // SAFETY: recvmmsg filled this header and its control buffer, which we own.
+        let tag = unsafe { packet::taken_tag(&header.msg_hdr) };
+        header.msg_hdr.msg_controllen = 0;
+        let mut tagged = false;
+        if let Some(tag) = tag
+            && start >= tag.len()
+            && len >= start + packet::ADDRESSES_LEN
+        {
+            // Into the room of the vnet header, which has been copied out.
+            slot.copy_within(start..start + packet::ADDRESSES_LEN, start - tag.len());
+            start -= tag.len();
+            let at = start + packet::ADDRESSES_LEN;
+            slot[at..at + tag.len()].copy_from_slice(&tag);
+            tagged = true;
+        }
+        Some(Packet { head, body: &slot[start..], tagged })
+    }
+}
+
+/// One frame of a packet socket.
+#[derive(Debug)]
+pub struct Packet<'a> {
+    /// The vnet header; the rest of the array is zero.
+    pub head: [u8; 12],
+    /// The frame, with its VLAN tag.
+    pub body: &'a [u8],
+    /// The tag was put back: offsets in `head` are 4 bytes short.
+    pub tagged: bool,
 }
 
 /// One datagram to send, in up to three pieces.

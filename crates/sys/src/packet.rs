@@ -8,6 +8,8 @@
 //! the process that opened it or is handed only to the hypervisor that moves its frames.
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use crate::unix::set_int_option;
@@ -47,6 +49,7 @@ pub fn open(index: u32, buffer: usize) -> io::Result<OwnedFd> {
             set_int_option(fd.as_fd(), libc::SOL_SOCKET, plain, bytes)?;
         }
     }
+    set_int_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
     bind(fd.as_fd(), index)?;
     promiscuous(fd.as_fd(), index)?;
     Ok(fd)
@@ -147,5 +150,129 @@ pub fn bound_interface(fd: BorrowedFd<'_>) -> io::Result<u32> {
             io::ErrorKind::InvalidInput,
             "the descriptor is not a packet socket bound to one interface",
         )),
+    }
+}
+
+/// Checks that a packet socket handed to us carries vnet headers and not our own frames, and asks
+/// for the VLAN tags that the kernel takes out of the frames.
+///
+/// # Errors
+/// [`io::ErrorKind::InvalidInput`] when an option is not set.
+pub fn check_options(fd: BorrowedFd<'_>) -> io::Result<()> {
+    for (option, name) in [
+        (libc::PACKET_VNET_HDR, "PACKET_VNET_HDR"),
+        (libc::PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING"),
+    ] {
+        let mut value: libc::c_int = 0;
+        let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+        // SAFETY: `value` is writable for `len` bytes.
+        let r = unsafe {
+            libc::getsockopt(
+                fd.as_raw_fd(),
+                libc::SOL_PACKET,
+                option,
+                (&raw mut value).cast(),
+                &raw mut len,
+            )
+        };
+        if r < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if value == 0 {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("the packet socket was handed over without {name}"),
+            ));
+        }
+    }
+    set_int_option(fd, libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)
+}
+
+/// The VLAN tag that the kernel took out of a received frame: protocol and control information,
+/// in the order of the wire.
+pub(crate) type TakenTag = [u8; 4];
+
+/// Finds the tag in a message's control data.
+///
+/// # Safety
+/// `message` must be as recvmsg(2) or recvmmsg(2) left it, its control buffer still alive.
+pub(crate) unsafe fn taken_tag(message: &libc::msghdr) -> Option<TakenTag> {
+    // SAFETY: by the contract the headers are the kernel's; the CMSG_* macros walk them within
+    // msg_controllen, and the payload is read unaligned within its cmsg_len.
+    unsafe {
+        let mut header = libc::CMSG_FIRSTHDR(message);
+        while let Some(h) = header.as_ref() {
+            let payload = (h.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+            if (h.cmsg_level, h.cmsg_type) == (libc::SOL_PACKET, libc::PACKET_AUXDATA)
+                && payload >= size_of::<libc::tpacket_auxdata>()
+            {
+                let aux = libc::CMSG_DATA(header).cast::<libc::tpacket_auxdata>().read_unaligned();
+                if aux.tp_status & libc::TP_STATUS_VLAN_VALID == 0 {
+                    return None;
+                }
+                let protocol = if aux.tp_status & libc::TP_STATUS_VLAN_TPID_VALID == 0 {
+                    libc::ETH_P_8021Q as u16
+                } else {
+                    aux.tp_vlan_tpid
+                };
+                let [a, b] = protocol.to_be_bytes();
+                let [c, d] = aux.tp_vlan_tci.to_be_bytes();
+                return Some([a, b, c, d]);
+            }
+            header = libc::CMSG_NXTHDR(message, header);
+        }
+    }
+    None
+}
+
+/// Both addresses of an Ethernet header: the tag stands behind them.
+pub(crate) const ADDRESSES_LEN: usize = 12;
+
+/// What [`receive`] got.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Where the frame is in the buffer.
+    pub range: Range<usize>,
+    /// A VLAN tag was put back: offsets in the vnet header are 4 bytes short.
+    pub tagged: bool,
+}
+
+#[repr(C, align(8))]
+struct ControlBuffer([u8; 64]);
+
+/// Receives one frame without blocking: its vnet header apart, the frame into `buffer`.
+///
+/// # Errors
+/// EAGAIN when there is none; ENETDOWN once after the interface went down.
+pub fn receive(fd: BorrowedFd<'_>, header: &mut [u8], buffer: &mut [u8]) -> io::Result<Received> {
+    const TAG_LEN: usize = 4;
+    let header_len = header.len();
+    let Some(room) = buffer.get_mut(TAG_LEN..) else {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    };
+    let mut control = ControlBuffer([0; 64]);
+    let mut pieces = [
+        libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: header_len },
+        libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() },
+    ];
+    // SAFETY: an all-zero msghdr is valid.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = pieces.as_mut_ptr();
+    message.msg_iovlen = pieces.len();
+    message.msg_control = (&raw mut control.0).cast();
+    message.msg_controllen = control.0.len() as _;
+    // SAFETY: both pieces and the control buffer are writable and outlive the call.
+    let n = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+    let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+    let len = n.saturating_sub(header_len);
+    // SAFETY: recvmsg filled `message`; the control buffer is alive.
+    let tag = unsafe { taken_tag(&message) };
+    match tag {
+        Some(tag) if len >= ADDRESSES_LEN => {
+            buffer.copy_within(TAG_LEN..TAG_LEN + ADDRESSES_LEN, 0);
+            buffer[ADDRESSES_LEN..ADDRESSES_LEN + TAG_LEN].copy_from_slice(&tag);
+            Ok(Received { range: 0..len + TAG_LEN, tagged: true })
+        }
+        _ => Ok(Received { range: TAG_LEN..TAG_LEN + len, tagged: false }),
     }
 }

@@ -433,6 +433,12 @@ pub fn peer_cred(fd: BorrowedFd<'_>) -> io::Result<Cred> {
     Ok(Cred { pid: cred.pid, uid: cred.uid, gid: cred.gid })
 }
 
+/// The user that file permissions and the kernel's credentials know us as.
+#[must_use]
+pub fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// What kind of socket a descriptor is, when it is one of AF_UNIX (SO_DOMAIN, SO_TYPE).
 ///
 /// # Errors

@@ -1,0 +1,352 @@
+//! Links: the mechanisms that carry a port's frames.
+//!
+//! # Theory of operation
+//!
+//! A link moves frames between one guest's descriptor and the worker. It knows its framing and
+//! nothing of switching. The worker calls it in two situations only:
+//!
+//! * its descriptor is readable: [`Link::receive`] fills a batch, which the worker hands to the
+//!   engine; it is called again at once while it answers [`Progress::More`], which means that bytes
+//!   it has already read hold more frames. One visit is bounded: no guest starves another.
+//! * frames wait in its port's queue: the worker pulls a batch and hands it over with
+//!   [`Link::transmit`]. What the descriptor does not take stays in the link's [`Held`] batch, and
+//!   nothing more is pulled before that is gone. So a link holds at most one batch, the queue
+//!   is the engine's alone, and a guest that stops reading fills only its own queue.
+//!
+//! A link never waits, never allocates per frame, and never closes its port itself: it returns a
+//! [`CloseReason`] and the worker closes the port. Errors that concern one frame are counted
+//! (`link-refused`, `bad-framing`, `no-buffer`) and do not close anything.
+
+pub(crate) mod datagram;
+pub mod framing;
+pub(crate) mod packet;
+pub mod raw_offload;
+pub(crate) mod shared;
+pub(crate) mod stream;
+pub(crate) mod tap;
+
+use std::fmt;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use engine::{Frame, Instant, Pool, RxBatch, TxBatch};
+use wire::OffloadSet;
+
+use crate::worker::Scratch;
+
+/// How a port's frames are carried, to say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum LinkKind {
+    Tap,
+    Packet,
+    Stream,
+    Vde,
+    Dgram,
+    Seqpacket,
+}
+
+impl LinkKind {
+    /// The word that commands, nodes and the control interface use.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            LinkKind::Tap => "tap",
+            LinkKind::Packet => "packet",
+            LinkKind::Stream => "stream",
+            LinkKind::Vde => "vde",
+            LinkKind::Dgram => "dgram",
+            LinkKind::Seqpacket => "seqpacket",
+        }
+    }
+}
+
+impl fmt::Display for LinkKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A link to be opened with [`Worker::open_link`](crate::worker::Worker::open_link).
+#[derive(Debug)]
+pub enum LinkSetup {
+    /// A tap with `IFF_NO_PI` and `IFF_VNET_HDR`, and the offloads that were set on it.
+    Tap { fd: OwnedFd, offloads: OffloadSet, vnet_hdr_len: u8 },
+    /// A packet socket bound to one interface, with `PACKET_VNET_HDR`.
+    Packet { fd: OwnedFd, offloads: OffloadSet },
+    /// A connected stream socket: QEMU's framing.
+    Stream { fd: OwnedFd },
+    /// A VDE connection after its handshake.
+    Vde { control: OwnedFd, data: OwnedFd },
+    /// A connected seqpacket (or datagram) socket: one frame per packet.
+    Seqpacket { fd: OwnedFd },
+}
+
+impl LinkSetup {
+    #[must_use]
+    pub fn kind(&self) -> LinkKind {
+        match self {
+            LinkSetup::Tap { .. } => LinkKind::Tap,
+            LinkSetup::Packet { .. } => LinkKind::Packet,
+            LinkSetup::Stream { .. } => LinkKind::Stream,
+            LinkSetup::Vde { .. } => LinkKind::Vde,
+            LinkSetup::Seqpacket { .. } => LinkKind::Seqpacket,
+        }
+    }
+
+    /// What this link can carry, in both directions.
+    #[must_use]
+    pub fn offloads(&self) -> OffloadSet {
+        match self {
+            LinkSetup::Tap { offloads, .. } | LinkSetup::Packet { offloads, .. } => *offloads,
+            _ => OffloadSet::empty(),
+        }
+    }
+}
+
+/// The engine's words for what a tap agreed to carry.
+#[must_use]
+pub fn tap_offloads(tap: sys::tap::TapOffloads) -> OffloadSet {
+    use sys::tap::TapOffloads;
+    [
+        (TapOffloads::CSUM, OffloadSet::CSUM),
+        (TapOffloads::TSO4, OffloadSet::TSO4),
+        (TapOffloads::TSO6, OffloadSet::TSO6),
+        (TapOffloads::TSO_ECN, OffloadSet::TSO_ECN),
+        (TapOffloads::USO, OffloadSet::USO4 | OffloadSet::USO6),
+    ]
+    .into_iter()
+    .filter(|(theirs, _)| tap.contains(*theirs))
+    .fold(OffloadSet::empty(), |set, (_, ours)| set | ours)
+}
+
+/// What is known of a port beside the engine's own state, for `show` and the logs.
+#[derive(Clone, Debug)]
+pub struct PortAbout {
+    /// Unique among the live ports of its network.
+    pub name: String,
+    pub kind: LinkKind,
+    /// The node it came through; `None` for a link that was handed to us.
+    pub node: Option<String>,
+    /// Who is at the other end, by the kernel's word.
+    pub peer: Option<sys::Cred>,
+    /// The guest it belongs to, when it is one of `netherd run` or `attach`.
+    pub guest: Option<String>,
+    pub opened: Instant,
+    /// Addresses the plan gave it, with prefix length, as shown.
+    pub ipv4: Vec<String>,
+    pub ipv6: Vec<String>,
+    /// What the client says about itself (VDE's description), printable and at most 128 bytes.
+    pub description: Option<String>,
+}
+
+impl PortAbout {
+    /// A port that is known by its name and kind only.
+    #[must_use]
+    pub fn new(name: impl Into<String>, kind: LinkKind, opened: Instant) -> PortAbout {
+        PortAbout {
+            name: name.into(),
+            kind,
+            node: None,
+            peer: None,
+            guest: None,
+            opened,
+            ipv4: Vec::new(),
+            ipv6: Vec::new(),
+            description: None,
+        }
+    }
+}
+
+/// Why a port was closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The client closed its end.
+    PeerClosed,
+    /// The descriptor failed: the system's words.
+    Failed(String),
+    /// The client broke the protocol; a sentence.
+    Protocol(String),
+    /// A network device behind the link is gone.
+    DeviceGone,
+    /// Its guest or session ended.
+    SessionEnded,
+    /// The operator or the configuration closed it.
+    Requested,
+    /// Its network was removed.
+    NetworkRemoved,
+}
+
+impl CloseReason {
+    /// The reason in an error of reading or writing a socket.
+    pub(crate) fn of(error: &io::Error) -> CloseReason {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotConnected
+            | io::ErrorKind::UnexpectedEof => CloseReason::PeerClosed,
+            _ => CloseReason::Failed(error.to_string()),
+        }
+    }
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CloseReason::PeerClosed => f.write_str("the client closed the connection"),
+            CloseReason::Failed(e) => write!(f, "the connection failed: {e}"),
+            CloseReason::Protocol(sentence) => f.write_str(sentence),
+            CloseReason::DeviceGone => f.write_str("the network device is gone"),
+            CloseReason::SessionEnded => f.write_str("the guest ended"),
+            CloseReason::Requested => f.write_str("it was closed on request"),
+            CloseReason::NetworkRemoved => f.write_str("the network was stopped"),
+        }
+    }
+}
+
+/// Where a link puts the frames it reads.
+pub(crate) struct Intake<'a> {
+    pub(crate) pool: &'a mut Pool,
+    /// Empty when the link is called.
+    pub(crate) batch: &'a mut RxBatch,
+    pub(crate) scratch: &'a mut Scratch,
+    /// The network's MTU, for links whose frames do not carry their segment size.
+    pub(crate) mtu: u16,
+    /// Frames lost because the pool had no buffer.
+    pub(crate) no_buffer: u64,
+    /// Bytes or messages that were no frames.
+    pub(crate) bad_framing: u64,
+}
+
+impl Intake<'_> {
+    pub(crate) fn push(&mut self, frame: Frame) {
+        push_frame(self.pool, self.batch, &mut self.no_buffer, frame);
+    }
+}
+
+/// Copies one frame into the batch, or counts why not; for callers that hold the parts of an
+/// [`Intake`] apart.
+pub(crate) fn copy_frame(
+    pool: &mut Pool,
+    batch: &mut RxBatch,
+    no_buffer: &mut u64,
+    bytes: &[u8],
+    offload: wire::Offload,
+) {
+    match pool.copy_in(bytes, offload) {
+        Ok(frame) => push_frame(pool, batch, no_buffer, frame),
+        Err(_) => *no_buffer += 1,
+    }
+}
+
+fn push_frame(pool: &mut Pool, batch: &mut RxBatch, no_buffer: &mut u64, frame: Frame) {
+    if let Err(frame) = batch.push(frame) {
+        // Links stop at a full batch; this is a second line of defence.
+        pool.release(frame);
+        *no_buffer += 1;
+    }
+}
+
+/// What [`Link::receive`] left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// The visit is over; the poller will report the descriptor again if there is more.
+    Done,
+    /// The scratch space holds more frames of this link: call again before anything else uses it.
+    More,
+}
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) state: LinkState,
+    /// Frames the link could not deliver and gave up, counted as `link-refused`.
+    pub(crate) refused: u64,
+}
+
+/// Whether a link can take the next batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LinkState {
+    /// It holds nothing.
+    Free,
+    /// It holds frames until its descriptor is writable.
+    Blocked,
+    /// It holds frames, and nothing reports when there is room: to be tried again after this time.
+    RetryAfter(Duration),
+}
+
+/// One mechanism that carries frames. See the module's theory of operation.
+///
+/// What a link will need that fills descriptor chains of a guest's memory instead of writing to a
+/// socket is here as well: it is handed whole frames in pieces and says how many it took.
+pub(crate) trait Link: fmt::Debug + Send {
+    /// What the poller watches; `None` when somebody else reads for this link (a shared socket).
+    fn descriptor(&self) -> Option<BorrowedFd<'_>>;
+
+    /// A second descriptor whose end closes the port (VDE's control connection).
+    fn control(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Reads what is there, within the budget of one visit. The batch may hold frames even when
+    /// the result is an error: they arrived before it.
+    fn receive(&mut self, intake: &mut Intake<'_>) -> Result<Progress, CloseReason>;
+
+    /// Writes the batch, which is empty afterwards: each frame was written and released, refused
+    /// and released, or is held. With an empty batch it goes on with what it holds.
+    ///
+    /// Called with frames only while the link is [`LinkState::Free`].
+    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Result<Sent, CloseReason>;
+
+    /// Releases what is held, at the end; returns how many frames that were.
+    fn abandon(&mut self, pool: &mut Pool) -> u64;
+
+    /// Frames the kernel dropped before we could read them, where it tells.
+    fn kernel_drops(&mut self) -> Option<u64> {
+        None
+    }
+}
+
+/// The one batch that a link may hold while its descriptor takes no more, in order.
+#[derive(Debug, Default)]
+pub(crate) struct Held {
+    frames: TxBatch,
+    /// The frames before this one are written and released... they are removed eagerly, so this
+    /// counts only bytes of the first frame that are already written (streams).
+    pub(crate) written: usize,
+}
+
+impl Held {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    pub(crate) fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// Takes the whole batch; nothing may be held before.
+    pub(crate) fn accept(&mut self, batch: &mut TxBatch) {
+        debug_assert!(self.frames.is_empty() || batch.is_empty());
+        if self.frames.is_empty() {
+            std::mem::swap(&mut self.frames, batch);
+            self.written = 0;
+        }
+    }
+
+    /// Releases the first `count` frames.
+    pub(crate) fn release_front(&mut self, pool: &mut Pool, count: usize) {
+        let count = count.min(self.frames.len());
+        for frame in self.frames.drain(..count) {
+            pool.release(frame);
+        }
+    }
+
+    pub(crate) fn release_all(&mut self, pool: &mut Pool) -> u64 {
+        let count = self.frames.len();
+        self.release_front(pool, count);
+        self.written = 0;
+        count as u64
+    }
+}

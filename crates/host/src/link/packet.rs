@@ -1,0 +1,181 @@
+//! The packet-socket link: the outer end of a veth pair where no tap can be had.
+//!
+//! Two receive paths, chosen by what the last visit saw:
+//!
+//! * *small frames*: one `recvmmsg` into the shared ring, then a copy into small buffers;
+//! * *large frames* (GSO): one `recvmsg` a frame straight into a leased buffer. A second copy of
+//!   64 KiB costs more than the system calls that a batch would save.
+//!
+//! No ring is mapped (PACKET_RX_RING): the third version delays a lone frame until its block is
+//! full or a timer fires, and the second takes memory for the longest frame in every slot.
+//!
+//! The kernel takes the outer VLAN tag out of a received frame and tells it beside
+//! (PACKET_AUXDATA); it is put back, or tagged frames would pass for untagged ones.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use engine::{BATCH, Pool, TxBatch};
+use sys::packet;
+use wire::{Offload, vnet};
+
+use super::datagram::is_transient;
+use super::tap::encode_header;
+use super::{CloseReason, Held, Intake, Link, LinkState, Progress, Sent, copy_frame};
+
+const HEADER_LEN: usize = packet::VNET_HDR_LEN as usize;
+
+/// Bytes one visit reads at most, as for taps.
+const VISIT_BYTES: usize = 512 * 1024;
+
+/// Frames longer than this are large: the pool keeps them in large buffers.
+const LARGE: usize = engine::SMALL_CAPACITY;
+
+#[derive(Debug)]
+pub(crate) struct PacketLink {
+    fd: OwnedFd,
+    held: Held,
+    /// The last visit saw large frames.
+    large: bool,
+    /// The kernel's drop counter, which it resets at every reading.
+    drops: u64,
+}
+
+impl PacketLink {
+    pub(crate) fn new(fd: OwnedFd) -> io::Result<PacketLink> {
+        packet::bound_interface(fd.as_fd())?;
+        packet::check_options(fd.as_fd())?;
+        sys::unix::set_nonblocking(fd.as_fd(), true)?;
+        Ok(PacketLink { fd, held: Held::default(), large: false, drops: 0 })
+    }
+
+    /// Small frames: many a call.
+    fn receive_batch(&mut self, intake: &mut Intake<'_>) -> io::Result<()> {
+        let Intake { pool, batch, scratch, no_buffer, bad_framing, .. } = intake;
+        let count = scratch.ring.receive_packets(self.fd.as_fd(), BATCH, HEADER_LEN)?;
+        for i in 0..count {
+            let Some(frame) = scratch.ring.take_packet(i) else { break };
+            self.large |= frame.body.len() > LARGE;
+            match vnet::decode(&frame.head) {
+                Ok(offload) => {
+                    let offload = if frame.tagged { offload.with_tag_pushed() } else { offload };
+                    copy_frame(pool, batch, no_buffer, frame.body, offload);
+                }
+                Err(_) => *bad_framing += 1,
+            }
+        }
+        Ok(())
+    }
+
+    /// Large frames: one a call, where they stay.
+    fn receive_large(&mut self, intake: &mut Intake<'_>) -> io::Result<()> {
+        let mut bytes = 0;
+        let mut any_large = false;
+        while bytes < VISIT_BYTES && !intake.batch.is_full() {
+            let Ok(lease) = intake.pool.lease_large() else {
+                // No large buffer: the batch path copies what fits small ones.
+                self.large = false;
+                return if bytes > 0 { Ok(()) } else { self.receive_batch(intake) };
+            };
+            let mut header = [0; HEADER_LEN];
+            let buffer = intake.pool.lease_mut(&lease);
+            match packet::receive(self.fd.as_fd(), &mut header, buffer) {
+                Ok(received) => {
+                    let len = received.range.len();
+                    bytes += len;
+                    any_large |= len > LARGE;
+                    match vnet::decode(&header) {
+                        Ok(offload) => {
+                            let offload = tagged(offload, received.tagged);
+                            let frame = intake.pool.fill(lease, received.range, offload);
+                            intake.push(frame);
+                        }
+                        Err(_) => {
+                            intake.pool.give_back(lease);
+                            intake.bad_framing += 1;
+                        }
+                    }
+                }
+                Err(e) => {
+                    intake.pool.give_back(lease);
+                    if bytes == 0 {
+                        return Err(e);
+                    }
+                    break;
+                }
+            }
+        }
+        self.large = any_large;
+        Ok(())
+    }
+
+    fn is_gone(&self) -> bool {
+        packet::bound_interface(self.fd.as_fd()).is_err()
+    }
+}
+
+fn tagged(offload: Offload, tagged: bool) -> Offload {
+    if tagged { offload.with_tag_pushed() } else { offload }
+}
+
+impl Link for PacketLink {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
+
+    fn receive(&mut self, intake: &mut Intake<'_>) -> Result<Progress, CloseReason> {
+        let result =
+            if self.large { self.receive_large(intake) } else { self.receive_batch(intake) };
+        match result {
+            Ok(()) => Ok(Progress::Done),
+            Err(e) if is_transient(&e) => Ok(Progress::Done),
+            // ENETDOWN is told once when the interface goes down; it may come up again. When it
+            // is deleted the socket is bound to nothing.
+            Err(_) if self.is_gone() => Err(CloseReason::DeviceGone),
+            Err(e) if e.raw_os_error() == Some(NETWORK_DOWN) => Ok(Progress::Done),
+            Err(e) => Err(CloseReason::of(&e)),
+        }
+    }
+
+    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Result<Sent, CloseReason> {
+        self.held.accept(batch);
+        let mut refused = 0;
+        while !self.held.is_empty() {
+            let mut headers = [[0; HEADER_LEN]; BATCH];
+            for (header, frame) in headers.iter_mut().zip(self.held.frames()) {
+                let [front, rest] = pool.pieces(frame);
+                encode_header(frame, front, rest, header);
+            }
+            let datagrams = headers.iter().zip(self.held.frames()).map(|(header, frame)| {
+                let [front, rest] = pool.pieces(frame);
+                [&header[..], front, rest]
+            });
+            match sys::mmsg::send(self.fd.as_fd(), None, datagrams) {
+                Ok(count) => self.held.release_front(pool, count),
+                Err(e) if is_transient(&e) => {
+                    return Ok(Sent { state: LinkState::Blocked, refused });
+                }
+                Err(_) if self.is_gone() => return Err(CloseReason::DeviceGone),
+                // ENETDOWN, ENOBUFS, EMSGSIZE, EINVAL: this frame cannot be had out.
+                Err(_) => {
+                    self.held.release_front(pool, 1);
+                    refused += 1;
+                }
+            }
+        }
+        Ok(Sent { state: LinkState::Free, refused })
+    }
+
+    fn abandon(&mut self, pool: &mut Pool) -> u64 {
+        self.held.release_all(pool)
+    }
+
+    fn kernel_drops(&mut self) -> Option<u64> {
+        let new = packet::take_statistics(self.fd.as_fd()).ok()?;
+        self.drops += u64::from(new.drops);
+        Some(self.drops)
+    }
+}
+
+/// ENETDOWN on Linux.
+const NETWORK_DOWN: i32 = 100;

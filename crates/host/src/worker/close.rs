@@ -1,0 +1,95 @@
+//! Ports come and go.
+
+use engine::{PortId, PortPlan, PortSpec, Reason};
+use sys::poll::Interest;
+
+use super::slots::Slot;
+use super::{NetworkId, NodeId, OpenError, Port, Source, Worker, WorkerEvent};
+use crate::link::{CloseReason, Link, PortAbout};
+
+impl Worker {
+    /// Adds a port with its link; on any error nothing is left behind.
+    pub(crate) fn open_boxed(
+        &mut self,
+        net: NetworkId,
+        spec: PortSpec,
+        link: Box<dyn Link>,
+        about: PortAbout,
+        node: Option<NodeId>,
+    ) -> Result<PortId, OpenError> {
+        let now = self.now();
+        let network = self.networks.get_mut(net.0).ok_or(OpenError::NoNetwork)?;
+        if network.ports.values().any(|p| p.about.name == about.name) {
+            return Err(OpenError::NameTaken(about.name));
+        }
+        let plan = PortPlan::validate(spec, &network.plan)?;
+        let port = network.engine.add_port(now, plan)?;
+        let sources = match self.watch_link(net, port, link.as_ref()) {
+            Ok(sources) => sources,
+            Err(e) => {
+                if let Some(network) = self.networks.get_mut(net.0) {
+                    network.engine.remove_port(now, &mut self.pool, port);
+                }
+                return Err(e.into());
+            }
+        };
+        if let Some(network) = self.networks.get_mut(net.0) {
+            let entry = Port { about, link, sources, node, blocked: false, watching_write: false };
+            network.ports.insert(port, entry);
+        }
+        Ok(port)
+    }
+
+    fn watch_link(
+        &mut self,
+        net: NetworkId,
+        port: PortId,
+        link: &dyn Link,
+    ) -> std::io::Result<[Option<Slot>; 2]> {
+        let mut sources = [None; 2];
+        if let Some(fd) = link.descriptor() {
+            let slot = self.sources.insert(Source::Port(net, port));
+            if let Err(e) = self.poller.add(fd, slot.to_bits(), Interest::READABLE) {
+                self.sources.remove(slot);
+                return Err(e);
+            }
+            sources[0] = Some(slot);
+        }
+        if let Some(fd) = link.control() {
+            let slot = self.sources.insert(Source::PortControl(net, port));
+            if let Err(e) = self.poller.add(fd, slot.to_bits(), Interest::READABLE) {
+                self.sources.remove(slot);
+                if let (Some(fd), Some(first)) = (link.descriptor(), sources[0]) {
+                    drop(self.poller.remove(fd));
+                    self.sources.remove(first);
+                }
+                return Err(e);
+            }
+            sources[1] = Some(slot);
+        }
+        Ok(sources)
+    }
+
+    pub(crate) fn close_port_inner(&mut self, net: NetworkId, port: PortId, why: CloseReason) {
+        let now = self.now();
+        let Some(network) = self.networks.get_mut(net.0) else { return };
+        let Some(mut entry) = network.ports.remove(&port) else { return };
+        let held = entry.link.abandon(&mut self.pool);
+        if held > 0 {
+            network.engine.transmit_failed(port, Reason::LinkClosed, held);
+        }
+        network.engine.remove_port(now, &mut self.pool, port);
+        // A descriptor of which somebody keeps a copy (a tap's, kept by `netherd run`) stays
+        // registered after we close ours, so it is taken out by hand.
+        for fd in [entry.link.descriptor(), entry.link.control()].into_iter().flatten() {
+            drop(self.poller.remove(fd));
+        }
+        for slot in entry.sources.into_iter().flatten() {
+            self.sources.remove(slot);
+        }
+        if let Some(node) = entry.node.and_then(|n| self.nodes.get_mut(n.0)) {
+            node.port_closed(port, entry.about.peer.map(|p| p.uid));
+        }
+        self.outbox.push_back(WorkerEvent::PortClosed { net, port, about: entry.about, why });
+    }
+}

@@ -1,0 +1,448 @@
+//! The worker: one loop that owns its networks, their ports and nodes outright.
+//!
+//! # Theory of operation
+//!
+//! One [`Worker::turn`] is: wait (or spin) until something is ready, visit every ready descriptor
+//! once, run due timers, and write what the engines have queued. All of it happens in one thread;
+//! there is no lock and no atomic on the path of a frame.
+//!
+//! * **Fairness.** A visit reads at most a batch of 64 frames or one buffer of a stream. The poller
+//!   reports level-triggered, so a descriptor with more to read comes again behind the others.
+//! * **Egress.** After at most 64 frames have entered an engine, and at the end of the turn, every
+//!   port whose queue is not empty is pulled and written until its queue or its descriptor is
+//!   exhausted. A port whose descriptor takes no more is *blocked*: it is not pulled until the
+//!   poller (or a timer, for the shared datagram socket) says that there is room. Nothing else
+//!   stands still meanwhile.
+//! * **Latency.** After traffic the worker does not sleep at once but polls for up to 50 us, when
+//!   that has paid off lately ([`spin`]). An idle worker sleeps in one system call.
+//! * **Death.** A failing descriptor closes its own port, in the same visit, and nothing else.
+//!
+//! Identifiers are an index and a generation; what is reported by the poller for something that
+//! was closed earlier in the same turn does not find it any more and is ignored.
+
+pub(crate) mod close;
+pub(crate) mod nodes;
+pub(crate) mod slots;
+pub(crate) mod spin;
+pub(crate) mod timers;
+pub(crate) mod turn;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use engine::{
+    Engine, Instant, NetworkPlan, PlanError, Pool, PoolLimits, PoolUsage, PortError, PortId,
+    PortPlan, PortSpec, RxBatch, TxBatch,
+};
+use sys::mmsg::ReceiveRing;
+use sys::poll::{Events, Interest, Poller};
+
+use crate::link::datagram::DatagramLink;
+use crate::link::packet::PacketLink;
+use crate::link::stream::StreamLink;
+use crate::link::tap::TapLink;
+use crate::link::{CloseReason, Link, LinkSetup, PortAbout};
+use crate::node::{NodeKind, NodeTemplate};
+use nodes::Node;
+use slots::{Slot, Slots};
+use spin::Spin;
+use timers::Timers;
+
+/// Bounds of one worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WorkerLimits {
+    /// Frame buffers, grown on demand and shared by all ports.
+    pub pool: PoolLimits,
+    /// Worker events waiting for [`Worker::poll_event`]; when they are full, refusals and engine
+    /// events are dropped, closings and openings are not.
+    pub events: usize,
+}
+
+impl Default for WorkerLimits {
+    fn default() -> Self {
+        // 32 MiB of ordinary frames and 32 MiB of large ones, if traffic ever needs them.
+        WorkerLimits {
+            pool: PoolLimits { small: 16_384, large: 512, headers: 16_384 },
+            events: 1024,
+        }
+    }
+}
+
+/// A network of this worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NetworkId(pub(crate) Slot);
+
+/// A node of this worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(pub(crate) Slot);
+
+/// A descriptor registered by the worker's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub u64);
+
+/// What the worker has to tell its owner.
+#[derive(Debug)]
+pub enum WorkerEvent {
+    /// A registered descriptor is ready. Level-triggered: reported each turn until it is served.
+    Ready { token: Token, readable: bool, writable: bool, hangup: bool },
+    /// A client opened a port through a node. (Not for [`Worker::open_link`]: its caller knows.)
+    PortOpened { net: NetworkId, port: PortId },
+    /// A port is gone, for whatever reason; its identifier means nothing any more.
+    PortClosed { net: NetworkId, port: PortId, about: PortAbout, why: CloseReason },
+    /// A client of a node was turned away; `why` is a sentence.
+    Refused { net: NetworkId, node: String, peer: Option<sys::Cred>, why: String },
+    /// What a network's engine reports.
+    Engine { net: NetworkId, event: engine::Event },
+}
+
+/// Why a link could not be opened. The descriptors are closed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("the network does not exist any more")]
+    NoNetwork,
+    #[error("the name \"{0}\" is taken by another port of this network; choose another")]
+    NameTaken(String),
+    #[error("the port makes no sense: {0}")]
+    Plan(#[from] PlanError),
+    #[error("the network takes no more ports like this: {0}")]
+    Port(#[from] PortError),
+    #[error("the link's descriptor cannot be used: {0}")]
+    Descriptor(#[from] io::Error),
+}
+
+/// Storage that links share, because only one of them is being read at a time.
+pub(crate) struct Scratch {
+    /// Datagrams: slots for the longest frame that any link may carry.
+    pub(crate) ring: ReceiveRing,
+    /// A stream's bytes of the current visit.
+    pub(crate) bytes: Box<[u8]>,
+    /// The part of `bytes` (or of the ring) that was read and not yet decoded.
+    pub(crate) from: usize,
+    pub(crate) to: usize,
+}
+
+impl Scratch {
+    /// Drops what was read and not decoded: its port is gone.
+    pub(crate) fn forget(&mut self) {
+        self.from = 0;
+        self.to = 0;
+    }
+}
+
+/// Bytes of a slot of the shared ring: the longest frame of a link without metadata
+/// (libkrun's 65,562) and a vnet header, rounded up to pages.
+pub(crate) const RING_SLOT: usize = 17 * 4096;
+
+/// Bytes a stream is read at a time. Large enough that a sender which batches is served with few
+/// system calls, small enough for the second-level cache, and not less than the longest record.
+pub(crate) const STREAM_READ: usize = 128 * 1024;
+
+pub(crate) struct Port {
+    pub(crate) about: PortAbout,
+    pub(crate) link: Box<dyn Link>,
+    pub(crate) sources: [Option<Slot>; 2],
+    pub(crate) node: Option<NodeId>,
+    pub(crate) blocked: bool,
+    /// EPOLLOUT is asked for.
+    pub(crate) watching_write: bool,
+}
+
+pub(crate) struct Network {
+    pub(crate) engine: Engine,
+    pub(crate) plan: NetworkPlan,
+    pub(crate) ports: HashMap<PortId, Port>,
+}
+
+/// What a token of the poller stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Port(NetworkId, PortId),
+    PortControl(NetworkId, PortId),
+    Node(NodeId),
+    Handshake,
+    Owner,
+}
+
+/// See the module documentation.
+pub struct Worker {
+    pub(crate) poller: Poller,
+    pub(crate) polled: Events,
+    pub(crate) pool: Pool,
+    pub(crate) limits: WorkerLimits,
+    /// For the engines' tables, whose keys guests choose.
+    hash_key: [u8; 16],
+    pub(crate) networks: Slots<Network>,
+    pub(crate) nodes: Slots<Node>,
+    pub(crate) sources: Slots<Source>,
+    pub(crate) handshakes: HashMap<Slot, nodes::Handshake>,
+    pub(crate) timers: Timers,
+    pub(crate) spin: Spin,
+    pub(crate) scratch: Scratch,
+    pub(crate) rx: RxBatch,
+    pub(crate) tx: TxBatch,
+    pub(crate) outbox: VecDeque<WorkerEvent>,
+    /// Frames that entered engines since the last flush.
+    pub(crate) unflushed: usize,
+    /// The last turn moved frames.
+    pub(crate) traffic: bool,
+}
+
+impl std::fmt::Debug for Worker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Worker")
+            .field("networks", &self.networks.len())
+            .field("nodes", &self.nodes.len())
+            .field("handshakes", &self.handshakes.len())
+            .field("pool", &self.pool.usage())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// # Errors
+    /// When the kernel gives no epoll descriptor or no randomness.
+    pub fn new(limits: WorkerLimits) -> io::Result<Worker> {
+        Ok(Worker {
+            poller: Poller::new()?,
+            polled: Events::with_capacity(128),
+            pool: Pool::new(limits.pool),
+            limits,
+            hash_key: sys::random::key()?,
+            networks: Slots::new(),
+            nodes: Slots::new(),
+            sources: Slots::new(),
+            handshakes: HashMap::new(),
+            timers: Timers::default(),
+            spin: Spin::default(),
+            scratch: Scratch {
+                ring: ReceiveRing::new(RING_SLOT),
+                bytes: vec![0; STREAM_READ].into_boxed_slice(),
+                from: 0,
+                to: 0,
+            },
+            rx: RxBatch::default(),
+            tx: TxBatch::new(),
+            outbox: VecDeque::new(),
+            unflushed: 0,
+            traffic: false,
+        })
+    }
+
+    /// The worker's clock, which engines and events use (CLOCK_MONOTONIC).
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        Instant::from_nanos(sys::clock::monotonic_nanos())
+    }
+
+    /// Adds an empty network.
+    pub fn add_network(&mut self, plan: NetworkPlan) -> NetworkId {
+        let engine = Engine::new(plan.clone(), self.hash_key);
+        NetworkId(self.networks.insert(Network { engine, plan, ports: HashMap::new() }))
+    }
+
+    /// Applies a changed plan to a live network.
+    pub fn apply(&mut self, net: NetworkId, plan: NetworkPlan) {
+        let now = self.now();
+        if let Some(network) = self.networks.get_mut(net.0) {
+            network.plan = plan.clone();
+            network.engine.apply(now, plan);
+        }
+    }
+
+    /// Closes a network's nodes and ports and forgets it. Closings are reported as events.
+    pub fn remove_network(&mut self, net: NetworkId) {
+        let nodes: Vec<NodeId> =
+            self.nodes.iter().filter(|(_, n)| n.net == net).map(|(s, _)| NodeId(s)).collect();
+        for node in nodes {
+            self.close_node(node);
+        }
+        for port in self.ports(net).collect::<Vec<_>>() {
+            self.close_port(net, port, CloseReason::NetworkRemoved);
+        }
+        self.networks.remove(net.0);
+    }
+
+    /// # Panics
+    /// When `net` was removed: the owner removed it.
+    #[must_use]
+    pub fn engine(&self, net: NetworkId) -> &Engine {
+        &self.networks.get(net.0).expect("the owner of a worker knows its networks").engine
+    }
+
+    /// # Panics
+    /// As [`Worker::engine`].
+    pub fn engine_mut(&mut self, net: NetworkId) -> &mut Engine {
+        &mut self.networks.get_mut(net.0).expect("the owner of a worker knows its networks").engine
+    }
+
+    /// How full the frame buffers are.
+    #[must_use]
+    pub fn pool_usage(&self) -> PoolUsage {
+        self.pool.usage()
+    }
+
+    /// Opens a port on a link that the caller made. The spec's offloads are replaced by what the
+    /// link carries.
+    ///
+    /// # Errors
+    /// See [`OpenError`]; nothing is changed and the link's descriptors are closed.
+    pub fn open_link(
+        &mut self,
+        net: NetworkId,
+        mut spec: PortSpec,
+        link: LinkSetup,
+        about: PortAbout,
+    ) -> Result<PortId, OpenError> {
+        spec.offloads_from_guest = link.offloads();
+        spec.offloads_to_guest = link.offloads();
+        let link: Box<dyn Link> = match link {
+            LinkSetup::Tap { fd, vnet_hdr_len, .. } => Box::new(TapLink::new(fd, vnet_hdr_len)?),
+            LinkSetup::Packet { fd, .. } => Box::new(PacketLink::new(fd)?),
+            LinkSetup::Stream { fd } => Box::new(StreamLink::new(fd, false)?),
+            LinkSetup::Vde { control, data } => {
+                Box::new(DatagramLink::vde(control, data, None, false)?)
+            }
+            LinkSetup::Seqpacket { fd } => Box::new(DatagramLink::new(fd, false)?),
+        };
+        self.open_boxed(net, spec, link, about, None)
+    }
+
+    /// Publishes ports behind `socket`: a listening socket (`stream`, `ctl`, `seqpacket`) or a
+    /// bound one (`dgram`).
+    ///
+    /// # Errors
+    /// When the socket is not of the kind's type, cannot be watched, or `ctl`'s directory does not
+    /// fit; a sentence says so.
+    pub fn open_node(
+        &mut self,
+        net: NetworkId,
+        kind: NodeKind,
+        socket: OwnedFd,
+        template: NodeTemplate,
+    ) -> io::Result<NodeId> {
+        self.open_node_inner(net, kind, socket, template)
+    }
+
+    /// Stops accepting; ports that came through the node live on, except those of a `dgram` node,
+    /// whose socket they share.
+    pub fn close_node(&mut self, node: NodeId) {
+        self.close_node_inner(node);
+    }
+
+    /// Closes a port; what was queued for it is dropped and counted. Reported as an event.
+    pub fn close_port(&mut self, net: NetworkId, port: PortId, why: CloseReason) {
+        self.close_port_inner(net, port, why);
+    }
+
+    /// Changes a live port. Its offloads stay what its link fixed when it opened.
+    ///
+    /// # Errors
+    /// When the port is gone or the changed spec makes no sense.
+    pub fn change_port(
+        &mut self,
+        net: NetworkId,
+        port: PortId,
+        mut spec: PortSpec,
+    ) -> Result<(), OpenError> {
+        let now = self.now();
+        let network = self.networks.get_mut(net.0).ok_or(OpenError::NoNetwork)?;
+        if let Some(live) = network.engine.port(port) {
+            spec.offloads_from_guest = live.offloads_from_guest;
+            spec.offloads_to_guest = live.offloads_to_guest;
+        }
+        let plan = PortPlan::validate(spec, &network.plan)?;
+        network.engine.change_port(now, port, plan)?;
+        Ok(())
+    }
+
+    #[must_use]
+    pub fn port_about(&self, net: NetworkId, port: PortId) -> Option<&PortAbout> {
+        Some(&self.networks.get(net.0)?.ports.get(&port)?.about)
+    }
+
+    pub fn port_about_mut(&mut self, net: NetworkId, port: PortId) -> Option<&mut PortAbout> {
+        Some(&mut self.networks.get_mut(net.0)?.ports.get_mut(&port)?.about)
+    }
+
+    /// The live ports of a network, in no particular order.
+    pub fn ports(&self, net: NetworkId) -> impl Iterator<Item = PortId> + '_ {
+        self.networks.get(net.0).into_iter().flat_map(|n| n.ports.keys().copied())
+    }
+
+    /// The port with this name.
+    #[must_use]
+    pub fn port_named(&self, net: NetworkId, name: &str) -> Option<PortId> {
+        let network = self.networks.get(net.0)?;
+        network.ports.iter().find(|(_, p)| p.about.name == name).map(|(id, _)| *id)
+    }
+
+    /// Frames the kernel dropped before the link could read them, where it tells.
+    pub fn link_drops(&mut self, net: NetworkId, port: PortId) -> Option<u64> {
+        self.networks.get_mut(net.0)?.ports.get_mut(&port)?.link.kernel_drops()
+    }
+
+    /// Watches a descriptor for the owner, who is told by [`WorkerEvent::Ready`]. The owner keeps
+    /// the descriptor and deregisters it before closing it.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
+    pub fn register(&mut self, fd: BorrowedFd<'_>, interest: Interest) -> io::Result<Token> {
+        let slot = self.sources.insert(Source::Owner);
+        match self.poller.add(fd, slot.to_bits(), interest) {
+            Ok(()) => Ok(Token(slot.to_bits())),
+            Err(e) => {
+                self.sources.remove(slot);
+                Err(e)
+            }
+        }
+    }
+
+    /// Changes what a registered descriptor is watched for.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
+    pub fn reregister(
+        &mut self,
+        token: Token,
+        fd: BorrowedFd<'_>,
+        interest: Interest,
+    ) -> io::Result<()> {
+        self.poller.modify(fd, token.0, interest)
+    }
+
+    /// Stops watching. Reports of it that wait in the queue of events are withdrawn.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
+    pub fn deregister(&mut self, token: Token, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.sources.remove(Slot::from_bits(token.0));
+        self.outbox.retain(
+            |e| !matches!(e, WorkerEvent::Ready { token: waiting, .. } if *waiting == token),
+        );
+        self.poller.remove(fd)
+    }
+
+    /// What happened, oldest first.
+    pub fn poll_event(&mut self) -> Option<WorkerEvent> {
+        self.outbox.pop_front()
+    }
+
+    /// One turn: waits until something is ready or `deadline`, and serves all of it. Returns at
+    /// once when events wait. Returning says nothing about time: the caller calls again.
+    ///
+    /// # Errors
+    /// Only when the poller itself fails.
+    pub fn turn(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        self.turn_inner(deadline)
+    }
+
+    /// The poller's own descriptor, for an owner that sleeps elsewhere.
+    #[must_use]
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.poller.as_fd()
+    }
+}

@@ -1,0 +1,90 @@
+//! When to poll instead of sleeping.
+//!
+//! Going to sleep and being woken costs several microseconds each way. In a ping-pong the answer
+//! comes before that, so polling a little is faster and no dearer. But polling that finds nothing
+//! burns a processor, perhaps the one that the guest needs. So the wait adapts: it remembers how
+//! long the last waits after traffic were, and polls only when the next is expected within
+//! [`LONGEST`]. One long wait ends the polling; a few short ones bring it back. A worker that moves
+//! no frames never polls.
+
+use std::time::Duration;
+
+/// The longest time to poll.
+pub(crate) const LONGEST: Duration = Duration::from_micros(50);
+
+/// A longer wait counts as this: how much one pause weighs against the short waits.
+const PAUSE: Duration = Duration::from_micros(400);
+
+/// Two looks at the clock further apart than this mean that the processor was taken away: someone
+/// else needs it more.
+const PREEMPTED: Duration = Duration::from_micros(30);
+
+#[derive(Debug)]
+pub(crate) struct Spin {
+    /// Moving average of the waits after traffic.
+    expected: Duration,
+}
+
+impl Default for Spin {
+    fn default() -> Spin {
+        // Starts without spinning: the first waits must earn it.
+        Spin { expected: PAUSE }
+    }
+}
+
+impl Spin {
+    /// How long to poll before sleeping, given whether the last turn moved frames.
+    pub(crate) fn window(&self, traffic: bool) -> Duration {
+        if !traffic || self.expected > LONGEST {
+            return Duration::ZERO;
+        }
+        (self.expected * 2 + Duration::from_micros(5)).min(LONGEST)
+    }
+
+    /// The wait after traffic took this long, polling and sleeping together.
+    pub(crate) fn waited(&mut self, wait: Duration) {
+        let wait = wait.min(PAUSE);
+        // Slow to believe in short waits, quick to give up.
+        self.expected = (self.expected * 7 + wait) / 8;
+    }
+
+    /// The poll loop was interrupted for `gap`: tells whether to stop polling.
+    pub(crate) fn preempted(&mut self, gap: Duration) -> bool {
+        gap > PREEMPTED
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn polling_is_earned_by_short_waits_and_lost_by_pauses() {
+        let mut spin = Spin::default();
+        assert_eq!(spin.window(true), Duration::ZERO);
+        let mut short_waits = 0;
+        while spin.window(true) == Duration::ZERO {
+            spin.waited(Duration::from_micros(8));
+            short_waits += 1;
+            assert!(short_waits < 100);
+        }
+        assert!((10..30).contains(&short_waits), "{short_waits} waits to earn it");
+        assert!(spin.window(true) <= LONGEST);
+        assert_eq!(spin.window(false), Duration::ZERO, "no traffic, no polling");
+        for _ in 0..50 {
+            spin.waited(Duration::from_micros(8));
+        }
+        assert!(spin.window(true) < Duration::from_micros(30));
+        spin.waited(Duration::from_secs(1));
+        assert_eq!(spin.window(true), Duration::ZERO, "one pause ends it");
+    }
+
+    #[test]
+    fn waits_longer_than_the_window_never_earn_it() {
+        let mut spin = Spin::default();
+        for _ in 0..1000 {
+            spin.waited(Duration::from_micros(60));
+            assert_eq!(spin.window(true), Duration::ZERO);
+        }
+    }
+}

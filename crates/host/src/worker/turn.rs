@@ -1,0 +1,278 @@
+//! The turn itself: wait, visit, write.
+
+use std::io;
+use std::time::Duration;
+
+use engine::{BATCH, Budget, Instant, PortId, Reason};
+use sys::poll::{Event, Interest};
+
+use super::slots::Slot;
+use super::timers::{PortKey, Timer};
+use super::{NetworkId, Source, Worker, WorkerEvent};
+use crate::link::{CloseReason, Intake, LinkState, Progress, Sent};
+
+impl Worker {
+    pub(crate) fn turn_inner(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        self.wait(deadline)?;
+        self.traffic = false;
+        let now = self.now();
+        for i in 0..self.polled.len() {
+            if let Some(event) = self.polled.get(i) {
+                self.visit(now, event);
+            }
+        }
+        while let Some(timer) = self.timers.due(now) {
+            self.fire(now, timer);
+        }
+        for place in 0..self.networks.places() {
+            let Some(slot) = self.networks.at(place) else { continue };
+            let Some(network) = self.networks.get_mut(slot) else { continue };
+            if network.engine.next_deadline().is_some_and(|at| at <= now) {
+                network.engine.handle_timeout(now);
+            }
+            self.flush(now, NetworkId(slot));
+            self.collect_engine_events(NetworkId(slot));
+        }
+        Ok(())
+    }
+
+    /// Waits for something to do. After traffic it polls first, where that pays.
+    fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        if !self.outbox.is_empty() {
+            self.poller.wait(&mut self.polled, Some(Duration::ZERO))?;
+            return Ok(());
+        }
+        let next = self.next_deadline(deadline);
+        let start = self.now();
+        if next.is_some_and(|at| at <= start) {
+            self.poller.wait(&mut self.polled, Some(Duration::ZERO))?;
+            return Ok(());
+        }
+        let window = self.spin.window(self.traffic);
+        let mut now = start;
+        if window > Duration::ZERO {
+            loop {
+                if self.poller.wait(&mut self.polled, Some(Duration::ZERO))? > 0 {
+                    let waited = self.now().saturating_since(start);
+                    self.spin.waited(waited);
+                    return Ok(());
+                }
+                let before = now;
+                now = self.now();
+                if now.saturating_since(start) >= window
+                    || next.is_some_and(|at| at <= now)
+                    || self.spin.preempted(now.saturating_since(before))
+                {
+                    break;
+                }
+            }
+        }
+        let timeout = next.map(|at| at.saturating_since(now));
+        self.poller.wait(&mut self.polled, timeout)?;
+        if self.traffic {
+            let waited = self.now().saturating_since(start);
+            self.spin.waited(waited);
+        }
+        Ok(())
+    }
+
+    /// When the worker must wake by itself.
+    fn next_deadline(&self, deadline: Option<Instant>) -> Option<Instant> {
+        let engines = self.networks.iter().filter_map(|(_, n)| n.engine.next_deadline());
+        engines.chain(self.timers.next()).chain(deadline).min()
+    }
+
+    fn visit(&mut self, now: Instant, event: Event) {
+        let slot = Slot::from_bits(event.token);
+        match self.sources.get(slot).copied() {
+            None => {}
+            Some(Source::Port(net, port)) => {
+                if event.writable {
+                    self.resume(now, net, port);
+                }
+                if event.readable || event.hangup {
+                    self.read_port(now, net, port, event);
+                }
+            }
+            Some(Source::PortControl(net, port)) => self.visit_control(net, port, event),
+            Some(Source::Node(node)) => self.visit_node(now, node),
+            Some(Source::Handshake) => self.visit_handshake(now, slot),
+            Some(Source::Owner) => self.outbox.push_back(WorkerEvent::Ready {
+                token: super::Token(event.token),
+                readable: event.readable,
+                writable: event.writable,
+                hangup: event.hangup,
+            }),
+        }
+    }
+
+    fn fire(&mut self, now: Instant, timer: Timer) {
+        match timer {
+            Timer::Handshake(slot) => self.handshake_expired(slot),
+            Timer::Retry(net, PortKey(port)) => self.resume(now, net, port),
+            Timer::Accept(node) => self.resume_accepting(node),
+            Timer::Clients(node) => self.look_after_clients(now, node),
+        }
+    }
+
+    /// One visit of a readable port: read a budget's worth, and hand it to the engine by batches.
+    fn read_port(&mut self, now: Instant, net: NetworkId, port: PortId, event: Event) {
+        self.scratch.forget();
+        loop {
+            let Some(network) = self.networks.get_mut(net.0) else { return };
+            let Some(entry) = network.ports.get_mut(&port) else { return };
+            let mut intake = Intake {
+                pool: &mut self.pool,
+                batch: &mut self.rx,
+                scratch: &mut self.scratch,
+                mtu: network.plan.spec().mtu,
+                no_buffer: 0,
+                bad_framing: 0,
+            };
+            let result = entry.link.receive(&mut intake);
+            let Intake { no_buffer, bad_framing, .. } = intake;
+            let frames = self.rx.len();
+            if no_buffer > 0 {
+                network.engine.receive_failed(port, Reason::NoBuffer, no_buffer);
+            }
+            if bad_framing > 0 {
+                network.engine.receive_failed(port, Reason::BadFraming, bad_framing);
+            }
+            if frames > 0 {
+                self.traffic = true;
+                network.engine.ingress(now, &mut self.pool, port, &mut self.rx);
+                self.unflushed += frames;
+                if self.unflushed >= BATCH {
+                    self.flush(now, net);
+                }
+            }
+            match result {
+                Ok(Progress::More) => {}
+                Ok(Progress::Done) => {
+                    // A descriptor that reports its end and gives nothing more would be reported
+                    // for ever.
+                    if event.hangup && frames == 0 && no_buffer == 0 && bad_framing == 0 {
+                        self.close_port_inner(net, port, CloseReason::PeerClosed);
+                    }
+                    return;
+                }
+                Err(why) => {
+                    self.close_port_inner(net, port, why);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn visit_control(&mut self, net: NetworkId, port: PortId, event: Event) {
+        let Some(network) = self.networks.get_mut(net.0) else { return };
+        let Some(entry) = network.ports.get_mut(&port) else { return };
+        let Some(fd) = entry.link.control() else { return };
+        // A client has nothing more to say here; what it says is thrown away, and its end counts.
+        let mut heard = [0; 256];
+        match sys::unix::receive(fd, &mut heard) {
+            Ok(0) => self.close_port_inner(net, port, CloseReason::PeerClosed),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && !event.hangup => {}
+            Err(e) => self.close_port_inner(net, port, CloseReason::of(&e)),
+        }
+    }
+
+    /// Pulls and writes every port that has something queued and a link that takes it.
+    pub(crate) fn flush(&mut self, now: Instant, net: NetworkId) {
+        self.unflushed = 0;
+        loop {
+            let Some(network) = self.networks.get_mut(net.0) else { return };
+            let Some(port) = network.engine.poll_ready() else { return };
+            self.pull(now, net, port);
+        }
+    }
+
+    /// A blocked link may have room again: first what it holds, then its queue.
+    fn resume(&mut self, now: Instant, net: NetworkId, port: PortId) {
+        let Some(network) = self.networks.get_mut(net.0) else { return };
+        let Some(entry) = network.ports.get_mut(&port) else { return };
+        if !entry.blocked {
+            return;
+        }
+        entry.blocked = false;
+        let result = entry.link.transmit(&mut self.pool, &mut self.tx);
+        if self.sent(now, net, port, result) {
+            self.pull(now, net, port);
+        }
+    }
+
+    /// Writes a port's queue until it is empty or its link is full.
+    fn pull(&mut self, now: Instant, net: NetworkId, port: PortId) {
+        loop {
+            let Some(network) = self.networks.get_mut(net.0) else { return };
+            let Some(entry) = network.ports.get_mut(&port) else { return };
+            if entry.blocked {
+                return;
+            }
+            let pulled =
+                network.engine.poll_transmit(now, &mut self.pool, port, Budget::FULL, &mut self.tx);
+            if pulled == 0 {
+                return;
+            }
+            self.traffic = true;
+            let result = entry.link.transmit(&mut self.pool, &mut self.tx);
+            if !self.sent(now, net, port, result) || pulled < BATCH {
+                return;
+            }
+        }
+    }
+
+    /// Books what became of a batch; true when the link takes more.
+    fn sent(
+        &mut self,
+        now: Instant,
+        net: NetworkId,
+        port: PortId,
+        result: Result<Sent, CloseReason>,
+    ) -> bool {
+        for frame in self.tx.drain(..) {
+            // Links empty the batch; this guards the pool against one that does not.
+            self.pool.release(frame);
+        }
+        let sent = match result {
+            Ok(sent) => sent,
+            Err(why) => {
+                self.close_port_inner(net, port, why);
+                return false;
+            }
+        };
+        let Some(network) = self.networks.get_mut(net.0) else { return false };
+        let Some(entry) = network.ports.get_mut(&port) else { return false };
+        if sent.refused > 0 {
+            network.engine.transmit_failed(port, Reason::LinkRefused, sent.refused);
+        }
+        entry.blocked = sent.state != LinkState::Free;
+        let watch_write = sent.state == LinkState::Blocked;
+        if watch_write != entry.watching_write
+            && let (Some(fd), Some(slot)) = (entry.link.descriptor(), entry.sources[0])
+        {
+            let interest = if watch_write { Interest::BOTH } else { Interest::READABLE };
+            match self.poller.modify(fd, slot.to_bits(), interest) {
+                Ok(()) => entry.watching_write = watch_write,
+                Err(e) => {
+                    self.close_port_inner(net, port, CloseReason::of(&e));
+                    return false;
+                }
+            }
+        }
+        if let LinkState::RetryAfter(pause) = sent.state {
+            self.timers.set(now + pause, Timer::Retry(net, PortKey(port)));
+        }
+        sent.state == LinkState::Free
+    }
+
+    fn collect_engine_events(&mut self, net: NetworkId) {
+        let Some(network) = self.networks.get_mut(net.0) else { return };
+        while let Some(event) = network.engine.poll_event() {
+            if self.outbox.len() < self.limits.events {
+                self.outbox.push_back(WorkerEvent::Engine { net, event });
+            }
+        }
+    }
+}
