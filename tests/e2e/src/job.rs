@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -31,29 +31,46 @@ impl Tun {
     /// # Errors
     /// A reason for [`skip!`](crate::skip!).
     pub fn possible(self) -> Result<(), String> {
-        let open = std::fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun").is_ok();
-        match self {
-            _ if is_root() => Ok(()),
-            Self::AsIs => Ok(()),
-            Self::Open if open => Ok(()),
-            Self::Closed if !open => Ok(()),
-            Self::Open => Err("this machine lets no ordinary user open /dev/net/tun".to_owned()),
-            Self::Closed => Err("only root can hide /dev/net/tun from a test".to_owned()),
+        if self == Self::AsIs || may_mount() {
+            return Ok(());
+        }
+        match (self, open_to_all()) {
+            (Self::Open, true) | (Self::Closed, false) => Ok(()),
+            (Self::Open, false) => Err("/dev/net/tun is not for ordinary users here".to_owned()),
+            (_, _) => Err("only root can hide /dev/net/tun, in a mount namespace".to_owned()),
         }
     }
 
+    /// A shell script that changes the node and goes on with its arguments; none where it cannot be changed.
     fn script(self) -> Option<&'static str> {
-        const OPEN: &str = "mount -t tmpfs -o mode=0755 tmpfs /dev/net \
-             && mknod -m 0666 /dev/net/tun c 10 200 && exec \"$@\"";
-        const CLOSED: &str = "mount -t tmpfs -o mode=0755 tmpfs /dev/net \
-             && mknod -m 0600 /dev/net/tun c 10 200 && exec \"$@\"";
         match self {
-            _ if !is_root() => None,
-            Self::AsIs => None,
-            Self::Open => Some(OPEN),
-            Self::Closed => Some(CLOSED),
+            Self::Open if may_mount() => Some(OPEN),
+            Self::Closed if may_mount() => Some(CLOSED),
+            _ => None,
         }
     }
+}
+
+const OPEN: &str = "mount -t tmpfs -o mode=0755 tmpfs /dev/net \
+     && mknod -m 0666 /dev/net/tun c 10 200 && exec \"$@\"";
+const CLOSED: &str = "mount -t tmpfs -o mode=0755 tmpfs /dev/net \
+     && mknod -m 0600 /dev/net/tun c 10 200 && exec \"$@\"";
+const APART: [&str; 5] = ["unshare", "--mount", "--propagation", "private", "--"];
+
+/// Whether we may give a program a `/dev/net` of its own: root may, but not in every container.
+fn may_mount() -> bool {
+    static MAY: OnceLock<bool> = OnceLock::new();
+    *MAY.get_or_init(|| {
+        let mut probe = Command::new(APART[0]);
+        probe.args(&APART[1..]).args(["sh", "-c", OPEN, "sh", "sh", "-c", "exec 3<>/dev/net/tun"]);
+        is_root() && probe.output().is_ok_and(|output| output.status.success())
+    })
+}
+
+/// Whether everybody may open the node as it is.
+fn open_to_all() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/dev/net/tun").is_ok_and(|node| node.mode() & 0o006 == 0o006)
 }
 
 /// A program about to be started.
@@ -202,7 +219,7 @@ impl Job {
             words(&mut line, &["nsenter", &format!("--net={path}"), "--"]);
         }
         if let Some(script) = self.tun.script() {
-            words(&mut line, &["unshare", "--mount", "--propagation", "private", "--"]);
+            words(&mut line, &APART);
             words(&mut line, &["sh", "-c", script, "sh"]);
         }
         if let Some(user) = self.user.as_ref().filter(|_| is_root()) {

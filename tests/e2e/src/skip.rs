@@ -70,3 +70,18 @@ pub fn root() -> Result<(), String> {
         Err("only root may do this, and the tests run as an ordinary user".to_owned())
     }
 }
+
+/// `Ok` where the first user may make user and network namespaces: without them nobody can have a guest.
+///
+/// # Errors
+/// A reason for [`skip!`], with what the attempt said.
+pub fn namespaces() -> Result<(), String> {
+    let lab = crate::Lab::new();
+    let person = lab.person(crate::User::first()?);
+    let output = person.job("unshare").args(["--user", "--map-root-user", "--net", "true"]).run();
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("no user namespaces for ordinary users here: {}", output.stderr.trim()))
+    }
+}

@@ -20,6 +20,7 @@ fn kill(pid: i32, signal: Signal) {
 /// Many first users at once: one daemon, all on it.
 #[test]
 fn racing_first_users_end_on_one_network() {
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let guests: Vec<Running> = (0..6)
@@ -62,6 +63,7 @@ fn a_second_hypervisor_is_refused() {
 /// The daemon that `run` starts lets go of the caller's terminal, session, directory and streams.
 #[test]
 fn the_started_daemon_is_detached() {
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let said = person.netherd(["run", "--net", NET, "--", "true"]).run();
@@ -87,6 +89,7 @@ fn the_started_daemon_is_detached() {
 /// With its last guest gone, a network that `run` started ends, and takes its nodes with it.
 #[test]
 fn an_idle_network_ends() {
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let _ = person.netherd(["run", "--net", NET, "--", "true"]).run().ok();
@@ -101,6 +104,7 @@ fn an_idle_network_ends() {
 /// A guest keeps its network up; `down` ends both, by name and cleanly.
 #[test]
 fn down_ends_a_network() {
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let guest = person.netherd(["run", "--net", NET, "--name", "g", "--", "sleep", "60"]).spawn();
@@ -128,6 +132,7 @@ fn a_foreground_daemon_ends_cleanly() {
 /// themselves.
 #[test]
 fn guests_survive_a_killed_hypervisor() {
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     // What the guest sees of its eth0, over and over: the index tells whether it is still the same device.
@@ -235,6 +240,7 @@ fn attaching_and_detaching_leaks_nothing() {
 #[test]
 fn running_guests_leaks_nothing() {
     const CYCLES: usize = 25;
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let daemon = person.up(NET);

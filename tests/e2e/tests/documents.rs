@@ -208,6 +208,7 @@ fn bash_completes_subcommands() {
 /// The checks of the machine that `doctor` makes are about this machine: where `run` works, it says so.
 #[test]
 fn doctor_agrees_with_run() {
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let runs = person.netherd(["run", "--", "true"]).run().status.success();

@@ -18,6 +18,7 @@ fn reach_each_other(tun: Tun, link: &str) {
     need!(tun.possible());
     need!(e2e::skip::program("ping"));
     need!(e2e::skip::program("iperf3"));
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let _server = stays(&person, "server", tun, &["iperf3", "-s"]);
@@ -65,6 +66,7 @@ fn guests_on_packet_sockets_reach_each_other() {
 fn a_tap_and_a_packet_socket_reach_each_other() {
     need!(Tun::Closed.possible());
     need!(e2e::skip::program("iperf3"));
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let _server = stays(&person, "server", Tun::Open, &["iperf3", "-s"]);
@@ -82,6 +84,7 @@ fn a_tap_and_a_packet_socket_reach_each_other() {
 /// Root is a user too: everything works for him, in his own directory.
 #[test]
 fn root_runs_guests_too() {
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let root = lab.person(need!(User::root()));
     let _one = stays(&root, "one", Tun::AsIs, &["sleep", "60"]);
@@ -95,6 +98,7 @@ fn root_runs_guests_too() {
 /// Two networks of one user do not hear each other.
 #[test]
 fn networks_are_apart() {
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let _one = stays(&person, "one", Tun::Open, &["sleep", "60"]);

@@ -52,6 +52,7 @@ fn pasted(person: &Person<'_>) -> Vec<String> {
 #[test]
 fn a_machine_on_the_stream_node() {
     let _ = need!(e2e::vm::folder());
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let node = person.network(NET).join("stream");
@@ -67,6 +68,7 @@ fn a_machine_on_the_vde_node() {
     if !help.lines().any(|line| line.trim() == "vde") {
         e2e::skip!("this QEMU is built without VDE");
     }
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let netdev = format!("vde,id=net,sock={}", person.network(NET).display());

@@ -64,6 +64,7 @@ fn an_unknown_guest_or_port_is_named() {
 
 #[test]
 fn a_name_that_is_taken_is_refused() {
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let mut first =
@@ -92,6 +93,7 @@ fn names_are_short_and_plain() {
 
 #[test]
 fn a_bad_mac_is_refused() {
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     for mac in
@@ -134,6 +136,7 @@ fn a_path_too_long_for_a_socket_is_refused() {
 
 #[test]
 fn a_directory_of_somebody_else_is_refused() {
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let other = need!(User::second());
@@ -165,7 +168,7 @@ fn an_invalid_configuration_names_its_place() {
         ("[network.n\n", &["1"]),
         ("[netwrk.n]\n", &["netwrk", "1"]),
         ("[network.\"a b\"]\n", &["a b"]),
-        ("[network.n]\nipv4 = \"10.0.0.0/33\"\n", &["10.0.0.0/33"]),
+        ("[network.n]\nsubnet = \"10.0.0.0/33\"\n", &["10.0.0.0/33"]),
     ] {
         write(text);
         refused(person.netherd(["up", "-c"]).arg(&config), words);
@@ -187,14 +190,14 @@ fn an_invalid_reload_changes_nothing() {
     write("[network.n]\nmtu = 9000\n");
     let daemon = person.serving(NET, person.netherd(["up", "-c"]).arg(&config));
     assert_eq!(person.show(NET).0["mtu"], 9000);
-    write("[network.n]\nmtu = 1400\nmode = \"hub\"\nnonsense = true\n");
+    write("[network.n]\nmtu = 1400\nforwarding = \"hub\"\nnonsense = true\n");
     refused(person.netherd(["reload", NET]), &["nonsense", "4"]);
     let report = person.show(NET);
     assert_eq!((report.0["mtu"].as_u64(), report.0["mode"].as_str()), (Some(9000), Some("switch")));
     daemon.signal(rustix::process::Signal::HUP);
     e2e::until("the complaint in the log", || daemon.stderr().contains("nonsense").then_some(()));
     assert_eq!(person.show(NET).0["mtu"], 9000);
-    write("[network.n]\nmtu = 9000\nmode = \"hub\"\n");
+    write("[network.n]\nmtu = 9000\nforwarding = \"hub\"\n");
     let _ = person.netherd(["reload", NET]).run().ok();
     assert_eq!(person.show(NET).0["mode"], "hub");
 }
@@ -233,6 +236,7 @@ fn without_user_namespaces_there_is_a_remedy() {
 /// What cannot be started has the shell's own status, and the sentence of the one who tried.
 #[test]
 fn a_command_that_cannot_start_is_told_from_one_that_failed() {
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let plain = person.home().join("plain");

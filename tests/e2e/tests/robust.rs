@@ -133,6 +133,7 @@ fn person_waits(person: &Person<'_>, number: u32) {
 fn a_member_without_offloads_does_not_slow_the_others() {
     need!(Tun::Open.possible());
     need!(e2e::skip::program("iperf3"));
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let _server =
@@ -170,6 +171,7 @@ fn a_member_without_offloads_does_not_slow_the_others() {
 #[test]
 fn a_socket_without_headers_gets_complete_frames() {
     need!(Tun::Open.possible());
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let _daemon = person.up(NET);

@@ -34,6 +34,7 @@ fn members_of_the_group_may_connect() {
     let owner = need!(User::first());
     let guest = need!(User::second());
     let group = need!(e2e::user::shared_group());
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let (owner, guest) = (lab.person(owner), lab.person(guest));
     let place = lab.folder("s", owner.user(), 0o755);
@@ -83,6 +84,7 @@ fn members_of_the_group_may_connect() {
 fn others_may_not_connect() {
     let owner = need!(User::first());
     let other = need!(User::second());
+    need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let (owner, other) = (lab.person(owner), lab.person(other));
     let place = lab.folder("s", owner.user(), 0o755);
@@ -103,7 +105,7 @@ fn one_user_cannot_take_all_ports() {
     let lab = Lab::new();
     let owner = lab.person(owner);
     let config = owner.home().join("netherd.toml");
-    std::fs::write(&config, "[network.n]\nports-per-user = 3\n").expect("the lab is ours");
+    std::fs::write(&config, "[network.n]\nports_per_user = 3\n").expect("the lab is ours");
     std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).expect("ours");
     let _daemon = owner.serving("n", owner.netherd(["up", "n", "-c"]).arg(&config));
     let node = owner.node("n", "stream");
