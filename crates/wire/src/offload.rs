@@ -361,7 +361,7 @@ pub(crate) fn check_within(
     if payload.div_ceil(size) > segments_max {
         return Err(OffloadError::TooManySegments);
     }
-    if headers_len - usize::from(parsed.l3_offset) + size.min(payload) > mtu {
+    if headers_len - usize::from(parsed.l3_offset) + size > mtu {
         return Err(OffloadError::SegmentTooLarge);
     }
     Ok(())

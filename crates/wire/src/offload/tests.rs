@@ -174,9 +174,11 @@ fn segments_are_bounded_in_size_and_number() {
     assert_eq!(udp.check(&udp.gso(GsoKind::Udp, 1)), Ok(()));
     let udp = udp6(129);
     assert_eq!(udp.check(&udp.gso(GsoKind::Udp, 1)), Err(OffloadError::TooManySegments));
-    // Not really to be cut: the kernel lets a size beyond the payload pass, and so do we.
+    // One segment is a frame that need not be cut, but its size is no excuse.
     let small = tcp4(100);
-    assert_eq!(small.check(&small.gso(GsoKind::Tcp4, u16::MAX)), Ok(()));
+    assert_eq!(small.check(&small.gso(GsoKind::Tcp4, 1460)), Ok(()));
+    let refused = Err(OffloadError::SegmentTooLarge);
+    assert_eq!(small.check(&small.gso(GsoKind::Tcp4, u16::MAX)), refused);
 }
 
 #[test]
