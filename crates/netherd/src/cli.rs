@@ -223,7 +223,7 @@ pub struct UpArgs {
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub idle: Option<Duration>,
 
-    /// Serve in the background and return once the network is up; it stays until `down`
+    /// Serve NET in the background, with the defaults, until `down`; returns once it is up
     #[arg(short, long, conflicts_with_all = ["config", "idle"])]
     pub detach: bool,
 

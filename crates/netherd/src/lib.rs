@@ -38,6 +38,6 @@ fn usage(error: &clap::Error) -> ExitCode {
     }
     // clap says `error:`; like all our errors, this one begins with who speaks.
     let text = error.render().to_string();
-    eprint!("netherd: {}", text.strip_prefix("error: ").unwrap_or(&text));
+    output::note(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
     ExitCode::from(2)
 }

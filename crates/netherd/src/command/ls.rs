@@ -35,7 +35,7 @@ fn up() -> Vec<NetworkSummary> {
         match answer {
             Ok(answer) => networks.extend(answer.value.networks),
             Err(ClientError::NotServed { .. } | ClientError::Gone { .. }) => {}
-            Err(error) => eprintln!("netherd: {error}"),
+            Err(error) => output::note(&error.to_string()),
         }
     }
     networks.sort_by(|a, b| (&a.network, &a.directory).cmp(&(&b.network, &b.directory)));

@@ -1,9 +1,64 @@
-//! `netherd up`.
+//! `netherd up`: serves networks, in the foreground or, with `-d`, from the background.
 
+use std::env;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::UpArgs;
+use anyhow::Context;
+use host::daemon::{self, Options};
+use host::start::{self, StartOptions};
 
-pub fn run(_args: &UpArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`netherd up` is not part of this build")
+use crate::cli::{DEFAULT_NETWORK, UpArgs};
+
+pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
+    if args.detach {
+        return background(args);
+    }
+    let config = match &args.config {
+        Some(path) => Some(
+            std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?,
+        ),
+        // A network that `run` starts has the defaults: no file can keep `run` from working.
+        None if args.detached => None,
+        None => usual_configuration().filter(|path| path.exists()),
+    };
+    daemon::serve(Options {
+        network: args.network.clone(),
+        config,
+        dir: args.dir.clone(),
+        group: args.group.clone(),
+        mode: args.mode,
+        idle: args.idle,
+        detached: args.detached,
+        ready_fd: args.ready_fd,
+        log: args.log.clone(),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Starts the network as `run` would, unless it is up, and tells it to stay.
+fn background(args: &UpArgs) -> anyhow::Result<ExitCode> {
+    let network = args.network.as_deref().unwrap_or(DEFAULT_NETWORK);
+    let options = StartOptions {
+        stay: true,
+        group: args.group.clone(),
+        mode: args.mode,
+        ..StartOptions::default()
+    };
+    start::connect_or_start(network, args.dir.as_deref(), &options)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `$XDG_CONFIG_HOME/netherd/netherd.toml`, by default below `~/.config` (XDG Base Directory
+/// Specification: a path that is not absolute is ignored).
+fn usual_configuration() -> Option<PathBuf> {
+    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
+    env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .and_then(absolute)
+        .or_else(|| {
+            let home = env::var_os("HOME").map(PathBuf::from).and_then(absolute)?;
+            Some(home.join(".config"))
+        })
+        .map(|base| base.join("netherd/netherd.toml"))
 }

@@ -1,7 +1,6 @@
 //! How a command fails: the sentence on standard error and the exit status.
 
 use std::fmt;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// Exit status of a command that failed, unless it says otherwise.
@@ -64,8 +63,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
     if error.downcast_ref::<ReaderGone>().is_some() {
         return ExitCode::SUCCESS;
     }
-    // Standard error may be closed, and then there is nobody to tell.
-    let _ = writeln!(io::stderr(), "netherd: {}", sentence(error));
+    super::note(&sentence(error));
     ExitCode::from(status(error))
 }
 
@@ -95,6 +93,8 @@ pub fn sentence(error: &anyhow::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+
     use anyhow::{Context, anyhow};
 
     use super::*;

@@ -33,6 +33,13 @@ pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     }
 }
 
+/// Says a sentence on standard error, where data does not go.
+///
+/// Nobody may be listening, and then there is nobody to tell that.
+pub fn note(sentence: &str) {
+    let _ = writeln!(io::stderr(), "netherd: {sentence}");
+}
+
 /// Writes `value` as indented JSON and a newline to standard output.
 pub fn print_json<T: serde::Serialize>(value: &T) -> anyhow::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;

@@ -4,7 +4,6 @@
 //! come together. The arguments go to standard output and nothing else does, so that
 //! `qemu-system-x86_64 $(netherd args qemu)` works; what one ought to know goes to standard error.
 
-use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -89,7 +88,7 @@ fn print(
         return Ok(ExitCode::SUCCESS);
     }
     for note in notes {
-        let _ = writeln!(std::io::stderr(), "netherd: {note}");
+        output::note(note);
     }
     let words: Vec<String> = match args.client {
         // A statement of C, not a shell's words.
