@@ -1,2 +1,25 @@
-//! TODO
+//! What the tests of more than one crate need.
+//!
+//! * [`lan`]: a network with named ports, driven frame by frame, with a clock that the test turns;
+//! * [`ledger`]: counters that may not move unannounced, and the conservation laws;
+//! * [`frames`], [`random`]: frames on one line, randomness from a seed;
+//! * [`model`]: a switch written for being obviously right, to compare the engine with;
+//! * [`guest`], [`simulator`]: whole TCP/IP stacks behind engine ports;
+//! * [`harness`]: what the fuzz targets run, so that the ordinary tests can run it too.
+//!
+//! Everything here panics on a failed expectation: that is how a test fails.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod frames;
+pub mod guest;
+pub mod harness;
+pub mod lan;
+pub mod ledger;
+pub mod model;
+pub mod random;
+pub mod simulator;
+
+pub use frames::{Ip, Rich, mac};
+pub use lan::Lan;
+pub use random::Random;
