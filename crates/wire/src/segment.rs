@@ -27,6 +27,7 @@
 //!
 //! In TCP a checksum of zero stays zero; in UDP it becomes 0xffff (RFC 768).
 
+use core::num::NonZeroUsize;
 use core::ops::Range;
 
 use crate::checksum::{add, mangle, read, sum, sum_pieces, update_partial, write};
@@ -42,7 +43,7 @@ pub struct Segmenter {
     position: usize,
     frame_len: usize,
     /// Payload bytes of each segment but the last.
-    size: usize,
+    size: NonZeroUsize,
     /// Bytes up to the payload; at most [`HEADER_MAX`].
     headers_len: usize,
     l3: usize,
@@ -134,7 +135,7 @@ impl Segmenter {
         Ok(Self {
             position: headers_len,
             frame_len,
-            size: usize::from(gso.size),
+            size: NonZeroUsize::new(gso.size.into()).ok_or(OffloadError::SegmentTooSmall)?,
             headers_len,
             l3: l3_offset,
             l4: l4_offset,
@@ -148,7 +149,7 @@ impl Segmenter {
     #[inline]
     #[must_use]
     pub fn remaining(&self) -> usize {
-        (self.frame_len - self.position).div_ceil(self.size)
+        (self.frame_len - self.position).div_ceil(self.size.get())
     }
 
     /// Bytes of all segments that are still to come, headers included.
@@ -168,7 +169,7 @@ impl Segmenter {
             return None;
         }
         let start = self.position;
-        let end = self.frame_len.min(start + self.size);
+        let end = self.frame_len.min(start + self.size.get());
         let last = end == self.frame_len;
         let header_len = self.headers_len;
         let header = out.get_mut(..header_len)?;
@@ -202,7 +203,7 @@ impl Segmenter {
                 write(l4, tcp::SEQUENCE_AT + 2, *sequence as u16);
                 let ending = if last { 0 } else { flag::FIN | flag::PSH };
                 *l4.get_mut(tcp::FLAGS_AT)? = *flags & !ending;
-                *sequence = sequence.wrapping_add(self.size as u32);
+                *sequence = sequence.wrapping_add(self.size.get() as u32);
                 *flags &= !flag::CWR;
             }
             Kind::Udp => write(l4, udp::LEN_AT, l4_len as u16),
