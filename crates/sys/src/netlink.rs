@@ -74,6 +74,8 @@ pub struct Link {
 /// What to change on an interface; `None` leaves a property alone.
 #[derive(Debug, Clone, Default)]
 pub struct LinkChange<'a> {
+    /// The number of a new interface; an existing one keeps its own.
+    pub index: Option<u32>,
     /// New name, at most [`INTERFACE_NAME_MAX`] bytes; the interface must be down on old kernels.
     pub name: Option<&'a str>,
     pub mac: Option<[u8; 6]>,
@@ -170,6 +172,10 @@ impl Netlink {
     }
 
     /// Makes a veth pair: `name` here, `peer` in `namespace` (veth(4)). Both start down.
+    ///
+    /// The near end should have an index that the peer does not get in its namespace: the kernel takes
+    /// a device whose own and whose peer's index are equal for one without a peer, and tells its new
+    /// carrier up to a second late (`linkwatch_urgent_event`, net/core/link_watch.c).
     pub fn add_veth(
         &mut self,
         name: &str,
@@ -189,6 +195,7 @@ impl Netlink {
             PeerNamespace::Fd(fd) => far.attributes.push(LinkAttribute::NetNsFd(fd.as_raw_fd())),
         }
         let mut near = LinkMessage::default();
+        near.header.index = change.index.unwrap_or(0);
         near.attributes.push(LinkAttribute::IfName(name.to_owned()));
         describe(change, &mut near);
         near.attributes.push(LinkAttribute::LinkInfo(vec![

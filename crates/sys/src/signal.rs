@@ -221,6 +221,15 @@ pub fn send(pid: i32, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a process group has a living member.
+#[must_use]
+pub fn group_exists(group: i32) -> bool {
+    // SAFETY: kill has no memory arguments; signal 0 only asks. Groups 0 and 1 would mean something else.
+    group > 1
+        && (unsafe { libc::kill(-group, 0) } == 0
+            || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM))
+}
+
 /// The conventional name, "SIGTERM", for messages.
 #[must_use]
 pub fn name(signal: i32) -> String {

@@ -2,8 +2,71 @@
 
 use std::process::ExitCode;
 
-use crate::cli::AttachArgs;
+use anyhow::{Context, bail};
+use host::api::message::GuestKind;
 
-pub fn run(_args: &AttachArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`netherd attach` is not part of this build")
+use crate::cli::AttachArgs;
+use crate::command::connect::guest_name;
+use crate::output::failure::{FAILED, Failure};
+use crate::sandbox::background;
+use crate::sandbox::interface::Plan;
+use crate::sandbox::netns::Target;
+use crate::sandbox::session::{Change, KeptLink, Request, Session};
+
+/// Gives a namespace an interface; a keeper in the background holds it.
+///
+/// # Errors
+/// A sentence; nothing is left behind in the namespace then.
+pub fn run(args: &AttachArgs) -> anyhow::Result<ExitCode> {
+    sys::process::fill_standard_streams().context("the standard streams cannot be opened")?;
+    if let Some(name) = &args.name {
+        guest_name(name)?;
+    }
+    if !sys::netlink::valid_interface_name(&args.ifname) {
+        bail!(
+            "`{}` cannot name an interface; use 1 to {} bytes without spaces, `/`, `:` and `%`",
+            args.ifname,
+            sys::netlink::INTERFACE_NAME_MAX
+        );
+    }
+    let target = Target::open(args)?;
+    background::keep(|ready| {
+        let (session, name) = start(args, &target)
+            .map_err(|error| anyhow::Error::from(Failure::new(FAILED, error)))?;
+        ready.leave_caller(&args.network.net, &name)?;
+        let _ = std::env::set_current_dir("/");
+        let target = target.into_watch();
+        Ok((name, move || keep(session, &target)))
+    })
+}
+
+fn start(args: &AttachArgs, target: &Target) -> anyhow::Result<(Session, String)> {
+    let mut request = Request::new(&args.network, GuestKind::Attach);
+    request.name.clone_from(&args.name);
+    target.command().clone_into(&mut request.command);
+    request.mac = args.mac;
+    let mut session = Session::open(request)?;
+    let name = session.joined().guest.clone();
+    let plan = Plan::from_joined(session.joined(), &args.ifname)?;
+    let link = target.make_interface(&plan)?;
+    session.link(KeptLink::new(link.tap, link.vnet_hdr_len, link.offloads, link.fd))?;
+    Ok((session, name))
+}
+
+/// The keeper: holds the link until the namespace has gone or somebody takes it away. The interface goes
+/// with the last descriptor of its link.
+fn keep(mut session: Session, target: &Target) {
+    loop {
+        let mut fds = vec![target.fd()];
+        fds.extend(session.fd());
+        let timeout = session.timeout();
+        let Ok(ready) = sys::process::poll(&fds, timeout) else { return };
+        if ready[0] && target.is_gone() {
+            return;
+        }
+        let wakes = ready.get(1) == Some(&true) || (fds.len() == 1 && timeout.is_some());
+        if wakes && matches!(session.attend(), Change::Closed { .. }) {
+            return;
+        }
+    }
 }

@@ -2,8 +2,39 @@
 
 use std::process::ExitCode;
 
-use crate::cli::ExecArgs;
+use anyhow::Context;
+use host::api::message::{Call, Entrance};
 
-pub fn run(_args: &ExecArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`netherd exec` is not part of this build")
+use crate::cli::ExecArgs;
+use crate::command::connect::{connect, guest_name};
+use crate::output::failure::{Failure, NOT_STARTED};
+use crate::sandbox::command::CommandLine;
+use crate::sandbox::enter::Door;
+use crate::sandbox::front::{Caller, Front};
+
+/// Runs one more command in a guest and ends as it does.
+///
+/// # Errors
+/// A sentence, with the status of env(1): 125, 126 or 127.
+pub fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
+    match start(args) {
+        Ok(front) => Ok(front.attend()),
+        Err(error) if error.downcast_ref::<Failure>().is_some() => Err(error),
+        Err(error) => Err(Failure::new(NOT_STARTED, error).into()),
+    }
+}
+
+fn start(args: &ExecArgs) -> anyhow::Result<Front> {
+    sys::process::fill_standard_streams().context("the standard streams cannot be opened")?;
+    guest_name(&args.guest)?;
+    let mut client = connect(&args.network.net, args.network.dir.as_deref())?;
+    let call = Call::Exec { guest: args.guest.clone() };
+    let answer = client.call::<Entrance>(&call, &[])?;
+    drop(client);
+    let door = Door::new(&answer.value, answer.fds)?;
+    let command = CommandLine::new(&args.command);
+    let directory = std::env::current_dir().ok();
+    let caller = Caller::take_over().context("signals cannot be taken over")?;
+    let (inside, control) = door.start(&command, directory.as_deref())?;
+    Ok(Front { caller, inside, control, session: None })
 }

@@ -1,9 +1,158 @@
 //! `netherd run`.
 
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
-use crate::cli::RunArgs;
+use anyhow::{Context, anyhow, bail};
+use host::api::message::GuestKind;
+use sys::ns::{Child, Forked, Parenthood};
 
-pub fn run(_args: &RunArgs) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`netherd run` is not part of this build")
+use crate::cli::RunArgs;
+use crate::command::connect::guest_name;
+use crate::output::failure::{Failure, NOT_STARTED};
+use crate::sandbox::background;
+use crate::sandbox::channel::{Channel, LinkMade, Order, Report};
+use crate::sandbox::command::CommandLine;
+use crate::sandbox::cover::Covers;
+use crate::sandbox::front::{self, Caller, Front};
+use crate::sandbox::identity::Identity;
+use crate::sandbox::init::{self, Blueprint, Channels};
+use crate::sandbox::interface::{self, Plan};
+use crate::sandbox::refusal::{self, Step};
+use crate::sandbox::rootfs;
+use crate::sandbox::session::{KeptLink, Request, Session};
+
+/// Runs a command in a guest of its own and ends as it does.
+///
+/// # Errors
+/// A sentence, with the status of env(1): 125, 126 or 127.
+pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
+    sys::process::fill_standard_streams().context("the standard streams cannot be opened")?;
+    if args.detach {
+        return background::start(|ready| start(args, Some(ready)));
+    }
+    match start(args, None) {
+        Ok((front, _)) => Ok(front.attend()),
+        Err(error) => Err(not_started(error)),
+    }
+}
+
+/// Our failures have a status of their own, unless they have one already.
+fn not_started(error: anyhow::Error) -> anyhow::Error {
+    if error.downcast_ref::<Failure>().is_some() {
+        return error;
+    }
+    Failure::new(NOT_STARTED, error).into()
+}
+
+/// Starts the guest; answers its outer side and its name once CMD runs.
+fn start(
+    args: &RunArgs,
+    background: Option<&background::Ready>,
+) -> anyhow::Result<(Front, String)> {
+    if let Some(name) = &args.name {
+        guest_name(name)?;
+    }
+    let identity = Identity::plan(args)?;
+    let rootfs = match &args.rootfs {
+        Some(root) => {
+            rootfs::check(root)?;
+            Some(std::fs::canonicalize(root).context("--rootfs cannot be used")?)
+        }
+        None => None,
+    };
+    let command = CommandLine::new(&args.command);
+    let mut request = Request::new(&args.network, GuestKind::Run);
+    request.name.clone_from(&args.name);
+    request.command = command.name();
+    request.mac = args.mac;
+    let session = Session::open(request)?;
+
+    let joined = session.joined();
+    let guest = joined.guest.clone();
+    let mut networks = joined.covers.clone();
+    networks.extend(session.dir().map(std::path::Path::to_owned));
+    let blueprint = Blueprint {
+        identity,
+        covers: Covers::find(&networks),
+        rootfs,
+        directory: std::env::current_dir().ok(),
+        plan: Plan::from_joined(joined, interface::NAME)?,
+        guest: guest.clone(),
+        command,
+    };
+    if let Some(ready) = background {
+        ready.leave_caller(&args.network.net, &guest)?;
+    }
+    let front = start_guest(&blueprint, session)?;
+    Ok((front, guest))
+}
+
+fn start_guest(blueprint: &Blueprint, session: Session) -> anyhow::Result<Front> {
+    let caller = Caller::take_over().context("signals cannot be taken over")?;
+    let (control, init_control) = Channel::pair().context("init cannot be talked to")?;
+    let (setup, init_setup) = Channel::pair().context("init cannot be talked to")?;
+    let forked = sys::ns::fork(init::outer_namespaces(), Parenthood::Own)
+        .map_err(|error| anyhow!(refusal::explain(Step::Namespaces, &error)))?;
+    let inside = match forked {
+        Forked::Child => {
+            // Nothing of ours: above all not the session, which would outlive us with init.
+            let keep = [init_control.as_fd(), init_setup.as_fd()];
+            if sys::detach::close_all_but(&keep).is_err() {
+                sys::process::exit_now(i32::from(NOT_STARTED));
+            }
+            init::main(blueprint, Channels { control: init_control, setup: init_setup })
+        }
+        Forked::Parent(child) => child,
+    };
+    drop((init_control, init_setup));
+    let mut front = Front { caller, inside, control, session: Some(session) };
+    match accompany(blueprint, &mut front, &setup) {
+        Ok(()) => Ok(front),
+        Err(error) => {
+            front::abandon(&front.caller, &front.inside);
+            Err(error)
+        }
+    }
+}
+
+/// The outer side's part until CMD is executed.
+fn accompany(blueprint: &Blueprint, front: &mut Front, setup: &Channel) -> anyhow::Result<()> {
+    blueprint.identity.map_outer(front.inside.pid)?;
+    front.control.send(&Order::Mapped, &[])?;
+    loop {
+        match setup.receive::<Report>()? {
+            // The end of the channel before the link is there: init has died.
+            None if front.session.as_ref().is_some_and(|s| !s.is_linked()) => {
+                bail!("the guest's init ended before its command was started; try again")
+            }
+            None => return Ok(()),
+            Some((Report::Failed { sentence, status }, _)) => {
+                return Err(Failure::new(status, anyhow!(sentence)).into());
+            }
+            Some((Report::Link(made), fds)) => {
+                let link = kept_link(made, fds, &front.inside)?;
+                if let Some(session) = &mut front.session {
+                    session.link(link)?;
+                }
+                setup.send(&Order::Start, &[])?;
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// The link with the namespaces that `exec` needs.
+fn kept_link(made: LinkMade, mut fds: Vec<OwnedFd>, init: &Child) -> anyhow::Result<KeptLink> {
+    if fds.len() != made.namespaces.len() + 1 {
+        bail!("the guest's link did not arrive; this is an error in netherd");
+    }
+    let fd = fds.remove(0);
+    let mut link = KeptLink::new(made.tap, made.vnet_hdr_len, made.offloads, fd);
+    fds.push(sys::process::duplicate(init.pidfd.as_fd())?);
+    link.args.namespaces = made.namespaces;
+    link.args.namespaces.push("init".to_owned());
+    link.args.init_pid = Some(init.pid);
+    link.namespaces = fds;
+    Ok(link)
 }

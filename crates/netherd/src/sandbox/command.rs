@@ -1,0 +1,108 @@
+//! What a guest runs: the given command or the user's shell.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use crate::output::failure::{NOT_EXECUTABLE, NOT_FOUND};
+
+/// A program with its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    pub program: OsString,
+    pub arguments: Vec<OsString>,
+}
+
+impl CommandLine {
+    /// The given words, or the user's shell: `$SHELL`, the one in the user database, `/bin/sh`.
+    #[must_use]
+    pub fn new(words: &[OsString]) -> Self {
+        match words.split_first() {
+            Some((program, arguments)) => {
+                Self { program: program.clone(), arguments: arguments.to_vec() }
+            }
+            None => Self { program: shell(), arguments: Vec::new() },
+        }
+    }
+
+    /// The name that a guest is derived from.
+    #[must_use]
+    pub fn name(&self) -> String {
+        Path::new(&self.program).file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// Becomes the program, with no signal blocked. Returns only if that fails: the exit status and
+    /// the sentence.
+    #[must_use]
+    pub fn exec(&self) -> (u8, String) {
+        let error = Command::new(&self.program).args(&self.arguments).exec();
+        let shown = self.program.to_string_lossy();
+        let has_path = shown.contains('/');
+        match error.kind() {
+            io::ErrorKind::NotFound if has_path && Path::new(&self.program).exists() => (
+                NOT_EXECUTABLE,
+                format!(
+                    "{shown} cannot be executed: the interpreter it names is missing; install that, or \
+                     correct its first line"
+                ),
+            ),
+            io::ErrorKind::NotFound if has_path => {
+                (NOT_FOUND, format!("there is no {shown} in the guest; check the path"))
+            }
+            io::ErrorKind::NotFound => (
+                NOT_FOUND,
+                format!(
+                    "the command `{shown}` was not found in $PATH; check its spelling or give its path"
+                ),
+            ),
+            io::ErrorKind::PermissionDenied => (
+                NOT_EXECUTABLE,
+                format!(
+                    "{shown} cannot be executed: permission denied; is it a program (chmod +x)?"
+                ),
+            ),
+            _ => (NOT_EXECUTABLE, format!("{shown} cannot be executed: {error}")),
+        }
+    }
+}
+
+fn shell() -> OsString {
+    let of_environment = std::env::var_os("SHELL").filter(|s| Path::new(s).is_absolute());
+    of_environment
+        .or_else(|| {
+            let name = sys::user::by_uid(sys::user::uid()).ok().flatten()?.name;
+            let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+            shell_in(&passwd, &name).map(OsString::from)
+        })
+        .unwrap_or_else(|| OsString::from("/bin/sh"))
+}
+
+/// The seventh field of passwd(5).
+fn shell_in(passwd: &str, name: &str) -> Option<String> {
+    let line = passwd.lines().find(|line| line.split(':').next() == Some(name))?;
+    line.split(':').nth(6).filter(|shell| shell.starts_with('/')).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_is_named_by_the_last_part_of_its_command() {
+        let words = ["/usr/bin/python3", "-m", "http.server"].map(OsString::from);
+        let command = CommandLine::new(&words);
+        assert_eq!(command.name(), "python3");
+        assert_eq!(command.arguments, ["-m", "http.server"]);
+        assert!(!CommandLine::new(&[]).program.is_empty());
+    }
+
+    #[test]
+    fn the_shell_is_the_seventh_field() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nana:x:1000:1000::/home/ana:\nodd:x:1\n";
+        assert_eq!(shell_in(passwd, "root").as_deref(), Some("/bin/bash"));
+        assert_eq!(shell_in(passwd, "ana"), None);
+        assert_eq!(shell_in(passwd, "odd"), None);
+    }
+}

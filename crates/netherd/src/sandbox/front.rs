@@ -1,0 +1,189 @@
+//! The outer side of a command in a guest: the terminal, signals, stopping and continuing, the end.
+//!
+//! `run` and `exec` share it. It stays in the caller's namespaces and has nothing of the guest's but a
+//! channel and a pidfd of the process that looks after CMD there (init, or the relay of an `exec`).
+
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+use sys::ns::Child;
+use sys::process::{Patience, Which};
+use sys::signal::{SignalFd, SignalSet};
+use sys::terminal::{Terminal, own_group};
+
+use super::channel::{Channel, End, Order, Report};
+use super::session::{Change, Session};
+
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+const SIGCHLD: i32 = 17;
+const SIGCONT: i32 = 18;
+const SIGSTOP: i32 = 19;
+
+/// The caller's terminal as it was.
+#[derive(Debug)]
+pub struct Caller {
+    terminal: Option<Terminal>,
+    was_foreground: bool,
+    signals: SignalFd,
+}
+
+impl Caller {
+    /// Blocks every signal, to be read from a descriptor, and notes who has the terminal.
+    pub fn take_over() -> io::Result<Self> {
+        let all = SignalSet::all();
+        sys::signal::block(&all)?;
+        let terminal = Terminal::controlling();
+        let was_foreground =
+            terminal.as_ref().is_some_and(|t| t.foreground().is_ok_and(|g| g == own_group()));
+        Ok(Self { terminal, was_foreground, signals: SignalFd::new(&all)? })
+    }
+
+    /// Takes the terminal back from a group that has ended with the guest. A group that lives is the
+    /// business of the caller's shell.
+    fn restore_terminal(&self) {
+        let Some(terminal) = self.terminal.as_ref().filter(|_| self.was_foreground) else { return };
+        if let Ok(group) = terminal.foreground()
+            && group != own_group()
+            && !sys::signal::group_exists(group)
+        {
+            let _ = terminal.set_foreground(own_group());
+        }
+    }
+
+    /// Leaves the process as its caller gave it, for an error message or for the end.
+    fn release(&self) {
+        self.restore_terminal();
+    }
+}
+
+/// A command in a guest, seen from outside.
+#[derive(Debug)]
+pub struct Front {
+    pub caller: Caller,
+    /// init, or the relay.
+    pub inside: Child,
+    pub control: Channel,
+    /// The guest's place in the network, which `run` holds and `exec` does not.
+    pub session: Option<Session>,
+}
+
+impl Front {
+    /// Stays until CMD has ended; then ends as CMD did.
+    pub fn attend(mut self) -> ExitCode {
+        let end = self.watch();
+        let _ = sys::process::signal(self.inside.pidfd.as_fd(), SIGKILL);
+        // The kernel answers only when all of the guest's processes are gone.
+        let _ = sys::process::wait(Which::Pid(self.inside.pid), Patience::Block);
+        self.caller.release();
+        drop(self.session);
+        match end {
+            Some(End::Exited(code)) => ExitCode::from(u8::try_from(code & 0xff).unwrap_or(1)),
+            Some(End::Killed(signal)) => die(signal),
+            // Whoever looked after CMD was killed, and CMD with it.
+            None => die(SIGKILL),
+        }
+    }
+
+    fn watch(&mut self) -> Option<End> {
+        loop {
+            let mut fds = vec![self.control.as_fd(), self.caller.signals.as_fd()];
+            fds.extend(self.session.as_ref().and_then(Session::fd));
+            let timeout = self.session.as_ref().and_then(Session::timeout);
+            let ready = sys::process::poll(&fds, timeout).ok()?;
+            let connected = fds.len() == 3;
+            if ready[0] {
+                match self.control.receive::<Report>().ok().flatten()? {
+                    (Report::Stopped { signal }, _) => self.stop(signal),
+                    (Report::Ended(end), _) => return Some(end),
+                    (Report::Failed { .. } | Report::Link(_) | Report::Relay, _) => {}
+                }
+            }
+            if ready[1] {
+                self.pass_signals();
+            }
+            if (!connected && timeout.is_some()) || ready.get(2) == Some(&true) {
+                self.attend_session();
+            }
+        }
+    }
+
+    /// Only what was sent to us: what the terminal raised, it raised in CMD as well.
+    fn pass_signals(&self) {
+        while let Ok(Some(got)) = self.caller.signals.read() {
+            if got.from_process() && got.signal != SIGCHLD {
+                let _ = self.control.send(&Order::Signal { signal: got.signal }, &[]);
+            }
+        }
+    }
+
+    /// CMD has stopped: the shell that waits for us shall see it, and get the terminal.
+    fn stop(&self, signal: i32) {
+        let _ = sys::process::signal(self.inside.pidfd.as_fd(), SIGSTOP);
+        let set = SignalSet::of(&[signal]);
+        // Discards one that the terminal raised in us too, so that we stop once.
+        while let Ok(Some(got)) = self.caller.signals.read() {
+            if got.signal == SIGCONT {
+                // It is being continued already.
+                self.resume();
+                return;
+            }
+            if got.from_process() && got.signal != SIGCHLD && got.signal != signal {
+                let _ = self.control.send(&Order::Signal { signal: got.signal }, &[]);
+            }
+        }
+        let _ = sys::signal::send(sys::process::own_pid(), signal);
+        let _ = sys::signal::unblock(&set);
+        // Stopped here, until SIGCONT.
+        let _ = sys::signal::block(&set);
+        // The one that woke us is not another one.
+        while let Ok(Some(got)) = self.caller.signals.read() {
+            if got.from_process() && got.signal != SIGCHLD && got.signal != SIGCONT {
+                let _ = self.control.send(&Order::Signal { signal: got.signal }, &[]);
+            }
+        }
+        self.resume();
+    }
+
+    fn resume(&self) {
+        let _ = sys::process::signal(self.inside.pidfd.as_fd(), SIGCONT);
+        let _ = self.control.send(&Order::Continue, &[]);
+    }
+
+    fn attend_session(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        match session.attend() {
+            Change::None => {}
+            Change::Moved => say(
+                "the network was started anew with other addresses; eth0 keeps the old ones until the \
+                 guest is started again",
+            ),
+            Change::Closed { why, end } => {
+                say(&why);
+                if end {
+                    let _ = self.control.send(&Order::Signal { signal: SIGTERM }, &[]);
+                }
+            }
+        }
+    }
+}
+
+/// One line on standard error, among the output of CMD.
+fn say(what: &str) {
+    let _ = writeln!(io::stderr(), "netherd: {what}");
+}
+
+/// Dies as CMD did, so that the caller sees the same; a signal that does not end a process gives the
+/// number a shell would show.
+fn die(signal: i32) -> ExitCode {
+    sys::process::die_by(signal);
+    ExitCode::from(u8::try_from(128 + signal).unwrap_or(255))
+}
+
+/// Ends what was begun inside after a failure, and leaves the terminal as it was.
+pub fn abandon(caller: &Caller, inside: &Child) {
+    let _ = sys::process::signal(inside.pidfd.as_fd(), SIGKILL);
+    let _ = sys::process::wait(Which::Pid(inside.pid), Patience::Block);
+    caller.release();
+}

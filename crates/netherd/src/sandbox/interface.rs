@@ -1,0 +1,323 @@
+//! A guest's interface: making it, and configuring it as the network planned.
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use host::api::message::Joined;
+use sys::ethtool::{Ethtool, beyond_vnet_header};
+use sys::netlink::{LinkChange, Netlink, PeerNamespace};
+use sys::tap::TapOffloads;
+
+/// The name of a guest's interface, unless `attach` is told another.
+pub const NAME: &str = "eth0";
+/// The name of the outer end of a veth link, alone in its namespace.
+const OUTER: &str = "outer";
+/// Its number: beyond those that interfaces of a namespace get one after the other.
+const OUTER_INDEX: u32 = 1 << 20;
+/// How long to wait for the kernel to have an interface ready: 200 ms in all, usually under one.
+const READY_TRIES: u32 = 200;
+const READY_PAUSE: Duration = Duration::from_millis(1);
+/// The index of `lo` in every network namespace (`LOOPBACK_IFINDEX`, net/flow.h).
+const LOOPBACK: u32 = 1;
+/// Bytes of a packet socket's buffers, each way: a few hundred large frames.
+const PACKET_BUFFER: usize = 4 << 20;
+
+/// What the network planned for an interface.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    pub name: String,
+    pub mac: [u8; 6],
+    /// Bytes behind the Ethernet header.
+    pub mtu: u32,
+    pub ipv4: (Ipv4Addr, u8),
+    pub ipv6: (Ipv6Addr, u8),
+}
+
+impl Plan {
+    /// Reads what the hypervisor answered.
+    ///
+    /// # Errors
+    /// When the answer has another form: a hypervisor of another version.
+    pub fn from_joined(joined: &Joined, name: &str) -> anyhow::Result<Self> {
+        let odd = |what: &str| {
+            anyhow!(
+                "the hypervisor planned {what}, which this program does not understand; restart the \
+                 network with this version: netherd down {}",
+                joined.network
+            )
+        };
+        let mac: wire::MacAddr = joined.mac.parse().map_err(|_| odd(&joined.mac))?;
+        Ok(Self {
+            name: name.to_owned(),
+            mac: mac.0,
+            mtu: u32::from(joined.mtu),
+            ipv4: prefix(&joined.ipv4, 32).ok_or_else(|| odd(&joined.ipv4))?,
+            ipv6: prefix(&joined.ipv6, 128).ok_or_else(|| odd(&joined.ipv6))?,
+        })
+    }
+}
+
+/// An address and the length of its prefix, as in `10.1.2.3/20`.
+fn prefix<A: std::str::FromStr>(text: &str, bits: u8) -> Option<(A, u8)> {
+    let (address, length) = text.split_once('/')?;
+    let length = length.parse().ok().filter(|length| *length <= bits)?;
+    Some((address.parse().ok()?, length))
+}
+
+/// A link whose other end is the interface.
+#[derive(Debug)]
+pub struct Link {
+    pub fd: OwnedFd,
+    pub tap: bool,
+    /// Bytes of the vnet header before each frame.
+    pub vnet_hdr_len: u8,
+    /// In the words of the control interface.
+    pub offloads: Vec<String>,
+}
+
+/// Makes a tap in the current network namespace.
+///
+/// # Errors
+/// Those of opening `/dev/net/tun`, for which a veth pair is the remedy, and of making the tap.
+pub fn make_tap(name: &str) -> io::Result<Link> {
+    tap_on(sys::tap::open_device()?, name)
+}
+
+/// [`make_tap`] on a device that was opened before.
+///
+/// # Errors
+/// Those of making the tap.
+pub fn tap_on(device: OwnedFd, name: &str) -> io::Result<Link> {
+    let tap = sys::tap::create(device, name)?;
+    Ok(Link {
+        fd: tap.fd,
+        tap: true,
+        vnet_hdr_len: sys::tap::VNET_HDR_LEN,
+        offloads: words(tap.offloads),
+    })
+}
+
+/// Makes a veth pair: the inner end in `namespace` with the planned MAC and MTU, the outer end and its
+/// packet socket in the current network namespace.
+///
+/// # Errors
+/// A sentence that says which step failed.
+pub fn make_veth(plan: &Plan, namespace: PeerNamespace<'_>) -> anyhow::Result<Link> {
+    let mut netlink = Netlink::open().context("there is no rtnetlink")?;
+    let outer = LinkChange {
+        index: Some(OUTER_INDEX),
+        mtu: Some(plan.mtu),
+        no_arp: true,
+        ..LinkChange::default()
+    };
+    let inner = LinkChange { mac: Some(plan.mac), mtu: Some(plan.mtu), ..LinkChange::default() };
+    netlink.add_veth(OUTER, &outer, &plan.name, &inner, namespace).with_context(|| {
+        format!(
+            "the veth pair for {} cannot be made; if the kernel has no veth module, let an \
+             administrator run `modprobe veth` or open /dev/net/tun to you",
+            plan.name
+        )
+    })?;
+    // Before it is up: the hypervisor's end must not speak by itself.
+    sysctl(&format!("net/ipv6/conf/{OUTER}/disable_ipv6"), "1");
+    plain_features(OUTER);
+    netlink
+        .change_link(
+            OUTER_INDEX,
+            &LinkChange { up: Some(true), no_arp: true, ..LinkChange::default() },
+        )
+        .context("the outer end of the veth pair does not come up")?;
+    let fd = sys::packet::open(OUTER_INDEX, PACKET_BUFFER)
+        .context("the packet socket on the outer end of the veth pair cannot be opened")?;
+    let mut offloads = TapOffloads::TCP;
+    if packet_sockets_know_uso() {
+        offloads = offloads.union(TapOffloads::USO);
+    }
+    let vnet_hdr_len = sys::packet::VNET_HDR_LEN;
+    Ok(Link { fd, tap: false, vnet_hdr_len, offloads: words(offloads) })
+}
+
+/// Configures the interface of the plan, which exists in the current network namespace.
+///
+/// # Errors
+/// A sentence that says which step failed.
+pub fn configure(plan: &Plan, veth: bool) -> anyhow::Result<()> {
+    let step = |what: &str| format!("{} does not take {what}", plan.name);
+    let mut netlink = Netlink::open().context("there is no rtnetlink")?;
+    let index = netlink.link(&plan.name).with_context(|| format!("{} is gone", plan.name))?.index;
+    if veth {
+        plain_features(&plan.name);
+        if !packet_sockets_know_uso() {
+            disable(&plan.name, |feature| feature == "tx-udp-segmentation");
+        }
+    }
+    let ipv6 = format!("net/ipv6/conf/{}", plan.name);
+    // The address belongs to this port: nobody needs to be asked whether it is taken (RFC 4862
+    // section 5.1, DupAddrDetectTransmits 0), and going down must not lose it.
+    sysctl(&format!("{ipv6}/disable_ipv6"), "0");
+    sysctl(&format!("{ipv6}/accept_dad"), "0");
+    sysctl(&format!("{ipv6}/keep_addr_on_down"), "1");
+    let change = LinkChange {
+        mac: Some(plan.mac),
+        mtu: Some(plan.mtu),
+        eui64: true,
+        ..LinkChange::default()
+    };
+    match netlink.change_link(index, &change) {
+        // A kernel without IPv6 has no link-local addresses to make.
+        Err(error) if no_ipv6(&error) => netlink
+            .change_link(index, &LinkChange { eui64: false, ..change })
+            .with_context(|| step("its MAC address"))?,
+        result => result.with_context(|| step("its MAC address"))?,
+    }
+    netlink
+        .change_link(index, &LinkChange { up: Some(true), ..LinkChange::default() })
+        .with_context(|| format!("{} does not come up", plan.name))?;
+    let (address, length) = plan.ipv4;
+    netlink
+        .add_address(index, IpAddr::V4(address), length)
+        .with_context(|| step(&address.to_string()))?;
+    let (address, length) = plan.ipv6;
+    match netlink.add_address(index, IpAddr::V6(address), length) {
+        Err(error) if no_ipv6(&error) => Ok(()),
+        result => {
+            result.with_context(|| step(&address.to_string()))?;
+            await_link_local(&mut netlink, index)
+        }
+    }
+}
+
+/// The kernel tells a new interface's carrier to the protocols by a worker of its own, a moment after
+/// the interface is up; only then is there a link-local address, and are frames sent at all. A guest
+/// shall find that done.
+fn await_link_local(netlink: &mut Netlink, index: u32) -> anyhow::Result<()> {
+    for _ in 0..READY_TRIES {
+        let found = netlink.addresses().context("the addresses cannot be read")?;
+        let ready = found.iter().any(|a| {
+            a.interface == index
+                && !a.tentative
+                && matches!(a.address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+        });
+        if ready {
+            break;
+        }
+        std::thread::sleep(READY_PAUSE);
+    }
+    // Later than it should be, but it comes: no reason to refuse the guest.
+    Ok(())
+}
+
+/// `lo` up, and echo requests allowed to these groups (icmp(7), ping_group_range), in the current
+/// network namespace.
+pub fn prepare_namespace(groups: (u32, u32)) -> anyhow::Result<()> {
+    let mut netlink = Netlink::open().context("there is no rtnetlink")?;
+    netlink
+        .change_link(LOOPBACK, &LinkChange { up: Some(true), ..LinkChange::default() })
+        .context("lo does not come up")?;
+    sysctl("net/ipv4/ping_group_range", &format!("{} {}", groups.0, groups.1));
+    Ok(())
+}
+
+fn no_ipv6(error: &io::Error) -> bool {
+    const ABSENT: [i32; 4] = [13, 93, 95, 97]; // EACCES (disabled), EPROTONOSUPPORT, EOPNOTSUPP, EAFNOSUPPORT
+    error.raw_os_error().is_some_and(|errno| ABSENT.contains(&errno))
+}
+
+/// Sets a kernel parameter of the current network namespace. One that is absent belongs to a protocol
+/// the kernel does not have, and a read-only `/proc` belongs to a container whose defaults serve.
+fn sysctl(name: &str, value: &str) {
+    let _ = fs::write(format!("/proc/sys/{name}"), value);
+}
+
+fn plain_features(interface: &str) {
+    disable(interface, beyond_vnet_header);
+}
+
+/// Features that stay on because a device has them fixed cost frames, which the link counts.
+fn disable(interface: &str, unwanted: impl Fn(&str) -> bool) {
+    if let Ok(ethtool) = Ethtool::open(interface) {
+        let _ = ethtool.disable(interface, unwanted);
+    }
+}
+
+/// Since Linux 6.2 vnet headers carry UDP segmentation (`VIRTIO_NET_HDR_GSO_UDP_L4`).
+fn packet_sockets_know_uso() -> bool {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    release_at_least(&release, (6, 2))
+}
+
+fn release_at_least(release: &str, wanted: (u32, u32)) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= wanted,
+        _ => false,
+    }
+}
+
+fn words(offloads: TapOffloads) -> Vec<String> {
+    [
+        (TapOffloads::CSUM, &["csum"][..]),
+        (TapOffloads::TSO4, &["tso4"]),
+        (TapOffloads::TSO6, &["tso6"]),
+        (TapOffloads::TSO_ECN, &["tso_ecn"]),
+        (TapOffloads::USO, &["uso4", "uso6"]),
+    ]
+    .into_iter()
+    .filter(|(bit, _)| offloads.contains(*bit))
+    .flat_map(|(_, words)| words.iter().map(|word| (*word).to_owned()))
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined() -> Joined {
+        Joined {
+            network: "default".to_owned(),
+            guest: "web".to_owned(),
+            mac: "02:00:5e:00:53:01".to_owned(),
+            ipv4: "10.1.2.3/20".to_owned(),
+            ipv6: "fd00::1/64".to_owned(),
+            mtu: 1500,
+            covers: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_plan_is_what_was_answered() {
+        let plan = Plan::from_joined(&joined(), "eth0").unwrap();
+        assert_eq!(plan.mac, [2, 0, 0x5e, 0, 0x53, 1]);
+        assert_eq!(plan.ipv4, (Ipv4Addr::new(10, 1, 2, 3), 20));
+        assert_eq!(plan.ipv6, ("fd00::1".parse().unwrap(), 64));
+        for bad in ["10.1.2.3", "10.1.2.3/33", "x/20", ""] {
+            let answer = Joined { ipv4: bad.to_owned(), ..joined() };
+            assert!(Plan::from_joined(&answer, "eth0").is_err(), "{bad:?}");
+        }
+        for bad in ["fd00::1", "fd00::1/129", "10.1.2.3/20"] {
+            let answer = Joined { ipv6: bad.to_owned(), ..joined() };
+            assert!(Plan::from_joined(&answer, "eth0").is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn kernels_are_compared_by_number() {
+        assert!(release_at_least("6.18.44-fc", (6, 2)));
+        assert!(release_at_least("6.2", (6, 2)));
+        assert!(!release_at_least("6.1.0-13-amd64", (6, 2)));
+        assert!(!release_at_least("", (6, 2)));
+    }
+
+    #[test]
+    fn offloads_have_the_interface_words() {
+        assert_eq!(words(TapOffloads::NONE), [""; 0]);
+        assert_eq!(
+            words(TapOffloads::TCP.union(TapOffloads::USO)),
+            ["csum", "tso4", "tso6", "tso_ecn", "uso4", "uso6"]
+        );
+    }
+}

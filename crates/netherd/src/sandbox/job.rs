@@ -1,0 +1,134 @@
+//! The parent of CMD inside: init of a `run` guest, or the relay of an `exec`.
+//!
+//! It waits for three things: its children, orders from outside, and questions of the system-call filter.
+//! All its signals stay blocked. A guest may send it any: init is not reached by those without a handler,
+//! and the relay reads only SIGCHLD.
+
+use std::os::fd::{AsFd, BorrowedFd};
+
+use sys::notify::Listener;
+use sys::ns::Child;
+use sys::process::{Patience, Status, Which};
+use sys::signal::{SignalFd, SignalSet};
+use sys::terminal::Terminal;
+
+use super::channel::{Channel, End, Order, Report};
+use super::group;
+
+const SIGCHLD: i32 = 17;
+const SIGCONT: i32 = 18;
+
+/// Which parent this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// PID 1: when it ends, the guest does. Inherits and reaps every orphan.
+    Init,
+    /// One of many; when it ends, only its command does (`PR_SET_PDEATHSIG`).
+    Relay,
+}
+
+/// CMD and what belongs to it.
+#[derive(Debug)]
+pub struct Job {
+    pub command: Child,
+    pub control: Channel,
+    /// `None` where a filter of an outer guest is responsible.
+    pub listener: Option<Listener>,
+    pub role: Role,
+}
+
+impl Job {
+    /// Stays until CMD has ended or the outer side has gone; then ends this process.
+    pub fn supervise(self) -> ! {
+        let end = self.watch();
+        if let Some(end) = end {
+            let _ = self.control.send(&Report::Ended(end), &[]);
+        }
+        sys::process::exit_now(0)
+    }
+
+    /// All that this process needs besides its standard streams.
+    #[must_use]
+    pub fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let mut all = vec![self.command.pidfd.as_fd(), self.control.as_fd()];
+        all.extend(self.listener.as_ref().map(AsFd::as_fd));
+        all
+    }
+
+    fn watch(&self) -> Option<End> {
+        let children = SignalFd::new(&SignalSet::of(&[SIGCHLD])).ok()?;
+        // One may have ended before the descriptor was there.
+        if let Some(end) = self.reap() {
+            return Some(end);
+        }
+        loop {
+            let mut fds = vec![children.as_fd(), self.control.as_fd()];
+            fds.extend(self.listener.as_ref().map(AsFd::as_fd));
+            let ready = sys::process::poll(&fds, None).ok()?;
+            if ready[0] {
+                while let Ok(Some(_)) = children.read() {}
+                if let Some(end) = self.reap() {
+                    return Some(end);
+                }
+            }
+            if ready[1] {
+                let (order, _) = self.control.receive::<Order>().ok()??;
+                self.obey(&order);
+            }
+            if ready.get(2) == Some(&true)
+                && let Some(listener) = &self.listener
+            {
+                // A failed answer leaves its caller waiting, and nobody else.
+                let _ = group::answer_next(listener);
+            }
+        }
+    }
+
+    /// Takes in all that has happened to children; CMD's end ends the search.
+    fn reap(&self) -> Option<End> {
+        let which = match self.role {
+            Role::Init => Which::Any,
+            Role::Relay => Which::Pid(self.command.pid),
+        };
+        while let Ok(Some((pid, status))) = sys::process::wait(which, Patience::Now) {
+            if pid != self.command.pid {
+                continue;
+            }
+            match status {
+                Status::Exited(code) => return Some(End::Exited(code)),
+                Status::Killed(signal) => return Some(End::Killed(signal)),
+                Status::Stopped(signal) => {
+                    let _ = self.control.send(&Report::Stopped { signal }, &[]);
+                }
+            }
+        }
+        None
+    }
+
+    fn obey(&self, order: &Order) {
+        match order {
+            Order::Signal { signal } => {
+                let _ = sys::process::signal(self.command.pidfd.as_fd(), *signal);
+            }
+            Order::Continue => {
+                self.hand_over_terminal();
+                let _ = sys::process::signal(self.command.pidfd.as_fd(), SIGCONT);
+            }
+            Order::Mapped | Order::Start => {}
+        }
+    }
+
+    /// The caller's shell gives the terminal to the group of `run`. If CMD has made a group of its own,
+    /// as shells do, that one had it and gets it back.
+    fn hand_over_terminal(&self) {
+        let Ok(group) = sys::process::group(self.command.pid) else { return };
+        if group == 0 {
+            return;
+        }
+        if let Some(terminal) = Terminal::controlling()
+            && matches!(terminal.foreground(), Ok(0))
+        {
+            let _ = terminal.set_foreground(group);
+        }
+    }
+}
