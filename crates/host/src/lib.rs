@@ -14,10 +14,13 @@
 
 pub mod address;
 pub mod api;
+pub mod capture;
 pub mod config;
+pub mod confine;
 pub mod daemon;
 pub mod directory;
 pub mod link;
+pub mod metrics;
 pub mod names;
 pub mod node;
 pub mod report;

@@ -54,8 +54,7 @@ pub struct Network {
     /// Nodes that can be opened, as paths below the directory.
     pub nodes: Vec<String>,
     pub ports: Vec<Port>,
-    /// MAC addresses that the network knows, without the address of the port that learned them when only
-    /// one port is shown.
+    /// MAC addresses that the network knows; empty when only one port is shown.
     pub macs: Vec<Mac>,
     /// Named guests that have an address in the plan, present or not.
     pub planned: Vec<Planned>,
@@ -81,6 +80,7 @@ pub struct Port {
     pub ipv6: Vec<String>,
     /// Who opened it.
     pub uid: Option<u32>,
+    /// The user's name; the daemon leaves it to whoever shows the report to look it up.
     pub user: Option<String>,
     pub pid: Option<i32>,
     /// `access 1` or `trunk native 1 allowed 2-4`.
@@ -116,9 +116,11 @@ pub struct Rates {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Mac {
     pub mac: String,
-    pub vlan: u16,
-    pub port: String,
-    /// `static` or `learned`.
+    /// None for entries that hold in every VLAN.
+    pub vlan: Option<u16>,
+    /// None for an address that is kept for a guest that is away.
+    pub port: Option<String>,
+    /// `static`, `learned` or `reserved`.
     pub kind: String,
     /// Seconds since it was last seen as a source, for learned entries.
     pub age: Option<f64>,

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
+pub use libc::{SIGHUP, SIGINT, SIGPIPE, SIGTERM};
+
 /// Takes over a descriptor whose number came on the command line, and marks it close-on-exec.
 ///
 /// # Errors
@@ -59,10 +61,18 @@ pub fn replace_standard_streams(log: Option<BorrowedFd<'_>>) -> io::Result<()> {
     Ok(())
 }
 
-/// Marks every descriptor from 3 up as close-on-exec, except that those of `close` are closed now: what a
-/// careless caller left open and this process neither knows nor uses must not be kept alive by a daemon.
+/// Puts `log` in place of standard error.
 ///
-/// `keep` are the descriptors this process owns.
+/// # Errors
+/// As dup2(2).
+pub fn replace_standard_error(log: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::stdio::dup2_stderr(log)?)
+}
+
+/// Closes every descriptor from 3 up but those in `keep`: what a careless caller left open must not be kept alive by
+/// a daemon.
+///
+/// To be called before the process has opened anything that is not in `keep`.
 ///
 /// # Errors
 /// When the kernel has no close_range(2) (before 5.9).

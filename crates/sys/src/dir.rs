@@ -260,6 +260,12 @@ impl AsFd for Dir {
     }
 }
 
+impl From<Dir> for OwnedFd {
+    fn from(dir: Dir) -> Self {
+        dir.fd
+    }
+}
+
 fn owner(uid: u32) -> fs::Uid {
     fs::Uid::from_raw(uid)
 }

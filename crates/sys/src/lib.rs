@@ -11,6 +11,7 @@ pub mod signal;
 pub mod terminal;
 
 pub mod clock;
+pub mod diag;
 pub mod mmsg;
 pub mod packet;
 pub mod poll;
@@ -20,6 +21,7 @@ pub mod unix;
 
 pub use unix::Cred;
 
+pub mod confine;
 pub mod detach;
 pub mod dir;
 pub mod lock;

@@ -220,14 +220,16 @@ impl Plan {
         self.guests.get(name)
     }
 
-    /// The first name of `base`, `base-2`, `base-3`, ... that `uid` can use now.
+    /// The first name of `base`, `base-2`, `base-3`, ... that `uid` can use now, and that is not `taken` by
+    /// something else.
     #[must_use]
-    pub fn free_name(&self, base: &Name, uid: u32) -> Option<Name> {
+    pub fn free_name(&self, base: &Name, uid: u32, taken: impl Fn(&Name) -> bool) -> Option<Name> {
         // One of GUESTS_MAX + 1 names is free or its guest away, unless all belong to others.
         let limit = u32::try_from(GUESTS_MAX).unwrap_or(u32::MAX) + 1;
         std::iter::once(base.clone())
             .chain((2..=limit).map(|number| base.numbered(number)))
-            .find(|name| self.guests.get(name).is_none_or(|it| !it.present && it.uid == uid))
+            .filter(|name| self.guests.get(name).is_none_or(|it| !it.present && it.uid == uid))
+            .find(|name| !taken(name))
     }
 
     /// Brings a guest into the network: its addresses are those it had, or new ones.

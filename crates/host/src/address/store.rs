@@ -64,6 +64,12 @@ pub fn load(dir: &Dir, network: &Name) -> (Option<Plan>, Option<String>) {
     (None, Some(sentence))
 }
 
+/// Reads the plan of another network, to know its subnet; nothing is set aside.
+#[must_use]
+pub fn peek(dir: &Dir, network: &Name) -> Option<Plan> {
+    decode(&dir.read(PLAN, FILE_MAX).ok()??, network).ok()
+}
+
 /// Writes the plan.
 ///
 /// # Errors

@@ -78,13 +78,15 @@ fn names_are_numbered_past_those_in_use() {
     let mut plan = plan();
     let sh = name("sh");
     for expected in ["sh", "sh-2", "sh-3"] {
-        let free = plan.free_name(&sh, 1000).expect("free");
+        let free = plan.free_name(&sh, 1000, |_| false).expect("free");
         assert_eq!(free.as_str(), expected);
         plan.assign(&free, 1000, None).expect("free");
     }
     plan.leave(&name("sh-2"));
-    assert_eq!(plan.free_name(&sh, 1000), Some(name("sh-2")));
-    assert_eq!(plan.free_name(&sh, 1001), Some(name("sh-4")), "sh-2 is another user's");
+    assert_eq!(plan.free_name(&sh, 1000, |_| false), Some(name("sh-2")));
+    assert_eq!(plan.free_name(&sh, 1001, |_| false), Some(name("sh-4")), "sh-2 is another user's");
+    let port = |name: &Name| name.as_str() == "sh-2";
+    assert_eq!(plan.free_name(&sh, 1000, port), Some(name("sh-4")), "sh-2 is a port's");
 }
 
 #[test]

@@ -21,3 +21,4 @@
 pub mod client;
 pub mod line;
 pub mod message;
+pub mod server;

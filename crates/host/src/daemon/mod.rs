@@ -1,16 +1,57 @@
 //! The daemon: composition of everything that serves networks.
+//!
+//! # Theory of operation
+//!
+//! One thread runs [`Worker::turn`] and handles what it reports: connections to `api` and their requests
+//! ([`calls`]), the lives of guests ([`guests`]), signals, and deadlines. Captures are written by threads of their
+//! own; there are no others. Nothing here waits for anybody.
+//!
+//! Start: leave the caller if asked to ([`startup`]), read the configuration, publish every network, confine the
+//! process ([`crate::confine`]), say that all is ready. A start that fails leaves nothing behind. The end: SIGTERM,
+//! SIGINT, the call `down`, or the idle time of the last network; all sessions are told, and the nodes removed.
+//!
+//! A guest lives as long as the connection that joined it ([`guests`]). A network is *idle* when it has no port and no
+//! connection to its `api`: a command that has just connected to join keeps it.
 
+mod calls;
+mod guests;
 pub mod log;
+mod network;
+mod rates;
+mod reload;
+mod reports;
+mod startup;
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use engine::Instant;
+use sd_notify::NotifyState;
+use sys::poll::Interest;
+use sys::signal::{SignalFd, SignalSet};
+
+use crate::api::message::{Closed, Event};
+use crate::api::server::{Connection, Over, REQUESTS_PER_VISIT};
+use crate::capture::CaptureId;
+use crate::config::{Checked, Overrides};
+use crate::confine;
+use crate::link::CloseReason;
+use crate::names::{DEFAULT_NETWORK, Name};
+use crate::worker::{NetworkId, Token, Worker, WorkerEvent, WorkerLimits};
+use network::Served;
+use startup::Startup;
+
 /// What `netherd up` was asked to do.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// The network to serve; else those of the configuration, else `default`.
     pub network: Option<String>,
-    /// The configuration file; an absolute path.
+    /// The configuration file; an absolute path, because the daemon leaves its directory.
     pub config: Option<PathBuf>,
     /// Publish the one network here.
     pub dir: Option<PathBuf>,
@@ -46,6 +87,515 @@ pub enum ServeError {
 /// # Errors
 /// A sentence; it was also written to the readiness descriptor.
 pub fn serve(options: Options) -> Result<(), ServeError> {
-    let _ = options;
-    Err(ServeError::Config("The daemon is not composed yet.".to_owned()))
+    let mut startup = Startup::begin(&options)?;
+    let started = Daemon::start(options, &mut startup).and_then(|(daemon, worker)| {
+        confine::confine(&daemon.places())
+            .map_err(|source| ServeError::Io { what: "Confining the daemon", source })?;
+        Ok((daemon, worker))
+    });
+    match started {
+        Ok((mut daemon, mut worker)) => {
+            startup.ready();
+            daemon.run(&mut worker)
+        }
+        Err(error) => {
+            startup.failed(&error);
+            Err(error)
+        }
+    }
+}
+
+/// A connection and what depends on it.
+#[derive(Debug)]
+struct Client {
+    connection: Connection,
+    network: NetworkId,
+    /// The caller may make every call.
+    control: bool,
+    captures: Vec<CaptureId>,
+    interest: Interest,
+    /// Whole requests may wait in the connection's buffer.
+    more: bool,
+    /// The client is to be disconnected once its answers are out.
+    closing: bool,
+}
+
+/// What a session is told about the end of its guest's port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// The link failed; the keeper may bring it again.
+    LinkLost,
+    /// The port was taken away on purpose; the guest may live on without it.
+    Unlinked,
+    /// The guest is to end as well.
+    GuestEnds,
+}
+
+/// Everything the daemon owns beside the worker.
+#[derive(Debug)]
+struct Daemon {
+    options: Options,
+    networks: Vec<Served>,
+    clients: HashMap<Token, Client>,
+    signals: SignalFd,
+    signal_token: Token,
+    /// No more than this many file descriptors are given to clients of `api` in all.
+    clients_max: usize,
+    stopping: bool,
+}
+
+/// Connections to `api` of all users together; each holds a descriptor.
+const CLIENTS_MAX: usize = 4096;
+/// How often captures are looked at whose reader may have gone.
+const CAPTURE_CHECK: Duration = Duration::from_millis(500);
+
+impl Daemon {
+    fn start(options: Options, startup: &mut Startup) -> Result<(Self, Worker), ServeError> {
+        let failed = |what| move |source| ServeError::Io { what, source };
+        let set = SignalSet::of(&[
+            sys::detach::SIGTERM,
+            sys::detach::SIGINT,
+            sys::detach::SIGHUP,
+            sys::detach::SIGPIPE,
+        ]);
+        sys::signal::block(&set).map_err(failed("Blocking signals"))?;
+        let signals = SignalFd::new(&set).map_err(failed("Watching for signals"))?;
+        let checked = configuration(&options)?;
+        log::set_level(checked.level());
+        confine::raise_descriptor_limit();
+        let mut worker =
+            Worker::new(WorkerLimits::default()).map_err(failed("Making the poller"))?;
+        let signal_token = worker
+            .register(signals.as_fd(), Interest::READABLE)
+            .map_err(failed("Watching for signals"))?;
+        let mut daemon = Self {
+            options,
+            networks: Vec::new(),
+            clients: HashMap::new(),
+            signals,
+            signal_token,
+            clients_max: CLIENTS_MAX,
+            stopping: false,
+        };
+        for network in checked.networks() {
+            let served = Served::open(&mut worker, network.clone(), startup)?;
+            log::info(&format!(
+                "Network {} is served in {} ({}, {}).",
+                served.config.name,
+                served.published.path().display(),
+                served.plan.subnet(),
+                network::with_length_v6(served.plan.prefix()),
+            ));
+            daemon.networks.push(served);
+        }
+        Ok((daemon, worker))
+    }
+
+    /// Places that the daemon works with once it runs.
+    fn places(&self) -> confine::Places {
+        confine::Places {
+            writable: self.networks.iter().map(|it| it.published.path().to_owned()).collect(),
+            config: self.options.config.clone(),
+        }
+    }
+
+    fn run(&mut self, worker: &mut Worker) -> Result<(), ServeError> {
+        let mut result = Ok(());
+        while !self.stopping {
+            let deadline = self.deadline(worker.now());
+            if let Err(source) = worker.turn(deadline) {
+                result = Err(ServeError::Io { what: "Waiting for frames and requests", source });
+                break;
+            }
+            while let Some(event) = worker.poll_event() {
+                self.handle(worker, event);
+            }
+            self.serve_waiting(worker);
+            self.pump_captures(worker);
+            self.close_idle(worker);
+        }
+        startup::notify(&[NotifyState::Stopping]);
+        for network in self.networks.iter().map(|it| it.id).collect::<Vec<_>>() {
+            self.close_network(worker, network, "The hypervisor was stopped.");
+        }
+        self.flush_all();
+        result
+    }
+
+    /// When something has to be done even if nothing happens.
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        if self.clients.values().any(|client| client.more && !client.connection.is_busy()) {
+            return Some(now);
+        }
+        let mut deadline = self.networks.iter().filter_map(Served::idle_deadline).min();
+        if self.networks.iter().any(|network| !network.captures.is_empty()) {
+            let check = now + CAPTURE_CHECK;
+            deadline = Some(deadline.map_or(check, |at| at.min(check)));
+        }
+        deadline
+    }
+
+    fn network(&self, id: NetworkId) -> Option<&Served> {
+        self.networks.iter().find(|network| network.id == id)
+    }
+
+    fn network_mut(&mut self, id: NetworkId) -> Option<&mut Served> {
+        self.networks.iter_mut().find(|network| network.id == id)
+    }
+
+    fn handle(&mut self, worker: &mut Worker, event: WorkerEvent) {
+        match event {
+            WorkerEvent::Ready { token, readable, writable: _, hangup } => {
+                if token == self.signal_token {
+                    self.signal(worker);
+                } else if let Some(at) = self.networks.iter().position(|it| it.api_token == token) {
+                    self.accept(worker, at);
+                } else {
+                    self.visit(worker, token, readable, hangup);
+                }
+            }
+            WorkerEvent::PortOpened { net, port } => self.port_opened(worker, net, port),
+            WorkerEvent::PortClosed { net, port, about, why } => {
+                let Some(network) = self.network_mut(net) else { return };
+                network.rates.remove(&port);
+                network.captures.port_closed(port);
+                log::guest(&format!("Port {} closed: {why}.", about.name));
+                let guest = network.guests.values().find(|guest| guest.port == Some(port));
+                let Some((name, session)) = guest.map(|it| (it.name.clone(), it.session)) else {
+                    return;
+                };
+                // The link failed under a guest that lives: its keeper is told and can bring another.
+                if let Some(guest) = network.guests.get_mut(&name) {
+                    guest.port = None;
+                }
+                let why = format!("The link of guest {name} is gone: {why}.");
+                self.tell_closed(worker, session, &name, why, Ending::LinkLost);
+            }
+            WorkerEvent::Refused { net, node, peer, why } => {
+                let network = self.network(net).map_or("?", |it| it.config.name.as_str());
+                let who = peer
+                    .map_or_else(String::new, |it| format!(" of uid {}, pid {}", it.uid, it.pid));
+                log::guest(&format!(
+                    "Network {network}: a client{who} was refused at {node}: {why}"
+                ));
+            }
+            WorkerEvent::Engine { net, event } => {
+                let network = self.network(net).map_or("?", |it| it.config.name.as_str());
+                if let Some(sentence) = reports::engine_event(worker, net, &event) {
+                    log::guest(&format!("Network {network}: {sentence}"));
+                }
+            }
+        }
+    }
+
+    fn port_opened(&self, worker: &Worker, net: NetworkId, port: engine::PortId) {
+        let Some(about) = worker.port_about(net, port) else { return };
+        let who =
+            about.peer.map_or_else(String::new, |it| format!(" by uid {}, pid {}", it.uid, it.pid));
+        log::guest(&format!("Port {} ({}) opened{who}.", about.name, about.kind));
+    }
+
+    fn signal(&mut self, worker: &mut Worker) {
+        while let Ok(Some(signal)) = self.signals.read() {
+            match signal.signal {
+                sys::detach::SIGHUP => match self.reload(worker, None) {
+                    Ok(changes) if changes.is_empty() => {
+                        log::info("Nothing in the configuration changed.")
+                    }
+                    Ok(changes) => changes.iter().for_each(|change| log::info(change)),
+                    Err(failure) => log::error(&failure.message),
+                },
+                sys::detach::SIGTERM | sys::detach::SIGINT => {
+                    log::info("A signal asks for the end.");
+                    self.stopping = true;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn accept(&mut self, worker: &mut Worker, at: usize) {
+        // Bounded: the poller reports the socket again.
+        for _ in 0..16 {
+            let network = &self.networks[at];
+            let (stream, cred) = match sys::unix::accept(network.api.as_fd()) {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    if !matches!(
+                        error.kind(),
+                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::ConnectionAborted
+                    ) {
+                        log::guest(&format!("A connection to api was not accepted: {error}."));
+                    }
+                    return;
+                }
+            };
+            let of_user = self
+                .clients
+                .values()
+                .filter(|it| it.network == network.id && it.connection.cred().uid == cred.uid)
+                .count();
+            if of_user >= network.config.clients_per_user || self.clients.len() >= self.clients_max
+            {
+                log::guest(&format!(
+                    "A connection of uid {} to api was refused: the limit of connections is reached.",
+                    cred.uid
+                ));
+                continue;
+            }
+            let id = network.id;
+            let own = sys::user::uid();
+            let connection = Connection::new(stream, cred);
+            match worker.register(connection.fd(), Interest::READABLE) {
+                Ok(token) => {
+                    let client = Client {
+                        connection,
+                        network: id,
+                        control: cred.uid == own || cred.uid == 0,
+                        captures: Vec::new(),
+                        interest: Interest::READABLE,
+                        more: false,
+                        closing: false,
+                    };
+                    self.clients.insert(token, client);
+                }
+                Err(error) => {
+                    log::guest(&format!("A connection to api was not accepted: {error}."))
+                }
+            }
+        }
+    }
+
+    /// One visit to a client: read, serve, write.
+    fn visit(&mut self, worker: &mut Worker, token: Token, readable: bool, hangup: bool) {
+        let Some(client) = self.clients.get_mut(&token) else { return };
+        if (readable || hangup) && !client.connection.is_busy() && !client.closing {
+            if let Err(over) = client.connection.read() {
+                return self.disconnect(worker, token, &over);
+            }
+            client.more = true;
+        } else if hangup {
+            // Nobody will read what waits.
+            return self.disconnect(worker, token, &Over::Closed);
+        }
+        self.serve_client(worker, token);
+    }
+
+    /// Serves clients whose requests wait in their buffers.
+    fn serve_waiting(&mut self, worker: &mut Worker) {
+        let waiting: Vec<Token> =
+            self.clients.iter().filter(|(_, it)| it.more).map(|(token, _)| *token).collect();
+        for token in waiting {
+            self.serve_client(worker, token);
+        }
+    }
+
+    fn serve_client(&mut self, worker: &mut Worker, token: Token) {
+        for _ in 0..REQUESTS_PER_VISIT {
+            let Some(client) = self.clients.get_mut(&token) else { return };
+            if client.connection.is_busy() || client.closing {
+                break;
+            }
+            let Some(asked) = client.connection.next_request() else {
+                client.more = false;
+                client.connection.drop_fds();
+                break;
+            };
+            let (id, result) = match asked {
+                Ok(request) => (request.id, self.call(worker, token, &request.call)),
+                Err((id, failure)) => (id, Err(failure)),
+            };
+            let Some(client) = self.clients.get_mut(&token) else { return };
+            let (result, fds) = match result {
+                Ok((value, fds)) => (Ok(value), fds),
+                Err(failure) => (Err(failure), Vec::new()),
+            };
+            if let Err(over) = client.connection.answer(id, result, fds) {
+                return self.disconnect(worker, token, &over);
+            }
+        }
+        self.flush(worker, token);
+    }
+
+    /// Writes what waits for a client, and watches for what is needed next.
+    fn flush(&mut self, worker: &mut Worker, token: Token) {
+        let Some(client) = self.clients.get_mut(&token) else { return };
+        if let Err(over) = client.connection.write() {
+            return self.disconnect(worker, token, &over);
+        }
+        if client.closing && !client.connection.has_backlog() {
+            return self.disconnect(worker, token, &Over::Closed);
+        }
+        let interest = Interest {
+            readable: !client.connection.is_busy() && !client.closing,
+            writable: client.connection.has_backlog(),
+        };
+        if interest != client.interest {
+            client.interest = interest;
+            let changed = worker.reregister(token, client.connection.fd(), interest);
+            if let Err(error) = changed {
+                self.disconnect(worker, token, &error.into());
+            }
+        }
+    }
+
+    fn flush_all(&mut self) {
+        for client in self.clients.values_mut() {
+            let _gone = client.connection.write();
+        }
+    }
+
+    /// A connection is over, and with it what it kept alive.
+    fn disconnect(&mut self, worker: &mut Worker, token: Token, over: &Over) {
+        let Some(client) = self.clients.remove(&token) else { return };
+        if !matches!(over, Over::Closed) {
+            log::guest(&format!(
+                "The connection of uid {}, pid {} to api is closed: {over}.",
+                client.connection.cred().uid,
+                client.connection.cred().pid
+            ));
+        }
+        let _gone = worker.deregister(token, client.connection.fd());
+        let Some(network) = self.network_mut(client.network) else { return };
+        for capture in client.captures {
+            let engine = worker.engine_mut(network.id);
+            network.captures.stop(engine, capture);
+        }
+        if let Some(guest) = network.guest_of_session(token) {
+            network.remove_guest(worker, &guest, CloseReason::SessionEnded);
+            network.save_plan();
+        }
+    }
+
+    /// Tells a session that its guest's port is gone.
+    fn tell_closed(
+        &mut self,
+        worker: &mut Worker,
+        session: Token,
+        guest: &Name,
+        why: String,
+        how: Ending,
+    ) {
+        let Some(client) = self.clients.get_mut(&session) else { return };
+        let (wanted, end) = (how != Ending::LinkLost, how == Ending::GuestEnds);
+        let closed = Closed { guest: guest.as_str().to_owned(), why, wanted, end };
+        if let Err(over) = client.connection.event(Event::Closed(closed)) {
+            return self.disconnect(worker, session, &over);
+        }
+        self.flush(worker, session);
+    }
+
+    /// Ends one network; the daemon ends with its last.
+    fn close_network(&mut self, worker: &mut Worker, id: NetworkId, why: &str) {
+        let Some(at) = self.networks.iter().position(|network| network.id == id) else { return };
+        let network = &mut self.networks[at];
+        log::info(&format!("Network {} ends: {why}", network.config.name));
+        let guests: Vec<(Token, Name)> =
+            network.guests.values().map(|it| (it.session, it.name.clone())).collect();
+        for (_, name) in &guests {
+            network.remove_guest(worker, name, CloseReason::NetworkRemoved);
+        }
+        for (session, name) in guests {
+            self.tell_closed(worker, session, &name, why.to_owned(), Ending::Unlinked);
+        }
+        let network = self.networks.remove(at);
+        network.close(worker);
+        for client in self.clients.values_mut().filter(|client| client.network == id) {
+            client.closing = true;
+            client.captures.clear();
+        }
+        let tokens: Vec<Token> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.network == id)
+            .map(|(token, _)| *token)
+            .collect();
+        for token in tokens {
+            self.flush(worker, token);
+        }
+        if self.networks.is_empty() {
+            self.stopping = true;
+        }
+    }
+
+    fn close_idle(&mut self, worker: &mut Worker) {
+        let now = worker.now();
+        let mut busy: BTreeMap<NetworkId, bool> = BTreeMap::new();
+        for client in self.clients.values() {
+            busy.insert(client.network, true);
+        }
+        let mut over = Vec::new();
+        for network in &mut self.networks {
+            let needed =
+                busy.contains_key(&network.id) || worker.ports(network.id).next().is_some();
+            if needed {
+                network.idle_since = None;
+            } else if network.idle_since.is_none() {
+                network.idle_since = Some(now);
+            }
+            if network.idle_deadline().is_some_and(|deadline| deadline <= now) {
+                over.push(network.id);
+            }
+        }
+        for id in over {
+            self.close_network(worker, id, "Its last guest is gone.");
+        }
+    }
+
+    fn pump_captures(&mut self, worker: &mut Worker) {
+        for network in &mut self.networks {
+            if network.captures.is_empty() {
+                continue;
+            }
+            let id = network.id;
+            let described = reports::describe_ports(worker, id);
+            network.captures.pump(worker.engine_mut(id), |port| described(port));
+            for ended in network.captures.ended() {
+                network.captures.stop(worker.engine_mut(id), ended);
+            }
+        }
+    }
+}
+
+/// The configuration that the options ask for.
+fn configuration(options: &Options) -> Result<Checked, ServeError> {
+    let only =
+        match &options.network {
+            Some(text) => Some(text.parse::<Name>().map_err(|why| {
+                crate::directory::DirectoryError::Name { name: text.clone(), why }
+            })?),
+            None => None,
+        };
+    let checked = match &options.config {
+        Some(path) => {
+            let checked =
+                crate::config::read(path).map_err(|error| ServeError::Config(error.to_string()))?;
+            match &only {
+                Some(name) => checked.only(name).ok_or_else(|| {
+                    ServeError::Config(format!(
+                        "{}: it has no network {name}: add a table [network.{name}], or name one that it has.",
+                        path.display()
+                    ))
+                })?,
+                None => checked,
+            }
+        }
+        None => Checked::of_one(match only {
+            Some(name) => name,
+            None => Name::from_command(DEFAULT_NETWORK),
+        }),
+    };
+    let overrides = Overrides {
+        dir: options.dir.clone(),
+        group: options.group.clone(),
+        mode: options.mode,
+        idle: options.idle,
+    };
+    checked.overridden(&overrides).ok_or_else(|| {
+        ServeError::Config(
+            "--dir, --group, --mode and --idle are for one network, and the configuration has several: name \
+             one, or set the keys in the file."
+                .to_owned(),
+        )
+    })
 }

@@ -242,6 +242,12 @@ pub(crate) fn list_in(environment: &Environment) -> Vec<(String, PathBuf)> {
     found
 }
 
+/// The places in which networks of this user are published by default, the used one first.
+#[must_use]
+pub fn default_places() -> Vec<PathBuf> {
+    Environment::of_process().bases()
+}
+
 /// The log of a network that runs in the background: `$XDG_STATE_HOME/netherd/NET.log`, by default
 /// `~/.local/state/netherd/NET.log`. Makes the directory; `None` where it cannot be made.
 #[must_use]

@@ -118,11 +118,6 @@ impl Published {
             LockError::Held { pid } => DirectoryError::Held { path: path.to_owned(), pid },
             LockError::Io(error) => DirectoryError::io("Locking", path, error),
         })?;
-        if made || access.is_shared() {
-            dir.set_owner(None, access.gid)
-                .and_then(|()| dir.set_mode(access.directory_mode()))
-                .map_err(|error| DirectoryError::io("Setting group and mode of", path, error))?;
-        }
         let mut published = Self {
             path: path.to_owned(),
             dir,
@@ -130,6 +125,9 @@ impl Published {
             nodes: adopted.iter().cloned().collect(),
             registered: None,
         };
+        if made || access.is_shared() {
+            published.set_directory_access(access)?;
+        }
         published.remove_stale(adopted)?;
         if !is_default {
             registry::add(&base, path);
@@ -187,6 +185,17 @@ impl Published {
         self.parent_of(node, access)
             .and_then(|(dir, name)| dir.set_access(name, access.uid, access.gid, access.mode))
             .map_err(|error| DirectoryError::io("Setting owner, group and mode of", &path, error))
+    }
+
+    /// Gives the directory itself another group or mode.
+    ///
+    /// # Errors
+    /// When the system refuses it.
+    pub fn set_directory_access(&self, access: &Access) -> Result<(), DirectoryError> {
+        self.dir
+            .set_owner(None, access.gid)
+            .and_then(|()| self.dir.set_mode(access.directory_mode()))
+            .map_err(|error| DirectoryError::io("Setting group and mode of", &self.path, error))
     }
 
     /// Removes one node.

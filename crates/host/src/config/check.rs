@@ -1,0 +1,407 @@
+//! From the file's shape to plans that make sense.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
+use std::ops::Range;
+use std::time::Duration;
+
+use engine::{Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec, SourceMode, VlanMode, VlanSet};
+use ipnet::{Ipv4Net, Ipv6Net};
+use toml::Spanned;
+use wire::MacAddr;
+
+use super::{Checked, NETWORKS_MAX, Network, PORTS_MAX, Port, file};
+use crate::address::{PREFIX_MAX, PREFIX_MIN};
+use crate::daemon::log::Level;
+use crate::names::Name;
+use crate::node::NodeKind;
+
+/// What does not make sense, and where in the text.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) span: Option<Range<usize>>,
+    pub(super) why: String,
+}
+
+fn fault<T>(at: &Spanned<T>, why: impl Into<String>) -> Fault {
+    Fault { span: Some(at.span()), why: why.into() }
+}
+
+/// All nodes of the network itself.
+const NODES: [NodeKind; 4] =
+    [NodeKind::Stream, NodeKind::Ctl, NodeKind::Dgram, NodeKind::Seqpacket];
+
+impl Network {
+    /// A network as it is when nothing is said about it.
+    pub(super) fn with_defaults(name: Name) -> Self {
+        // The engine's defaults are valid together; its own tests hold that.
+        let plan = NetworkPlan::validate(NetworkSpec::default());
+        let Ok(plan) = plan else { unreachable!("the engine's default network is valid") };
+        Self {
+            name,
+            dir: None,
+            group: None,
+            mode: None,
+            idle: None,
+            subnet: None,
+            prefix: None,
+            nodes: NODES.to_vec(),
+            ports_per_user: 256,
+            clients_per_user: 512,
+            plan,
+            anonymous: PortSpec {
+                source: SourceMode::Learn { max_macs: ANONYMOUS_MACS },
+                ..PortSpec::default()
+            },
+            guest: PortSpec { source: SourceMode::Static, ..PortSpec::default() },
+            ports: Vec::new(),
+        }
+    }
+}
+
+/// MAC addresses that an anonymous client's port may use: its own. Clients with bridges behind them are for
+/// declared ports, or a network that says otherwise.
+const ANONYMOUS_MACS: u16 = 16;
+
+pub(super) fn check(file: file::File) -> Result<Checked, Fault> {
+    let level = match file.log_level {
+        Some(file::LogLevel::Error) => Level::Error,
+        Some(file::LogLevel::Warning) => Level::Warning,
+        Some(file::LogLevel::Info) | None => Level::Info,
+        Some(file::LogLevel::Debug) => Level::Debug,
+    };
+    let Some(networks) = file.network else {
+        return Err(Fault {
+            span: None,
+            why: "it names no network; add a table such as [network.default]".to_owned(),
+        });
+    };
+    let whole = networks.span();
+    let networks = networks.into_inner();
+    if networks.is_empty() || networks.len() > NETWORKS_MAX {
+        let why = format!("there are {} networks; have 1 to {NETWORKS_MAX}", networks.len());
+        return Err(Fault { span: Some(whole), why });
+    }
+    let mut checked = Vec::new();
+    let mut dirs = BTreeSet::new();
+    let mut subnets: Vec<(Ipv4Net, Name)> = Vec::new();
+    for (name, network) in networks {
+        let dir = network.dir.as_ref().map(|dir| (dir.span(), dir.get_ref().clone()));
+        let subnet_span = network.subnet.as_ref().map(Spanned::span);
+        let network = check_network(&name, network)?;
+        if let Some((span, dir)) = dir
+            && !dirs.insert(dir)
+        {
+            let why = "another network has this directory; every network needs its own".to_owned();
+            return Err(Fault { span: Some(span), why });
+        }
+        if let Some(subnet) = network.subnet {
+            let other =
+                subnets.iter().find(|(other, _)| other.contains(&subnet) || subnet.contains(other));
+            if let Some((other, owner)) = other {
+                let why = format!("{subnet} overlaps {other} of network {owner}; choose another");
+                return Err(Fault { span: subnet_span, why });
+            }
+            subnets.push((subnet, network.name.clone()));
+        }
+        checked.push(network);
+    }
+    Ok(Checked { level, networks: checked })
+}
+
+fn check_name(text: &Spanned<String>) -> Result<Name, Fault> {
+    text.get_ref()
+        .parse()
+        .map_err(|why| fault(text, format!("{:?} is not a name: {why}", text.get_ref())))
+}
+
+fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network, Fault> {
+    let mut network = Network::with_defaults(check_name(name)?);
+    if let Some(dir) = &file.dir {
+        if !dir.get_ref().is_absolute() {
+            return Err(fault(dir, "give the directory as an absolute path, beginning with /"));
+        }
+        network.dir = Some(dir.get_ref().clone());
+    }
+    network.group = file.group.as_ref().map(|group| group.get_ref().clone());
+    network.mode = file.mode.as_ref().map(check_mode).transpose()?;
+    network.idle = match &file.idle_timeout {
+        Some(seconds) => Some(check_seconds(seconds)?),
+        None => None,
+    };
+    if let Some(nodes) = &file.nodes {
+        network.nodes = check_nodes(nodes)?;
+    }
+    network.subnet = file.subnet.as_ref().map(check_subnet).transpose()?;
+    network.prefix = file.prefix.as_ref().map(check_prefix).transpose()?;
+    network.ports_per_user = limit(file.ports_per_user.as_ref(), network.ports_per_user, 65_536)?;
+    network.clients_per_user =
+        limit(file.clients_per_user.as_ref(), network.clients_per_user, 65_536)?;
+    network.plan = check_plan(&file, name)?;
+    if let Some(max_macs) = &file.max_macs {
+        network.anonymous.source = SourceMode::Learn { max_macs: *max_macs.get_ref() };
+    }
+    for spec in [&mut network.anonymous, &mut network.guest] {
+        set_queue(spec, file.queue_frames.as_ref(), file.queue_bytes.as_ref());
+    }
+    validate(&network.anonymous, &network, &queue_span(&file, name))?;
+    let mut owners: BTreeMap<MacAddr, Name> = BTreeMap::new();
+    if let Some(ports) = file.port {
+        if ports.get_ref().len() > PORTS_MAX {
+            let why = format!("a network declares at most {PORTS_MAX} ports");
+            return Err(fault(&ports, why));
+        }
+        for (name, file) in ports.into_inner() {
+            let port = check_port(&name, &file, &network)?;
+            for mac in &port.spec.macs {
+                if let Some(owner) = owners.insert(*mac, port.name.clone()) {
+                    let why = format!("{mac} is the address of port {owner} already");
+                    let span = file.mac.as_ref().map(Spanned::span);
+                    return Err(Fault { span, why });
+                }
+            }
+            network.ports.push(port);
+        }
+    }
+    Ok(network)
+}
+
+fn check_plan(file: &file::Network, name: &Spanned<String>) -> Result<NetworkPlan, Fault> {
+    let mut spec = NetworkSpec::default();
+    let mut span = name.span();
+    if let Some(file::Forwarding::Hub) = file.forwarding {
+        spec.mode = Mode::Hub;
+    }
+    // One value is set at a time, so that a refusal points at the one it is about.
+    let mut plan = NetworkPlan::validate(spec.clone());
+    if let Some(mtu) = &file.mtu {
+        spec.mtu = *mtu.get_ref();
+        span = mtu.span();
+        plan = NetworkPlan::validate(spec.clone());
+    }
+    if let (Ok(_), Some(ports)) = (&plan, &file.ports) {
+        spec.ports = *ports.get_ref();
+        span = ports.span();
+        plan = NetworkPlan::validate(spec.clone());
+    }
+    if let (Ok(_), Some(total)) = (&plan, &file.mac_total) {
+        spec.mac_total = *total.get_ref();
+        span = total.span();
+        plan = NetworkPlan::validate(spec.clone());
+    }
+    if let (Ok(_), Some(ageing)) = (&plan, &file.mac_ageing) {
+        spec.mac_ageing = check_seconds(ageing)?;
+        span = ageing.span();
+        plan = NetworkPlan::validate(spec);
+    }
+    plan.map_err(|why| Fault { span: Some(span), why: why.to_string() })
+}
+
+fn check_port(name: &Spanned<String>, file: &file::Port, network: &Network) -> Result<Port, Fault> {
+    let mut spec = PortSpec {
+        queue_frames: network.anonymous.queue_frames,
+        queue_bytes: network.anonymous.queue_bytes,
+        isolated: file.isolated.unwrap_or(false),
+        ..PortSpec::default()
+    };
+    if let Some(macs) = &file.mac {
+        let texts = match macs.get_ref() {
+            file::OneOrMore::One(text) => std::slice::from_ref(text),
+            file::OneOrMore::More(texts) => texts,
+        };
+        for text in texts {
+            let mac = text.parse::<MacAddr>().map_err(|_| {
+                let why = format!("{text:?} is not a MAC address, such as \"02:00:5e:00:53:01\"");
+                fault(macs, why)
+            })?;
+            spec.macs.push(mac);
+        }
+    }
+    // With an address of its own a port uses that and no other, unless it is allowed more.
+    let max_macs = file.max_macs.as_ref().map(|it| *it.get_ref());
+    spec.source = match max_macs {
+        Some(0) => SourceMode::Static,
+        Some(max_macs) => SourceMode::Learn { max_macs },
+        None if spec.macs.is_empty() => SourceMode::Learn { max_macs: 1 },
+        None => SourceMode::Static,
+    };
+    spec.vlan = match (&file.vlan, &file.trunk) {
+        (Some(vlan), Some(_)) => {
+            return Err(fault(vlan, "a port has either vlan (access) or trunk, not both"));
+        }
+        (Some(vlan), None) => VlanMode::Access(*vlan.get_ref()),
+        (None, Some(trunk)) => check_trunk(trunk)?,
+        (None, None) => VlanMode::default(),
+    };
+    set_queue(&mut spec, file.queue_frames.as_ref(), file.queue_bytes.as_ref());
+    let span = [
+        file.mac.as_ref().map(Spanned::span),
+        file.max_macs.as_ref().map(Spanned::span),
+        file.vlan.as_ref().map(Spanned::span),
+        file.trunk.as_ref().map(Spanned::span),
+        file.queue_bytes.as_ref().map(Spanned::span),
+        file.queue_frames.as_ref().map(Spanned::span),
+    ];
+    // With one thing said about the port a refusal is about that.
+    let mut said = span.into_iter().flatten();
+    let span = match (said.next(), said.next()) {
+        (Some(only), None) => only,
+        _ => name.span(),
+    };
+    validate(&spec, network, &span)?;
+    let connections = limit(file.connections.as_ref(), 1, 65_536)?;
+    if connections > 1 && !spec.macs.is_empty() {
+        let why = "a port with a MAC address of its own has one connection: leave one of them out";
+        return Err(Fault { span: file.connections.as_ref().map(Spanned::span), why: why.into() });
+    }
+    Ok(Port {
+        name: check_name(name)?,
+        owner: file.owner.as_ref().map(|owner| owner.get_ref().clone()),
+        group: file.group.as_ref().map(|group| group.get_ref().clone()),
+        mode: file.mode.as_ref().map(check_mode).transpose()?,
+        nodes: file.nodes.as_deref().map_or(Ok(vec![NodeKind::Stream]), check_nodes)?,
+        connections,
+        raw_offload: file.raw_offload.unwrap_or(false),
+        spec,
+    })
+}
+
+fn validate(spec: &PortSpec, network: &Network, span: &Range<usize>) -> Result<(), Fault> {
+    match PortPlan::validate(spec.clone(), &network.plan) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(Fault { span: Some(span.clone()), why: why.to_string() }),
+    }
+}
+
+fn queue_span(file: &file::Network, name: &Spanned<String>) -> Range<usize> {
+    let said = [
+        file.max_macs.as_ref().map(Spanned::span),
+        file.queue_bytes.as_ref().map(Spanned::span),
+        file.queue_frames.as_ref().map(Spanned::span),
+    ];
+    said.into_iter().flatten().next().unwrap_or(name.span())
+}
+
+fn set_queue(spec: &mut PortSpec, frames: Option<&Spanned<usize>>, bytes: Option<&Spanned<usize>>) {
+    if let Some(frames) = frames {
+        spec.queue_frames = *frames.get_ref();
+    }
+    if let Some(bytes) = bytes {
+        spec.queue_bytes = *bytes.get_ref();
+    }
+}
+
+fn check_trunk(trunk: &Spanned<file::Trunk>) -> Result<VlanMode, Fault> {
+    let mut allowed = VlanSet::new();
+    for vlans in &trunk.get_ref().allowed {
+        let bad = |text: &str| {
+            let why =
+                format!("{text:?} is no VLAN (1 to 4094), no range such as \"20-29\", nor \"all\"");
+            fault(trunk, why)
+        };
+        let range = match vlans {
+            file::Vlans::One(vlan) => *vlan..=*vlan,
+            file::Vlans::Range(text) if text == "all" => 1..=engine::vlan::VLAN_MAX,
+            file::Vlans::Range(text) => {
+                let (first, last) = text.split_once('-').ok_or_else(|| bad(text))?;
+                let number = |part: &str| part.trim().parse::<u16>().map_err(|_| bad(text));
+                number(first)?..=number(last)?
+            }
+        };
+        if range.is_empty() || *range.end() > engine::vlan::VLAN_MAX {
+            return Err(bad(&format!("{}-{}", range.start(), range.end())));
+        }
+        for vlan in range {
+            if !allowed.insert(vlan) {
+                return Err(bad(&vlan.to_string()));
+            }
+        }
+    }
+    Ok(VlanMode::Trunk { native: trunk.get_ref().native, allowed })
+}
+
+fn check_mode(text: &Spanned<String>) -> Result<u32, Fault> {
+    match u32::from_str_radix(text.get_ref(), 8) {
+        Ok(mode) if mode <= 0o777 && !text.get_ref().starts_with('+') => Ok(mode),
+        _ => {
+            let why =
+                format!("{:?} is no mode: give octal digits, such as \"0660\"", text.get_ref());
+            Err(fault(text, why))
+        }
+    }
+}
+
+fn check_seconds(seconds: &Spanned<u64>) -> Result<Duration, Fault> {
+    const YEAR: u64 = 366 * 24 * 3600;
+    match *seconds.get_ref() {
+        count @ 0..=YEAR => Ok(Duration::from_secs(count)),
+        _ => Err(fault(seconds, "it is longer than a year; give seconds")),
+    }
+}
+
+fn check_nodes(nodes: &[Spanned<file::Node>]) -> Result<Vec<NodeKind>, Fault> {
+    let mut kinds = Vec::new();
+    for node in nodes {
+        let kind = match node.get_ref() {
+            file::Node::Stream => NodeKind::Stream,
+            file::Node::Ctl => NodeKind::Ctl,
+            file::Node::Dgram => NodeKind::Dgram,
+            file::Node::Seqpacket => NodeKind::Seqpacket,
+        };
+        if kinds.contains(&kind) {
+            return Err(fault(node, format!("{kind} is in the list twice; name it once")));
+        }
+        kinds.push(kind);
+    }
+    Ok(kinds)
+}
+
+fn check_subnet(text: &Spanned<String>) -> Result<Ipv4Net, Fault> {
+    let net: Ipv4Net = text.get_ref().parse().map_err(|_| {
+        fault(text, format!("{:?} is no IPv4 subnet, such as \"10.20.0.0/20\"", text.get_ref()))
+    })?;
+    if !(PREFIX_MIN..=PREFIX_MAX).contains(&net.prefix_len()) {
+        let why = format!(
+            "the plan of addresses needs a /{PREFIX_MIN} to /{PREFIX_MAX}, not a /{}",
+            net.prefix_len()
+        );
+        return Err(fault(text, why));
+    }
+    if net.trunc() != net {
+        let why = format!("{net} has bits set in its host part; {} is the subnet", net.trunc());
+        return Err(fault(text, why));
+    }
+    let first = net.network();
+    if first.is_multicast()
+        || first.is_loopback()
+        || first.octets()[0] == 0
+        || first.octets()[0] >= 240
+    {
+        return Err(fault(text, format!("{net} has no addresses that stations can have")));
+    }
+    Ok(net)
+}
+
+fn check_prefix(text: &Spanned<String>) -> Result<Ipv6Addr, Fault> {
+    let bad = || {
+        let example = "such as \"fd12:3456:789a:1::/64\"";
+        fault(text, format!("{:?} is no IPv6 prefix of 64 bits, {example}", text.get_ref()))
+    };
+    let net: Ipv6Net = text.get_ref().parse().map_err(|_| bad())?;
+    let first = net.addr();
+    if net.prefix_len() != 64 || net.trunc() != net {
+        return Err(bad());
+    }
+    if first.is_multicast() || first.is_unicast_link_local() || first.to_bits() >> 64 == 0 {
+        return Err(fault(text, format!("{net} has no addresses that stations can have")));
+    }
+    Ok(first)
+}
+
+fn limit(value: Option<&Spanned<usize>>, default: usize, most: usize) -> Result<usize, Fault> {
+    match value {
+        None => Ok(default),
+        Some(value) if (1..=most).contains(value.get_ref()) => Ok(*value.get_ref()),
+        Some(value) => Err(fault(value, format!("choose between 1 and {most}"))),
+    }
+}

@@ -1,0 +1,111 @@
+//! The shape of the TOML text. `docs/configuration.md` says what each key means.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// The whole file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    pub log_level: Option<LogLevel>,
+    pub network: Option<Spanned<BTreeMap<Spanned<String>, Network>>>,
+}
+
+/// `log_level`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    Error,
+    Warning,
+    Info,
+    Debug,
+}
+
+/// `[network.NAME]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Network {
+    pub dir: Option<Spanned<PathBuf>>,
+    pub group: Option<Spanned<String>>,
+    pub mode: Option<Spanned<String>>,
+    pub nodes: Option<Vec<Spanned<Node>>>,
+    pub idle_timeout: Option<Spanned<u64>>,
+    pub forwarding: Option<Forwarding>,
+    pub mtu: Option<Spanned<u16>>,
+    pub subnet: Option<Spanned<String>>,
+    pub prefix: Option<Spanned<String>>,
+    pub ports: Option<Spanned<usize>>,
+    pub ports_per_user: Option<Spanned<usize>>,
+    pub clients_per_user: Option<Spanned<usize>>,
+    pub mac_total: Option<Spanned<usize>>,
+    pub mac_ageing: Option<Spanned<u64>>,
+    pub max_macs: Option<Spanned<u16>>,
+    pub queue_frames: Option<Spanned<usize>>,
+    pub queue_bytes: Option<Spanned<usize>>,
+    pub port: Option<Spanned<BTreeMap<Spanned<String>, Port>>>,
+}
+
+/// `forwarding`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forwarding {
+    Switch,
+    Hub,
+}
+
+/// One of `nodes`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Node {
+    Stream,
+    Ctl,
+    Dgram,
+    Seqpacket,
+}
+
+/// `[network.NAME.port.NAME]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Port {
+    pub mac: Option<Spanned<OneOrMore<String>>>,
+    pub max_macs: Option<Spanned<u16>>,
+    pub owner: Option<Spanned<String>>,
+    pub group: Option<Spanned<String>>,
+    pub mode: Option<Spanned<String>>,
+    pub nodes: Option<Vec<Spanned<Node>>>,
+    pub connections: Option<Spanned<usize>>,
+    pub vlan: Option<Spanned<u16>>,
+    pub trunk: Option<Spanned<Trunk>>,
+    pub isolated: Option<bool>,
+    pub raw_offload: Option<bool>,
+    pub queue_frames: Option<Spanned<usize>>,
+    pub queue_bytes: Option<Spanned<usize>>,
+}
+
+/// A value, or a list of them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
+pub enum OneOrMore<T> {
+    One(T),
+    More(Vec<T>),
+}
+
+/// `trunk`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trunk {
+    pub native: Option<u16>,
+    #[serde(default)]
+    pub allowed: Vec<Vlans>,
+}
+
+/// A VLAN, or a range of them as text: `"20-29"`, or `"all"`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a VLAN, a range such as \"20-29\", or \"all\"")]
+pub enum Vlans {
+    One(u16),
+    Range(String),
+}

@@ -1,0 +1,201 @@
+use engine::{Mode, SourceMode, VlanMode};
+use proptest::prelude::*;
+
+use super::*;
+
+fn good(text: &str) -> Checked {
+    parse(text, Path::new("n.toml")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The error's first line, without the excerpt.
+fn bad(text: &str) -> String {
+    let error = parse(text, Path::new("n.toml")).expect_err("it is wrong").to_string();
+    error.lines().next().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_empty_table_is_a_network_with_defaults() {
+    let checked = good("[network.default]\n");
+    let default: Name = "default".parse().expect("a name");
+    assert_eq!(checked, Checked::of_one(default.clone()));
+    let network = &checked.networks()[0];
+    assert_eq!(network.plan.spec().mtu, 1500);
+    assert_eq!(network.nodes.len(), 4);
+    assert_eq!(network.guest.source, SourceMode::Static);
+    assert_eq!(checked.clone().only(&default), Some(checked.clone()));
+    assert_eq!(checked.only(&"other".parse().expect("a name")), None);
+}
+
+#[test]
+fn every_key_is_taken() {
+    let checked = good(
+        r#"
+        log_level = "debug"
+
+        [network.lab]
+        dir = "/srv/lab"
+        group = "users"
+        mode = "0660"
+        nodes = ["stream", "ctl"]
+        idle_timeout = 30
+        forwarding = "hub"
+        mtu = 9000
+        subnet = "10.20.0.0/16"
+        prefix = "fd12:3456:789a:1::/64"
+        ports = 100
+        ports_per_user = 10
+        clients_per_user = 20
+        mac_total = 1000
+        mac_ageing = 60
+        max_macs = 4
+        queue_frames = 512
+        queue_bytes = 1000000
+
+        [network.lab.port.web]
+        mac = "02:00:5e:00:53:01"
+        owner = "root"
+        group = "users"
+        mode = "0600"
+        nodes = ["stream", "seqpacket"]
+        connections = 1
+        vlan = 10
+        isolated = true
+        raw_offload = true
+        queue_frames = 64
+        queue_bytes = 500000
+
+        [network.lab.port.trunk]
+        trunk = { native = 1, allowed = [10, "20-29"] }
+        max_macs = 100
+        connections = 2
+
+        [network.other]
+        "#,
+    );
+    assert_eq!(checked.level(), Level::Debug);
+    let [lab, other] = checked.networks() else { panic!("two networks") };
+    assert_eq!(other.name.as_str(), "other");
+    assert_eq!(lab.dir.as_deref(), Some(Path::new("/srv/lab")));
+    assert_eq!((lab.group.as_deref(), lab.mode), (Some("users"), Some(0o660)));
+    assert_eq!(lab.nodes, [NodeKind::Stream, NodeKind::Ctl]);
+    assert_eq!(lab.idle, Some(Duration::from_secs(30)));
+    let spec = lab.plan.spec();
+    assert_eq!((spec.mode, spec.mtu, spec.ports), (Mode::Hub, 9000, 100));
+    assert_eq!((spec.mac_total, spec.mac_ageing), (1000, Duration::from_secs(60)));
+    assert_eq!(lab.subnet, Some("10.20.0.0/16".parse().expect("a subnet")));
+    assert_eq!(lab.prefix, Some("fd12:3456:789a:1::".parse().expect("a prefix")));
+    assert_eq!((lab.ports_per_user, lab.clients_per_user), (10, 20));
+    assert_eq!(lab.anonymous.source, SourceMode::Learn { max_macs: 4 });
+    assert_eq!((lab.guest.queue_frames, lab.guest.queue_bytes), (512, 1_000_000));
+    let [trunk, web] = lab.ports.as_slice() else { panic!("two ports") };
+    assert_eq!(web.spec.macs.len(), 1);
+    assert_eq!(web.spec.source, SourceMode::Static);
+    assert_eq!(web.spec.vlan, VlanMode::Access(10));
+    assert!(web.spec.isolated && web.raw_offload);
+    assert_eq!((web.spec.queue_frames, web.spec.queue_bytes), (64, 500_000));
+    assert_eq!(web.nodes, [NodeKind::Stream, NodeKind::Seqpacket]);
+    assert_eq!((web.owner.as_deref(), web.mode), (Some("root"), Some(0o600)));
+    assert_eq!(trunk.spec.source, SourceMode::Learn { max_macs: 100 });
+    assert_eq!(trunk.connections, 2);
+    let VlanMode::Trunk { native: Some(1), allowed } = &trunk.spec.vlan else { panic!("a trunk") };
+    assert_eq!(allowed.iter().collect::<Vec<_>>(), [10, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29]);
+}
+
+#[test]
+fn errors_say_where_and_what() {
+    for (text, place, what) in [
+        ("[network.a]\nmtuu = 1", "n.toml:2:1", "unknown field `mtuu`"),
+        ("netwrok = 1", "n.toml:1:1", "unknown field `netwrok`"),
+        ("[network.a]\nmtu = 67", "n.toml:2:7", "MTU"),
+        ("[network.a]\nmtu = \"x\"", "n.toml:2:7", "invalid type"),
+        ("[network.a]\nmtu =", "n.toml:2:", ""),
+        ("[network.A]", "n.toml:1:10", "not allowed"),
+        ("[network.a]\ndir = \"srv\"", "n.toml:2:7", "absolute"),
+        ("[network.a]\nmode = \"0668\"", "n.toml:2:8", "octal"),
+        ("[network.a]\nmode = \"7777\"", "n.toml:2:8", "octal"),
+        ("[network.a]\nsubnet = \"10.0.0.0/24\"", "n.toml:2:10", "/20"),
+        ("[network.a]\nsubnet = \"10.0.0.1/20\"", "n.toml:2:10", "10.0.0.0/20"),
+        ("[network.a]\nsubnet = \"224.0.0.0/20\"", "n.toml:2:10", "stations"),
+        ("[network.a]\nsubnet = \"fd00::/64\"", "n.toml:2:10", "IPv4"),
+        ("[network.a]\nprefix = \"fd00::/48\"", "n.toml:2:10", "64"),
+        ("[network.a]\nprefix = \"ff02:1::/64\"", "n.toml:2:10", "stations"),
+        ("[network.a]\nnodes = [\"stream\", \"stream\"]", "n.toml:2:20", "twice"),
+        ("[network.a]\nnodes = [\"tap\"]", "n.toml:2:10", "tap"),
+        ("[network.a]\nmac_total = 0", "n.toml:2:13", "between 1"),
+        ("[network.a]\nmac_ageing = 0", "n.toml:2:14", "ageing"),
+        ("[network.a]\nports_per_user = 0", "n.toml:2:18", "between 1"),
+        ("[network.a]\nmax_macs = 0", "n.toml:2:12", "at least one"),
+        ("[network.a]\nqueue_bytes = 10", "n.toml:2:15", "no frame"),
+        ("[network.a.port.p]\nmac = \"02:00\"", "n.toml:2:7", "MAC address"),
+        ("[network.a.port.p]\nmac = \"01:00:5e:00:00:01\"", "n.toml:2:7", "group address"),
+        ("[network.a.port.p]\nmac = 7", "n.toml:2:7", "a text or a list of texts"),
+        ("[network.a.port.p]\nvlan = 0", "n.toml:2:8", "no VLAN"),
+        ("[network.a.port.p]\nvlan = 1\ntrunk = {}", "n.toml:2:8", "not both"),
+        ("[network.a.port.p]\ntrunk = {}", "n.toml:2:9", "no VLAN"),
+        ("[network.a.port.p]\ntrunk = { allowed = [\"5-3\"] }", "n.toml:2:9", "5-3"),
+        ("[network.a.port.p]\ntrunk = { allowed = [\"1-9999\"] }", "n.toml:2:9", "1-9999"),
+        ("[network.a.port.p]\ntrunk = { allowed = [0] }", "n.toml:2:9", "\"0"),
+        ("[network.a.port.p]\nmax_macs = 0", "n.toml:2:12", "at least one address"),
+        ("[network.a.port.p]\nnmae = 1", "n.toml:2:1", "unknown field"),
+        (
+            "[network.a.port.p]\nmac = \"02:00:5e:00:53:01\"\nconnections = 2",
+            "n.toml:3:15",
+            "one connection",
+        ),
+        (
+            "[network.a.port.p]\nmac = \"02:00:5e:00:53:01\"\n[network.a.port.q]\nmac = \"02:00:5e:00:53:01\"",
+            "n.toml:4:7",
+            "port p",
+        ),
+        (
+            "[network.a]\nsubnet = \"10.0.0.0/16\"\n[network.b]\nsubnet = \"10.0.16.0/20\"",
+            "n.toml:4:10",
+            "overlaps",
+        ),
+        ("[network.a]\ndir = \"/x\"\n[network.b]\ndir = \"/x\"", "n.toml:4:7", "another network"),
+        ("", "n.toml: ", "names no network"),
+        ("[network]", "n.toml:1:", "1 to 64"),
+    ] {
+        let error = bad(text);
+        assert!(error.starts_with(place), "{text:?}: {error:?} is not at {place}");
+        assert!(error.contains(what), "{text:?}: {error:?} does not say {what:?}");
+    }
+}
+
+#[test]
+fn the_command_line_overrides_the_one_network() {
+    let by = Overrides { mode: Some(0o666), ..Overrides::default() };
+    let one = good("[network.a]\nmode = \"0600\"").overridden(&by).expect("one network");
+    assert_eq!(one.networks()[0].mode, Some(0o666));
+    let two = good("[network.a]\n[network.b]");
+    assert_eq!(two.clone().overridden(&by), None);
+    assert_eq!(two.clone().overridden(&Overrides::default()), Some(two));
+}
+
+#[test]
+fn the_documented_example_is_valid() {
+    let page = include_str!("../../../../docs/configuration.md");
+    let mut blocks = 0;
+    for block in page.split("```toml\n").skip(1) {
+        let text = block.split("```").next().unwrap_or_default();
+        good(text);
+        blocks += 1;
+    }
+    assert!(blocks >= 2, "the page has examples");
+    // Each key that the file may have is documented. The parser itself names them.
+    for table in ["", "[network.a]\n", "[network.a.port.p]\n"] {
+        let error =
+            parse(&format!("{table}no_such_key = 1"), Path::new("n.toml")).expect_err("unknown");
+        let keys = error.why().split("expected").nth(1).unwrap_or_default();
+        for key in keys.split('`').skip(1).step_by(2) {
+            assert!(page.contains(&format!("`{key}`")), "`{key}` is not documented");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "(\\[network\\.[a-z]{1,3}\\]\n)?([a-z_]{1,12} = [\"\\[\\]{}0-9a-z:/.-]{0,20}\n){0,4}") {
+        fuzz_config(text.as_bytes());
+    }
+}

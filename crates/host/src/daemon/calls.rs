@@ -1,0 +1,178 @@
+//! The calls of the control interface.
+//!
+//! Who owns the daemon, and root, may make every call. Another user who may open the socket may bring guests of his
+//! own and look after them, and sees nothing of others: he could open ports through the nodes as well.
+
+use std::os::fd::OwnedFd;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::network::Served;
+use super::{Daemon, Ending, log};
+use crate::api::message::{
+    Call, Capturing, Code, Failure, GuestKind, Hello, Metrics, Nothing, Reloaded, VERSION,
+};
+use crate::capture::CaptureError;
+use crate::metrics;
+use crate::report::Networks;
+use crate::worker::{Token, Worker};
+
+/// The value of an answer, and descriptors that go with it.
+type Done = Result<(Value, Vec<OwnedFd>), Failure>;
+
+fn done(value: impl Serialize) -> Done {
+    match serde_json::to_value(value) {
+        Ok(value) => Ok((value, Vec::new())),
+        Err(error) => {
+            Err(Failure::new(Code::System, format!("The answer has no JSON form: {error}.")))
+        }
+    }
+}
+
+impl Daemon {
+    pub(super) fn call(&mut self, worker: &mut Worker, token: Token, call: &Call) -> Done {
+        let Some(client) = self.clients.get(&token) else { return done(Nothing {}) };
+        let (cred, control, id) = (client.connection.cred(), client.control, client.network);
+        let for_all = matches!(
+            call,
+            Call::Hello {}
+                | Call::Networks {}
+                | Call::Show { .. }
+                | Call::Join(_)
+                | Call::Link(_)
+                | Call::Detach { .. }
+                | Call::Exec { .. }
+        );
+        if !control && !for_all {
+            let message = format!(
+                "The call {:?} is for the owner of this hypervisor (uid {}) and root; you are uid {}.",
+                call.name(),
+                sys::user::uid(),
+                cred.uid
+            );
+            return Err(Failure::new(Code::NotAllowed, message));
+        }
+        let gone = || Failure::new(Code::WrongState, "The network is gone: it was stopped.");
+        let network = self.network_mut(id).ok_or_else(gone)?;
+        match call {
+            Call::Hello {} => done(Hello {
+                server: "netherd".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                api: VERSION,
+                network: network.config.name.as_str().to_owned(),
+                directory: network.published.path().to_owned(),
+                pid: std::process::id(),
+                control,
+            }),
+            Call::Networks {} => {
+                let seen: Vec<_> = self
+                    .networks
+                    .iter()
+                    .filter(|it| control || it.id == id)
+                    .map(|it| it.summary(worker))
+                    .collect();
+                done(Networks { networks: seen })
+            }
+            Call::Show { port } => {
+                let only = if control { None } else { Some(cred.uid) };
+                done(network.report(worker, port.as_deref(), only)?)
+            }
+            Call::Join(args) => done(network.join(worker, token, cred, args)?),
+            Call::Link(args) => {
+                let count = network.check_link(token, args)?;
+                let fds = self.take_fds(token, count)?;
+                let network = self.network_mut(id).ok_or_else(gone)?;
+                done(network.link(worker, token, args, fds)?)
+            }
+            Call::Detach { guest } => {
+                let (session, name, kind) = network.detach(worker, guest, cred, control)?;
+                network.save_plan();
+                // An attached program was there before us and goes on without its eth0.
+                let how = match kind {
+                    GuestKind::Run => Ending::GuestEnds,
+                    GuestKind::Attach => Ending::Unlinked,
+                };
+                let why = format!("Guest {name} was detached.");
+                self.tell_closed(worker, session, &name, why, how);
+                done(Nothing {})
+            }
+            Call::Exec { guest } => {
+                let (entrance, fds) = network.exec(guest, cred)?;
+                done(entrance).map(|(value, _)| (value, fds))
+            }
+            Call::Capture(args) => {
+                let port = network.port_of(worker, args.port.as_deref())?;
+                let fds = self.take_fds(token, 1)?;
+                let Some(out) = fds.into_iter().next() else { return Err(gone()) };
+                let now = worker.now();
+                let network = self.network_mut(id).ok_or_else(gone)?;
+                let engine = worker.engine_mut(id);
+                let name = network.config.name.clone();
+                let snaplen = args.snaplen.clamp(1, crate::capture::SNAPLEN_MAX);
+                let capture = network
+                    .captures
+                    .start(engine, now, &name, port, snaplen, out)
+                    .map_err(|error| {
+                        let code = match error {
+                            CaptureError::TooMany => Code::Limit,
+                            CaptureError::Io(_) => Code::System,
+                        };
+                        Failure::new(code, error.to_string())
+                    })?;
+                if let Some(client) = self.clients.get_mut(&token) {
+                    client.captures.push(capture);
+                }
+                done(Capturing { snaplen })
+            }
+            Call::Metrics {} => {
+                let content_type = metrics::CONTENT_TYPE.to_owned();
+                let text = metrics::text(&self.snapshots(worker));
+                done(Metrics { content_type, text })
+            }
+            Call::Reload { config } => {
+                done(Reloaded { changes: self.reload(worker, config.as_deref())? })
+            }
+            Call::Down {} => {
+                log::info(&format!("uid {}, pid {} asks for the end.", cred.uid, cred.pid));
+                self.answer_then_close(worker, token, id)
+            }
+            Call::Stay { stay } => {
+                network.stay = *stay;
+                done(Nothing {})
+            }
+        }
+    }
+
+    fn take_fds(&mut self, token: Token, count: usize) -> Result<Vec<OwnedFd>, Failure> {
+        match self.clients.get_mut(&token) {
+            Some(client) => client.connection.take_fds(count),
+            None => Err(Failure::new(Code::WrongState, "The connection is gone.")),
+        }
+    }
+
+    /// The network ends, but the caller's connection only once it has its answer.
+    fn answer_then_close(
+        &mut self,
+        worker: &mut Worker,
+        token: Token,
+        id: crate::worker::NetworkId,
+    ) -> Done {
+        // While it belongs to no network its connection is not closed with this one.
+        let client = self.clients.remove(&token);
+        self.close_network(worker, id, "The network was stopped with `netherd down`.");
+        if let Some(mut client) = client {
+            client.captures.clear();
+            client.more = false;
+            self.clients.insert(token, client);
+        }
+        done(Nothing {})
+    }
+
+    fn snapshots(&mut self, worker: &mut Worker) -> Vec<crate::report::Network> {
+        self.networks
+            .iter_mut()
+            .filter_map(|network| Served::report(network, worker, None, None).ok())
+            .collect()
+    }
+}

@@ -1,0 +1,506 @@
+//! One network as the daemon serves it: its directory, nodes, plan, guests and captures.
+
+use std::collections::BTreeMap;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use engine::{Instant, PortId};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use sys::poll::Interest;
+
+use super::guests::Guest;
+use super::log;
+use super::rates::RateMeter;
+use super::{ServeError, Startup};
+use crate::address::{Plan, store, subnet};
+use crate::capture::Captures;
+use crate::config;
+use crate::directory::{self, Access, PORTS, Published};
+use crate::names::Name;
+use crate::node::{NodeKind, NodeTemplate, vde_directory_fits};
+use crate::worker::{NetworkId, NodeId, Token, Worker};
+
+/// Connections that wait to be accepted on `api` and the nodes.
+const BACKLOG: i32 = 256;
+
+/// Everything that belongs to one network.
+#[derive(Debug)]
+pub(super) struct Served {
+    pub(super) id: NetworkId,
+    pub(super) config: config::Network,
+    pub(super) published: Published,
+    access: Access,
+    pub(super) plan: Plan,
+    pub(super) api: OwnedFd,
+    pub(super) api_token: Token,
+    nodes: BTreeMap<String, Node>,
+    pub(super) guests: BTreeMap<Name, Guest>,
+    pub(super) captures: Captures,
+    pub(super) rates: BTreeMap<PortId, RateMeter>,
+    pub(super) opened: Instant,
+    /// Nobody needs the network since then.
+    pub(super) idle_since: Option<Instant>,
+    pub(super) stay: bool,
+}
+
+/// A node as it is published.
+#[derive(Debug)]
+struct Node {
+    id: NodeId,
+    wanted: WantedNode,
+}
+
+/// A node as the configuration asks for it.
+#[derive(Debug, Clone, PartialEq)]
+struct WantedNode {
+    kind: NodeKind,
+    /// Below the network's directory: `stream`, `ports/web/stream`.
+    path: String,
+    access: Access,
+    spec: engine::PortSpec,
+    port_name: Option<String>,
+    max_ports: usize,
+    max_ports_per_user: usize,
+    raw_offload: bool,
+}
+
+/// A node that is bound and not yet served: until all of a change is, none is.
+struct BoundNode {
+    wanted: WantedNode,
+    socket: OwnedFd,
+}
+
+impl Served {
+    /// Publishes a network and begins to serve it.
+    ///
+    /// # Errors
+    /// A sentence; everything that was made is removed.
+    pub(super) fn open(
+        worker: &mut Worker,
+        config: config::Network,
+        startup: &mut Startup,
+    ) -> Result<Self, ServeError> {
+        let path = directory::resolve(config.name.as_str(), config.dir.as_deref())?;
+        let access = Access::named(None, config.group.as_deref(), config.mode)?;
+        let mut given = startup.sockets_in(&path);
+        let adopted: Vec<String> = given.keys().cloned().collect();
+        let mut published = Published::open(&path, &access, &adopted)?;
+        let (kept, complaint) = store::load(published.dir(), &config.name);
+        if let Some(sentence) = complaint {
+            log::warn(&sentence);
+        }
+        let plan = plan_for(&config, kept, &path)?;
+        save_plan(&published, &plan);
+        let api = match given.remove("api") {
+            Some(socket) => socket,
+            None => published.bind("api", sys::unix::SocketKind::Stream, &access)?,
+        };
+        let wanted = wanted_nodes(&config, &access, published.path())?;
+        let bound = bind_nodes(&mut published, wanted, &mut given)?;
+        let failed = |what| move |source| ServeError::Io { what, source };
+        let id = worker.add_network(config.plan.clone());
+        for (_, guest) in plan.guests() {
+            worker.engine_mut(id).reserve_mac(guest.mac);
+        }
+        reserve_declared(worker, id, &config, true);
+        let now = worker.now();
+        let served = serve_nodes(worker, id, &published, bound)
+            .and_then(|nodes| {
+                sys::unix::listen(api.as_fd(), BACKLOG)?;
+                Ok((nodes, worker.register(api.as_fd(), Interest::READABLE)?))
+            })
+            .map_err(failed("Serving the nodes"));
+        let (nodes, api_token) = match served {
+            Ok(served) => served,
+            Err(error) => {
+                worker.remove_network(id);
+                return Err(error);
+            }
+        };
+        Ok(Self {
+            id,
+            stay: config.idle.is_none(),
+            config,
+            published,
+            access,
+            plan,
+            api,
+            api_token,
+            nodes,
+            guests: BTreeMap::new(),
+            captures: Captures::default(),
+            rates: BTreeMap::new(),
+            opened: now,
+            idle_since: None,
+        })
+    }
+
+    /// Takes a network out of service. Its directory is cleaned when this is dropped.
+    pub(super) fn close(mut self, worker: &mut Worker) {
+        let _gone = worker.deregister(self.api_token, self.api.as_fd());
+        self.captures.finish(worker.engine_mut(self.id));
+        worker.remove_network(self.id);
+        save_plan(&self.published, &self.plan);
+    }
+
+    /// Writes the plan; when that fails, guests may get other addresses after a restart, and that is said.
+    pub(super) fn save_plan(&self) {
+        save_plan(&self.published, &self.plan);
+    }
+
+    /// Names that the network declares for ports, which guests cannot take.
+    pub(super) fn is_declared(&self, name: &str) -> bool {
+        self.config.ports.iter().any(|port| port.name.as_str() == name)
+    }
+
+    /// When the network ends, if nothing happens before.
+    pub(super) fn idle_deadline(&self) -> Option<Instant> {
+        let idle = self.config.idle.filter(|_| !self.stay)?;
+        Some(self.idle_since? + idle)
+    }
+
+    /// What would change if the network were as `config` says, made ready to be applied.
+    ///
+    /// # Errors
+    /// A sentence; nothing was changed.
+    pub(super) fn prepare(&mut self, config: config::Network) -> Result<Prepared, ServeError> {
+        let refuse = |what: &str| {
+            ServeError::Config(format!(
+                "The {what} of network {} cannot change while it runs: end it with `netherd down` and start \
+                 it again.",
+                self.config.name
+            ))
+        };
+        if config.dir != self.config.dir {
+            return Err(refuse("directory"));
+        }
+        let moved = if config.subnet != self.config.subnet || config.prefix != self.config.prefix {
+            let net = config.subnet.unwrap_or(self.plan.subnet());
+            let prefix = config.prefix.unwrap_or(self.plan.prefix());
+            let present = || {
+                ServeError::Config(format!(
+                    "The subnet of network {} cannot change while guests are in it: end them first.",
+                    self.config.name
+                ))
+            };
+            Some(self.plan.moved(net, prefix).ok_or_else(present)?)
+        } else {
+            None
+        };
+        let access = Access::named(None, config.group.as_deref(), config.mode)?;
+        let wanted = wanted_nodes(&config, &access, self.published.path())?;
+        let keep: Vec<String> = wanted
+            .iter()
+            .filter(|node| self.nodes.get(&node.path).is_some_and(|had| had.wanted == **node))
+            .map(|node| node.path.clone())
+            .collect();
+        let fresh: Vec<WantedNode> =
+            wanted.into_iter().filter(|node| !keep.contains(&node.path)).collect();
+        Ok(Prepared { config, access, moved, keep, fresh })
+    }
+
+    /// Applies what was prepared; what fails now is said, and the rest goes on.
+    pub(super) fn apply(&mut self, worker: &mut Worker, prepared: Prepared) -> Vec<String> {
+        let Prepared { config, access, moved, keep, fresh } = prepared;
+        let name = config.name.clone();
+        let mut changes = Vec::new();
+        if config.plan != self.config.plan {
+            worker.apply(self.id, config.plan.clone());
+            changes.push(format!("Network {name} has another MTU, mode or bounds."));
+        }
+        if let Some(plan) = moved {
+            changes.push(format!("Network {name} has the subnet {} now.", plan.subnet()));
+            self.plan = plan;
+            self.save_plan();
+        }
+        if access != self.access {
+            let changed = self
+                .published
+                .set_directory_access(&access)
+                .and_then(|()| self.published.set_access("api", &access));
+            match changed {
+                Ok(()) => changes.push(format!("Network {name} has another group or mode.")),
+                Err(error) => log::error(&error.to_string()),
+            }
+            self.access = access;
+        }
+        let gone: Vec<String> =
+            self.nodes.keys().filter(|path| !keep.contains(path)).cloned().collect();
+        for path in gone {
+            if let Some(node) = self.nodes.remove(&path) {
+                worker.close_node(node.id);
+                self.published.unbind(&path);
+                if !fresh.iter().any(|node| node.path == path) {
+                    changes.push(format!("Network {name} has no node {path} any more."));
+                }
+            }
+        }
+        reserve_declared(worker, self.id, &self.config, false);
+        reserve_declared(worker, self.id, &config, true);
+        let served = bind_nodes(&mut self.published, fresh, &mut BTreeMap::new())
+            .map_err(|error| error.to_string())
+            .and_then(|bound| {
+                serve_nodes(worker, self.id, &self.published, bound)
+                    .map_err(|error| error.to_string())
+            });
+        match served {
+            Ok(nodes) => {
+                for path in nodes.keys() {
+                    changes.push(format!("Network {name} has a new or changed node {path}."));
+                }
+                self.nodes.extend(nodes);
+            }
+            Err(sentence) => {
+                log::error(&sentence);
+                changes.push(sentence);
+            }
+        }
+        changes.extend(self.change_ports(worker, &config));
+        if config.idle != self.config.idle {
+            self.stay = config.idle.is_none();
+            changes.push(format!("Network {name} has another idle time."));
+        }
+        self.config = config;
+        changes
+    }
+
+    /// Applies changed declarations to the ports that are open.
+    fn change_ports(&self, worker: &mut Worker, config: &config::Network) -> Vec<String> {
+        let mut changes = Vec::new();
+        for port in &config.ports {
+            let had = self.config.ports.iter().find(|had| had.name == port.name);
+            if had.is_none_or(|had| had.spec == port.spec) {
+                continue;
+            }
+            let name = port.name.as_str();
+            let Some(open) = worker.port_named(self.id, name) else { continue };
+            match worker.change_port(self.id, open, port.spec.clone()) {
+                Ok(()) => changes.push(format!("The open port {name} has changed.")),
+                Err(error) => {
+                    changes.push(format!("The open port {name} stays as it is: {error}."));
+                }
+            }
+        }
+        changes
+    }
+}
+
+/// A change of one network that can be applied.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    config: config::Network,
+    access: Access,
+    moved: Option<Plan>,
+    keep: Vec<String>,
+    fresh: Vec<WantedNode>,
+}
+
+fn save_plan(published: &Published, plan: &Plan) {
+    if let Err(error) = store::save(published.dir(), plan) {
+        log::error(&format!(
+            "The address plan of network {} cannot be written to {}: {error}. Guests may get other addresses \
+             after a restart.",
+            plan.network(),
+            published.path().display()
+        ));
+    }
+}
+
+/// The plan that was kept, moved when the configuration says so, or a new one.
+fn plan_for(
+    config: &config::Network,
+    kept: Option<Plan>,
+    path: &std::path::Path,
+) -> Result<Plan, ServeError> {
+    if let Some(kept) = &kept {
+        let net = config.subnet.unwrap_or(kept.subnet());
+        let prefix = config.prefix.unwrap_or(kept.prefix());
+        if net == kept.subnet() && prefix == kept.prefix() {
+            return Ok(kept.clone());
+        }
+        // Nobody is present yet, so the plan can always move.
+        if let Some(moved) = kept.moved(net, prefix) {
+            return Ok(moved);
+        }
+    }
+    let mut occupied = if config.subnet.is_some() && config.prefix.is_some() {
+        Vec::new()
+    } else {
+        subnet::occupied().unwrap_or_else(|error| {
+            log::warn(&format!(
+                "The host's routes cannot be read ({error}): the subnet of network {} may collide with one.",
+                config.name
+            ));
+            Vec::new()
+        })
+    };
+    // Networks of the same user may be routed to each other some day.
+    for (name, other) in directory::list() {
+        if other == path {
+            continue;
+        }
+        let Ok(name) = name.parse::<Name>() else { continue };
+        let Ok(dir) = sys::dir::Dir::open(&other) else { continue };
+        if let Some(plan) = store::peek(&dir, &name) {
+            occupied.push(IpNet::V4(plan.subnet()));
+        }
+    }
+    let none = |what: &str, key: &str| {
+        ServeError::Config(format!(
+            "No {what} is free for network {}: the host reaches all of those that could be used. Name one with \
+             the key `{key}` in the configuration.",
+            config.name
+        ))
+    };
+    let net = match config.subnet {
+        Some(net) => net,
+        None => subnet::choose(&config.name, &occupied)
+            .ok_or_else(|| none("private IPv4 subnet", "subnet"))?,
+    };
+    let prefix = match config.prefix {
+        Some(prefix) => prefix,
+        None => subnet::choose_prefix(&config.name, &occupied)
+            .ok_or_else(|| none("unique local IPv6 prefix", "prefix"))?,
+    };
+    Ok(Plan::new(config.name.clone(), net, prefix))
+}
+
+/// `10.1.2.3/20`.
+pub(super) fn with_length(plan: &Plan, address: std::net::Ipv4Addr) -> String {
+    let length = plan.subnet().prefix_len();
+    Ipv4Net::new(address, length).map_or_else(|_| address.to_string(), |net| net.to_string())
+}
+
+/// `fd..:1/64`.
+pub(super) fn with_length_v6(address: std::net::Ipv6Addr) -> String {
+    Ipv6Net::new(address, 64).map_or_else(|_| address.to_string(), |net| net.to_string())
+}
+
+fn wanted_nodes(
+    config: &config::Network,
+    access: &Access,
+    path: &std::path::Path,
+) -> Result<Vec<WantedNode>, ServeError> {
+    let ports = config.plan.spec().ports;
+    let mut wanted = Vec::new();
+    for kind in &config.nodes {
+        wanted.push(WantedNode {
+            kind: *kind,
+            path: kind.file_name().to_owned(),
+            access: access.clone(),
+            spec: config.anonymous.clone(),
+            port_name: None,
+            max_ports: ports,
+            max_ports_per_user: config.ports_per_user,
+            raw_offload: false,
+        });
+    }
+    for port in &config.ports {
+        let own = Access::named(port.owner.as_deref(), port.group.as_deref(), port.mode)?;
+        let own = Access {
+            uid: own.uid,
+            gid: own.gid.or(access.gid),
+            mode: if port.mode.is_some() || port.group.is_some() { own.mode } else { access.mode },
+        };
+        for kind in &port.nodes {
+            wanted.push(WantedNode {
+                kind: *kind,
+                path: format!("{PORTS}/{}/{}", port.name, kind.file_name()),
+                access: own.clone(),
+                spec: port.spec.clone(),
+                port_name: Some(port.name.as_str().to_owned()),
+                max_ports: port.connections,
+                max_ports_per_user: port.connections,
+                raw_offload: port.raw_offload,
+            });
+        }
+    }
+    // A VDE address that cannot be told to clients is left out with a sentence; the rest is served.
+    wanted.retain(|node| {
+        if node.kind != NodeKind::Ctl {
+            return true;
+        }
+        match vde_directory_fits(&directory_of(path, &node.path)) {
+            Ok(()) => true,
+            Err(sentence) => {
+                log::warn(&format!("{}: {sentence}.", path.join(&node.path).display()));
+                false
+            }
+        }
+    });
+    Ok(wanted)
+}
+
+fn directory_of(path: &std::path::Path, node: &str) -> PathBuf {
+    match node.rsplit_once('/') {
+        Some((below, _)) => path.join(below),
+        None => path.to_owned(),
+    }
+}
+
+fn bind_nodes(
+    published: &mut Published,
+    wanted: Vec<WantedNode>,
+    given: &mut BTreeMap<String, OwnedFd>,
+) -> Result<Vec<BoundNode>, ServeError> {
+    let mut bound: Vec<BoundNode> = Vec::new();
+    for node in wanted {
+        let socket = match given.remove(&node.path) {
+            Some(socket) => Ok(socket),
+            None => published.bind(&node.path, node.kind.socket_kind(), &node.access),
+        };
+        match socket {
+            Ok(socket) => bound.push(BoundNode { wanted: node, socket }),
+            Err(error) => {
+                for node in bound {
+                    published.unbind(&node.wanted.path);
+                }
+                return Err(error.into());
+            }
+        }
+    }
+    Ok(bound)
+}
+
+fn serve_nodes(
+    worker: &mut Worker,
+    id: NetworkId,
+    published: &Published,
+    bound: Vec<BoundNode>,
+) -> std::io::Result<BTreeMap<String, Node>> {
+    let mut nodes = BTreeMap::new();
+    for BoundNode { wanted, socket } in bound {
+        if wanted.kind != NodeKind::Dgram {
+            sys::unix::listen(socket.as_fd(), BACKLOG)?;
+        }
+        let directory_path = directory_of(published.path(), &wanted.path);
+        let directory = match wanted.kind {
+            NodeKind::Ctl => Some(sys::dir::Dir::open(&directory_path)?.into()),
+            _ => None,
+        };
+        let template = NodeTemplate {
+            node: wanted.path.clone(),
+            directory,
+            directory_path,
+            spec: wanted.spec.clone(),
+            port_name: wanted.port_name.clone(),
+            max_ports: wanted.max_ports,
+            max_ports_per_user: wanted.max_ports_per_user,
+            raw_offload: wanted.raw_offload,
+        };
+        let node = worker.open_node(id, wanted.kind, socket, template)?;
+        nodes.insert(wanted.path.clone(), Node { id: node, wanted });
+    }
+    Ok(nodes)
+}
+
+/// The addresses of declared ports belong to them, present or not.
+fn reserve_declared(worker: &mut Worker, id: NetworkId, config: &config::Network, on: bool) {
+    for mac in config.ports.iter().flat_map(|port| &port.spec.macs) {
+        if on {
+            worker.engine_mut(id).reserve_mac(*mac);
+        } else {
+            worker.engine_mut(id).unreserve_mac(*mac);
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Taking another configuration while everything runs, as one step or not at all.
+
+use std::path::Path;
+
+use sd_notify::NotifyState;
+
+use super::network::Served;
+use super::{Daemon, ServeError, Startup, configuration, log, startup};
+use crate::api::message::{Code, Failure};
+use crate::config::{self, Checked};
+use crate::worker::Worker;
+
+impl Daemon {
+    /// Reads the configuration again, or takes `text`, and applies what changed.
+    ///
+    /// # Errors
+    /// Where and why it is wrong; nothing was changed.
+    pub(super) fn reload(
+        &mut self,
+        worker: &mut Worker,
+        text: Option<&str>,
+    ) -> Result<Vec<String>, Failure> {
+        let now = std::time::Duration::from_nanos(worker.now().as_nanos());
+        let usec = i128::try_from(now.as_micros()).unwrap_or(i128::MAX);
+        startup::notify(&[NotifyState::Reloading, NotifyState::MonotonicUsec(usec)]);
+        let reloaded = self.take(worker, text);
+        startup::notify(&[NotifyState::Ready]);
+        reloaded.map_err(|error| Failure::new(Code::BadConfiguration, error.to_string()))
+    }
+
+    fn take(&mut self, worker: &mut Worker, text: Option<&str>) -> Result<Vec<String>, ServeError> {
+        let checked = match text {
+            Some(text) => {
+                let checked = config::parse(text, Path::new("the given configuration"))
+                    .map_err(|error| ServeError::Config(error.to_string()))?;
+                self.within_options(checked)?
+            }
+            None if self.options.config.is_none() => {
+                return Err(ServeError::Config(
+                    "This hypervisor was started without a configuration file, so there is none to read again: \
+                     give one with the request, or start it with `netherd up -c FILE`."
+                        .to_owned(),
+                ));
+            }
+            None => configuration(&self.options)?,
+        };
+        // First all that can fail, on networks that exist and on new ones; then all that cannot.
+        let mut prepared = Vec::new();
+        let mut fresh = Vec::new();
+        for config in checked.networks() {
+            match self.networks.iter_mut().find(|served| served.config.name == config.name) {
+                Some(served) if served.config == *config => {}
+                Some(served) => prepared.push((served.id, served.prepare(config.clone())?)),
+                None => fresh.push(config.clone()),
+            }
+        }
+        let mut opened: Vec<Served> = Vec::new();
+        for config in fresh {
+            match Served::open(worker, config, &mut Startup::default()) {
+                Ok(served) => opened.push(served),
+                Err(error) => {
+                    opened.into_iter().for_each(|served| served.close(worker));
+                    return Err(error);
+                }
+            }
+        }
+        let mut changes = Vec::new();
+        log::set_level(checked.level());
+        for (id, prepared) in prepared {
+            if let Some(served) = self.network_mut(id) {
+                changes.extend(served.apply(worker, prepared));
+            }
+        }
+        let gone: Vec<_> = self
+            .networks
+            .iter()
+            .filter(|it| !checked.networks().iter().any(|config| config.name == it.config.name))
+            .map(|it| (it.id, it.config.name.clone()))
+            .collect();
+        for served in opened {
+            changes.push(format!("Network {} is new.", served.config.name));
+            self.networks.push(served);
+        }
+        for (id, name) in gone {
+            self.close_network(worker, id, "It is not in the configuration any more.");
+            changes.push(format!("Network {name} is gone."));
+        }
+        Ok(changes)
+    }
+
+    /// A configuration that came through `api` obeys the command line as the file does.
+    fn within_options(&self, checked: Checked) -> Result<Checked, ServeError> {
+        let only = match &self.options.network {
+            Some(text) => text.parse().ok(),
+            None => None,
+        };
+        let checked = match only {
+            Some(name) => checked.only(&name).ok_or_else(|| {
+                ServeError::Config(format!(
+                    "The given configuration has no network {name}, which this hypervisor was started to serve: \
+                     add a table [network.{name}]."
+                ))
+            })?,
+            None => checked,
+        };
+        let overrides = config::Overrides {
+            dir: self.options.dir.clone(),
+            group: self.options.group.clone(),
+            mode: self.options.mode,
+            idle: self.options.idle,
+        };
+        checked.overridden(&overrides).ok_or_else(|| {
+            ServeError::Config(
+                "The given configuration has several networks, and this hypervisor was started with options for \
+                 one."
+                    .to_owned(),
+            )
+        })
+    }
+}

@@ -1,0 +1,298 @@
+//! Reports: what `show`, `ls`, captures and the log say about networks and ports.
+
+use std::collections::{BTreeMap, HashMap};
+
+use engine::{Engine, Event, MacKind, Mode, PortId, VlanMode};
+
+use super::network::{Served, with_length, with_length_v6};
+use super::rates::RateMeter;
+use crate::api::message::{Code, Failure};
+use crate::capture::Described;
+use crate::report;
+use crate::worker::{NetworkId, Worker};
+
+impl Served {
+    /// One line of `netherd ls`.
+    pub(super) fn summary(&self, worker: &Worker) -> report::NetworkSummary {
+        report::NetworkSummary {
+            network: self.config.name.as_str().to_owned(),
+            directory: self.published.path().to_owned(),
+            ports: worker.ports(self.id).count(),
+            guests: self.guests.len(),
+            ipv4: self.plan.subnet().to_string(),
+            ipv6: with_length_v6(self.plan.prefix()),
+            pid: std::process::id(),
+            uptime: worker.now().saturating_since(self.opened).as_secs_f64(),
+        }
+    }
+
+    /// The port of that name; `None` for the whole network.
+    pub(super) fn port_of(
+        &self,
+        worker: &Worker,
+        name: Option<&str>,
+    ) -> Result<Option<PortId>, Failure> {
+        let Some(name) = name else { return Ok(None) };
+        worker.port_named(self.id, name).map(Some).ok_or_else(|| {
+            let message = format!(
+                "There is no port {name:?} in network {}: `netherd show` lists them.",
+                self.config.name
+            );
+            Failure::new(Code::NoSuchPort, message)
+        })
+    }
+
+    /// The report, of one port or all; with `only`, of ports of that user and nothing about others.
+    pub(super) fn report(
+        &mut self,
+        worker: &mut Worker,
+        port: Option<&str>,
+        only: Option<u32>,
+    ) -> Result<report::Network, Failure> {
+        let wanted = self.port_of(worker, port)?;
+        let now = worker.now();
+        let mut ids: Vec<PortId> = worker
+            .ports(self.id)
+            .filter(|id| wanted.is_none_or(|wanted| wanted == *id))
+            .filter(|id| {
+                let peer = worker.port_about(self.id, *id).and_then(|about| about.peer);
+                only.is_none_or(|uid| peer.is_some_and(|peer| peer.uid == uid))
+            })
+            .collect();
+        if ids.is_empty()
+            && let Some(name) = port
+        {
+            let message = format!("There is no port {name:?} of yours in this network.");
+            return Err(Failure::new(Code::NoSuchPort, message));
+        }
+        ids.sort_by_key(|id| worker.port_about(self.id, *id).map(|about| about.opened));
+        let ports = ids.iter().filter_map(|id| self.port_report(worker, *id)).collect();
+        let spec = worker.engine(self.id).network().clone();
+        let mode = match spec.mode {
+            Mode::Switch => "switch",
+            Mode::Hub => "hub",
+        };
+        let whole = port.is_none() && only.is_none();
+        Ok(report::Network {
+            network: self.config.name.as_str().to_owned(),
+            directory: self.published.path().to_owned(),
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            mode: mode.to_owned(),
+            mtu: spec.mtu,
+            ipv4: self.plan.subnet().to_string(),
+            gateway_ipv4: self.plan.gateway().to_string(),
+            ipv6: with_length_v6(self.plan.prefix()),
+            stay: self.stay,
+            uptime: now.saturating_since(self.opened).as_secs_f64(),
+            nodes: self.published.nodes().map(str::to_owned).collect(),
+            ports,
+            macs: if whole { mac_report(worker, self.id) } else { Vec::new() },
+            planned: if whole { self.planned() } else { Vec::new() },
+            capture_drops: self.captures.drops(),
+        })
+    }
+
+    fn planned(&self) -> Vec<report::Planned> {
+        self.plan
+            .guests()
+            .map(|(name, guest)| report::Planned {
+                guest: name.as_str().to_owned(),
+                mac: guest.mac.to_string(),
+                ipv4: with_length(&self.plan, guest.ipv4),
+                ipv6: with_length_v6(guest.ipv6),
+                present: guest.is_present(),
+            })
+            .collect()
+    }
+
+    fn port_report(&mut self, worker: &mut Worker, id: PortId) -> Option<report::Port> {
+        let now = worker.now();
+        let link_drops = worker.link_drops(self.id, id);
+        let about = worker.port_about(self.id, id)?;
+        let engine = worker.engine(self.id);
+        let spec = engine.port(id)?;
+        let counters = engine.port_counters(id)?;
+        let meter = self.rates.entry(id).or_insert_with(|| RateMeter::new(about.opened));
+        let rates = meter.read(now, counters);
+        let (queue_frames, queue_bytes) = engine.queue_len(id);
+        let (drops, totals): (BTreeMap<_, _>, BTreeMap<_, _>) = {
+            let all = counters.iter().map(|(name, value)| (name.to_owned(), value));
+            let (drops, totals): (Vec<_>, Vec<_>) =
+                all.partition(|(name, _)| name.starts_with("drop."));
+            let reason =
+                |(name, value): (String, u64)| (name.trim_start_matches("drop.").to_owned(), value);
+            let drops = drops.into_iter().filter(|(_, value)| *value > 0).map(reason);
+            (drops.collect(), totals.into_iter().collect())
+        };
+        let guest = self.guests.values().find(|guest| guest.port == Some(id));
+        let mut macs: Vec<String> = spec.macs.iter().map(ToString::to_string).collect();
+        for entry in engine.mac_table() {
+            let mac = entry.mac.to_string();
+            if entry.port == Some(id) && !macs.contains(&mac) {
+                macs.push(mac);
+            }
+        }
+        Some(report::Port {
+            name: about.name.clone(),
+            link: about.kind.name().to_owned(),
+            node: about.node.clone(),
+            guest: guest.map(|guest| guest.kind.to_string()),
+            init_pid: guest.and_then(|guest| guest.init_pid),
+            macs,
+            ipv4: about.ipv4.clone(),
+            ipv6: about.ipv6.clone(),
+            uid: about.peer.map(|peer| peer.uid),
+            user: None,
+            pid: about.peer.map(|peer| peer.pid),
+            vlan: vlan_text(&spec.vlan),
+            isolated: spec.isolated,
+            offloads: spec.offloads_to_guest.names().map(str::to_owned).collect(),
+            uptime: now.saturating_since(about.opened).as_secs_f64(),
+            rates,
+            queue_frames,
+            queue_bytes,
+            counters: totals,
+            drops,
+            link_drops,
+        })
+    }
+}
+
+fn mac_report(worker: &Worker, id: NetworkId) -> Vec<report::Mac> {
+    let now = worker.now();
+    let name = |port: Option<PortId>| {
+        port.and_then(|port| worker.port_about(id, port)).map(|about| about.name.clone())
+    };
+    let mut macs: Vec<report::Mac> = worker
+        .engine(id)
+        .mac_table()
+        .map(|entry| report::Mac {
+            mac: entry.mac.to_string(),
+            vlan: entry.vlan,
+            port: name(entry.port),
+            kind: mac_kind(entry.kind).to_owned(),
+            age: entry.seen.map(|seen| now.saturating_since(seen).as_secs_f64()),
+        })
+        .collect();
+    macs.sort_by(|a, b| a.mac.cmp(&b.mac).then(a.vlan.cmp(&b.vlan)));
+    macs
+}
+
+fn mac_kind(kind: MacKind) -> &'static str {
+    match kind {
+        MacKind::Static => "static",
+        MacKind::Learned => "learned",
+        MacKind::Reserved => "reserved",
+    }
+}
+
+/// `access 10`, `trunk native 1 allowed 10,20-29`.
+pub(super) fn vlan_text(vlan: &VlanMode) -> String {
+    match vlan {
+        VlanMode::Access(vlan) => format!("access {vlan}"),
+        VlanMode::Trunk { native, allowed } => {
+            let native = native.map_or_else(String::new, |vlan| format!(" native {vlan}"));
+            format!("trunk{native} allowed {}", ranges(allowed.iter()))
+        }
+    }
+}
+
+fn ranges(numbers: impl Iterator<Item = u16>) -> String {
+    let mut runs: Vec<(u16, u16)> = Vec::new();
+    for number in numbers {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => runs.push((number, number)),
+        }
+    }
+    if runs.is_empty() {
+        return "none".to_owned();
+    }
+    let text = |(first, last): &(u16, u16)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    };
+    runs.iter().map(text).collect::<Vec<_>>().join(",")
+}
+
+/// What captures are told of ports, taken before the engine is borrowed for them.
+pub(super) fn describe_ports(
+    worker: &Worker,
+    id: NetworkId,
+) -> impl Fn(PortId) -> Described + use<> {
+    let engine: &Engine = worker.engine(id);
+    let known: HashMap<PortId, Described> = worker
+        .ports(id)
+        .filter_map(|port| {
+            let about = worker.port_about(id, port)?;
+            let who = about
+                .peer
+                .map_or_else(String::new, |it| format!(", uid {}, pid {}", it.uid, it.pid));
+            let described = Described {
+                name: about.name.clone(),
+                about: format!("{}{who}", about.kind),
+                mac: engine.port(port).and_then(|spec| spec.macs.first().copied()),
+            };
+            Some((port, described))
+        })
+        .collect();
+    move |port| {
+        known.get(&port).cloned().unwrap_or_else(|| Described {
+            name: "closed".to_owned(),
+            about: "a port that has been closed since".to_owned(),
+            mac: None,
+        })
+    }
+}
+
+/// A sentence for the log; `None` for what is not worth a line.
+pub(super) fn engine_event(worker: &Worker, id: NetworkId, event: &Event) -> Option<String> {
+    let name = |port: PortId| {
+        worker.port_about(id, port).map_or_else(|| "a closed port".to_owned(), |it| it.name.clone())
+    };
+    Some(match *event {
+        Event::MacLearned { .. } => return None,
+        Event::MacMoveRefused { port, mac, vlan, owner } => format!(
+            "port {} used the MAC address {mac} of port {} (VLAN {vlan}); its frames are dropped. Two guests have \
+             the same address, or one is forging.",
+            name(port),
+            name(owner)
+        ),
+        Event::MacBoundRefused { port, mac, owner } => match owner {
+            Some(owner) => format!(
+                "port {} used the MAC address {mac}, which belongs to port {}; its frames are dropped.",
+                name(port),
+                name(owner)
+            ),
+            None => format!(
+                "port {} used the MAC address {mac}, which is kept for a guest that is away; its frames are \
+                 dropped.",
+                name(port)
+            ),
+        },
+        Event::MacForeignRefused { port, mac } => format!(
+            "port {} used the MAC address {mac}, which is not its own; its frames are dropped.",
+            name(port)
+        ),
+        ref other => format!("{other:?}."),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::VlanSet;
+
+    #[test]
+    fn vlans_are_shown_as_ranges() {
+        assert_eq!(vlan_text(&VlanMode::Access(7)), "access 7");
+        let mut allowed = VlanSet::new();
+        for vlan in [1, 10, 20, 21, 22, 4094] {
+            assert!(allowed.insert(vlan));
+        }
+        let trunk = VlanMode::Trunk { native: Some(1), allowed };
+        assert_eq!(vlan_text(&trunk), "trunk native 1 allowed 1,10,20-22,4094");
+        let only_native = VlanMode::Trunk { native: Some(5), allowed: VlanSet::new() };
+        assert_eq!(vlan_text(&only_native), "trunk native 5 allowed none");
+    }
+}
