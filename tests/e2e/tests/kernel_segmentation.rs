@@ -34,11 +34,11 @@ fn inside(name: &str) -> Result<bool, String> {
     if std::env::var_os(INSIDE).is_some() {
         return Ok(true);
     }
-    e2e::skip::program("ip")?;
-    let unshare = e2e::skip::program("unshare")?;
+    skip::program("ip")?;
+    let unshare = skip::program("unshare")?;
     tap::open_device().map_err(|error| format!("/dev/net/tun cannot be opened: {error}"))?;
     let mut namespaces = vec!["--net"];
-    if e2e::skip::root().is_err() {
+    if skip::root().is_err() {
         namespaces.extend(["--user", "--map-root-user"]);
     }
     let possible = Command::new(&unshare).args(&namespaces).arg("true").output();
@@ -50,7 +50,7 @@ fn inside(name: &str) -> Result<bool, String> {
     let status = Command::new(&unshare)
         .args(&namespaces)
         .arg(std::env::current_exe().expect("this program has a path"))
-        .args(["--exact", name, "--nocapture", "--test-threads", "1"])
+        .args(["--exact", name, "--nocapture"])
         .env(INSIDE, "1")
         .status()
         .expect("unshare runs, as it just did");
