@@ -125,6 +125,19 @@ impl Lan {
         self.send_with(name, &frame.bytes, frame.offload)
     }
 
+    /// Plain frames from a port's guest, in one batch of at most [`engine::BATCH`].
+    #[track_caller]
+    pub fn send_batch(&mut self, name: &str, frames: &[Vec<u8>]) -> Vec<Verdict> {
+        let id = self.id(name);
+        let mut batch = RxBatch::new();
+        for bytes in frames {
+            let frame = self.pool.copy_in(bytes, Offload::default()).expect("a free buffer");
+            batch.push(frame).expect("room in the batch");
+        }
+        self.engine.ingress(self.now, &mut self.pool, id, &mut batch);
+        batch.verdicts().to_vec()
+    }
+
     #[track_caller]
     fn send_with(&mut self, name: &str, bytes: &[u8], offload: Offload) -> Verdict {
         let id = self.id(name);

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use engine::{
-    MacKind, Mode, NetworkPlan, NetworkSpec, PoolLimits, PortId, PortPlan, PortSpec, Reason,
-    SourceMode, VlanMode,
+    MacKind, Mode, NetworkPlan, NetworkSpec, PoolLimits, PortCounters, PortId, PortPlan, PortSpec,
+    Reason, SourceMode, Verdict, VlanMode,
 };
 use wire::{MacAddr, Tag};
 
@@ -20,8 +20,11 @@ use crate::model::{Model, trunk};
 /// Ports at most.
 const PORTS: usize = 6;
 
-/// Addresses that the guests use; few, so that they meet.
-const ADDRESSES: u8 = 10;
+/// An address that the guests use. Most of the time one of a few, so that they meet; else one of many, so that the
+/// MAC table grows and its clusters do.
+fn numbered(byte: u8) -> MacAddr {
+    mac(u32::from(if byte < 200 { byte % 8 } else { 8 + byte % 60 }))
+}
 
 /// The program, read from the front. It ends when its bytes do.
 struct Program<'a>(&'a [u8]);
@@ -43,14 +46,27 @@ impl Program<'_> {
     }
 }
 
-/// Runs the program.
+/// Runs the program, and gives what was counted on all of its ports.
 ///
 /// # Panics
 ///
 /// If the engine and the model disagree, or a conservation law is broken.
-pub fn engine_actions(bytes: &[u8]) {
+pub fn engine_actions(bytes: &[u8]) -> PortCounters {
     let mut program = Program(bytes);
-    let _ = run(&mut program);
+    let Some(mut world) = World::new(&mut program) else { return PortCounters::default() };
+    loop {
+        let done = world.step(&mut program);
+        world.compare();
+        if done.is_none() {
+            break;
+        }
+    }
+    for (name, id) in core::mem::take(&mut world.ports) {
+        world.model.remove_port(id);
+        world.lan.unplug(&name);
+    }
+    world.lan.nothing_held();
+    world.lan.engine.retired_counters().clone()
 }
 
 struct World {
@@ -61,39 +77,30 @@ struct World {
     named: u32,
 }
 
-fn run(program: &mut Program<'_>) -> Option<()> {
-    let network = NetworkSpec {
-        mtu: 200,
-        mac_total: program.of(&[3, 12, 8192])?,
-        mac_ageing: Duration::from_secs(program.of(&[1, 10, 300])?),
-        ports: PORTS,
-        mode: Mode::Switch,
-    };
-    // More buffers than the queues can hold, because the model knows no pool.
-    let limits = PoolLimits { small: 1024, large: 8, headers: 512 };
-    let mut lan = Lan::with_pool(network.clone(), limits);
-    let mut model = Model::new(network.clone());
-    model.advance(lan.now);
-    lan.wait(Duration::ZERO);
-    let mut world = World { lan, model, network, ports: Vec::new(), named: 0 };
-    let end = loop {
-        let done = world.step(program);
-        world.compare();
-        if done.is_none() {
-            break done;
-        }
-    };
-    for (name, id) in core::mem::take(&mut world.ports) {
-        world.model.remove_port(id);
-        world.lan.unplug(&name);
-    }
-    world.lan.nothing_held();
-    end
-}
-
 impl World {
+    fn new(program: &mut Program<'_>) -> Option<Self> {
+        let network = NetworkSpec {
+            mtu: 200,
+            mac_total: program.of(&[3, 12, 8192, 8192, 8192])?,
+            mac_ageing: Duration::from_secs(program.of(&[1, 10, 300])?),
+            ports: PORTS,
+            mode: Mode::Switch,
+        };
+        // More buffers than the queues can hold, because the model knows no pool.
+        let limits = PoolLimits { small: 1024, large: 8, headers: 512 };
+        let mut lan = Lan::with_pool(network.clone(), limits);
+        let mut model = Model::new(network.clone());
+        model.advance(lan.now);
+        lan.wait(Duration::ZERO);
+        let mut world = Self { lan, model, network, ports: Vec::new(), named: 0 };
+        for _ in 0..4 {
+            world.add(program)?;
+        }
+        Some(world)
+    }
+
     fn step(&mut self, program: &mut Program<'_>) -> Option<()> {
-        match program.pick(16)? {
+        match program.pick(24)? {
             0 => self.add(program),
             1 => self.remove(program),
             2 => self.change(program),
@@ -163,9 +170,10 @@ impl World {
     }
 
     fn apply(&mut self, program: &mut Program<'_>) -> Option<()> {
-        self.network.mode = program.of(&[Mode::Switch, Mode::Switch, Mode::Hub])?;
+        self.network.mode =
+            program.of(&[Mode::Switch, Mode::Switch, Mode::Switch, Mode::Switch, Mode::Hub])?;
         self.network.mtu = program.of(&[100, 200])?;
-        self.network.mac_total = program.of(&[3, 12, 8192])?;
+        self.network.mac_total = program.of(&[3, 12, 8192, 8192, 8192])?;
         self.lan.apply(self.network.clone());
         self.model.apply(self.network.clone());
         Some(())
@@ -191,10 +199,13 @@ impl World {
 
     fn send(&mut self, program: &mut Program<'_>) -> Option<()> {
         let port = self.port(program)?;
-        let bytes = frame(program)?;
+        let count = program.of(&[1, 1, 2, 7, 40])?;
+        let batch: Vec<Vec<u8>> = (0..count).map_while(|_| frame(program)).collect();
         if let Some((name, id)) = port {
-            let verdict = self.lan.send(&name, &bytes);
-            assert_eq!(verdict, self.model.ingress(id, &bytes), "{name} sends {bytes:02x?}");
+            let verdicts = self.lan.send_batch(&name, &batch);
+            let expected: Vec<Verdict> =
+                batch.iter().map(|bytes| self.model.ingress(id, bytes)).collect();
+            assert_eq!(verdicts, expected, "{name} sends {batch:02x?}");
         }
         Some(())
     }
@@ -229,18 +240,18 @@ fn aged(now: engine::Instant, seen: engine::Instant, ageing: Duration) -> bool {
 }
 
 fn address(program: &mut Program<'_>) -> Option<MacAddr> {
-    Some(mac(u32::from(program.byte()? % ADDRESSES)))
+    program.byte().map(numbered)
 }
 
 fn port_spec(program: &mut Program<'_>) -> Option<PortSpec> {
     let mut macs = Vec::new();
-    for _ in 0..program.pick(3)? {
+    for _ in 0..program.of(&[0, 0, 1, 2])? {
         let mac = address(program)?;
         if !macs.contains(&mac) {
             macs.push(mac);
         }
     }
-    let learn = SourceMode::Learn { max_macs: program.of(&[1, 2, 16])? };
+    let learn = SourceMode::Learn { max_macs: program.of(&[1, 2, 64])? };
     let source = if macs.is_empty() || program.pick(2)? == 0 { learn } else { SourceMode::Static };
     let vlan = program.of(&[
         VlanMode::Access(1),
@@ -265,7 +276,7 @@ fn frame(program: &mut Program<'_>) -> Option<Vec<u8>> {
     let src = match program.byte()? {
         250 => MacAddr([0; 6]),
         251 => MacAddr([3, 0, 0, 0, 0, 1]),
-        other => mac(u32::from(other % ADDRESSES)),
+        other => numbered(other),
     };
     let dst = match program.byte()? {
         240..=245 => MacAddr([0xff; 6]),
@@ -273,7 +284,7 @@ fn frame(program: &mut Program<'_>) -> Option<Vec<u8>> {
         249 => MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x0e]),
         250 => MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x10]),
         251 => MacAddr([0; 6]),
-        other => mac(u32::from(other % ADDRESSES)),
+        other => numbered(other),
     };
     let mut tags = Vec::new();
     for _ in 0..program.of(&[0, 0, 0, 1, 1, 2])? {

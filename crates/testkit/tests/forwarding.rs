@@ -1,0 +1,227 @@
+//! Learning, ageing, flooding, hub mode, isolation: every counter that moved is named.
+
+use std::time::Duration;
+
+use engine::{Event, Mode, NetworkSpec, PortSpec, Reason, Verdict};
+use testkit::frames::{FRAME_MIN, plain};
+use testkit::{Lan, mac};
+use wire::MacAddr;
+
+const AGEING: Duration = Duration::from_secs(300);
+
+/// Three learning ports, a, b and c.
+fn three() -> Lan {
+    let mut lan = Lan::new(NetworkSpec::default());
+    for name in ["a", "b", "c"] {
+        lan.plug(name, PortSpec::default());
+    }
+    lan
+}
+
+#[test]
+fn an_unknown_address_is_flooded_and_a_learned_one_is_not() {
+    let mut lan = three();
+    let (a, b) = (mac(1), mac(2));
+    let frame = plain(b, a, FRAME_MIN);
+    assert_eq!(lan.send("a", &frame), Verdict::Flood { copies: 2 });
+    lan.moved(&[
+        "a rx_frames rx_bytes+60 rx_unicast rx_flooded rx_copies+2",
+        "b tx_offered tx_queued",
+        "c tx_offered tx_queued",
+    ]);
+    assert_eq!(
+        lan.engine.poll_event(),
+        Some(Event::MacLearned { port: lan.id("a"), mac: a, vlan: 1 })
+    );
+    assert_eq!(lan.ready(), ["b", "c"]);
+    assert_eq!(lan.receive_plain("b"), [frame.clone()]);
+    assert_eq!(lan.receive_plain("c"), [frame]);
+    lan.moved(&[
+        "b tx_taken tx_frames tx_bytes+60 tx_unicast",
+        "c tx_taken tx_frames tx_bytes+60 tx_unicast",
+    ]);
+
+    let reply = plain(a, b, 100);
+    assert_eq!(lan.send("b", &reply), Verdict::Forward(lan.id("a")));
+    assert_eq!(lan.receive_plain("a"), [reply]);
+    lan.moved(&[
+        "b rx_frames rx_bytes+100 rx_unicast rx_forwarded",
+        "a tx_offered tx_queued tx_taken tx_frames tx_bytes+100 tx_unicast",
+    ]);
+    lan.nothing_held();
+}
+
+#[test]
+fn groups_go_to_everybody_and_count_as_what_they_are() {
+    let mut lan = three();
+    lan.send("a", &plain(MacAddr::BROADCAST, mac(1), FRAME_MIN));
+    lan.send("a", &plain(MacAddr([0x33, 0x33, 0, 0, 0, 1]), mac(1), FRAME_MIN));
+    lan.moved(&[
+        "a rx_frames+2 rx_bytes+120 rx_broadcast rx_multicast rx_flooded+2 rx_copies+4",
+        "b tx_offered+2 tx_queued+2",
+        "c tx_offered+2 tx_queued+2",
+    ]);
+    assert_eq!(lan.receive("b").len(), 2);
+    lan.moved(&["b tx_taken+2 tx_frames+2 tx_bytes+120 tx_broadcast tx_multicast"]);
+}
+
+#[test]
+fn an_address_ages_and_is_flooded_again() {
+    let mut lan = three();
+    lan.send("a", &plain(mac(9), mac(1), FRAME_MIN));
+    lan.wait(AGEING - Duration::from_secs(1));
+    assert_eq!(lan.send("b", &plain(mac(1), mac(2), 60)), Verdict::Forward(lan.id("a")));
+    lan.wait(Duration::from_secs(2));
+    assert_eq!(lan.send("b", &plain(mac(1), mac(2), 60)), Verdict::Flood { copies: 2 });
+    // Swept: a's entry is gone from the table, b's is fresh.
+    let left: Vec<_> = lan.engine.mac_table().map(|entry| entry.mac).collect();
+    assert_eq!(left, [mac(2)]);
+    assert!(lan.engine.next_deadline().is_some());
+    lan.wait(AGEING * 2);
+    assert_eq!(lan.engine.mac_table().count(), 0);
+    assert_eq!(lan.engine.next_deadline(), None, "an empty table wants nothing");
+}
+
+#[test]
+fn use_keeps_an_address_young() {
+    let mut lan = three();
+    for _ in 0..10 {
+        lan.send("a", &plain(mac(9), mac(1), FRAME_MIN));
+        lan.wait(AGEING / 2);
+    }
+    assert_eq!(lan.send("b", &plain(mac(1), mac(2), 60)), Verdict::Forward(lan.id("a")));
+}
+
+#[test]
+fn a_frame_for_an_address_behind_the_same_port_goes_nowhere() {
+    let mut lan = three();
+    lan.send("a", &plain(mac(9), mac(1), FRAME_MIN));
+    assert_eq!(lan.send("a", &plain(mac(1), mac(2), 60)), Verdict::Drop(Reason::SamePort));
+    lan.moved(&[
+        "a rx_frames+2 rx_bytes+120 rx_unicast+2 rx_flooded rx_copies+2 drop.same-port",
+        "b tx_offered tx_queued",
+        "c tx_offered tx_queued",
+    ]);
+}
+
+#[test]
+fn a_hub_sends_everything_to_everybody_and_learns_nothing() {
+    let mut lan = Lan::new(NetworkSpec { mode: Mode::Hub, ..NetworkSpec::default() });
+    for name in ["a", "b", "c"] {
+        lan.plug(name, PortSpec::default());
+    }
+    lan.send("a", &plain(mac(2), mac(1), FRAME_MIN));
+    // Two ports use one address, and even the addresses that never leave a link are passed on.
+    lan.send("b", &plain(MacAddr([0x01, 0x80, 0xc2, 0, 0, 0]), mac(1), FRAME_MIN));
+    lan.moved(&[
+        "a rx_frames rx_bytes+60 rx_unicast rx_flooded rx_copies+2 tx_offered tx_queued",
+        "b rx_frames rx_bytes+60 rx_multicast rx_flooded rx_copies+2 tx_offered tx_queued",
+        "c tx_offered+2 tx_queued+2",
+    ]);
+    assert_eq!(lan.engine.mac_table().count(), 0);
+    assert_eq!(lan.engine.next_deadline(), None);
+}
+
+#[test]
+fn a_network_that_becomes_a_hub_forgets_and_one_that_becomes_a_switch_learns() {
+    let mut lan = three();
+    lan.send("a", &plain(mac(9), mac(1), FRAME_MIN));
+    lan.apply(NetworkSpec { mode: Mode::Hub, ..NetworkSpec::default() });
+    assert_eq!(lan.engine.mac_table().count(), 0);
+    assert_eq!(lan.send("b", &plain(mac(1), mac(2), 60)), Verdict::Flood { copies: 2 });
+    lan.apply(NetworkSpec::default());
+    lan.send("b", &plain(mac(1), mac(2), 60));
+    assert_eq!(lan.send("a", &plain(mac(2), mac(1), 60)), Verdict::Forward(lan.id("b")));
+}
+
+#[test]
+fn isolated_ports_reach_the_others_and_not_each_other() {
+    let mut lan = Lan::new(NetworkSpec::default());
+    let isolated = PortSpec { isolated: true, ..PortSpec::default() };
+    lan.plug("a", isolated.clone());
+    lan.plug("b", isolated);
+    lan.plug("uplink", PortSpec::default());
+    assert_eq!(lan.send("b", &plain(mac(9), mac(2), 60)), Verdict::Flood { copies: 1 });
+    assert_eq!(lan.send("a", &plain(mac(2), mac(1), 60)), Verdict::Drop(Reason::Isolated));
+    assert_eq!(lan.send("uplink", &plain(mac(2), mac(3), 60)), Verdict::Forward(lan.id("b")));
+    assert_eq!(
+        lan.send("uplink", &plain(MacAddr::BROADCAST, mac(3), 60)),
+        Verdict::Flood { copies: 2 }
+    );
+    lan.moved(&[
+        "a rx_frames rx_bytes+60 rx_unicast drop.isolated tx_offered tx_queued",
+        "b rx_frames rx_bytes+60 rx_unicast rx_flooded rx_copies tx_offered+2 tx_queued+2",
+        "uplink rx_frames+2 rx_bytes+120 rx_unicast rx_broadcast rx_forwarded rx_flooded \
+         rx_copies+2 tx_offered tx_queued",
+    ]);
+}
+
+#[test]
+fn malformed_frames_are_refused_by_name() {
+    let mut lan = three();
+    let own = mac(1);
+    let cases = [
+        (vec![], Reason::Runt),
+        (plain(mac(2), own, 14)[..13].to_vec(), Reason::Runt),
+        (plain(mac(2), MacAddr([0; 6]), 60), Reason::BadSource),
+        (plain(mac(2), MacAddr::BROADCAST, 60), Reason::BadSource),
+        (plain(mac(2), MacAddr([3, 0, 0, 0, 0, 1]), 60), Reason::BadSource),
+        (plain(mac(2), own, 1515), Reason::Oversize),
+        (plain(MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x0f]), own, 60), Reason::ReservedGroup),
+    ];
+    for (bytes, reason) in cases {
+        assert_eq!(lan.send("a", &bytes), Verdict::Drop(reason));
+    }
+    lan.moved(&["a rx_frames+7 rx_bytes+1768 rx_unicast+6 rx_multicast drop.runt+2 \
+                 drop.bad-source+3 drop.oversize drop.reserved-group"]);
+    assert_eq!(lan.engine.mac_table().count(), 0, "a refused frame teaches nothing");
+    lan.nothing_held();
+}
+
+#[test]
+fn a_jumbo_network_takes_jumbo_frames_and_no_longer_ones() {
+    let mut lan = Lan::new(NetworkSpec { mtu: 9000, ..NetworkSpec::default() });
+    lan.plug("a", PortSpec::default());
+    lan.plug("b", PortSpec::default());
+    let frame = plain(MacAddr::BROADCAST, mac(1), 9014);
+    assert_eq!(lan.send("a", &frame), Verdict::Flood { copies: 1 });
+    assert_eq!(lan.receive_plain("b"), [frame]);
+    let longer = plain(MacAddr::BROADCAST, mac(1), 9015);
+    assert_eq!(lan.send("a", &longer), Verdict::Drop(Reason::Oversize));
+    lan.nothing_held();
+}
+
+#[test]
+fn a_removed_port_takes_its_addresses_with_it() {
+    let mut lan = three();
+    lan.send("a", &plain(mac(9), mac(1), FRAME_MIN));
+    let old = lan.id("a");
+    let counters = lan.unplug("a");
+    assert_eq!((counters.rx_frames, counters.rx_copies), (1, 2));
+    assert_eq!(lan.send("b", &plain(mac(1), mac(2), 60)), Verdict::Flood { copies: 1 });
+
+    // The place is used again; the old name does not reach the new port.
+    let new = lan.plug("d", PortSpec::default());
+    assert_eq!(new.index(), old.index());
+    assert_ne!(new, old);
+    assert_eq!(lan.engine.port_counters(old), None);
+    assert_eq!(lan.engine.queue_len(old), (0, 0));
+    let mut batch = engine::RxBatch::new();
+    let frame = lan.pool.copy_in(&plain(mac(2), mac(1), 60), wire::Offload::default()).unwrap();
+    batch.push(frame).unwrap();
+    lan.engine.ingress(lan.now, &mut lan.pool, old, &mut batch);
+    assert_eq!(batch.verdicts(), [Verdict::Drop(Reason::PortGone)]);
+    assert_eq!(lan.engine.strays(), 1);
+    lan.send("d", &plain(mac(2), mac(1), 60));
+    assert_eq!(lan.send("b", &plain(mac(1), mac(2), 60)), Verdict::Forward(new));
+}
+
+#[test]
+fn a_lonely_port_floods_to_nobody() {
+    let mut lan = Lan::new(NetworkSpec::default());
+    lan.plug("a", PortSpec::default());
+    let verdict = lan.send("a", &plain(MacAddr::BROADCAST, mac(1), 60));
+    assert_eq!(verdict, Verdict::Flood { copies: 0 });
+    lan.moved(&["a rx_frames rx_bytes+60 rx_broadcast rx_flooded"]);
+    lan.nothing_held();
+}

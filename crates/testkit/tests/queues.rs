@@ -1,0 +1,245 @@
+//! Egress queues: bounded, fair to the pool, and nobody else's business.
+
+use engine::{
+    Budget, NetworkSpec, Pool, PoolEmpty, PoolLimits, PortSpec, Reason, TxBatch, Verdict,
+};
+use testkit::frames::{plain, tcp_gso};
+use testkit::{Ip, Lan, mac};
+use wire::{MacAddr, Offload, OffloadSet};
+
+fn queue(frames: usize, bytes: usize) -> PortSpec {
+    PortSpec { queue_frames: frames, queue_bytes: bytes, ..PortSpec::default() }
+}
+
+#[test]
+fn a_full_queue_drops_at_its_tail_and_counts_on_its_own_port() {
+    let mut lan = Lan::new(NetworkSpec::default());
+    lan.plug("a", PortSpec::default());
+    lan.plug("slow", queue(3, 100_000));
+    lan.plug("fine", PortSpec::default());
+    let frames: Vec<_> = (0..5).map(|n| plain(MacAddr::BROADCAST, mac(1), 60 + n)).collect();
+    for frame in &frames {
+        // The verdict is what the network decided; the drop is the egress port's.
+        assert_eq!(lan.send("a", frame), Verdict::Flood { copies: 2 });
+    }
+    lan.moved(&[
+        "a rx_frames+5 rx_bytes+310 rx_broadcast+5 rx_flooded+5 rx_copies+10",
+        "slow tx_offered+5 tx_queued+3 drop.queue-full+2",
+        "fine tx_offered+5 tx_queued+5",
+    ]);
+    assert_eq!(lan.engine.queue_len(lan.id("slow")), (3, 183));
+    assert_eq!(lan.receive_plain("fine"), frames);
+    assert_eq!(lan.receive_plain("slow"), frames[..3]);
+    lan.nothing_held();
+}
+
+#[test]
+fn a_queue_is_bounded_in_bytes_too() {
+    let mut lan = Lan::new(NetworkSpec::default());
+    lan.plug("a", PortSpec::default());
+    lan.plug("slow", queue(1000, 3000));
+    for _ in 0..3 {
+        lan.send("a", &plain(MacAddr::BROADCAST, mac(1), 1400));
+    }
+    // What is too long now does not keep out what is short enough.
+    lan.send("a", &plain(MacAddr::BROADCAST, mac(1), 200));
+    lan.moved(&[
+        "a rx_frames+4 rx_bytes+4400 rx_broadcast+4 rx_flooded+4 rx_copies+4",
+        "slow tx_offered+4 tx_queued+3 drop.queue-full",
+    ]);
+    assert_eq!(lan.engine.queue_len(lan.id("slow")), (3, 3000));
+}
+
+#[test]
+fn a_port_is_listed_when_its_queue_fills_and_while_frames_are_left() {
+    let mut lan = Lan::new(NetworkSpec::default());
+    lan.plug("a", PortSpec::default());
+    lan.plug("b", PortSpec::default());
+    let frame = plain(MacAddr::BROADCAST, mac(1), 60);
+    assert_eq!(lan.ready(), [""; 0]);
+    lan.send("a", &frame);
+    lan.send("a", &frame);
+    assert_eq!(lan.ready(), ["b"], "listed once");
+    lan.send("a", &frame);
+    assert_eq!(lan.ready(), [""; 0], "its queue was not empty");
+    assert_eq!(lan.receive_some("b", 1).len(), 1);
+    assert_eq!(lan.ready(), ["b"], "frames are left");
+    assert_eq!(lan.receive_some("b", 2).len(), 2);
+    assert_eq!(lan.ready(), [""; 0], "nothing is left");
+    lan.send("a", &frame);
+    assert_eq!(lan.ready(), ["b"]);
+}
+
+#[test]
+fn a_budget_bounds_frames_and_bytes() {
+    let mut lan = Lan::new(NetworkSpec::default());
+    lan.plug("a", PortSpec::default());
+    lan.plug("b", PortSpec::default());
+    for _ in 0..100 {
+        lan.send("a", &plain(MacAddr::BROADCAST, mac(1), 100));
+    }
+    let (now, b) = (lan.now, lan.id("b"));
+    let mut out = TxBatch::new();
+    let mut poll = |frames, bytes, out: &mut TxBatch| {
+        lan.engine.poll_transmit(now, &mut lan.pool, b, Budget { frames, bytes }, out)
+    };
+    assert_eq!(poll(0, 1000, &mut out), 0);
+    assert_eq!(poll(10, 0, &mut out), 0);
+    assert_eq!(poll(10, 1, &mut out), 1, "one frame always fits");
+    assert_eq!(poll(10, 250, &mut out), 3, "the frame that crosses the limit is given");
+    assert_eq!(poll(10, usize::MAX, &mut out), 10);
+    assert_eq!(poll(usize::MAX, usize::MAX, &mut out), 50, "no more than the batch holds");
+    assert_eq!(poll(usize::MAX, usize::MAX, &mut out), 0, "a full batch takes nothing");
+    for frame in out.drain(..) {
+        lan.pool.release(frame);
+    }
+}
+
+#[test]
+fn a_dead_guest_in_the_middle_of_a_flood_delays_nobody() {
+    let mut lan = Lan::new(NetworkSpec::default());
+    for name in ["a", "b", "dead", "c"] {
+        lan.plug(name, queue(64, 1 << 20));
+    }
+    let frame = plain(MacAddr::BROADCAST, mac(1), 1000);
+    for _ in 0..10_000 {
+        assert_eq!(lan.send("a", &frame), Verdict::Flood { copies: 3 });
+        assert_eq!(lan.receive_plain("b"), [frame.clone()]);
+        assert_eq!(lan.receive_plain("c"), [frame.clone()]);
+    }
+    lan.moved(&[
+        "a rx_frames+10000 rx_bytes+10000000 rx_broadcast+10000 rx_flooded+10000 rx_copies+30000",
+        "b tx_offered+10000 tx_queued+10000 tx_taken+10000 tx_frames+10000 tx_bytes+10000000 \
+         tx_broadcast+10000",
+        "c tx_offered+10000 tx_queued+10000 tx_taken+10000 tx_frames+10000 tx_bytes+10000000 \
+         tx_broadcast+10000",
+        "dead tx_offered+10000 tx_queued+64 drop.queue-full+9936",
+    ]);
+    assert_eq!(lan.pool.usage().small.used, 64, "what it holds is bounded");
+    let counters = lan.unplug("dead");
+    assert_eq!(counters.dropped(Reason::LinkClosed), 64);
+    lan.nothing_held();
+}
+
+#[test]
+fn dead_guests_never_take_the_whole_pool() {
+    let limits = PoolLimits { small: 128, large: 4, headers: 8 };
+    let mut lan = Lan::with_pool(NetworkSpec::default(), limits);
+    for name in ["a", "b", "dead1", "dead2", "dead3"] {
+        lan.plug(name, PortSpec::default());
+    }
+    // Every port is known, so that the frames are for one port each and share nothing.
+    for (number, name) in [(2, "b"), (11, "dead1"), (12, "dead2"), (13, "dead3")] {
+        lan.send(name, &plain(mac(number), mac(number), 60));
+    }
+    for _ in 0..1000 {
+        for number in 11..=13 {
+            lan.send("a", &plain(mac(number), mac(1), 60));
+        }
+        lan.send("a", &plain(mac(2), mac(1), 60));
+        assert_eq!(lan.receive("b").len(), 1, "b's frames still find buffers");
+    }
+    assert!(lan.pool.usage().small.used < 128);
+    for name in ["dead1", "dead2", "dead3"] {
+        let counters = lan.engine.port_counters(lan.id(name)).expect("a live port");
+        assert_eq!(counters.dropped(Reason::QueueShare) + counters.tx_queued, 1000);
+        assert!(counters.tx_queued >= 30, "and the dead have their share: {counters:?}");
+    }
+    testkit::ledger::conservation(&lan.engine);
+}
+
+#[test]
+fn an_empty_pool_is_the_links_to_count() {
+    let mut lan =
+        Lan::with_pool(NetworkSpec::default(), PoolLimits { small: 1, large: 1, headers: 0 });
+    lan.plug("a", PortSpec::default());
+    lan.plug("b", PortSpec::default());
+    let held = lan.pool.copy_in(&plain(mac(2), mac(1), 60), Offload::default()).expect("one");
+    let refused = lan.pool.copy_in(&plain(mac(2), mac(1), 60), Offload::default());
+    assert_eq!(refused.err(), Some(PoolEmpty));
+    let lease = lan.pool.lease_large().expect("one");
+    assert!(lan.pool.lease_large().is_err());
+    let (a, b) = (lan.id("a"), lan.id("b"));
+    lan.engine.receive_failed(a, Reason::NoBuffer, 1);
+    lan.engine.receive_failed(a, Reason::BadFraming, 2);
+    lan.engine.transmit_failed(b, Reason::LinkFull, 3);
+    lan.moved(&["a rx_frames+3 drop.no-buffer drop.bad-framing+2", "b drop.link-full+3"]);
+    lan.pool.release(held);
+    lan.pool.give_back(lease);
+    lan.nothing_held();
+}
+
+#[test]
+fn the_pool_is_limited_by_class_and_grows_in_chunks() {
+    let mut pool = Pool::new(PoolLimits { small: 100, large: 3, headers: 10 });
+    assert_eq!(pool.usage().small.grown, 0, "nothing is taken before it is needed");
+    let small: Vec<_> =
+        (0..100).map(|_| pool.copy_in(&[1; 2048], Offload::default()).expect("small")).collect();
+    assert!(pool.copy_in(&[1; 60], Offload::default()).is_err());
+    let large: Vec<_> =
+        (0..3).map(|_| pool.copy_in(&[2; 2049], Offload::default()).expect("large")).collect();
+    assert!(pool.copy_in(&[2; 2049], Offload::default()).is_err());
+    assert_eq!((pool.usage().small.used, pool.usage().large.used), (100, 3));
+    for frame in small.into_iter().chain(large) {
+        assert!(pool.pieces(&frame).concat().iter().all(|&byte| byte == 1 || byte == 2));
+        pool.release(frame);
+    }
+    let longest = engine::LARGE_CAPACITY;
+    let frame = pool.copy_in(&vec![3; longest], Offload::default()).expect("the longest frame");
+    assert_eq!(frame.len(), longest);
+    pool.release(frame);
+    assert!(pool.copy_in(&vec![3; longest + 1], Offload::default()).is_err());
+    assert_eq!((pool.usage().small.used, pool.usage().large.used), (0, 0));
+    assert_eq!((pool.usage().small.grown, pool.usage().large.grown), (100, 3));
+}
+
+#[test]
+fn a_lease_becomes_a_frame_of_the_range_that_was_read() {
+    let mut pool = Pool::new(PoolLimits { small: 2, large: 1, headers: 0 });
+    let lease = pool.lease_large().expect("a large buffer");
+    assert_eq!(pool.lease_mut(&lease).len(), engine::LARGE_CAPACITY);
+    for (i, byte) in pool.lease_mut(&lease).iter_mut().enumerate() {
+        *byte = i as u8;
+    }
+    // A short frame moves to a small buffer, and the large one is free again.
+    let frame = pool.fill(lease, 12..112, Offload::default());
+    assert_eq!(pool.pieces(&frame).concat(), (12..112).collect::<Vec<u8>>());
+    assert_eq!((pool.usage().small.used, pool.usage().large.used), (1, 0));
+    let lease = pool.lease_large().expect("a large buffer");
+    let long = pool.fill(lease, 10..9010, Offload::default());
+    assert_eq!(pool.pieces(&long).concat().len(), 9000);
+    assert_eq!(pool.pieces(&long).concat()[0], 10);
+    pool.release(long);
+    // Without a free small buffer a short frame stays where it is, and a range is cut to the buffer.
+    let other = pool.copy_in(&[0; 60], Offload::default()).expect("the last small buffer");
+    let lease = pool.lease_large().expect("a large buffer");
+    let short = pool.fill(lease, 100..200, Offload::default());
+    assert_eq!(pool.usage().large.used, 1);
+    assert_eq!(pool.pieces(&short).concat(), (100..200).collect::<Vec<u8>>());
+    pool.release(short);
+    let lease = pool.lease_large().expect("a large buffer");
+    let beyond = pool.fill(lease, 60_000..70_000, Offload::default());
+    assert_eq!(beyond.len(), engine::LARGE_CAPACITY - 60_000);
+    for frame in [frame, other, beyond] {
+        pool.release(frame);
+    }
+    assert_eq!((pool.usage().small.used, pool.usage().large.used), (0, 0));
+}
+
+#[test]
+fn a_port_that_goes_in_the_middle_of_a_cut_gives_everything_back() {
+    for ip in Ip::BOTH {
+        let mut lan = Lan::new(NetworkSpec::default());
+        let offloads = OffloadSet::all();
+        lan.plug("a", PortSpec { offloads_from_guest: offloads, ..PortSpec::default() });
+        lan.plug("b", PortSpec::default());
+        lan.send_rich("a", &tcp_gso(ip, MacAddr::BROADCAST, mac(1), 30_000, 1000));
+        lan.send_rich("a", &tcp_gso(ip, MacAddr::BROADCAST, mac(1), 30_000, 1000));
+        assert_eq!(lan.receive_some("b", 10).len(), 10);
+        assert_eq!(lan.engine.queue_len(lan.id("b")).0, 2, "a frame that is being cut is queued");
+        let counters = lan.unplug("b");
+        assert_eq!(counters.dropped(Reason::LinkClosed), 2);
+        assert_eq!((counters.tx_frames, counters.tx_taken), (10, 0));
+        lan.nothing_held();
+    }
+}
