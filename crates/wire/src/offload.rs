@@ -27,8 +27,8 @@
 //! `include/net/tcp.h`), and UDP segments are as small as the program asks. The bomb is the number:
 //! 64 KiB in segments of one byte. So the number is bounded, [`TCP_SEGMENTS_MAX`] and
 //! [`UDP_SEGMENTS_MAX`], and the size only by what no TCP goes below. At the worst a frame of
-//! 64 KiB becomes 2048 segments, three times its bytes; whoever pulls them counts each against its
-//! budget.
+//! 64 KiB becomes 2048 segments, with ordinary headers three times its bytes; whoever pulls them
+//! counts each against its budget.
 
 use crate::ipv4::Fragment;
 use crate::parse::{L3, Parsed, Transport, parse};
