@@ -12,7 +12,7 @@ use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use crate::unix::set_int_option;
+use crate::unix::{header_payload, set_int_option};
 
 /// Bytes of the vnet header on a packet socket: the legacy form without `num_buffers`.
 pub const VNET_HDR_LEN: u8 = 10;
@@ -202,7 +202,7 @@ pub(crate) unsafe fn taken_tag(message: &libc::msghdr) -> Option<TakenTag> {
     unsafe {
         let mut header = libc::CMSG_FIRSTHDR(message);
         while let Some(h) = header.as_ref() {
-            let payload = (h.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+            let payload = header_payload(h);
             if (h.cmsg_level, h.cmsg_type) == (libc::SOL_PACKET, libc::PACKET_AUXDATA)
                 && payload >= size_of::<libc::tpacket_auxdata>()
             {

@@ -11,14 +11,19 @@
 //! timer tries again; nothing reports when there is room, because the socket as a whole is
 //! writable. That everything was read is known when the socket's charge is zero, or when the
 //! kernel says so of the client's own socket ([`sys::diag`]).
+//!
+//! Where the kernel cannot be asked (no `unix_diag`, or a client in another network namespace) a
+//! client is believed to read a window's worth in the longest pause. There, and only there, a
+//! client that stops reading can take more than its share of the buffer.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::{Pool, TxBatch};
+use sys::diag::{Diag, SocketId};
 use sys::unix::{Address, PeerPath};
 
 use super::datagram::send_held;
@@ -44,6 +49,8 @@ pub(crate) struct SharedSocket {
     clients: AtomicUsize,
     /// Counts how often everything was seen read.
     drained: AtomicU64,
+    /// Asked only about clients that used up their window.
+    diag: Mutex<Option<Diag>>,
 }
 
 impl SharedSocket {
@@ -51,6 +58,7 @@ impl SharedSocket {
         let (send_buffer, _) = sys::unix::set_buffers(fd.as_fd(), 4 << 20, 4 << 20)?;
         let mut socket = SharedSocket::listening(fd)?;
         socket.send_buffer = send_buffer;
+        socket.diag = Mutex::new(Diag::open().ok());
         Ok(socket)
     }
 
@@ -62,7 +70,14 @@ impl SharedSocket {
             send_buffer: 0,
             clients: AtomicUsize::new(0),
             drained: AtomicU64::new(0),
+            diag: Mutex::new(None),
         })
+    }
+
+    /// What the kernel answers about a client's socket; `None` where it cannot be asked.
+    fn ask<T>(&self, question: impl FnOnce(&mut Diag) -> io::Result<T>) -> io::Result<Option<T>> {
+        let mut diag = self.diag.lock().unwrap_or_else(PoisonError::into_inner);
+        diag.as_mut().map(question).transpose()
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -88,6 +103,8 @@ pub(crate) struct SharedLink {
     unread: usize,
     /// The value of [`SharedSocket::drained`] when `unread` was last right.
     seen_drained: u64,
+    /// The client's own socket, where the kernel tells which that is.
+    id: Option<SocketId>,
     pause: Duration,
 }
 
@@ -99,7 +116,12 @@ impl SharedLink {
     ) -> SharedLink {
         socket.clients.fetch_add(1, Ordering::Relaxed);
         let seen_drained = socket.drained.load(Ordering::Relaxed);
+        let found = socket.ask(|diag| match &pinned {
+            Some(path) => diag.find_pinned(path),
+            None => diag.find_abstract(&to),
+        });
         SharedLink {
+            id: found.ok().flatten().flatten().map(|f| f.id),
             socket,
             to,
             _pinned: pinned,
@@ -124,7 +146,13 @@ impl SharedLink {
             self.socket.drained.fetch_add(1, Ordering::Relaxed);
         }
         let drained = self.socket.drained.load(Ordering::Relaxed);
-        if drained != self.seen_drained {
+        let read = match self.id {
+            _ if drained != self.seen_drained => true,
+            // An error says that the socket is gone; sending will say so as well.
+            Some(id) => self.socket.ask(|diag| diag.has_read_everything(id))? == Some(true),
+            None => self.pause >= RETRY_LAST,
+        };
+        if read {
             self.seen_drained = drained;
             self.unread = 0;
         }
@@ -167,7 +195,7 @@ impl Link for SharedLink {
         let mut refused = 0;
         loop {
             if self.allowed(window) < self.held.frames().len() {
-                self.refresh().map_err(|e| CloseReason::of(&e))?;
+                self.refresh().map_err(|e| gone(&e))?;
             }
             let allowed = self.allowed(window);
             if allowed == 0 {

@@ -381,6 +381,9 @@ impl Worker {
         // it (net/unix/af_unix.c, unix_may_send).
         unix::connect(data.as_fd(), &to)
             .map_err(|e| failed("its data socket cannot be reached", e))?;
+        if pinned.is_none() {
+            check_abstract(&data, &to, cred.uid)?;
+        }
         drop(pinned);
         let directory = t.directory.as_ref().ok_or("ctl has no directory")?;
         let directory = directory
@@ -405,24 +408,14 @@ impl Worker {
         let answer = Address::from_path(&t.directory_path.join(&bound.name))
             .map_err(|e| failed("our data socket's name cannot be told", e))?
             .to_wire();
-        // Larger socket buffers than the default would only lengthen the queue behind our own.
-        let link = DatagramLink::vde(
-            control.try_clone().map_err(|e| failed("no descriptor is free", e))?,
-            data,
-            Some(bound),
-            t.raw_offload,
-        )
-        .map_err(|e| failed("its sockets cannot be used", e))?;
-        let port =
-            self.open_from_node(now, id, Box::new(link), cred, Some(request.description.clone()))?;
-        // The answer goes last: the port is ready before the client knows of it. The socket is
-        // empty, so the 110 bytes fit; a client that is gone closes its port by itself.
-        if let Err(e) = unix::send_vectored(control.as_fd(), &[io::IoSlice::new(&answer)])
-            && let Some(net) = self.nodes.get(id.0).map(|node| node.net)
-        {
-            self.close_port_inner(net, port, CloseReason::of(&e));
-        }
-        Ok(())
+        // The socket is empty, so the 110 bytes fit. What the client sends before its port is open
+        // waits in the data socket.
+        unix::send_vectored(control.as_fd(), &[io::IoSlice::new(&answer)])
+            .map_err(|e| failed("it went away before it was answered", e))?;
+        let link = DatagramLink::vde(control, data, Some(bound), t.raw_offload)
+            .map_err(|e| failed("its sockets cannot be used", e))?;
+        let description = Some(request.description.clone());
+        self.open_from_node(now, id, Box::new(link), cred, description).map(|_| ())
     }
 
     /// A number for the name of a data socket; ports of VDE have no other use for it.
@@ -574,7 +567,8 @@ fn is_alive(address: &Address) -> bool {
     }
 }
 
-/// The client's data socket, if it is the client's.
+/// The client's data socket: a file is checked here, an abstract name ([`check_abstract`]) once we
+/// are connected.
 fn vde_peer(request: &Request, uid: u32) -> Result<(Address, Option<PeerPath>), String> {
     match &request.data {
         DataSocket::Path(path) => {
@@ -586,5 +580,25 @@ fn vde_peer(request: &Request, uid: u32) -> Result<(Address, Option<PeerPath>), 
         DataSocket::Abstract(name) => {
             Address::from_abstract(name).map(|address| (address, None)).map_err(|e| e.to_string())
         }
+    }
+}
+
+/// An abstract name has no owner in the file system, so the kernel is asked who made the socket
+/// that we are connected to.
+fn check_abstract(data: &OwnedFd, name: &Address, uid: u32) -> Result<(), String> {
+    let owner = sys::diag::Diag::open().and_then(|mut diag| diag.peer_owner(data.as_fd()));
+    match owner {
+        Ok(Some(owner)) if owner == uid => Ok(()),
+        Ok(Some(_)) => {
+            Err(format!("a VDE client named the data socket {name}, which is not its own"))
+        }
+        Ok(None) => Err(format!(
+            "a VDE client named the data socket {name}, and the kernel does not tell whose it is; \
+             a socket file works"
+        )),
+        Err(e) => Err(format!(
+            "a VDE client named the data socket {name}, and the kernel cannot be asked whose it \
+             is ({e}); load the unix_diag module, or use a socket file"
+        )),
     }
 }

@@ -3,7 +3,7 @@
 /// An identifier of an entry. After the entry is removed it finds nothing, also when the place
 /// holds a new entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot {
+pub(crate) struct Slot {
     index: u32,
     generation: u32,
 }

@@ -1,0 +1,139 @@
+//! Nodes: names, caps, handshakes that never end, and the owner's own descriptors.
+
+use super::*;
+use sys::poll::Interest;
+
+#[test]
+fn connections_become_ports_with_the_lowest_free_name() {
+    let mut s = Stage::new("names");
+    s.node(NodeKind::Stream);
+    let first = s.connect(NodeKind::Stream);
+    let _second = s.connect(NodeKind::Stream);
+    let about = s.worker.port_about(s.net, s.port("stream-1")).unwrap();
+    assert_eq!(about.kind, LinkKind::Stream);
+    assert_eq!(about.node.as_deref(), Some("stream"));
+    assert_eq!(about.peer.unwrap().pid, i32::try_from(std::process::id()).unwrap());
+    s.port("stream-2");
+    drop(first);
+    s.turns();
+    assert_eq!(s.closed(), [("stream-1".to_owned(), CloseReason::PeerClosed)]);
+    let _third = s.connect(NodeKind::Stream);
+    s.port("stream-1");
+}
+
+#[test]
+fn a_declared_port_has_its_name_and_its_limit() {
+    let mut s = Stage::new("declared");
+    let template = NodeTemplate {
+        node: "ports/web/stream".into(),
+        port_name: Some("web".into()),
+        max_ports: 2,
+        ..s.template(NodeKind::Stream)
+    };
+    s.node_as(NodeKind::Stream, template);
+    let _a = s.connect(NodeKind::Stream);
+    let _b = s.connect(NodeKind::Stream);
+    let c = s.connect(NodeKind::Stream);
+    s.port("web");
+    s.port("web-2");
+    assert_eq!(unix::receive(c.as_fd(), &mut [0; 1]).unwrap(), 0, "the third is closed");
+    assert!(s.refusals()[0].contains("ports/web/stream already has 2 ports"));
+}
+
+#[test]
+fn one_user_is_capped_and_a_closed_port_frees_its_place() {
+    let mut s = Stage::new("caps");
+    let template = NodeTemplate { max_ports_per_user: 1, ..s.template(NodeKind::Stream) };
+    s.node_as(NodeKind::Stream, template);
+    let a = s.connect(NodeKind::Stream);
+    let _b = s.connect(NodeKind::Stream);
+    assert_eq!(s.worker.ports(s.net).count(), 1);
+    assert!(s.refusals()[0].contains("limit per user"), "{:?}", s.refusals());
+    drop(a);
+    s.turns();
+    let _c = s.connect(NodeKind::Stream);
+    assert_eq!(s.worker.ports(s.net).count(), 1);
+}
+
+#[test]
+fn seqpacket_clients_exchange_frames_and_end_with_their_connection() {
+    let mut s = Stage::new("seqpacket");
+    s.node(NodeKind::Seqpacket);
+    let a = s.connect(NodeKind::Seqpacket);
+    let b = s.connect(NodeKind::Seqpacket);
+    let frames: Vec<_> = (0..100).map(|n| frame(1, 0, 60 + n as usize, n)).collect();
+    for f in &frames {
+        send(&a, f).unwrap();
+    }
+    s.turns();
+    assert_eq!(read_packets(&b), frames);
+    drop(b);
+    s.turns();
+    assert_eq!(s.closed(), [("seqpacket-2".to_owned(), CloseReason::PeerClosed)]);
+    assert_eq!(s.buffers_in_use(), 0);
+}
+
+#[test]
+fn the_wrong_socket_for_a_node_is_refused() {
+    let mut s = Stage::new("wrong");
+    let (a, _b) = unix::pair(SocketKind::Datagram, true).unwrap();
+    let template = s.template(NodeKind::Stream);
+    let e = s.worker.open_node(s.net, NodeKind::Stream, a, template).unwrap_err();
+    assert!(e.to_string().contains("needs a Stream socket"), "{e}");
+}
+
+#[test]
+fn names_are_unique_among_links_too() {
+    let mut s = Stage::new("unique");
+    let (_, _client) = s.stream_port("a", PortSpec::default());
+    let (ours, _theirs) = unix::pair(SocketKind::Stream, true).unwrap();
+    let about = PortAbout::new("a", LinkKind::Stream, s.worker.now());
+    let setup = LinkSetup::Stream { fd: ours };
+    let e = s.worker.open_link(s.net, PortSpec::default(), setup, about).unwrap_err();
+    assert!(e.to_string().contains("\"a\" is taken"), "{e}");
+    assert_eq!(s.worker.ports(s.net).count(), 1);
+}
+
+#[test]
+fn the_owners_descriptors_are_reported_until_deregistered() {
+    let mut s = Stage::new("owner");
+    let (a, b) = unix::pair(SocketKind::Stream, true).unwrap();
+    let token = s.worker.register(a.as_fd(), Interest::READABLE).unwrap();
+    s.turn();
+    assert!(s.events.is_empty());
+    send(&b, b"x").unwrap();
+    s.turn();
+    assert!(matches!(
+        s.events[..],
+        [WorkerEvent::Ready { token: t, readable: true, hangup: false, .. }] if t == token
+    ));
+    s.worker.turn(Some(Instant::EPOCH)).unwrap();
+    s.worker.deregister(token, a.as_fd()).unwrap();
+    assert!(s.worker.poll_event().is_none(), "what waited is withdrawn");
+    s.events.clear();
+    s.turns();
+    assert!(s.events.is_empty());
+}
+
+#[test]
+fn a_removed_network_closes_everything_of_it() {
+    let mut s = Stage::new("removed");
+    s.node(NodeKind::Stream);
+    let client = s.connect(NodeKind::Stream);
+    s.worker.remove_network(s.net);
+    s.turns();
+    assert_eq!(s.closed(), [("stream-1".to_owned(), CloseReason::NetworkRemoved)]);
+    assert_eq!(unix::receive(client.as_fd(), &mut [0; 1]).unwrap(), 0);
+    let gone = s.net;
+    assert!(s.worker.port_about(gone, PortIdOf::first()).is_none());
+}
+
+/// Any identifier: the network is gone.
+struct PortIdOf;
+
+impl PortIdOf {
+    fn first() -> PortId {
+        let mut s = Stage::new("any-port");
+        s.stream_port("a", PortSpec::default()).0
+    }
+}
