@@ -75,7 +75,7 @@ fn transfer(
 ) -> bool {
     let listener = simulator.guest(to).listen(80);
     let sender = simulator.guest(from).connect(address, 80, 50_000);
-    let data: Vec<u8> = (0..total).map(|i| (i * 31 >> 3) as u8).collect();
+    let data: Vec<u8> = (0..total).map(|i| (i * 31 % 251) as u8).collect();
     let (mut sent, mut got) = (0, Vec::new());
     let done = simulator.run_until(limit, |simulator| {
         let socket = simulator.guest(from).tcp(sender);
