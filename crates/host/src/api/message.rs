@@ -190,7 +190,7 @@ pub struct LinkArgs {
     pub link: LinkMechanism,
     /// Bytes of the vnet header before each frame: 10 or 12.
     pub vnet_hdr_len: u8,
-    /// What the link takes: of `csum`, `tso4`, `tso6`, `tso_ecn`, `uso4`, `uso6`.
+    /// What the link takes: of `csum`, `tso4`, `tso6`, `tso-ecn`, `uso4`, `uso6`.
     #[serde(default)]
     pub offloads: Vec<String>,
     /// The guest's init as the caller numbers processes, for show.

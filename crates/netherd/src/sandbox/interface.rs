@@ -263,7 +263,7 @@ fn words(offloads: TapOffloads) -> Vec<String> {
         (TapOffloads::CSUM, &["csum"][..]),
         (TapOffloads::TSO4, &["tso4"]),
         (TapOffloads::TSO6, &["tso6"]),
-        (TapOffloads::TSO_ECN, &["tso_ecn"]),
+        (TapOffloads::TSO_ECN, &["tso-ecn"]),
         (TapOffloads::USO, &["uso4", "uso6"]),
     ]
     .into_iter()
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(words(TapOffloads::NONE), [""; 0]);
         assert_eq!(
             words(TapOffloads::TCP.union(TapOffloads::USO)),
-            ["csum", "tso4", "tso6", "tso_ecn", "uso4", "uso6"]
+            ["csum", "tso4", "tso6", "tso-ecn", "uso4", "uso6"]
         );
     }
 }
