@@ -3,15 +3,20 @@
 //! The promise is 10 million frames a second on one core with 1,000 addresses, and at most 1.5 times the cost per frame
 //! with 100,000. Wall-clock time on a shared machine is an observation; `bench/count` is the gate.
 
-use bench::switchboard::Switchboard;
+use bench::switchboard::{Addresses, Switchboard};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 fn forward(c: &mut Criterion) {
     let mut group = c.benchmark_group("forward-64-ports");
-    for addresses in [1_000, 100_000] {
+    let cases = [
+        ("static", Addresses::Static),
+        ("1000-learned", Addresses::Learned(1_000)),
+        ("100000-learned", Addresses::Learned(100_000)),
+    ];
+    for (name, addresses) in cases {
         let mut board = Switchboard::new(64, addresses);
         group.throughput(Throughput::Elements(board.frames_per_round() as u64));
-        group.bench_function(format!("{addresses}-addresses"), |b| b.iter(|| board.round()));
+        group.bench_function(name, |b| b.iter(|| board.round()));
     }
     group.finish();
 }

@@ -11,13 +11,22 @@ use engine::{
     BATCH, Budget, Engine, Instant, NetworkPlan, NetworkSpec, Pool, PoolLimits, PortId, PortPlan,
     PortSpec, RxBatch, SourceMode, TxBatch,
 };
-use wire::Offload;
+use wire::{MacAddr, Offload};
 
 /// Bytes of a frame of 64 bytes without its checksum.
 const FRAME: usize = 60;
 
 /// Frames of one round per port.
 pub const FRAMES_PER_PORT: usize = BATCH;
+
+/// How the ports of a network under load come by their addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Addresses {
+    /// So many, dealt out among the ports, each learned from a frame.
+    Learned(u32),
+    /// One for each port, bound to it, as the guests of `netherd run` have it.
+    Static,
+}
 
 /// A network under load.
 #[derive(Debug)]
@@ -33,21 +42,28 @@ pub struct Switchboard {
 }
 
 impl Switchboard {
-    /// `ports` ports that learn, and `addresses` addresses dealt out among them, each known to the engine.
+    /// A network of `ports` ports. Every address is known to the engine when this returns.
     ///
     /// # Panics
     ///
     /// If the numbers make no network.
     #[must_use]
-    pub fn new(ports: u32, addresses: u32) -> Self {
+    pub fn new(ports: u32, how: Addresses) -> Self {
+        let (addresses, source) = match how {
+            Addresses::Static => (ports, SourceMode::Static),
+            Addresses::Learned(count) => {
+                let max_macs = u16::try_from(count.div_ceil(ports)).expect("addresses per port");
+                (count, SourceMode::Learn { max_macs })
+            }
+        };
         let spec = NetworkSpec { mac_total: addresses as usize, ..NetworkSpec::default() };
         let network = NetworkPlan::validate(spec).expect("a network");
         let mut engine = Engine::new(network.clone(), *b"sixteen byte key");
-        let max_macs = u16::try_from(addresses.div_ceil(ports)).expect("addresses per port");
-        let source = SourceMode::Learn { max_macs };
         let ports = (0..ports)
-            .map(|_| {
-                let spec = PortSpec { source, ..PortSpec::default() };
+            .map(|port| {
+                let own = (how == Addresses::Static).then(|| address(port));
+                let spec =
+                    PortSpec { source, macs: own.into_iter().collect(), ..PortSpec::default() };
                 let plan = PortPlan::validate(spec, &network).expect("a port");
                 engine.add_port(Instant::EPOCH, plan).expect("room for a port")
             })
@@ -90,10 +106,8 @@ impl Switchboard {
 
     fn push(&mut self, from: u32, to: u32) {
         let mut bytes = [0; FRAME];
-        bytes[..2].copy_from_slice(&[0x02, 0]);
-        bytes[2..6].copy_from_slice(&to.to_be_bytes());
-        bytes[6..8].copy_from_slice(&[0x02, 0]);
-        bytes[8..12].copy_from_slice(&from.to_be_bytes());
+        bytes[..6].copy_from_slice(&address(to).0);
+        bytes[6..12].copy_from_slice(&address(from).0);
         bytes[12..14].copy_from_slice(&[0x08, 0x00]);
         let frame = self.pool.copy_in(&bytes, Offload::default()).expect("a free buffer");
         self.rx.push(frame).expect("room in the batch");
@@ -138,6 +152,12 @@ impl Switchboard {
         self.random ^= self.random >> 27;
         self.random.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
+}
+
+/// A locally administered address that holds its number.
+fn address(number: u32) -> MacAddr {
+    let [a, b, c, d] = number.to_be_bytes();
+    MacAddr([0x02, 0x00, a, b, c, d])
 }
 
 /// A number below `limit`, by multiplication instead of division.

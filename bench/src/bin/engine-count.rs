@@ -2,17 +2,29 @@
 //!
 //! Prints how many frames left, so that a change that forwards fewer is not mistaken for a faster one.
 
-use bench::switchboard::Switchboard;
+use std::process::ExitCode;
 
-fn main() {
-    let mut arguments = std::env::args().skip(1).map(|word| word.parse::<u32>());
-    let (Some(Ok(addresses)), Some(Ok(rounds)), None) =
-        (arguments.next(), arguments.next(), arguments.next())
-    else {
-        eprintln!("engine-count: give the number of addresses and the number of rounds");
-        std::process::exit(2);
+use bench::switchboard::{Addresses, Switchboard};
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let Some((addresses, rounds)) = read(&arguments) else {
+        eprintln!(
+            "engine-count: give `static` or a number of learned addresses, and the number of rounds"
+        );
+        return ExitCode::from(2);
     };
     let mut board = Switchboard::new(64, addresses);
     let sent: usize = (0..rounds).map(|_| board.round()).sum();
     println!("{sent}");
+    ExitCode::SUCCESS
+}
+
+fn read(arguments: &[String]) -> Option<(Addresses, u32)> {
+    let [addresses, rounds] = arguments else { return None };
+    let addresses = match addresses.as_str() {
+        "static" => Addresses::Static,
+        count => Addresses::Learned(count.parse().ok().filter(|&count| count >= 64)?),
+    };
+    Some((addresses, rounds.parse().ok()?))
 }

@@ -1,5 +1,6 @@
 //! Handles to frames and to leased buffers. The bytes are in the [`Pool`](crate::Pool).
 
+use core::num::NonZeroU32;
 use core::ops::Range;
 
 use wire::Offload;
@@ -7,9 +8,32 @@ use wire::Offload;
 /// A buffer of a pool, as it was when the handle was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Body {
-    pub(crate) index: u32,
+    /// The buffer's index plus one, and the top bit if it is of the large class. Packed, because frames are moved
+    /// around a lot: from the link's batch to a queue to another link's batch.
+    place: NonZeroU32,
     pub(crate) generation: u32,
-    pub(crate) large: bool,
+}
+
+const LARGE: u32 = 1 << 31;
+
+impl Body {
+    /// `index` is below 2^31 - 1; a pool has fewer buffers.
+    #[inline]
+    pub(crate) fn new(index: u32, generation: u32, large: bool) -> Self {
+        let flag = if large { LARGE } else { 0 };
+        let place = NonZeroU32::new((index + 1) | flag).unwrap_or(NonZeroU32::MIN);
+        Self { place, generation }
+    }
+
+    #[inline]
+    pub(crate) fn index(self) -> u32 {
+        (self.place.get() & !LARGE) - 1
+    }
+
+    #[inline]
+    pub(crate) fn is_large(self) -> bool {
+        self.place.get() & LARGE != 0
+    }
 }
 
 /// To how many stations a frame is addressed; told from the destination address.

@@ -24,7 +24,7 @@ use crate::keyed::{Key, NOWHERE, Place};
 use crate::mac_table::{Destination, MacTable, Source, Tick, tick};
 use crate::plan::{Mode, NetworkSpec, SourceMode};
 use crate::pool::Pool;
-use crate::port::{Port, PortId};
+use crate::port::{Hints, Port, PortId};
 use crate::reason::Reason;
 use crate::time::Instant;
 use crate::verdict::Verdict;
@@ -57,7 +57,6 @@ pub(crate) struct Work {
     dst: Key,
     src_hash: u32,
     dst_hash: u32,
-    bound_hash: u32,
     src_place: Place,
     dst_place: Place,
     /// The tag that was taken off.
@@ -65,10 +64,11 @@ pub(crate) struct Work {
     refused: Option<Reason>,
 }
 
-/// What ingress needs to know of the port that the batch came from.
-#[derive(Clone, Copy)]
+/// What the third pass needs to know of the port that the batch came from.
 struct From {
     id: PortId,
+    /// The port's hints while the pass runs; put back at its end.
+    hints: Hints,
     isolated: bool,
     static_source: bool,
     max_learned: u32,
@@ -92,8 +92,9 @@ impl Engine {
             }
             return;
         };
-        let from = From {
+        let mut from = From {
             id: port,
+            hints: Hints::NONE,
             isolated: target.spec.isolated,
             static_source: target.spec.source == SourceMode::Static,
             max_learned: target.max_learned(),
@@ -105,20 +106,31 @@ impl Engine {
         if !hub {
             self.touch(batch.frames.len(), &mut work);
         }
+        if let Some(port) = self.ports.get(port) {
+            from.hints = port.hints;
+        }
+        let mut counts = Counts::default();
         for (frame, work) in batch.frames.drain(..).zip(work.iter()) {
-            let verdict = self.decide(pool, &from, now_tick, &frame, work);
+            let verdict = self.decide(&mut from, now_tick, &frame, work);
             if self.capture.is_some() {
                 self.show(now, pool, &from, &frame, work, verdict);
             }
             batch.verdicts.push(verdict);
             match verdict {
-                Verdict::Forward(to) => self.offer(pool, to.index, frame),
-                Verdict::Flood { .. } => self.flood(pool, &from, frame),
+                Verdict::Forward(to) => {
+                    counts.forwarded += 1;
+                    self.offer(pool, to.index, frame);
+                }
+                Verdict::Flood { copies } => {
+                    counts.flooded += 1;
+                    counts.copies += u64::from(copies);
+                    self.flood(pool, &from, frame);
+                }
                 Verdict::Drop(_) => pool.release(frame),
             }
         }
         self.work = work;
-        self.count_verdicts(port, &batch.verdicts);
+        self.settle(&from, &counts, &batch.verdicts);
     }
 
     /// Counts frames that a link read and could not hand in, on its port. `reason` is one of the ingress side:
@@ -173,15 +185,8 @@ impl Engine {
     }
 
     /// The third pass, for one frame.
-    fn decide(
-        &mut self,
-        pool: &Pool,
-        from: &From,
-        now: Tick,
-        frame: &Frame,
-        work: &Work,
-    ) -> Verdict {
-        let _ = pool;
+    #[inline]
+    fn decide(&mut self, from: &mut From, now: Tick, frame: &Frame, work: &Work) -> Verdict {
         if let Some(reason) = work.refused {
             return Verdict::Drop(reason);
         }
@@ -197,39 +202,50 @@ impl Engine {
             Destination::Away => Verdict::Drop(Reason::MacAway),
             Destination::Port(index) if index == from.id.index => Verdict::Drop(Reason::SamePort),
             Destination::Port(index) => match self.ports.at(index) {
-                // Bound addresses hold in every VLAN; their port need not be in this one.
-                Some(to) if !to.carries(vid, false) => {
-                    self.flood_verdict(from, vid, frame.inner_tag)
+                // The usual case first: one test.
+                Some(to) if to.carries(vid, frame.inner_tag) => {
+                    if from.isolated && to.spec.isolated {
+                        Verdict::Drop(Reason::Isolated)
+                    } else {
+                        Verdict::Forward(to.id)
+                    }
                 }
-                Some(to) if !to.carries(vid, frame.inner_tag) => Verdict::Drop(Reason::VlanDouble),
-                Some(to) if from.isolated && to.spec.isolated => Verdict::Drop(Reason::Isolated),
-                Some(to) => Verdict::Forward(to.id),
-                None => self.flood_verdict(from, vid, frame.inner_tag),
+                Some(to) if to.carries(vid, false) => Verdict::Drop(Reason::VlanDouble),
+                // Bound addresses hold in every VLAN; their port need not be in this one.
+                _ => self.flood_verdict(from, vid, frame.inner_tag),
             },
         }
     }
 
     /// Whether the port may use the source address, and learns it if so.
     #[inline]
-    fn check_source(&mut self, from: &From, now: Tick, work: &Work) -> Result<(), Reason> {
+    fn check_source(&mut self, from: &mut From, now: Tick, work: &Work) -> Result<(), Reason> {
+        if from.hints.own == Some(work.src.mac()) {
+            return Ok(());
+        }
+        if !from.hub
+            && !from.static_source
+            && self.macs.refresh(work.src_place, work.src, from.id.index, now)
+        {
+            from.hints.source = (work.src, work.src_place);
+            return Ok(());
+        }
+        self.check_new_source(from, now, work)
+    }
+
+    /// The same for an address that was not where the first passes expected it.
+    fn check_new_source(&mut self, from: &mut From, now: Tick, work: &Work) -> Result<(), Reason> {
         let index = from.id.index;
-        let Some(port) = self.ports.at_mut(index) else { return Err(Reason::PortGone) };
         let mac = work.src.mac();
-        if port.last_own == Some(mac) {
-            return Ok(());
-        }
-        if from.static_source {
+        let source = if from.static_source {
+            let Some(port) = self.ports.at(index) else { return Err(Reason::PortGone) };
             if port.owns(mac_addr(mac)) {
-                port.last_own = Some(mac);
-                return Ok(());
+                Source::Own
+            } else {
+                Source::Refused(Reason::MacForeign, None)
             }
-            return Err(self.refuse(from, now, work, Reason::MacForeign, None));
-        }
-        let source = if from.hub {
+        } else if from.hub {
             self.macs.check_bound(mac, index).unwrap_or_default()
-        } else if self.macs.refresh(work.src_place, work.src, index, now) {
-            port.last_source = (work.src, work.src_place);
-            return Ok(());
         } else {
             let hash = match work.src_hash {
                 // The hint of the last frame was wrong by now, so the first pass did not hash.
@@ -239,25 +255,21 @@ impl Engine {
             self.macs.learn(work.src, hash, index, from.max_learned, now)
         };
         match source {
-            Source::Known(place) => {
-                port.last_source = (work.src, place);
-                Ok(())
-            }
+            Source::Known(place) => from.hints.source = (work.src, place),
             Source::New(place) => {
-                port.last_source = (work.src, place);
+                from.hints.source = (work.src, place);
                 self.events.push(Event::MacLearned {
                     port: from.id,
                     mac: mac_addr(mac),
                     vlan: work.src.vid(),
                 });
-                Ok(())
             }
-            Source::Own => {
-                port.last_own = Some(mac);
-                Ok(())
+            Source::Own => from.hints.own = Some(mac),
+            Source::Refused(reason, owner) => {
+                return Err(self.refuse(from, now, work, reason, owner));
             }
-            Source::Refused(reason, owner) => Err(self.refuse(from, now, work, reason, owner)),
         }
+        Ok(())
     }
 
     /// Raises an event about a refused source address, unless one was raised a moment ago.
@@ -288,24 +300,11 @@ impl Engine {
     }
 
     #[inline]
-    fn find_destination(&mut self, from: &From, now: Tick, work: &Work) -> Destination {
-        if self.macs.has_bound() {
-            let key = Key::new(0, work.dst.mac());
-            let Some(port) = self.ports.at_mut(from.id.index) else { return Destination::Unknown };
-            let last = &mut port.last_bound;
-            if last.0 == key
-                && let Some(to) = self.macs.bound_at(last.1, key)
-            {
-                return to;
-            }
-            let hash = match work.bound_hash {
-                0 => self.macs.bound().hash(key),
-                hash => hash,
-            };
-            if let Some((place, to)) = self.macs.bound_destination(key, hash) {
-                *last = (key, place);
-                return to;
-            }
+    fn find_destination(&self, from: &mut From, now: Tick, work: &Work) -> Destination {
+        if self.macs.has_bound()
+            && let Some(to) = self.find_bound(from, work)
+        {
+            return to;
         }
         let learned = self.macs.learned();
         let place = match learned.at(work.dst_place, work.dst) {
@@ -321,10 +320,21 @@ impl Engine {
                 }
             }
         };
-        if let Some(port) = self.ports.at_mut(from.id.index) {
-            port.last_learned = (work.dst, place);
-        }
+        from.hints.learned = (work.dst, place);
         self.macs.learned_at(place, work.dst, now)
+    }
+
+    /// Where the destination is, if it is bound.
+    fn find_bound(&self, from: &mut From, work: &Work) -> Option<Destination> {
+        let key = Key::new(0, work.dst.mac());
+        if from.hints.bound.0 == key
+            && let Some(to) = self.macs.bound_at(from.hints.bound.1, key)
+        {
+            return Some(to);
+        }
+        let (place, to) = self.macs.bound_destination(key)?;
+        from.hints.bound = (key, place);
+        Some(to)
     }
 
     /// How many ports a flooded frame is offered to.
@@ -407,23 +417,30 @@ impl Engine {
         }
     }
 
-    fn count_verdicts(&mut self, port: PortId, verdicts: &[Verdict]) {
-        let Some(port) = self.ports.get_mut(port) else { return };
-        let (mut forwarded, mut flooded, mut copies) = (0, 0, 0);
-        for verdict in verdicts {
-            match *verdict {
-                Verdict::Forward(_) => forwarded += 1,
-                Verdict::Flood { copies: count } => {
-                    flooded += 1;
-                    copies += u64::from(count);
+    /// Puts the hints back and counts the verdicts.
+    fn settle(&mut self, from: &From, counts: &Counts, verdicts: &[Verdict]) {
+        let Some(port) = self.ports.get_mut(from.id) else { return };
+        port.hints = from.hints;
+        port.counters.rx_forwarded += counts.forwarded;
+        port.counters.rx_flooded += counts.flooded;
+        port.counters.rx_copies += counts.copies;
+        let accepted = counts.forwarded + counts.flooded;
+        if accepted < verdicts.len() as u64 {
+            for verdict in verdicts {
+                if let Verdict::Drop(reason) = *verdict {
+                    port.counters.count_drop(reason, 1);
                 }
-                Verdict::Drop(reason) => port.counters.count_drop(reason, 1),
             }
         }
-        port.counters.rx_forwarded += forwarded;
-        port.counters.rx_flooded += flooded;
-        port.counters.rx_copies += copies;
     }
+}
+
+/// Verdicts of one batch, counted as they are given.
+#[derive(Default)]
+struct Counts {
+    forwarded: u64,
+    flooded: u64,
+    copies: u64,
 }
 
 #[inline]
@@ -558,19 +575,19 @@ fn check_offload(
 /// Hashes the addresses, unless the port's last frame had the same.
 #[inline]
 fn hash_addresses(macs: &MacTable, port: &Port, cast: Cast, work: &mut Work) {
-    if port.last_own != Some(work.src.mac()) {
-        if port.last_source.0 == work.src {
-            work.src_place = port.last_source.1;
+    let Hints { own, source, learned, bound: _ } = port.hints;
+    if own != Some(work.src.mac()) {
+        if source.0 == work.src {
+            work.src_place = source.1;
         } else {
             work.src_hash = macs.learned().hash(work.src);
         }
     }
-    if cast != Cast::Unicast {
-        return;
-    }
-    if port.last_learned.0 == work.dst {
-        work.dst_place = port.last_learned.1;
-    } else if macs.has_learned() {
-        work.dst_hash = macs.learned().hash(work.dst);
+    if cast == Cast::Unicast {
+        if learned.0 == work.dst {
+            work.dst_place = learned.1;
+        } else if macs.has_learned() {
+            work.dst_hash = macs.learned().hash(work.dst);
+        }
     }
 }

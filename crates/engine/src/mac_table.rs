@@ -256,29 +256,19 @@ impl MacTable {
         !self.learned.is_empty()
     }
 
-    /// The bound table, for the first passes of ingress.
-    #[inline]
-    pub(crate) fn bound(&self) -> &Keyed {
-        &self.bound
-    }
-
     /// The learned table, for the first passes of ingress.
     #[inline]
     pub(crate) fn learned(&self) -> &Keyed {
         &self.learned
     }
 
-    /// Whether the bound table, at `place` or anywhere, has the address, and for whom.
-    #[inline]
-    pub(crate) fn bound_destination(&self, key: Key, hash: u32) -> Option<(Place, Destination)> {
-        let place = self.bound.find(key, hash)?;
-        let to = match Binding(self.bound.at(place, key)?).port() {
-            Some(port) => Destination::Port(port),
-            None => Destination::Away,
-        };
-        Some((place, to))
+    /// Where the address is bound, and its place in the bound table.
+    pub(crate) fn bound_destination(&self, key: Key) -> Option<(Place, Destination)> {
+        let place = self.bound.find(key, self.bound.hash(key))?;
+        Some((place, self.bound_at(place, key)?))
     }
 
+    /// The same, if it is at `place`.
     #[inline]
     pub(crate) fn bound_at(&self, place: Place, key: Key) -> Option<Destination> {
         let binding = Binding(self.bound.at(place, key)?);

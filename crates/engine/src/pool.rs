@@ -45,6 +45,9 @@ pub const LARGE_CAPACITY: usize = 65_536 + 256;
 /// Bytes kept free before a header piece, so that a tag can be put in after the fact.
 const HEADER_ROOM: usize = 16;
 
+/// The most buffers of one class; what a packed index can say.
+const INDEX_MAX: usize = (1 << 31) - 2;
+
 /// How many buffers of each class a pool may hold at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolLimits {
@@ -109,9 +112,9 @@ impl Pool {
         // The strides are odd multiples of a cache line. With a power of two, the first lines of all buffers, which is
         // where the headers are, would compete for a few sets of the cache.
         Self {
-            small: Class::new(limits.small, HEADROOM + SMALL_CAPACITY, 64),
-            large: Class::new(limits.large, HEADROOM + LARGE_CAPACITY, 8),
-            headers: Class::new(limits.headers, HEADER_ROOM + HEADER_MAX, 64),
+            small: Class::new(limits.small, HEADROOM + SMALL_CAPACITY, 6),
+            large: Class::new(limits.large, HEADROOM + LARGE_CAPACITY, 3),
+            headers: Class::new(limits.headers, HEADER_ROOM + HEADER_MAX, 6),
         }
     }
 
@@ -198,7 +201,7 @@ impl Pool {
         if let Some(header) = frame.header {
             self.headers.put(header);
         }
-        self.class_mut(frame.body.large).put(frame.body);
+        self.class_mut(frame.body.is_large()).put(frame.body);
     }
 
     /// What is in use now.
@@ -215,7 +218,7 @@ impl Pool {
     #[inline]
     pub(crate) fn body(&self, frame: &Frame) -> &[u8] {
         let start = frame.start as usize;
-        let class = if frame.body.large { &self.large } else { &self.small };
+        let class = if frame.body.is_large() { &self.large } else { &self.small };
         class.bytes(frame.body).get(start..start + frame.len as usize).unwrap_or_default()
     }
 
@@ -228,7 +231,7 @@ impl Pool {
     /// A second frame on the same body. The frame must not have a header piece.
     #[inline]
     pub(crate) fn share(&mut self, frame: &Frame) -> Frame {
-        self.class_mut(frame.body.large).share(frame.body);
+        self.class_mut(frame.body.is_large()).share(frame.body);
         frame.alias()
     }
 
@@ -237,7 +240,7 @@ impl Pool {
     /// The frame's body must not be shared yet and must be at least 18 bytes long.
     pub(crate) fn remove_tag(&mut self, frame: &mut Frame) {
         let start = frame.start as usize;
-        let bytes = self.class_mut(frame.body.large).bytes_mut(frame.body);
+        let bytes = self.class_mut(frame.body.is_large()).bytes_mut(frame.body);
         if frame.len >= 18 && start + 16 <= bytes.len() {
             bytes.copy_within(start..start + 12, start + 4);
             frame.start += 4;
@@ -264,7 +267,7 @@ impl Pool {
             frame.header_len += 4;
         } else {
             let start = frame.start as usize;
-            let class = self.class_mut(frame.body.large);
+            let class = self.class_mut(frame.body.is_large());
             if class.is_exclusive(frame.body) && start >= 4 {
                 let bytes = class.bytes_mut(frame.body);
                 bytes.copy_within(start..start + 12, start - 4);
@@ -316,7 +319,7 @@ impl Pool {
     /// shared or the field is not in them.
     pub(crate) fn complete_in_place(&mut self, frame: &mut Frame) -> bool {
         let Some(partial) = frame.offload.checksum else { return false };
-        let class = self.class_mut(frame.body.large);
+        let class = self.class_mut(frame.body.is_large());
         if frame.header.is_some() || !class.is_exclusive(frame.body) {
             return false;
         }
@@ -368,7 +371,7 @@ impl Pool {
 /// [`Pool::body`] for callers that hold the header class mutably at the same time.
 fn body_of<'a>(small: &'a Class, large: &'a Class, frame: &Frame) -> &'a [u8] {
     let start = frame.start as usize;
-    let class = if frame.body.large { large } else { small };
+    let class = if frame.body.is_large() { large } else { small };
     class.bytes(frame.body).get(start..start + frame.len as usize).unwrap_or_default()
 }
 
@@ -384,8 +387,8 @@ struct Class {
     free: Vec<u32>,
     limit: usize,
     stride: usize,
-    /// Buffers per chunk; a power of two.
-    per_chunk: usize,
+    /// Buffers per chunk, as a power of two: finding a buffer must not take a division.
+    chunk_shift: u32,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -395,9 +398,9 @@ struct Slot {
 }
 
 impl Class {
-    fn new(limit: usize, stride: usize, per_chunk: usize) -> Self {
-        let limit = limit.min(u32::MAX as usize);
-        Self { chunks: Vec::new(), slots: Vec::new(), free: Vec::new(), limit, stride, per_chunk }
+    fn new(limit: usize, stride: usize, chunk_shift: u32) -> Self {
+        let limit = limit.min(INDEX_MAX);
+        Self { chunks: Vec::new(), slots: Vec::new(), free: Vec::new(), limit, stride, chunk_shift }
     }
 
     #[inline]
@@ -408,14 +411,14 @@ impl Class {
         };
         let slot = self.slots.get_mut(index as usize)?;
         slot.refs = 1;
-        Some(Body { index, generation: slot.generation, large })
+        Some(Body::new(index, slot.generation, large))
     }
 
     /// Takes one more chunk from the allocator and returns its first buffer.
     #[cold]
     fn grow(&mut self) -> Option<u32> {
         let first = self.slots.len();
-        let count = self.per_chunk.min(self.limit.saturating_sub(first));
+        let count = (1 << self.chunk_shift).min(self.limit.saturating_sub(first));
         if count == 0 {
             return None;
         }
@@ -430,7 +433,7 @@ impl Class {
 
     #[inline]
     fn slot_mut(&mut self, body: Body) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(body.index as usize)?;
+        let slot = self.slots.get_mut(body.index() as usize)?;
         debug_assert_eq!(slot.generation, body.generation, "the frame belongs to another pool");
         (slot.generation == body.generation && slot.refs > 0).then_some(slot)
     }
@@ -441,7 +444,7 @@ impl Class {
             slot.refs -= 1;
             if slot.refs == 0 {
                 slot.generation = slot.generation.wrapping_add(1);
-                self.free.push(body.index);
+                self.free.push(body.index());
             }
         }
     }
@@ -455,16 +458,16 @@ impl Class {
 
     #[inline]
     fn is_exclusive(&self, body: Body) -> bool {
-        self.slots.get(body.index as usize).is_some_and(|slot| slot.refs == 1)
+        self.slots.get(body.index() as usize).is_some_and(|slot| slot.refs == 1)
     }
 
     #[inline]
     fn bytes(&self, body: Body) -> &[u8] {
-        let index = body.index as usize;
+        let index = body.index() as usize;
         let known = self.slots.get(index).is_some_and(|slot| slot.generation == body.generation);
         debug_assert!(known, "the frame belongs to another pool");
-        let start = (index % self.per_chunk) * self.stride;
-        match self.chunks.get(index / self.per_chunk) {
+        let start = (index & ((1 << self.chunk_shift) - 1)) * self.stride;
+        match self.chunks.get(index >> self.chunk_shift) {
             Some(chunk) if known => chunk.get(start..start + self.stride).unwrap_or_default(),
             _ => &[],
         }
@@ -472,11 +475,11 @@ impl Class {
 
     #[inline]
     fn bytes_mut(&mut self, body: Body) -> &mut [u8] {
-        let index = body.index as usize;
+        let index = body.index() as usize;
         let known = self.slots.get(index).is_some_and(|slot| slot.generation == body.generation);
         debug_assert!(known, "the frame belongs to another pool");
-        let start = (index % self.per_chunk) * self.stride;
-        match self.chunks.get_mut(index / self.per_chunk) {
+        let start = (index & ((1 << self.chunk_shift) - 1)) * self.stride;
+        match self.chunks.get_mut(index >> self.chunk_shift) {
             Some(chunk) if known => chunk.get_mut(start..start + self.stride).unwrap_or_default(),
             _ => &mut [],
         }

@@ -36,27 +36,41 @@ impl PortId {
     }
 }
 
+/// What the last frames of a port were, so that the next need no hash if they are the same.
+///
+/// Places are only hints, looked at before they are believed; `own` is cleared when the spec changes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hints {
+    /// The last source that passed as the port's own by configuration, in any VLAN.
+    pub(crate) own: Option<u64>,
+    /// The last source that passed as learned.
+    pub(crate) source: (Key, Place),
+    /// The last destination that was found in the bound table.
+    pub(crate) bound: (Key, Place),
+    /// The last destination that was found in the learned table.
+    pub(crate) learned: (Key, Place),
+}
+
+impl Hints {
+    /// Fits no frame: there is nothing at these places.
+    pub(crate) const NONE: Self = {
+        let nothing = (Key::new(0, 0), NOWHERE);
+        Self { own: None, source: nothing, bound: nothing, learned: nothing }
+    };
+}
+
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) id: PortId,
     pub(crate) spec: PortSpec,
     /// The VLAN of an access port; 0 for a trunk. A copy of what `spec` says, for the frame path.
     pub(crate) access: u16,
-    /// The last source that was let pass as the port's own, without the VLAN. Cleared when the spec changes.
-    pub(crate) last_own: Option<u64>,
-    /// The last source that was let pass as learned, and its place. The place is only a hint.
-    pub(crate) last_source: (Key, Place),
-    /// The last destination in the bound and in the learned table. The places are only hints.
-    pub(crate) last_bound: (Key, Place),
-    pub(crate) last_learned: (Key, Place),
+    pub(crate) hints: Hints,
     /// When the last event about a refused frame of this port was raised.
     pub(crate) refusal_told: Option<Tick>,
     pub(crate) queue: Queue,
     pub(crate) counters: PortCounters,
 }
-
-/// A hint that fits no frame: no frame of a VLAN has VLAN 0.
-const NO_HINT: (Key, Place) = (Key::new(0, 0), NOWHERE);
 
 impl Port {
     pub(crate) fn new(id: PortId, spec: PortSpec) -> Self {
@@ -65,10 +79,7 @@ impl Port {
             id,
             spec: PortSpec::default(),
             access: 0,
-            last_own: None,
-            last_source: NO_HINT,
-            last_bound: NO_HINT,
-            last_learned: NO_HINT,
+            hints: Hints::NONE,
             refusal_told: None,
             queue,
             counters: PortCounters::default(),
@@ -83,7 +94,7 @@ impl Port {
             VlanMode::Access(vid) => *vid,
             VlanMode::Trunk { .. } => 0,
         };
-        self.last_own = None;
+        self.hints = Hints::NONE;
         self.spec = spec;
     }
 

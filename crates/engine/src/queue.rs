@@ -74,7 +74,7 @@ impl Queue {
         if len >= self.limit_frames || self.bytes + frame.len() > self.limit_bytes {
             return Err(Reason::QueueFull);
         }
-        let large = frame.body.large;
+        let large = frame.body.is_large();
         let held = if large { self.large } else { len - self.large };
         if held > pool.available(large) {
             return Err(Reason::QueueShare);
@@ -85,7 +85,7 @@ impl Queue {
     #[inline]
     pub(crate) fn push(&mut self, frame: Frame) {
         self.bytes += frame.len();
-        self.large += usize::from(frame.body.large);
+        self.large += usize::from(frame.body.is_large());
         self.frames.push_back(frame);
     }
 
@@ -104,7 +104,7 @@ impl Queue {
     #[inline]
     pub(crate) fn settle(&mut self, frame: &Frame) {
         self.bytes -= frame.len();
-        self.large -= usize::from(frame.body.large);
+        self.large -= usize::from(frame.body.is_large());
     }
 
     /// Empties the queue and tells how many frames were in it.
