@@ -58,6 +58,9 @@ pub struct Network {
     pub macs: Vec<Mac>,
     /// Named guests that have an address in the plan, present or not.
     pub planned: Vec<Planned>,
+    /// Ports that the configuration declares, open or not.
+    #[serde(default)]
+    pub declared: Vec<Declared>,
     /// Frames that captures could not take.
     pub capture_drops: u64,
 }
@@ -134,4 +137,14 @@ pub struct Planned {
     pub ipv4: String,
     pub ipv6: String,
     pub present: bool,
+}
+
+/// One port that the configuration declares.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Declared {
+    pub name: String,
+    /// Addresses that belong to it, whoever opens it; often one, or none.
+    pub macs: Vec<String>,
+    /// Its nodes, as paths below the network's directory.
+    pub nodes: Vec<String>,
 }

@@ -22,8 +22,10 @@ use crate::directory::{self, DirectoryError};
 
 /// How long a start may take in all.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
-/// Between two tries while another daemon starts or ends.
-const RETRY: Duration = Duration::from_millis(4);
+/// Between two tries to connect while another daemon starts or ends.
+const RETRY: Duration = Duration::from_millis(2);
+/// So long the holder of the lock is given to serve before another daemon is tried.
+const HOLDER_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How a daemon is started when none serves the network.
 #[derive(Debug, Clone, Default)]
@@ -111,7 +113,7 @@ pub fn connect_or_start(
     let path = directory::resolve(net, dir)?;
     let deadline = Instant::now() + START_TIMEOUT;
     let mut held = None;
-    let mut spawn = true;
+    let mut next_start = Instant::now();
     loop {
         match try_connect(&path) {
             Ok(mut client) => {
@@ -123,22 +125,22 @@ pub fn connect_or_start(
             Err(ClientError::NotServed { .. } | ClientError::Gone { .. }) => {}
             Err(error) => return Err(error.into()),
         }
-        if spawn {
-            match start(net, dir, opts)? {
-                Readiness::Ready => spawn = false,
-                Readiness::Held(pid) => {
-                    held = pid;
-                    std::thread::sleep(RETRY);
-                }
-                Readiness::Failed(sentence) => return Err(StartError::Failed { sentence }),
-            }
-        } else {
-            // It said ready, and is gone again: a `down` came between. Start anew.
-            spawn = true;
-        }
-        if Instant::now() >= deadline {
+        let now = Instant::now();
+        if now >= deadline {
             let holder = held.map(|pid| format!(" (process {pid})")).unwrap_or_default();
             return Err(StartError::Stuck { lock: path.join("lock"), holder });
+        }
+        if now < next_start {
+            std::thread::sleep(RETRY);
+            continue;
+        }
+        match start(net, dir, opts)? {
+            Readiness::Ready => {}
+            Readiness::Held(pid) => {
+                held = pid;
+                next_start = Instant::now() + HOLDER_PATIENCE;
+            }
+            Readiness::Failed(sentence) => return Err(StartError::Failed { sentence }),
         }
     }
 }

@@ -23,6 +23,16 @@ pub fn adopt(number: RawFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
+/// A copy of a descriptor that programs started from here inherit: what careless programs have, for tests.
+///
+/// # Errors
+/// As dup(2).
+pub fn inheritable_copy(fd: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let copy = fd.try_clone_to_owned()?;
+    rustix::io::fcntl_setfd(&copy, rustix::io::FdFlags::empty())?;
+    Ok(copy)
+}
+
 /// Forks once more and goes on only in the child, in a session of its own without a terminal, in the directory
 /// `/`. The parent ends at once with status 0, so whoever waits for it goes on.
 ///

@@ -53,6 +53,14 @@ impl From<fs::Stat> for Status {
     }
 }
 
+/// About what is at `path`, without following a symbolic link in its last component.
+///
+/// # Errors
+/// As lstat(2).
+pub fn status_at(path: &Path) -> io::Result<Status> {
+    Ok(fs::statat(fs::CWD, path, AtFlags::SYMLINK_NOFOLLOW)?.into())
+}
+
 /// An open directory.
 #[derive(Debug)]
 pub struct Dir {

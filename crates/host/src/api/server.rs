@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(connection.take_fds(1).expect("two came").len(), 1);
         connection.drop_fds();
         assert_eq!(connection.take_fds(1).expect_err("closed").code, Code::BadRequest);
-        connection.answer(1, Ok(serde_json::Value::Null), vec![file.into()]).expect("room");
+        connection.answer(1, Ok(serde_json::json!({})), vec![file.into()]).expect("room");
         let closed = Closed {
             guest: "web".to_owned(),
             why: "It ended.".to_owned(),

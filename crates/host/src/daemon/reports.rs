@@ -8,6 +8,9 @@ use super::network::{Served, with_length, with_length_v6};
 use super::rates::RateMeter;
 use crate::api::message::{Code, Failure};
 use crate::capture::Described;
+use crate::directory::PORTS;
+use crate::names::Name;
+use crate::node::NodeKind;
 use crate::report;
 use crate::worker::{NetworkId, Worker};
 
@@ -89,6 +92,7 @@ impl Served {
             ports,
             macs: if whole { mac_report(worker, self.id) } else { Vec::new() },
             planned: if whole { self.planned() } else { Vec::new() },
+            declared: if whole { self.declared() } else { Vec::new() },
             capture_drops: self.captures.drops(),
         })
     }
@@ -102,6 +106,19 @@ impl Served {
                 ipv4: with_length(&self.plan, guest.ipv4),
                 ipv6: with_length_v6(guest.ipv6),
                 present: guest.is_present(),
+            })
+            .collect()
+    }
+
+    fn declared(&self) -> Vec<report::Declared> {
+        let node = |port: &Name, kind: &NodeKind| format!("{PORTS}/{port}/{}", kind.file_name());
+        self.config
+            .ports
+            .iter()
+            .map(|port| report::Declared {
+                name: port.name.as_str().to_owned(),
+                macs: port.spec.macs.iter().map(ToString::to_string).collect(),
+                nodes: port.nodes.iter().map(|kind| node(&port.name, kind)).collect(),
             })
             .collect()
     }

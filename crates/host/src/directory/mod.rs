@@ -119,8 +119,11 @@ impl Environment {
     }
 
     fn is_ours(&self, path: &Path) -> bool {
-        let status = Dir::open(path).and_then(|dir| dir.status());
-        status.is_ok_and(|status| status.uid == self.uid && status.mode & 0o022 == 0)
+        // Looked at, not opened: a confined daemon may not open what is above its own places.
+        let status = sys::dir::status_at(path);
+        status.is_ok_and(|it| {
+            it.kind == Kind::Directory && it.uid == self.uid && it.mode & 0o022 == 0
+        })
     }
 
     /// All places in which networks of this user may be published by default, the used one first.
@@ -172,12 +175,11 @@ pub(crate) fn resolve_in(
 
 /// A base that exists must be ours: in `/tmp` anybody could have made it.
 fn check_base(environment: &Environment, base: &Path) -> Result<(), DirectoryError> {
-    let dir = match Dir::open(base) {
-        Ok(dir) => dir,
+    let status = match sys::dir::status_at(base) {
+        Ok(status) => status,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(open_error(base, error)),
+        Err(error) => return Err(DirectoryError::io("Looking at", base, error)),
     };
-    let status = dir.status().map_err(|error| DirectoryError::io("Looking at", base, error))?;
     check_owner(environment.uid, base, &status)
 }
 
