@@ -109,11 +109,9 @@ fn guests_that_are_away_and_missed_captures_are_told() {
     };
     let text = network::network(&report, Style::PLAIN);
     assert!(text.starts_with("network lab, hub with MTU 9000, up 0 s, stays\n"), "{text}");
+    assert!(text.contains("  kept       addresses of 1 guests that are away\n"), "{text}");
     let end = "
 no ports
-
-addresses kept for guests that are away
-  db: 02:00:00:00:00:02, 10.0.0.9, fd00::2
 
 captures missed 4 frames
 ";

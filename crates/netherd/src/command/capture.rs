@@ -1,16 +1,22 @@
 //! `netherd capture`: live pcapng.
 //!
-//! The daemon writes into the descriptor that we hand it; the frames do not pass through us. We
-//! hold the connection that keeps the capture going, and let go of it on ^C.
+//! The daemon writes into a pipe of ours, and a thread moves what comes to where it is wanted
+//! (splice(2), by way of `io::copy`). So the daemon needs no access to files, a full disk is our
+//! trouble alone, and the end of the pipe says that the last block is complete.
+//!
+//! A capture ends with ^C or SIGTERM, with the network, or when its reader has gone. Then we let go
+//! of the connection that keeps it going, and wait for the rest.
 
 use std::fs::File;
-use std::io::{self, IsTerminal};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, IsTerminal, PipeReader, PipeWriter};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
-use host::api::client::{Client, ClientError};
+use host::api::client::Client;
 use host::api::message::{Call, CaptureArgs as Plan, Capturing};
 use sys::poll::{Events, Interest, Poller};
 use sys::signal::{self, SignalFd, SignalSet};
@@ -18,13 +24,16 @@ use sys::signal::{self, SignalFd, SignalSet};
 use super::connect;
 use crate::cli::CaptureArgs;
 
-/// Numbers of signal(7) for the keys and the commands that end a capture.
+/// Numbers of signal(7) for the key and the command that end a capture.
 const SIGINT: i32 = 2;
 const SIGTERM: i32 = 15;
 
+/// How long the rest of a capture may take to come, and to be taken by a slow reader.
+const REST: Duration = Duration::from_secs(2);
+
 pub fn run(args: &CaptureArgs) -> anyhow::Result<ExitCode> {
-    let standard_output = args.write == Path::new("-");
-    if standard_output && io::stdout().is_terminal() {
+    let to_stdout = args.write == Path::new("-");
+    if to_stdout && io::stdout().is_terminal() {
         bail!(
             "a terminal cannot show pcapng; write it with -w FILE, or pipe it into `tcpdump -n -r -` \
              or `wireshark -k -i -`"
@@ -35,55 +44,90 @@ pub fn run(args: &CaptureArgs) -> anyhow::Result<ExitCode> {
     if args.port.is_some() {
         connect::show(&args.network, args.port.as_deref())?;
     }
-    let file = if standard_output {
-        io::stdout().as_fd().try_clone_to_owned().context("cannot use standard output")?
+    let out: File = if to_stdout {
+        io::stdout().as_fd().try_clone_to_owned().context("cannot use standard output")?.into()
     } else {
-        OwnedFd::from(
-            File::create(&args.write)
-                .with_context(|| format!("cannot write to {}", args.write.display()))?,
-        )
+        File::create(&args.write)
+            .with_context(|| format!("cannot write to {}", args.write.display()))?
     };
 
-    // From here on, ^C ends the capture and not us: the last block is to be a whole one.
+    // Before there is a thread: from here on the signals end the capture and not us.
     let stop = SignalSet::of(&[SIGINT, SIGTERM]);
     signal::block(&stop).context("cannot block signals")?;
     let stop = SignalFd::new(&stop).context("cannot wait for signals")?;
 
+    let (reader, writer) = io::pipe().context("cannot make a pipe")?;
     let mut plan = Plan { port: args.port.clone(), ..Plan::default() };
     if args.snaplen > 0 {
         plan.snaplen = args.snaplen;
     }
-    client.call::<Capturing>(&Call::Capture(plan), &[file.as_fd()])?;
-    drop(file);
-    wait(client, &stop)?;
+    client.call::<Capturing>(&Call::Capture(plan), &[writer.as_fd()])?;
+    drop(writer);
+
+    let (ended, ends) = io::pipe().context("cannot make a pipe")?;
+    let mover = thread::spawn(move || relay(reader, out, ends));
+    if wait(client, &stop, &ended)? {
+        match mover.join() {
+            Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
+                return Err(anyhow::Error::new(error)
+                    .context(format!("cannot write to {}", args.write.display())));
+            }
+            _ => {}
+        }
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Tokens of the two things to wait for.
+/// Moves what the daemon writes to `out`; `_ends` closes when this is over.
+fn relay(mut from: PipeReader, mut out: File, _ends: PipeWriter) -> io::Result<()> {
+    io::copy(&mut from, &mut out).map(drop)
+}
+
+/// Tokens of what is waited for.
 const STOP: u64 = 0;
 const CONNECTION: u64 = 1;
+const ENDED: u64 = 2;
 
-/// Waits until a signal asks for the end, or the daemon ends the capture: because what we gave it
-/// has no reader any more, or because the network went down.
-fn wait(mut client: Client, stop: &SignalFd) -> anyhow::Result<()> {
+/// Waits until the capture is over and the relay has ended; `false` when the relay is stuck with a
+/// reader that does not read.
+fn wait(client: Client, stop: &SignalFd, ended: &PipeReader) -> anyhow::Result<bool> {
     let poller = Poller::new().context("cannot wait for the end of the capture")?;
     poller.add(stop.as_fd(), STOP, Interest::READABLE)?;
     poller.add(client.fd(), CONNECTION, Interest::READABLE)?;
-    let mut events = Events::with_capacity(2);
+    poller.add(ended.as_fd(), ENDED, Interest::READABLE)?;
+    let mut events = Events::with_capacity(3);
+    let mut client = Some(client);
     loop {
-        poller.wait(&mut events, None)?;
+        let patience = client.is_none().then_some(REST);
+        if poller.wait(&mut events, patience)? == 0 && patience.is_some() {
+            return Ok(false);
+        }
         for event in events.iter() {
-            if event.token == STOP {
-                return Ok(());
-            }
-            loop {
-                match client.pending_event() {
-                    Ok(Some(_)) => {}
-                    Ok(None) => break,
-                    Err(ClientError::Gone { .. }) => return Ok(()),
-                    Err(error) => return Err(error.into()),
+            match event.token {
+                ENDED => return Ok(true),
+                STOP if client.is_none() => return Ok(false),
+                STOP => {
+                    stop.read()?;
+                    // Closing it ends the registration too.
+                    client = None;
+                }
+                _ => {
+                    if client.as_mut().is_some_and(is_over) {
+                        client = None;
+                    }
                 }
             }
+        }
+    }
+}
+
+/// Whether the daemon has closed the connection; what else it says is of no interest here.
+fn is_over(client: &mut Client) -> bool {
+    loop {
+        match client.pending_event() {
+            Ok(Some(_)) => {}
+            Ok(None) => return false,
+            Err(_) => return true,
         }
     }
 }

@@ -33,7 +33,18 @@ pub fn connect(net: &str, dir: Option<&Path>) -> anyhow::Result<Client> {
 pub fn show(network: &NetworkArgs, port: Option<&str>) -> anyhow::Result<Network> {
     let mut client = connect(&network.net, network.dir.as_deref())?;
     let call = Call::Show { port: port.map(str::to_owned) };
-    Ok(client.call(&call, &[])?.value)
+    let mut report: Network = client.call(&call, &[])?.value;
+    name_users(&mut report);
+    Ok(report)
+}
+
+/// The daemon knows users by number only: the names are looked up here.
+fn name_users(report: &mut Network) {
+    for port in &mut report.ports {
+        if let (None, Some(uid)) = (&port.user, port.uid) {
+            port.user = sys::user::by_uid(uid).ok().flatten().map(|user| user.name);
+        }
+    }
 }
 
 /// `text` as the name of a network.

@@ -38,7 +38,7 @@ pub fn list(networks: &[NetworkSummary], style: Style) -> String {
     table.render(style)
 }
 
-/// A network: what it is, its ports, why it dropped frames, and which guests are away.
+/// A network: what it is, its ports, and why it dropped frames.
 pub fn network(report: &Network, style: Style) -> String {
     let mut text = heading(report, style);
     if report.ports.is_empty() {
@@ -56,11 +56,6 @@ pub fn network(report: &Network, style: Style) -> String {
     }
     section(&mut text, "dropped frames, by reason", &reasons, style);
 
-    let mut away = String::new();
-    for guest in report.planned.iter().filter(|guest| !guest.present) {
-        let _ = writeln!(away, "  {}: {}, {}, {}", guest.guest, guest.mac, guest.ipv4, guest.ipv6);
-    }
-    section(&mut text, "addresses kept for guests that are away", &away, style);
     if report.capture_drops > 0 {
         let _ = writeln!(text, "\ncaptures missed {} frames", report.capture_drops);
     }
@@ -83,6 +78,10 @@ fn heading(report: &Network, style: Style) -> String {
         let _ = writeln!(text, "  nodes      {}", report.nodes.join(" "));
     }
     let _ = writeln!(text, "  process    {} (netherd {})", report.pid, report.version);
+    let away = report.planned.iter().filter(|guest| !guest.present).count();
+    if away > 0 {
+        let _ = writeln!(text, "  kept       addresses of {away} guests that are away");
+    }
     text
 }
 

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use host::names::{self, Name};
-use host::report::Network;
+use host::report::{Declared, Network};
 use serde::Serialize;
 
 use self::client::{Advice, Attachment};
@@ -49,20 +49,21 @@ pub fn run(args: &ArgsArgs) -> anyhow::Result<ExitCode> {
             None
         }
     };
-    let guest = match &args.name {
-        Some(name) => asked_for(&network, name, report.as_ref())?,
-        None => free(&network, args.client, report.as_ref()),
-    };
-    let declared = format!("ports/{guest}/{}", client::node(args.client));
-    let node = match &report {
-        Some(report) if report.nodes.contains(&declared) => declared,
-        _ => client::node(args.client).to_owned(),
-    };
-    let attachment = Attachment {
-        node: directory.join(&node),
-        directory,
-        guest: guest.to_string(),
-        mac: names::mac(&network, &guest),
+    let declared = args.name.as_deref().and_then(|name| declared(report.as_ref()?, name));
+    let attachment = match declared {
+        Some(port) => of_declared(&network, port, args.client, directory)?,
+        None => {
+            let guest = match &args.name {
+                Some(name) => asked_for(&network, name, report.as_ref())?,
+                None => free(&network, args.client, report.as_ref()),
+            };
+            Attachment {
+                node: directory.join(client::node(args.client)),
+                directory,
+                guest: guest.to_string(),
+                mac: names::mac(&network, &guest),
+            }
+        }
     };
     let advice = client::advise(args.client, &attachment, &version::Installed)?;
     notes.extend(advice.notes.iter().cloned());
@@ -99,13 +100,42 @@ fn print(
     Ok(ExitCode::SUCCESS)
 }
 
+/// The port of this name that the configuration declares.
+fn declared<'a>(report: &'a Network, name: &str) -> Option<&'a Declared> {
+    report.declared.iter().find(|port| port.name == name)
+}
+
+/// A declared port has a node of its own for each kind of client, and often an address.
+fn of_declared(
+    network: &Name,
+    port: &Declared,
+    client: ClientKind,
+    directory: PathBuf,
+) -> anyhow::Result<Attachment> {
+    let wanted = client::node(client);
+    let Some(node) = port.nodes.iter().find(|node| node.rsplit('/').next() == Some(wanted)) else {
+        bail!(
+            "port {} of network {network} has no node for this client; add \"{wanted}\" to its \
+             `nodes` in the configuration",
+            port.name
+        );
+    };
+    let node = directory.join(node);
+    let mac = match port.macs.first().and_then(|mac| mac.parse().ok()) {
+        Some(mac) => mac,
+        None => names::mac(network, &connect::guest_name(&port.name)?),
+    };
+    // A VDE address is the directory in which `ctl` lies.
+    let directory = node.parent().unwrap_or(&directory).to_owned();
+    Ok(Attachment { node, directory, guest: port.name.clone(), mac })
+}
+
 /// The guest's name that was asked for, if nobody else has its address.
 fn asked_for(network: &Name, name: &str, report: Option<&Network>) -> anyhow::Result<Name> {
     let guest = connect::guest_name(name)?;
     if let Some(owner) = holder(network, &guest, report) {
         bail!(
-            "the name {guest} is taken on network {network}, by port {owner}; choose another with \
-             --name"
+            "the name {guest} is taken on network {network}, by {owner}; choose another with --name"
         );
     }
     Ok(guest)
@@ -123,13 +153,18 @@ fn free(network: &Name, client: ClientKind, report: Option<&Network>) -> Name {
     guest
 }
 
-/// The port that has the MAC address which belongs to the name `guest`.
+/// Who has the MAC address which belongs to the name `guest`: a port, or a guest that is away.
 fn holder(network: &Name, guest: &Name, report: Option<&Network>) -> Option<String> {
     let report = report?;
     let mac = names::mac(network, guest).to_string();
-    report.ports.iter().find(|port| port.macs.contains(&mac)).map(|port| port.name.clone()).or_else(
-        || report.macs.iter().find(|entry| entry.mac == mac).map(|entry| entry.port.clone()),
-    )
+    if let Some(port) = report.ports.iter().find(|port| port.macs.contains(&mac)) {
+        return Some(format!("port {}", port.name));
+    }
+    let entry = report.macs.iter().find(|entry| entry.mac == mac)?;
+    Some(match &entry.port {
+        Some(port) => format!("port {port}"),
+        None => "a guest that is away".to_owned(),
+    })
 }
 
 /// `word` as a POSIX shell reads it back.
@@ -178,7 +213,7 @@ mod tests {
     fn a_learned_address_is_in_use_too() {
         let net = name("default");
         let mac = names::mac(&net, &name("uml")).to_string();
-        let entry = Mac { mac, port: "seqpacket-1".to_owned(), ..Mac::default() };
+        let entry = Mac { mac, port: Some("seqpacket-1".to_owned()), ..Mac::default() };
         let report = Network { macs: vec![entry], ..Network::default() };
         assert_eq!(free(&net, ClientKind::Uml, Some(&report)), name("uml-2"));
     }
@@ -191,6 +226,28 @@ mod tests {
         assert!(error.contains("port-of-web") && error.contains("--name"), "{error}");
         assert_eq!(asked_for(&net, "db", Some(&report)).expect("free"), name("db"));
         assert!(asked_for(&net, "No Name", None).is_err());
+    }
+
+    #[test]
+    fn a_declared_port_has_its_own_node_and_address() {
+        let port = Declared {
+            name: "router".to_owned(),
+            macs: vec!["02:00:5e:00:53:01".to_owned()],
+            nodes: vec!["ports/router/stream".to_owned(), "ports/router/ctl".to_owned()],
+        };
+        let report = Network { declared: vec![port], ..Network::default() };
+        let port = declared(&report, "router").expect("declared");
+        assert_eq!(declared(&report, "web"), None);
+
+        let net = name("lab");
+        let of = |client| of_declared(&net, port, client, "/run/lab".into());
+        let qemu = of(ClientKind::Qemu).expect("a node");
+        assert_eq!(qemu.node, PathBuf::from("/run/lab/ports/router/stream"));
+        assert_eq!(qemu.mac.to_string(), "02:00:5e:00:53:01");
+        let vde = of(ClientKind::Vde).expect("a node");
+        assert_eq!(vde.directory, PathBuf::from("/run/lab/ports/router"));
+        let error = of(ClientKind::Uml).unwrap_err().to_string();
+        assert!(error.contains("\"seqpacket\""), "{error}");
     }
 
     #[test]
