@@ -1,7 +1,8 @@
 //! The engine alone, in wall-clock time: frames of 64 bytes between 64 ports.
 //!
-//! The promise is 10 million frames a second on one core with 1,000 addresses, and at most 1.5 times the cost per frame
-//! with 100,000. Wall-clock time on a shared machine is an observation; `bench/count` is the gate.
+//! The promise is 10 million frames a second on one core with 1,000 addresses, and at most 1.5
+//! times the cost per frame with 100,000. Wall-clock time on a shared machine is an observation;
+//! `bench/count` is the gate.
 
 use bench::switchboard::{Addresses, Switchboard};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

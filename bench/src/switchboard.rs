@@ -1,9 +1,10 @@
 //! The engine under load: many ports, many addresses, frames of 64 bytes.
 //!
-//! One round is what a busy worker does between two polls of the kernel: every port hands in a batch, and every port
-//! that has frames then is drained. The frames are copied into the pool and released after, as a link's read and write
-//! would, but no system call is made. Sources are uniform over the port's own addresses and destinations over all
-//! addresses of the network, which is the worst case for every cache: no frame resembles the last one.
+//! One round is what a busy worker does between two polls of the kernel: every port hands in a
+//! batch, and every port that has frames then is drained. The frames are copied into the pool and
+//! released after, as a link's read and write would, but no system call is made. Sources are
+//! uniform over the port's own addresses and destinations over all addresses of the network, which
+//! is the worst case for every cache: no frame resembles the last one.
 
 use std::time::Duration;
 
@@ -89,7 +90,8 @@ impl Switchboard {
         self.ports.len() * FRAMES_PER_PORT
     }
 
-    /// Every address sends one frame to itself, which the engine drops as soon as it knows the address.
+    /// Every address sends one frame to itself, which the engine drops as soon as it knows the
+    /// address.
     fn introduce(&mut self) {
         for address in 0..self.addresses {
             let port = self.port_of(address);

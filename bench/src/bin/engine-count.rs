@@ -1,6 +1,8 @@
-//! Runs a fixed number of rounds of the engine under load, for `bench/count` to count the instructions of.
+//! Runs a fixed number of rounds of the engine under load, for `bench/count` to count the
+//! instructions of.
 //!
-//! Prints how many frames left, so that a change that forwards fewer is not mistaken for a faster one.
+//! Prints how many frames left, so that a change that forwards fewer is not mistaken for a faster
+//! one.
 
 use std::process::ExitCode;
 

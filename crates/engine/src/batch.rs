@@ -14,8 +14,9 @@ pub type TxBatch = ArrayVec<Frame, BATCH>;
 
 /// Frames on their way into the engine, and afterwards the verdict for each, in the same order.
 ///
-/// A link fills it with [`push`](Self::push), hands it to [`Engine::ingress`](crate::Engine::ingress), which takes the
-/// frames and leaves the verdicts, and uses it again: the next `push` forgets the verdicts.
+/// A link fills it with [`push`](Self::push), hands it to
+/// [`Engine::ingress`](crate::Engine::ingress), which takes the frames and leaves the verdicts, and
+/// uses it again: the next `push` forgets the verdicts.
 #[derive(Debug, Default)]
 pub struct RxBatch {
     pub(crate) frames: ArrayVec<Frame, BATCH>,

@@ -1,12 +1,13 @@
 //! Copies of frames for `netherd capture`.
 //!
-//! A frame is shown once, as it came from its link (tag included), with its verdict; a capture of one port shows what
-//! came from it and what was sent to it. When no capture runs it costs one branch per batch. When one runs, the first
-//! `snaplen` bytes are copied to a queue that is bounded in bytes; what does not fit is counted, and never delays a
-//! frame. Another thread writes the file.
+//! A frame is shown once, as it came from its link (tag included), with its verdict; a capture of
+//! one port shows what came from it and what was sent to it. When no capture runs it costs one
+//! branch per batch. When one runs, the first `snaplen` bytes are copied to a queue that is bounded
+//! in bytes; what does not fit is counted, and never delays a frame. Another thread writes the
+//! file.
 //!
-//! A frame with a partial checksum is shown as it is: its checksum field holds the pseudo-header sum, and the record's
-//! metadata says so.
+//! A frame with a partial checksum is shown as it is: its checksum field holds the pseudo-header
+//! sum, and the record's metadata says so.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;

@@ -1,6 +1,7 @@
 //! What was counted on a port.
 //!
-//! Plain integers: one worker owns the engine, and a snapshot is a message that it answers between batches.
+//! Plain integers: one worker owns the engine, and a snapshot is a message that it answers between
+//! batches.
 //!
 //! # Conservation
 //!
@@ -11,9 +12,9 @@
 //! 3. `tx_queued` = `tx_taken` + the frames in its queue + `drop.no-header` + `drop.segment-failed`
 //!    (+ `drop.link-closed` for what was in the queue when the port was removed).
 //!
-//! And over all ports of a network, removed ones included: the sum of `tx_offered` = the sum of `rx_forwarded` + the sum
-//! of `rx_copies`. Frames that a link took and then could not deliver ([`Engine::transmit_failed`]) are in both
-//! `tx_taken` and a drop counter.
+//! And over all ports of a network, removed ones included: the sum of `tx_offered` = the sum of
+//! `rx_forwarded` + the sum of `rx_copies`. Frames that a link took and then could not deliver
+//! ([`Engine::transmit_failed`]) are in both `tx_taken` and a drop counter.
 //!
 //! [`Engine::transmit_failed`]: crate::Engine::transmit_failed
 
@@ -23,7 +24,8 @@ use crate::reason::Reason;
 
 macro_rules! counters {
     ($($(#[doc = $doc:literal])+ $name:ident;)+) => {
-        /// The counters of one port. All only ever grow; bytes are bytes of Ethernet frames without their checksum.
+        /// The counters of one port. All only ever grow; bytes are bytes of Ethernet frames without
+        /// their checksum.
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct PortCounters {
             $($(#[doc = $doc])+ pub $name: u64,)+
@@ -49,7 +51,8 @@ macro_rules! counters {
         }
 
         impl PortCounters {
-            /// Every counter with its name: the fields by their own, drops as `drop.` and the reason.
+            /// Every counter with its name: the fields by their own, drops as `drop.` and the
+            /// reason.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
                 let fields = [$((stringify!($name), self.$name)),+];
                 fields

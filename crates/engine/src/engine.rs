@@ -85,8 +85,8 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine without ports. `hash_key` must be random and unknown to guests: it keeps them from choosing addresses
-    /// that collide in the MAC table.
+    /// An engine without ports. `hash_key` must be random and unknown to guests: it keeps them from
+    /// choosing addresses that collide in the MAC table.
     #[must_use]
     #[expect(clippy::needless_pass_by_value, reason = "a plan is used once")]
     pub fn new(plan: NetworkPlan, hash_key: [u8; 16]) -> Self {
@@ -111,7 +111,8 @@ impl Engine {
         &self.network
     }
 
-    /// Changes the network while it runs. Ports stay, even if the new plan allows fewer; a hub forgets what was learned.
+    /// Changes the network while it runs. Ports stay, even if the new plan allows fewer; a hub
+    /// forgets what was learned.
     #[expect(clippy::needless_pass_by_value, reason = "a plan is used once")]
     pub fn apply(&mut self, _now: Instant, plan: NetworkPlan) {
         self.network = plan.spec().clone();
@@ -125,8 +126,8 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// The network is full, or an address belongs to another port; nothing is changed. A reserved address is no
-    /// obstacle: its guest has come back.
+    /// The network is full, or an address belongs to another port; nothing is changed. A reserved
+    /// address is no obstacle: its guest has come back.
     pub fn add_port(&mut self, _now: Instant, plan: PortPlan) -> Result<PortId, PortError> {
         let spec = plan.into_spec();
         if self.ports.len() >= self.network.ports {
@@ -170,8 +171,9 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes a port and gives its last counters. What was in its queue is dropped (`link-closed`), what it had
-    /// learned is forgotten, its own addresses are free again, or reserved if they were.
+    /// Removes a port and gives its last counters. What was in its queue is dropped
+    /// (`link-closed`), what it had learned is forgotten, its own addresses are free again, or
+    /// reserved if they were.
     ///
     /// `None` if the port is already gone.
     pub fn remove_port(
@@ -204,8 +206,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Keeps an address for a guest that is away: nobody else may use it, and frames for it go nowhere. A port that is
-    /// added with it takes it over, and leaves it reserved when it goes.
+    /// Keeps an address for a guest that is away: nobody else may use it, and frames for it go
+    /// nowhere. A port that is added with it takes it over, and leaves it reserved when it goes.
     pub fn reserve_mac(&mut self, mac: MacAddr) {
         self.macs.reserve(mac_bits(mac), true);
     }
@@ -238,7 +240,8 @@ impl Engine {
         &self.retired
     }
 
-    /// Frames that were handed in for ports that were gone, and therefore are in no port's counters.
+    /// Frames that were handed in for ports that were gone, and therefore are in no port's
+    /// counters.
     #[must_use]
     pub fn strays(&self) -> u64 {
         self.strays
@@ -276,7 +279,8 @@ impl Engine {
         self.events.lost()
     }
 
-    /// When [`Self::handle_timeout`] wants to be called. May change with every call that takes `now`.
+    /// When [`Self::handle_timeout`] wants to be called. May change with every call that takes
+    /// `now`.
     ///
     /// May be in the past: then there is more to do at once, in another bounded step.
     #[must_use]
@@ -284,12 +288,14 @@ impl Engine {
         self.macs.deadline()
     }
 
-    /// Does what is due. Every call is bounded; calls before the deadline, or without one, do nothing.
+    /// Does what is due. Every call is bounded; calls before the deadline, or without one, do
+    /// nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.macs.sweep(tick(now));
     }
 
-    /// Starts a capture, replacing one that runs, or stops it. Records that were not polled are forgotten.
+    /// Starts a capture, replacing one that runs, or stops it. Records that were not polled are
+    /// forgotten.
     pub fn capture(&mut self, plan: Option<CapturePlan>) {
         self.capture = plan.map(Capture::new);
         self.capture_drops = 0;

@@ -1,7 +1,8 @@
 //! What the owner of an engine may want to know, log or act on.
 //!
-//! Events are hints, not a ledger: the queue is bounded, and when nobody reads it the newest are lost and counted. The
-//! counters are the ledger. Events that a guest can cause at will (refusals) come at most once a second per port.
+//! Events are hints, not a ledger: the queue is bounded, and when nobody reads it the newest are
+//! lost and counted. The counters are the ledger. Events that a guest can cause at will (refusals)
+//! come at most once a second per port.
 
 use alloc::collections::VecDeque;
 
@@ -24,7 +25,8 @@ pub enum Event {
         /// The VLAN it was seen in.
         vlan: u16,
     },
-    /// A port used an address that another live port is using. Two guests have the same address, or one is forging.
+    /// A port used an address that another live port is using. Two guests have the same address, or
+    /// one is forging.
     MacMoveRefused {
         /// The port whose frame was dropped.
         port: PortId,
@@ -35,7 +37,8 @@ pub enum Event {
         /// The port that has the address.
         owner: PortId,
     },
-    /// A port used an address that is bound to another port (`owner`) or kept for a guest that is away (`None`).
+    /// A port used an address that is bound to another port (`owner`) or kept for a guest that is
+    /// away (`None`).
     MacBoundRefused {
         /// The port whose frame was dropped.
         port: PortId,

@@ -8,8 +8,8 @@ use wire::Offload;
 /// A buffer of a pool, as it was when the handle was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Body {
-    /// The buffer's index plus one, and the top bit if it is of the large class. Packed, because frames are moved
-    /// around a lot: from the link's batch to a queue to another link's batch.
+    /// The buffer's index plus one, and the top bit if it is of the large class. Packed, because
+    /// frames are moved around a lot: from the link's batch to a queue to another link's batch.
     place: NonZeroU32,
     pub(crate) generation: u32,
 }
@@ -45,7 +45,8 @@ pub(crate) enum Cast {
     Broadcast,
 }
 
-/// One Ethernet frame: bytes in a pool, and the offload metadata that says what is still missing from them.
+/// One Ethernet frame: bytes in a pool, and the offload metadata that says what is still missing
+/// from them.
 ///
 /// A frame must end in [`Pool::release`](crate::Pool::release), by its owner or inside the engine.
 #[derive(Debug)]
@@ -58,7 +59,8 @@ pub struct Frame {
     pub(crate) header: Option<Body>,
     pub(crate) header_start: u16,
     pub(crate) header_len: u16,
-    /// The 802.1Q tag control information of the frame's VLAN, while the frame is inside the engine.
+    /// The 802.1Q tag control information of the frame's VLAN, while the frame is inside the
+    /// engine.
     pub(crate) tci: u16,
     /// The payload begins with a tag of its own.
     pub(crate) inner_tag: bool,
@@ -86,7 +88,8 @@ impl Frame {
         }
     }
 
-    /// Length of the frame in bytes, from the destination address to the end of the payload, without a checksum.
+    /// Length of the frame in bytes, from the destination address to the end of the payload,
+    /// without a checksum.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {

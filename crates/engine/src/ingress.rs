@@ -2,18 +2,21 @@
 //!
 //! # Theory of operation
 //!
-//! A batch is worked on in passes, so that the memory one frame waits for is fetched while others are worked on:
+//! A batch is worked on in passes, so that the memory one frame waits for is fetched while others
+//! are worked on:
 //!
-//! 1. *classify*: read the Ethernet header and the tag of every frame, refuse what is malformed, and hash its addresses
-//!    unless the port's last frame had the same;
-//! 2. *touch*: read the first slot of the MAC table that each look-up will try. These reads do not depend on each other,
-//!    so the misses of a large table overlap;
+//! 1. *classify*: read the Ethernet header and the tag of every frame, refuse what is malformed,
+//!    and hash its addresses unless the port's last frame had the same;
+//! 2. *touch*: read the first slot of the MAC table that each look-up will try. These reads do not
+//!    depend on each other, so the misses of a large table overlap;
 //! 3. *decide* and queue, in the order of the frames.
 //!
-//! The guard comes first in *decide*: whether the source address may be used is settled before anything that accepts.
+//! The guard comes first in *decide*: whether the source address may be used is settled before
+//! anything that accepts.
 
-use wire::offload;
-use wire::{OffloadError, OffloadSet};
+use wire::ethernet::ethertype;
+use wire::vlan::is_tag;
+use wire::{OffloadError, OffloadSet, offload};
 
 use crate::batch::RxBatch;
 use crate::capture::Subject;
@@ -33,15 +36,11 @@ use crate::vlan::VlanMode;
 /// Bytes of an Ethernet header and one tag, which an MTU does not count.
 pub(crate) const ETHERNET_AND_TAG: usize = ETHERNET + TAG;
 
-const ETHERNET: usize = 14;
-const TAG: usize = 4;
+const ETHERNET: usize = wire::ethernet::HEADER_LEN;
+const TAG: usize = wire::vlan::TAG_LEN;
 
-/// The type field of a customer tag (IEEE 802.1Q table 9-1).
-const TPID_CUSTOMER: u16 = 0x8100;
-/// The type field of a service tag (the same table), and of the tags that came before the standard.
-const TPID_SERVICE: [u16; 2] = [0x88a8, 0x9100];
-
-/// 01:80:c2:00:00:00, the first of sixteen addresses that never leave a link (IEEE 802.1Q table 8-1).
+/// 01:80:c2:00:00:00, the first of sixteen addresses that never leave a link (IEEE 802.1Q table
+/// 8-1).
 const RESERVED_GROUP: u64 = 0x0180_c200_0000;
 
 const BROADCAST: u64 = 0xffff_ffff_ffff;
@@ -78,9 +77,10 @@ struct From {
 impl Engine {
     /// Takes the frames of `batch`, which `port`'s link has read, and leaves one verdict for each.
     ///
-    /// Frames that are to leave are in the queues of their ports when this returns: [`Engine::poll_ready`] names ports
-    /// whose queue has turned non-empty, and [`Engine::poll_event`], [`Engine::poll_capture`] and
-    /// [`Engine::next_deadline`] may have changed.
+    /// Frames that are to leave are in the queues of their ports when this returns:
+    /// [`Engine::poll_ready`] names ports whose queue has turned non-empty, and
+    /// [`Engine::poll_event`], [`Engine::poll_capture`] and [`Engine::next_deadline`] may have
+    /// changed.
     pub fn ingress(&mut self, now: Instant, pool: &mut Pool, port: PortId, batch: &mut RxBatch) {
         batch.verdicts.clear();
         let hub = self.network.mode == Mode::Hub;
@@ -103,7 +103,7 @@ impl Engine {
         let now_tick = tick(now);
         let mut work = core::mem::take(&mut self.work);
         self.classify(pool, port, hub, &mut batch.frames, &mut work);
-        if !hub {
+        if !hub && self.macs.has_learned() {
             self.touch(batch.frames.len(), &mut work);
         }
         if let Some(port) = self.ports.get(port) {
@@ -133,8 +133,8 @@ impl Engine {
         self.settle(&from, &counts, &batch.verdicts);
     }
 
-    /// Counts frames that a link read and could not hand in, on its port. `reason` is one of the ingress side:
-    /// [`Reason::NoBuffer`], [`Reason::BadFraming`].
+    /// Counts frames that a link read and could not hand in, on its port. `reason` is one of the
+    /// ingress side: [`Reason::NoBuffer`], [`Reason::BadFraming`].
     pub fn receive_failed(&mut self, port: PortId, reason: Reason, frames: u64) {
         if let Some(port) = self.ports.get_mut(port) {
             port.counters.rx_frames += frames;
@@ -477,7 +477,7 @@ fn read_headers(
     if dst & GROUP_BIT != 0 {
         frame.cast = if dst == BROADCAST { Cast::Broadcast } else { Cast::Multicast };
     }
-    if is_tpid(ethertype) || port.access == 0 {
+    if is_tag(ethertype) || port.access == 0 {
         let (tci, removed, inner_tag) = read_tag(body, ethertype, &port.spec.vlan)?;
         frame.tci = tci;
         frame.inner_tag = inner_tag;
@@ -508,18 +508,14 @@ fn read_headers(
     Ok(())
 }
 
-#[inline]
-fn is_tpid(ethertype: u16) -> bool {
-    ethertype == TPID_CUSTOMER || TPID_SERVICE.contains(&ethertype)
-}
-
-/// The VLAN of a frame: its tag control information, the tag to be taken off, and whether a tag is left in the payload.
+/// The VLAN of a frame: its tag control information, the tag to be taken off, and whether a tag is
+/// left in the payload.
 fn read_tag(
     body: &[u8],
     ethertype: u16,
     mode: &VlanMode,
 ) -> Result<(u16, Option<u16>, bool), Reason> {
-    if !is_tpid(ethertype) {
+    if !is_tag(ethertype) {
         return match mode {
             VlanMode::Access(vid) | VlanMode::Trunk { native: Some(vid), .. } => {
                 Ok((*vid, None, false))
@@ -532,10 +528,10 @@ fn read_tag(
     };
     let tci = u16::from_be_bytes([hi, lo]);
     let (vid, rest) = (tci & 0xfff, tci & 0xf000);
-    let inner_tag = is_tpid(u16::from_be_bytes([t0, t1]));
+    let inner_tag = is_tag(u16::from_be_bytes([t0, t1]));
     match mode {
         VlanMode::Access(_) if inner_tag => Err(Reason::VlanDouble),
-        _ if ethertype != TPID_CUSTOMER => Err(Reason::VlanTagged),
+        _ if ethertype != ethertype::VLAN => Err(Reason::VlanTagged),
         VlanMode::Access(own) if vid == 0 => Ok((rest | own, Some(tci), false)),
         VlanMode::Access(_) => Err(Reason::VlanTagged),
         VlanMode::Trunk { native: Some(native), .. } if vid == 0 => {
@@ -562,7 +558,8 @@ fn check_offload(
     match offload::check(&frame.offload, pool.body(frame), frame.len(), mtu) {
         Ok(()) => Ok(()),
         Err(OffloadError::SegmentTooLarge) => Err(Reason::Oversize),
-        // The sum of a packet inside a tunnel is completed here and now: nobody further on looks for it there.
+        // The sum of a packet inside a tunnel is completed here and now: nobody further on looks
+        // for it there.
         Err(OffloadError::InnerChecksum)
             if frame.offload.gso.is_none() && pool.complete_in_place(frame) =>
         {

@@ -1,13 +1,14 @@
 //! A hash table whose keys are chosen by guests.
 //!
-//! Open addressing with linear probing over 16-byte entries, four to a cache line: one look-up touches one line in the
-//! usual case, which a general map with its separate control bytes does not. The hash is SipHash-1-3 with a key that
-//! the guests do not know, so that they cannot choose addresses that fall on one line. The table is at most half full;
-//! deletion moves the following entries back, so there are no tombstones and a look-up of an absent key is as short as
-//! the cluster it falls on.
+//! Open addressing with linear probing over 16-byte entries, four to a cache line: one look-up
+//! touches one line in the usual case, which a general map with its separate control bytes does
+//! not. The hash is SipHash-1-3 with a key that the guests do not know, so that they cannot choose
+//! addresses that fall on one line. The table is at most half full; deletion moves the following
+//! entries back, so there are no tombstones and a look-up of an absent key is as short as the
+//! cluster it falls on.
 //!
-//! The table doubles when it must, at the insertion that crosses the limit. How often that happens is bounded by the
-//! owner's cap on entries, which it checks before it inserts.
+//! The table doubles when it must, at the insertion that crosses the limit. How often that happens
+//! is bounded by the owner's cap on entries, which it checks before it inserts.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -50,7 +51,8 @@ struct Entry {
     value: u64,
 }
 
-/// Where an entry is, until the next insertion or removal. Looking at a stale place is harmless: see [`Keyed::at`].
+/// Where an entry is, until the next insertion or removal. Looking at a stale place is harmless:
+/// see [`Keyed::at`].
 pub(crate) type Place = u32;
 
 /// A place that no entry has.
@@ -104,8 +106,9 @@ impl Keyed {
 
     /// The place of `key` if it is the first one that a look-up would try, else [`NOWHERE`].
     ///
-    /// Reads one entry and does not branch on it: called in a row for a batch of keys, the reads that miss the cache
-    /// run at the same time, and the look-ups that follow find their lines there.
+    /// Reads one entry and does not branch on it: called in a row for a batch of keys, the reads
+    /// that miss the cache run at the same time, and the look-ups that follow find their lines
+    /// there.
     #[inline]
     pub(crate) fn first_try(&self, key: Key, hash: u32) -> Place {
         let home = self.home(hash);

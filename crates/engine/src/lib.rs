@@ -1,4 +1,72 @@
-//! The hypervisor of one network: ports, MAC table, VLANs, queues, verdicts.
+//! The hypervisor of one network: it takes the frames that links read, decides about each, and
+//! gives links the frames to write.
+//!
+//! An [`Engine`] is a deterministic state machine. It performs no I/O, reads no clock, starts no
+//! thread, and knows no descriptor: frames, time and buffers come in as arguments, and verdicts,
+//! queues, events and the next deadline come out as results. The same code runs under epoll on
+//! Linux, under `mach_msg` on GNU Mach, and in a simulator with a clock that jumps.
+//!
+//! # Driving an engine
+//!
+//! The owner is one worker: it owns the engines of its networks and one [`Pool`] of buffers, and
+//! calls everything from one place, so nothing in here locks. A turn of its loop is:
+//!
+//! 1. For each link that can be read: read frames into the pool ([`Pool::copy_in`], or
+//!    [`Pool::lease_large`] and [`Pool::fill`]), collect up to [`BATCH`] in an [`RxBatch`], and
+//!    call [`Engine::ingress`]. What the link cannot hand in it reports with
+//!    [`Engine::receive_failed`].
+//! 2. For each port that [`Engine::poll_ready`] names, and each whose link can be written again:
+//!    [`Engine::poll_transmit`], write the [`Pool::pieces`] of the frames, [`Pool::release`] them.
+//!    What the link cannot deliver it reports with [`Engine::transmit_failed`].
+//! 3. [`Engine::handle_timeout`], if [`Engine::next_deadline`] has passed.
+//! 4. [`Engine::poll_event`] and [`Engine::poll_capture`], if anybody wants to know.
+//!
+//! Spurious calls are harmless: a poll without anything to give gives nothing. This is when a
+//! polled value may change:
+//!
+//! | value | changes in |
+//! |---|---|
+//! | [`RxBatch::verdicts`] | `ingress`, and the next `push` |
+//! | [`Engine::poll_ready`] | `ingress` of any port, `poll_transmit` of that port, `remove_port` |
+//! | [`Engine::poll_transmit`], [`Engine::queue_len`] | `ingress` of other ports, `poll_transmit` of that port |
+//! | [`Engine::poll_event`], [`Engine::poll_capture`] | `ingress` |
+//! | [`Engine::next_deadline`] | `ingress`, `handle_timeout`, `apply`, and whatever forgets addresses |
+//! | [`Engine::port_counters`] | `ingress`, `poll_transmit`, `receive_failed`, `transmit_failed` |
+//!
+//! # What it promises
+//!
+//! * **One verdict.** Every frame handed to `ingress` ends in one [`Verdict`], and every drop has a
+//!   [`Reason`]. Every copy that was to leave is in a queue, was taken by a link, or is counted as
+//!   a drop of the egress port; [`PortCounters`] states the equations, and the tests hold them
+//!   after every step.
+//! * **One queue per egress port**, bounded in frames, in bytes, and by its share of the pool. A
+//!   full queue drops at its tail. It never holds up another port: `ingress` always takes the whole
+//!   batch.
+//! * **An address has one owner.** Addresses bound to a port (or reserved) are refused to all
+//!   others in every VLAN; learned ones do not move while their port lives and speaks. See
+//!   [`SourceMode`].
+//! * **Everything that a guest can grow is bounded**: addresses per port and in total, queues,
+//!   events, captures. The port that meets a bound pays.
+//! * **Bounded work.** A call does work in proportion to its batch or budget. The exceptions are
+//!   [`Engine::add_port`], [`Engine::change_port`], [`Engine::remove_port`] and
+//!   [`Engine::reserve_mac`], which walk the MAC table when there is something in it to forget, and
+//!   the insertion that doubles the table.
+//! * **No allocation per frame.** Pool, table and queues grow to their limits in steps and are
+//!   kept. A running capture allocates for the frames that it shows.
+//! * **No panic**, whatever the frames, the metadata and the order of calls.
+//!
+//! # Frames inside
+//!
+//! A frame is bytes and [`wire::Offload`] metadata. On the way in it loses its outer VLAN tag,
+//! which then stands beside it, and its metadata is held against its bytes and against what its
+//! link declared. On the way out, and only for a link that needs it, it gets its tag, its checksum
+//! or its cuts; these stand in header buffers of their own while the body stays shared. So a guest
+//! without offloads costs the work that it needs, and slows nobody else.
+//!
+//! # What it does not do yet
+//!
+//! Guard checks above the Ethernet addresses, filters, policy, routes and shaping have their places
+//! in later parts: before and after the MAC table in `ingress`, and at the queue.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -2,17 +2,21 @@
 //!
 //! # Theory of operation
 //!
-//! Two tables. *Bound* addresses belong to a port by configuration, or are *reserved* for a guest that is away; they
-//! hold in every VLAN of the network and never age. *Learned* addresses belong to the port that used them first, per
-//! VLAN, and age: one that was not used for the ageing time counts as absent everywhere, and is removed by a sweep.
+//! Two tables. *Bound* addresses belong to a port by configuration, or are *reserved* for a guest
+//! that is away; they hold in every VLAN of the network and never age. *Learned* addresses belong
+//! to the port that used them first, per VLAN, and age: one that was not used for the ageing time
+//! counts as absent everywhere, and is removed by a sweep.
 //!
-//! * An address that is bound is not learned, on any port, in any VLAN: binding removes what was learned.
-//! * A learned address does not move while its port is alive and it has not aged. The newcomer is refused.
-//! * A port may learn a number of addresses, the network another; whoever meets a bound is refused. Addresses that
-//!   aged count against both bounds until the sweep removed them.
+//! * An address that is bound is not learned, on any port, in any VLAN: binding removes what was
+//!   learned.
+//! * A learned address does not move while its port is alive and it has not aged. The newcomer is
+//!   refused.
+//! * A port may learn a number of addresses, the network another; whoever meets a bound is refused.
+//!   Addresses that aged count against both bounds until the sweep removed them.
 //!
-//! The sweep looks at a bounded number of slots per call and starts when the oldest entry may have aged, but not more
-//! often than eight times per ageing time, so that a table with steadily ageing entries is not walked all the time.
+//! The sweep looks at a bounded number of slots per call and starts when the oldest entry may have
+//! aged, but not more often than eight times per ageing time, so that a table with steadily ageing
+//! entries is not walked all the time.
 //!
 //! Ageing has a resolution of 2^20 nanoseconds (1.05 ms), so that an entry fits 16 bytes.
 
@@ -314,7 +318,8 @@ impl MacTable {
             if !self.aged(seen, now) {
                 return Source::Refused(Reason::MacMoved, Some(seen.port()));
             }
-            // The old owner has been silent for too long. Its entry changes hands, if the newcomer has room.
+            // The old owner has been silent for too long. Its entry changes hands, if the newcomer
+            // has room.
             return match self.count(port) {
                 count if count >= max => Source::Refused(Reason::MacLimit, None),
                 _ => {

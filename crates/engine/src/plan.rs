@@ -1,7 +1,7 @@
 //! What a network and its ports are asked to be, and the proof that it makes sense.
 //!
-//! A *spec* is what configuration or a client asks for. A *plan* is a spec that was checked: the engine accepts only
-//! plans, so it has no half-valid states to guard against.
+//! A *spec* is what configuration or a client asks for. A *plan* is a spec that was checked: the
+//! engine accepts only plans, so it has no half-valid states to guard against.
 
 use alloc::vec::Vec;
 use core::time::Duration;

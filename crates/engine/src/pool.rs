@@ -2,26 +2,30 @@
 //!
 //! # Theory of operation
 //!
-//! A worker owns one [`Pool`] and hands it to every call that touches frame bytes. There are three classes of buffers:
-//! *small* (2 KiB, an ordinary frame), *large* (64 KiB and a little, a GSO or jumbo frame) and *header* (256 bytes and
-//! room for a tag). Memory is taken from the allocator in chunks, up to a limit per class, and never given back; no
-//! call allocates per frame. The free list of each class is last-in first-out, so an idle network keeps to few pages.
+//! A worker owns one [`Pool`] and hands it to every call that touches frame bytes. There are three
+//! classes of buffers: *small* (2 KiB, an ordinary frame), *large* (64 KiB and a little, a GSO or
+//! jumbo frame) and *header* (256 bytes and room for a tag). Memory is taken from the allocator in
+//! chunks, up to a limit per class, and never given back; no call allocates per frame. The free
+//! list of each class is last-in first-out, so an idle network keeps to few pages.
 //!
-//! A [`Frame`] is an owning handle: a range of a body buffer, and optionally a header piece that stands before it. The
-//! body may be shared by several frames (a flood; the segments of a GSO frame) and is counted by a plain integer. The
-//! header piece belongs to one frame alone. A frame that must be changed while its body is shared gets a header piece
-//! with the changed front, and its range of the body starts later.
+//! A [`Frame`] is an owning handle: a range of a body buffer, and optionally a header piece that
+//! stands before it. The body may be shared by several frames (a flood; the segments of a GSO
+//! frame) and is counted by a plain integer. The header piece belongs to one frame alone. A frame
+//! that must be changed while its body is shared gets a header piece with the changed front, and
+//! its range of the body starts later.
 //!
 //! Invariants:
 //!
-//! * The reference count of a body equals the number of frames that name it; a buffer with count zero is in the free
-//!   list exactly once. Frames are neither `Copy` nor `Clone`, so only [`Pool::release`] can undo a count.
-//! * A buffer's generation changes each time it becomes free. A frame whose generation is not its buffer's came from
-//!   another pool; it reads as empty, and releasing it does nothing.
-//! * Bytes of a buffer outside the frame's range are never shown: they belong to earlier frames of other guests.
+//! * The reference count of a body equals the number of frames that name it; a buffer with count
+//!   zero is in the free list exactly once. Frames are neither `Copy` nor `Clone`, so only
+//!   [`Pool::release`] can undo a count.
+//! * A buffer's generation changes each time it becomes free. A frame whose generation is not its
+//!   buffer's came from another pool; it reads as empty, and releasing it does nothing.
+//! * Bytes of a buffer outside the frame's range are never shown: they belong to earlier frames of
+//!   other guests.
 //!
-//! Dropping a `Frame` or a `Lease` without giving it back leaks its buffer until the pool goes; the tests compare
-//! [`Pool::usage`] to find that.
+//! Dropping a `Frame` or a `Lease` without giving it back leaks its buffer until the pool goes; the
+//! tests compare [`Pool::usage`] to find that.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -39,7 +43,8 @@ pub const HEADROOM: usize = 64;
 /// The longest frame that a small buffer holds, in bytes.
 pub const SMALL_CAPACITY: usize = 2048;
 
-/// The longest frame that a large buffer holds, in bytes: an IP packet of 64 KiB behind an Ethernet header and two tags.
+/// The longest frame that a large buffer holds, in bytes: an IP packet of 64 KiB behind an Ethernet
+/// header and two tags.
 pub const LARGE_CAPACITY: usize = 65_536 + 256;
 
 /// Bytes kept free before a header piece, so that a tag can be put in after the fact.
@@ -81,10 +86,11 @@ pub struct PoolUsage {
     pub headers: ClassUsage,
 }
 
-/// No buffer is free for this frame: the limit of its class is met, or it is longer than [`LARGE_CAPACITY`].
+/// No buffer is free for this frame: the limit of its class is met, or it is longer than
+/// [`LARGE_CAPACITY`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no buffer is free for this frame: the worker's pool is in use up to its limit, or the frame is too long"
+    "no buffer is free for the frame: the pool is used up to its limit, or the frame is too long"
 )]
 pub struct PoolEmpty;
 
@@ -109,8 +115,8 @@ impl Pool {
     /// A pool that may grow to `limits`; it holds no memory yet.
     #[must_use]
     pub fn new(limits: PoolLimits) -> Self {
-        // The strides are odd multiples of a cache line. With a power of two, the first lines of all buffers, which is
-        // where the headers are, would compete for a few sets of the cache.
+        // The strides are odd multiples of a cache line. With a power of two, the first lines of
+        // all buffers, which is where the headers are, would compete for a few sets of the cache.
         Self {
             small: Class::new(limits.small, HEADROOM + SMALL_CAPACITY, 6),
             large: Class::new(limits.large, HEADROOM + LARGE_CAPACITY, 3),
@@ -146,15 +152,16 @@ impl Pool {
         self.large.take(true).map(Lease).ok_or(PoolEmpty)
     }
 
-    /// The bytes of a leased buffer, [`LARGE_CAPACITY`] of them. What is in them is left over from earlier frames.
+    /// The bytes of a leased buffer, [`LARGE_CAPACITY`] of them. What is in them is left over from
+    /// earlier frames.
     pub fn lease_mut(&mut self, lease: &Lease) -> &mut [u8] {
         self.large.bytes_mut(lease.0).get_mut(HEADROOM..).unwrap_or_default()
     }
 
     /// Makes a frame of `range` of a leased buffer.
     ///
-    /// A frame that fits a small buffer is moved to one, so that a train of short frames does not hold 64 KiB each. A
-    /// range that leaves the buffer is cut to it.
+    /// A frame that fits a small buffer is moved to one, so that a train of short frames does not
+    /// hold 64 KiB each. A range that leaves the buffer is cut to it.
     pub fn fill(&mut self, lease: Lease, range: Range<usize>, offload: Offload) -> Frame {
         let end = range.end.min(LARGE_CAPACITY);
         let start = range.start.min(end);
@@ -235,7 +242,8 @@ impl Pool {
         frame.alias()
     }
 
-    /// Removes four bytes behind the two addresses: the outer VLAN tag of a frame that was just read.
+    /// Removes four bytes behind the two addresses: the outer VLAN tag of a frame that was just
+    /// read.
     ///
     /// The frame's body must not be shared yet and must be at least 18 bytes long.
     pub(crate) fn remove_tag(&mut self, frame: &mut Frame) {
@@ -249,7 +257,8 @@ impl Pool {
         }
     }
 
-    /// Puts an 802.1Q tag behind the two addresses, in place where nobody shares the bytes, else in a header piece.
+    /// Puts an 802.1Q tag behind the two addresses, in place where nobody shares the bytes, else in
+    /// a header piece.
     pub(crate) fn insert_tag(&mut self, frame: &mut Frame, tci: u16) -> Result<(), PoolEmpty> {
         let [hi, lo] = tci.to_be_bytes();
         let tag = [0x81, 0x00, hi, lo];
@@ -295,7 +304,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Completes a partial checksum: in place where nobody shares the bytes, else in a header piece.
+    /// Completes a partial checksum: in place where nobody shares the bytes, else in a header
+    /// piece.
     pub(crate) fn complete(&mut self, frame: &mut Frame) -> Result<(), RewriteError> {
         if self.complete_in_place(frame) {
             return Ok(());
@@ -315,8 +325,8 @@ impl Pool {
         }
     }
 
-    /// Completes a partial checksum where it is, wherever that is. False, and nothing done, if the frame's bytes are
-    /// shared or the field is not in them.
+    /// Completes a partial checksum where it is, wherever that is. False, and nothing done, if the
+    /// frame's bytes are shared or the field is not in them.
     pub(crate) fn complete_in_place(&mut self, frame: &mut Frame) -> bool {
         let Some(partial) = frame.offload.checksum else { return false };
         let class = self.class_mut(frame.body.is_large());

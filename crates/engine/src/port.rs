@@ -14,7 +14,8 @@ use crate::vlan::VlanMode;
 /// The most ports of one network.
 pub const MAX_PORTS: usize = 8192;
 
-/// Names a port of one engine. A port that was removed is never named again: the generation of its place has changed.
+/// Names a port of one engine. A port that was removed is never named again: the generation of its
+/// place has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId {
     pub(crate) index: u16,
@@ -28,8 +29,8 @@ impl fmt::Display for PortId {
 }
 
 impl PortId {
-    /// The port's place among the ports of its network, below [`MAX_PORTS`]. Another port may get it later; it is for
-    /// tables on the side and for captures, which number interfaces.
+    /// The port's place among the ports of its network, below [`MAX_PORTS`]. Another port may get
+    /// it later; it is for tables on the side and for captures, which number interfaces.
     #[must_use]
     pub fn index(self) -> usize {
         usize::from(self.index)
@@ -38,7 +39,8 @@ impl PortId {
 
 /// What the last frames of a port were, so that the next need no hash if they are the same.
 ///
-/// Places are only hints, looked at before they are believed; `own` is cleared when the spec changes.
+/// Places are only hints, looked at before they are believed; `own` is cleared when the spec
+/// changes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hints {
     /// The last source that passed as the port's own by configuration, in any VLAN.

@@ -1,9 +1,10 @@
 //! The one queue of an egress port.
 //!
-//! Bounded in frames and in bytes, and by its share of the worker's pool: it may hold no more buffers of a class than
-//! are still free (the dynamic threshold of Choudhury and Hahne, 1998, with factor one). So a port whose guest has
-//! stopped reading can take half of the pool at most, two such ports a third each, and something is always left for
-//! the ports that drain. A frame that finds no room is dropped at the tail and counted here, on the egress port.
+//! Bounded in frames and in bytes, and by its share of the worker's pool: it may hold no more
+//! buffers of a class than are still free (the dynamic threshold of Choudhury and Hahne, 1998, with
+//! factor one). So a port whose guest has stopped reading can take half of the pool at most, two
+//! such ports a third each, and something is always left for the ports that drain. A frame that
+//! finds no room is dropped at the tail and counted here, on the egress port.
 //!
 //! A GSO frame that is being cut stays in the queue, as its head, until its last segment was taken.
 
@@ -94,7 +95,8 @@ impl Queue {
     pub(crate) fn pop(&mut self) -> Option<Frame> {
         let frame = self.frames.pop_front();
         if self.frames.is_empty() {
-            // Starts again at the front of its memory, so that a queue that stays short keeps to few cache lines.
+            // Starts again at the front of its memory, so that a queue that stays short keeps to
+            // few cache lines.
             self.frames.clear();
         }
         frame

@@ -1,15 +1,16 @@
 //! Why a frame went no further.
 //!
-//! One table makes the enum, its numbers, its names and its sentences, so that counters, `netherd show`, captures and
-//! the documentation cannot disagree. Numbers are positions in the table; they appear in captures, so new reasons go to
-//! the end.
+//! One table makes the enum, its numbers, its names and its sentences, so that counters, `netherd
+//! show`, captures and the documentation cannot disagree. Numbers are positions in the table; they
+//! appear in captures, so new reasons go to the end.
 
 /// On which port a drop is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
     /// On the port the frame came from: the frame's verdict is this drop.
     Ingress,
-    /// On the port the frame was to leave by: the verdict was to forward, and this copy met a limit on its way out.
+    /// On the port the frame was to leave by: the verdict was to forward, and this copy met a limit
+    /// on its way out.
     Egress,
 }
 
@@ -61,7 +62,8 @@ reasons! {
     Oversize, Ingress, "oversize";
     /// The source address is zero, multicast or broadcast.
     BadSource, Ingress, "bad-source";
-    /// The destination is one of 01:80:c2:00:00:00 to 0f, which IEEE 802.1Q 8.6.3 tells a bridge never to forward.
+    /// The destination is one of 01:80:c2:00:00:00 to 0f, which IEEE 802.1Q 8.6.3 tells a bridge
+    /// never to forward.
     ReservedGroup, Ingress, "reserved-group";
     /// The frame carries a VLAN tag that this port does not take.
     VlanTagged, Ingress, "vlan-tagged";

@@ -1,13 +1,14 @@
 //! Time as the caller tells it.
 //!
-//! The engine has no clock. Every call that can depend on time gets `now`, and all instants of one engine must come from
-//! the same clock. The engine tolerates a clock that stands still; one that goes back is treated as standing still,
-//! because every difference saturates at zero.
+//! The engine has no clock. Every call that can depend on time gets `now`, and all instants of one
+//! engine must come from the same clock. The engine tolerates a clock that stands still; one that
+//! goes back is treated as standing still, because every difference saturates at zero.
 
 use core::ops::Add;
 use core::time::Duration;
 
-/// A point in time: nanoseconds since an epoch of the caller's choice (the host uses `CLOCK_MONOTONIC`).
+/// A point in time: nanoseconds since an epoch of the caller's choice (the host uses
+/// `CLOCK_MONOTONIC`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(u64);
 
@@ -37,7 +38,8 @@ impl Instant {
 impl Add<Duration> for Instant {
     type Output = Self;
 
-    /// Saturates at the far end (584 years), so that "never" can be written as a very long duration.
+    /// Saturates at the far end (584 years), so that "never" can be written as a very long
+    /// duration.
     fn add(self, length: Duration) -> Self {
         let nanos = u64::try_from(length.as_nanos()).unwrap_or(u64::MAX);
         Self(self.0.saturating_add(nanos))

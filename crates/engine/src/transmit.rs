@@ -1,8 +1,9 @@
 //! The way out: from a port's queue to its link.
 //!
-//! Frames in the queue are as they came in, without a tag. Here, and only for the link that needs it, a frame gets its
-//! tag, its checksum or its cuts, in header pieces of its own: the body stays shared. A frame that is cut over several
-//! polls stays at the head of its queue with the state of the cut beside it, so no poll does more than its budget.
+//! Frames in the queue are as they came in, without a tag. Here, and only for the link that needs
+//! it, a frame gets its tag, its checksum or its cuts, in header pieces of its own: the body stays
+//! shared. A frame that is cut over several polls stays at the head of its queue with the state of
+//! the cut beside it, so no poll does more than its budget.
 
 use wire::Segmenter;
 
@@ -19,9 +20,9 @@ use crate::vlan::VlanMode;
 impl Engine {
     /// A port whose queue has frames for its link.
     ///
-    /// A port is listed once when its queue turns from empty to not empty (in `ingress` of another port), and again
-    /// after a `poll_transmit` that left frames. A link that cannot write now need not do anything: it polls when it
-    /// can.
+    /// A port is listed once when its queue turns from empty to not empty (in `ingress` of another
+    /// port), and again after a `poll_transmit` that left frames. A link that cannot write now need
+    /// not do anything: it polls when it can.
     pub fn poll_ready(&mut self) -> Option<PortId> {
         while let Some(id) = self.ready.pop_front() {
             if let Some(port) = self.ports.get_mut(id) {
@@ -32,10 +33,11 @@ impl Engine {
         None
     }
 
-    /// Moves frames from a port's queue to `out`, as the port's link can carry them, and tells how many it added.
+    /// Moves frames from a port's queue to `out`, as the port's link can carry them, and tells how
+    /// many it added.
     ///
-    /// The link owns the frames then, and must release each. Zero means that the queue is empty, that `out` is full or
-    /// `budget` nothing, or that the port is gone.
+    /// The link owns the frames then, and must release each. Zero means that the queue is empty,
+    /// that `out` is full or `budget` nothing, or that the port is gone.
     pub fn poll_transmit(
         &mut self,
         _now: Instant,
@@ -61,7 +63,8 @@ impl Engine {
         out.len() - before
     }
 
-    /// Counts frames that a link took and could not deliver, on its port. `reason` is one of the egress side.
+    /// Counts frames that a link took and could not deliver, on its port. `reason` is one of the
+    /// egress side.
     pub fn transmit_failed(&mut self, port: PortId, reason: Reason, frames: u64) {
         if let Some(port) = self.ports.get_mut(port) {
             port.counters.count_drop(reason, frames);
@@ -175,8 +178,8 @@ fn leave(port: &mut Port, pool: &mut Pool, mut frame: Frame) -> Option<Frame> {
 
 /// The tag that a frame leaves this port with.
 ///
-/// On a trunk the native VLAN goes without, unless the payload is tagged: its inner tag would pass for the outer one,
-/// and the frame would change its VLAN on the way.
+/// On a trunk the native VLAN goes without, unless the payload is tagged: its inner tag would pass
+/// for the outer one, and the frame would change its VLAN on the way.
 fn tag_for(port: &Port, frame: &Frame) -> Option<u16> {
     match &port.spec.vlan {
         VlanMode::Access(_) => None,

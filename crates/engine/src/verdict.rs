@@ -5,8 +5,9 @@ use crate::reason::Reason;
 
 /// The decision for one ingress frame. Every frame gets exactly one.
 ///
-/// A verdict says what the network decided, not what became of the copies afterwards: a copy that met a full queue was
-/// still `Forward`, and the drop is counted on the egress port ([`crate::Side::Egress`]).
+/// A verdict says what the network decided, not what became of the copies afterwards: a copy that
+/// met a full queue was still `Forward`, and the drop is counted on the egress port
+/// ([`crate::Side::Egress`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Verdict {
     /// To one port.

@@ -1,8 +1,8 @@
 //! VLANs of IEEE 802.1Q: which frames a port takes, and how they leave it.
 //!
-//! Inside the engine a frame has no outer tag: its VLAN stands beside it. An *access* port belongs to one VLAN and never
-//! sees a tag; a *trunk* port carries several, tagged, and at most one (its native VLAN) untagged. An inner tag is
-//! payload, and only trunk ports see payload that is tagged.
+//! Inside the engine a frame has no outer tag: its VLAN stands beside it. An *access* port belongs
+//! to one VLAN and never sees a tag; a *trunk* port carries several, tagged, and at most one (its
+//! native VLAN) untagged. An inner tag is payload, and only trunk ports see payload that is tagged.
 
 use alloc::boxed::Box;
 use core::fmt;
@@ -92,7 +92,8 @@ pub const fn is_usable(vid: u16) -> bool {
 /// How a port takes part in VLANs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum VlanMode {
-    /// One VLAN, untagged on the link. Tagged frames are dropped, except a priority tag (VID 0), which is removed.
+    /// One VLAN, untagged on the link. Tagged frames are dropped, except a priority tag (VID 0),
+    /// which is removed.
     Access(u16),
     /// Several VLANs, tagged on the link.
     Trunk {
@@ -110,7 +111,8 @@ impl Default for VlanMode {
 }
 
 impl VlanMode {
-    /// Whether frames of VLAN `vid` may leave by the port. `tagged_payload`: the frame carries an inner tag.
+    /// Whether frames of VLAN `vid` may leave by the port. `tagged_payload`: the frame carries an
+    /// inner tag.
     #[inline]
     #[must_use]
     pub fn carries(&self, vid: u16, tagged_payload: bool) -> bool {

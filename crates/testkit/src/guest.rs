@@ -22,8 +22,8 @@ pub struct Guest {
     interface: Interface,
     sockets: SocketSet<'static>,
     ping: SocketHandle,
-    /// The identifier of its echo requests. Each guest has another, because smoltcp hands a request to a socket that
-    /// is bound to its identifier instead of answering it.
+    /// The identifier of its echo requests. Each guest has another, because smoltcp hands a request
+    /// to a socket that is bound to its identifier instead of answering it.
     identifier: u16,
 }
 
@@ -64,7 +64,8 @@ impl Guest {
         Self { wires, interface, sockets, ping, identifier }
     }
 
-    /// Lets the stack work: it takes what it was given and says what it has to say. True if a socket may have changed.
+    /// Lets the stack work: it takes what it was given and says what it has to say. True if a
+    /// socket may have changed.
     pub fn poll(&mut self, now: Instant) -> bool {
         let result = self.interface.poll(time(now), &mut self.wires, &mut self.sockets);
         result == PollResult::SocketStateChanged

@@ -1,8 +1,9 @@
 //! Counters that may not move unannounced.
 //!
-//! After each step of a scenario the test names every counter that moved, on every port, and by how much. One that
-//! moved without being named, or was named and did not move, fails the test and the port's counters are printed. So a
-//! test cannot overlook a second copy, a drop, or a frame that was counted twice.
+//! After each step of a scenario the test names every counter that moved, on every port, and by how
+//! much. One that moved without being named, or was named and did not move, fails the test and the
+//! port's counters are printed. So a test cannot overlook a second copy, a drop, or a frame that
+//! was counted twice.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,8 +17,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Compares with the last step. `expected` has one line per port whose counters moved: its name, and the counters
-    /// with what was added, `rx_bytes+60`; without a number, one.
+    /// Compares with the last step. `expected` has one line per port whose counters moved: its
+    /// name, and the counters with what was added, `rx_bytes+60`; without a number, one.
     ///
     /// # Panics
     ///
@@ -69,8 +70,9 @@ impl std::fmt::Display for Shown<'_> {
     }
 }
 
-/// Holds the engine's counters against the conservation laws of `engine::PortCounters`: every frame that was read has
-/// one verdict, and every copy that was offered is queued, taken or counted as dropped.
+/// Holds the engine's counters against the conservation laws of `engine::PortCounters`: every frame
+/// that was read has one verdict, and every copy that was offered is queued, taken or counted as
+/// dropped.
 ///
 /// # Panics
 ///

@@ -1,8 +1,9 @@
 //! A switch written for being obviously right.
 //!
-//! Lists, copies and linear searches; no batches, no hints, no hashes, no sharing. What it does is the engine's promise
-//! in the order a reader would tell it, and the property tests hold the engine against it: same verdicts, same frames
-//! on every link, same drops. It knows nothing of offloads and of the pool's limits; those have tests of their own.
+//! Lists, copies and linear searches; no batches, no hints, no hashes, no sharing. What it does is
+//! the engine's promise in the order a reader would tell it, and the property tests hold the engine
+//! against it: same verdicts, same frames on every link, same drops. It knows nothing of offloads
+//! and of the pool's limits; those have tests of their own.
 
 use std::collections::VecDeque;
 

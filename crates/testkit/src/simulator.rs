@@ -1,8 +1,9 @@
 //! A network of whole stacks, in simulated time.
 //!
-//! The simulator does what a host does: it reads what the guests send, hands it to the engine in batches, and writes
-//! what the engine has for them. When nobody has anything to do, the clock jumps to the next moment at which somebody
-//! will. Order, stalls and losses are chosen by a seed, so a run that fails can be run again.
+//! The simulator does what a host does: it reads what the guests send, hands it to the engine in
+//! batches, and writes what the engine has for them. When nobody has anything to do, the clock
+//! jumps to the next moment at which somebody will. Order, stalls and losses are chosen by a seed,
+//! so a run that fails can be run again.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -110,7 +111,8 @@ impl Simulator {
         self.stations[id.0].stalled = Some(self.now + time);
     }
 
-    /// Runs until `done` says so. False if simulated time `limit` passed first, or nobody has anything left to do.
+    /// Runs until `done` says so. False if simulated time `limit` passed first, or nobody has
+    /// anything left to do.
     ///
     /// # Panics
     ///
@@ -195,7 +197,8 @@ impl Simulator {
             let stalled = station.stalled.filter(|&until| until > now);
             [station.guest.poll_at(now), stalled]
         });
-        // A stack that wants to be polled in the past has just been polled and will be at the next microsecond.
+        // A stack that wants to be polled in the past has just been polled and will be at the next
+        // microsecond.
         let at = guests.chain([engine]).flatten().min()?;
         Some(at.max(now + Duration::from_micros(1)))
     }

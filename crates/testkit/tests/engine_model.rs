@@ -14,7 +14,8 @@ fn seeded_programs_agree_with_the_model_and_reach_everything() {
         random.fill(&mut program);
         all += &engine_actions(&program);
     }
-    // What the programs cannot do: offloads, links that fail, a pool that runs out, ports that are gone.
+    // What the programs cannot do: offloads, links that fail, a pool that runs out, ports that are
+    // gone.
     let beyond = [
         Reason::OffloadUndeclared,
         Reason::BadOffload,

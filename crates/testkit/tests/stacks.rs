@@ -1,4 +1,5 @@
-//! Row 1 of the mission: stack A sends to the address of stack B, and B gets it, whatever stacks they are.
+//! Row 1 of the mission: stack A sends to the address of stack B, and B gets it, whatever stacks
+//! they are.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;

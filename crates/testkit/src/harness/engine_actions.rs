@@ -1,8 +1,9 @@
 //! Sequences of actions with time, on the engine and on the model at once.
 //!
-//! The bytes are read as a program: ports come and go and change, guests send frames of every kind, links drain their
-//! queues, time passes. After every action the engine must agree with the [`Model`]: the verdict, the MAC table, and
-//! every byte on every link; and its counters must obey the conservation laws.
+//! The bytes are read as a program: ports come and go and change, guests send frames of every kind,
+//! links drain their queues, time passes. After every action the engine must agree with the
+//! [`Model`]: the verdict, the MAC table, and every byte on every link; and its counters must obey
+//! the conservation laws.
 
 use std::time::Duration;
 
@@ -20,8 +21,8 @@ use crate::model::{Model, trunk};
 /// Ports at most.
 const PORTS: usize = 6;
 
-/// An address that the guests use. Most of the time one of a few, so that they meet; else one of many, so that the
-/// MAC table grows and its clusters do.
+/// An address that the guests use. Most of the time one of a few, so that they meet; else one of
+/// many, so that the MAC table grows and its clusters do.
 fn numbered(byte: u8) -> MacAddr {
     mac(u32::from(if byte < 200 { byte % 8 } else { 8 + byte % 60 }))
 }
@@ -112,7 +113,8 @@ impl World {
         }
     }
 
-    /// One of the ports; the inner `None` if there is none, when the program goes on with the next action.
+    /// One of the ports; the inner `None` if there is none, when the program goes on with the next
+    /// action.
     fn port(&self, program: &mut Program<'_>) -> Option<Option<(String, PortId)>> {
         let index = program.pick(self.ports.len())?;
         Some(self.ports.get(index).cloned())

@@ -1,4 +1,5 @@
-//! What the fuzz targets run, as functions of bytes, so that the ordinary tests run the stored inputs too.
+//! What the fuzz targets run, as functions of bytes, so that the ordinary tests run the stored
+//! inputs too.
 
 mod engine_actions;
 mod wire;
@@ -6,7 +7,7 @@ mod wire;
 pub use self::wire::{parse, segment};
 pub use engine_actions::engine_actions;
 
-/// [`engine_actions`] without the account of what was counted, as a fuzz target wants it.
+/// [`engine_actions()`] without the account of what was counted, as a fuzz target wants it.
 pub fn actions(bytes: &[u8]) {
     engine_actions(bytes);
 }
