@@ -35,16 +35,24 @@ pub struct Datagram<'a> {
 #[derive(Clone, Copy)]
 struct Control([u8; CONTROL_LEN]);
 
+/// What the headers of a ring are set up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+struct Layout {
+    head_len: usize,
+    names: bool,
+    controls: bool,
+}
+
 /// Reusable storage for [`BATCH`] datagrams.
 pub struct ReceiveRing {
     slot_len: usize,
-    head_len: usize,
-    slots: Box<[u8]>,
-    names: Box<[libc::sockaddr_un]>,
-    controls: Box<[Control]>,
-    /// Set up before each call and read after it; the pointers inside are never used otherwise.
-    headers: Box<[libc::mmsghdr]>,
-    pieces: Box<[[libc::iovec; 2]]>,
+    layout: Layout,
+    slots: Vec<u8>,
+    names: Vec<libc::sockaddr_un>,
+    controls: Vec<Control>,
+    /// Their pointers point into the other vectors, and are used by the kernel only.
+    headers: Vec<libc::mmsghdr>,
+    pieces: Vec<[libc::iovec; 2]>,
     filled: usize,
 }
 
@@ -57,8 +65,8 @@ impl std::fmt::Debug for ReceiveRing {
     }
 }
 
-// SAFETY: the raw pointers in `headers` and `pieces` point only into the other boxes of the same
-// value and are rewritten before every use, so moving the value to another thread is sound.
+// SAFETY: the raw pointers in `headers` and `pieces` point only into the other vectors of the same
+// value, whose memory does not move with it, so moving the value to another thread is sound.
 unsafe impl Send for ReceiveRing {}
 
 impl ReceiveRing {
@@ -67,12 +75,12 @@ impl ReceiveRing {
     pub fn empty() -> ReceiveRing {
         ReceiveRing {
             slot_len: 0,
-            head_len: 0,
-            slots: Box::default(),
-            names: Box::default(),
-            controls: Box::default(),
-            headers: Box::default(),
-            pieces: Box::default(),
+            layout: Layout::default(),
+            slots: Vec::new(),
+            names: Vec::new(),
+            controls: Vec::new(),
+            headers: Vec::new(),
+            pieces: Vec::new(),
             filled: 0,
         }
     }
@@ -84,16 +92,21 @@ impl ReceiveRing {
         // SAFETY: all-zero mmsghdr and iovec are valid (null pointers, zero lengths).
         let (header, pieces): (libc::mmsghdr, [libc::iovec; 2]) =
             unsafe { (MaybeUninit::zeroed().assume_init(), MaybeUninit::zeroed().assume_init()) };
-        ReceiveRing {
+        let mut ring = ReceiveRing {
             slot_len,
-            head_len: 0,
-            slots: vec![0; slot_len * BATCH].into_boxed_slice(),
-            names: vec![name; BATCH].into_boxed_slice(),
-            controls: vec![Control([0; CONTROL_LEN]); BATCH].into_boxed_slice(),
-            headers: vec![header; BATCH].into_boxed_slice(),
-            pieces: vec![pieces; BATCH].into_boxed_slice(),
+            layout: Layout::default(),
+            slots: vec![0; slot_len * BATCH],
+            names: vec![name; BATCH],
+            controls: vec![Control([0; CONTROL_LEN]); BATCH],
+            headers: vec![header; BATCH],
+            pieces: vec![pieces; BATCH],
             filled: 0,
+        };
+        for i in 0..BATCH {
+            ring.set_up(i);
+            ring.reset(i);
         }
+        ring
     }
 
     /// Receives at most `max` datagrams that are there now; none is waited for. The first
@@ -134,37 +147,25 @@ impl ReceiveRing {
         names: bool,
         controls: bool,
     ) -> io::Result<usize> {
-        self.filled = 0;
-        self.head_len = head_len.min(self.slot_len);
         let max = max.min(self.headers.len());
-        for i in 0..max {
-            let slot = &mut self.slots[i * self.slot_len..(i + 1) * self.slot_len];
-            let (head, body) = slot.split_at_mut(self.head_len);
-            self.pieces[i] = [
-                libc::iovec { iov_base: head.as_mut_ptr().cast(), iov_len: head.len() },
-                libc::iovec { iov_base: body.as_mut_ptr().cast(), iov_len: body.len() },
-            ];
-            let h = &mut self.headers[i].msg_hdr;
-            h.msg_iov = self.pieces[i].as_mut_ptr();
-            h.msg_iovlen = 2;
-            h.msg_flags = 0;
-            if names {
-                h.msg_name = (&raw mut self.names[i]).cast();
-                h.msg_namelen = size_of::<libc::sockaddr_un>() as libc::socklen_t;
-            } else {
-                h.msg_name = std::ptr::null_mut();
-                h.msg_namelen = 0;
+        let layout = Layout { head_len: head_len.min(self.slot_len), names, controls };
+        if layout == self.layout {
+            // Only what the last call filled has to be put back: with a frame or two a call,
+            // setting up a whole batch would cost as much as receiving it.
+            for i in 0..self.filled {
+                self.reset(i);
             }
-            if controls {
-                h.msg_control = (&raw mut self.controls[i].0).cast();
-                h.msg_controllen = CONTROL_LEN as _;
-            } else {
-                h.msg_control = std::ptr::null_mut();
-                h.msg_controllen = 0;
+        } else {
+            self.layout = layout;
+            for i in 0..self.headers.len() {
+                self.set_up(i);
+                self.reset(i);
             }
         }
-        // SAFETY: `max` headers were set up just now with pointers into our own boxes, which are
-        // not moved or freed during the call; a null timeout means none.
+        self.filled = 0;
+        // SAFETY: all headers are set up with pointers into our own vectors, whose memory stays
+        // where it is for as long as they live (they are never resized); a null timeout means
+        // none.
         let n = unsafe {
             libc::recvmmsg(
                 fd.as_raw_fd(),
@@ -176,6 +177,35 @@ impl ReceiveRing {
         };
         self.filled = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
         Ok(self.filled)
+    }
+
+    /// Points header `i` at its slot, name and control space.
+    fn set_up(&mut self, i: usize) {
+        let slot = &mut self.slots[i * self.slot_len..(i + 1) * self.slot_len];
+        let (head, body) = slot.split_at_mut(self.layout.head_len);
+        self.pieces[i] = [
+            libc::iovec { iov_base: head.as_mut_ptr().cast(), iov_len: head.len() },
+            libc::iovec { iov_base: body.as_mut_ptr().cast(), iov_len: body.len() },
+        ];
+        let h = &mut self.headers[i].msg_hdr;
+        h.msg_iov = self.pieces[i].as_mut_ptr();
+        h.msg_iovlen = 2;
+        h.msg_name =
+            if self.layout.names { (&raw mut self.names[i]).cast() } else { std::ptr::null_mut() };
+        h.msg_control = if self.layout.controls {
+            (&raw mut self.controls[i].0).cast()
+        } else {
+            std::ptr::null_mut()
+        };
+    }
+
+    /// Puts back the lengths that the kernel overwrote in header `i`.
+    fn reset(&mut self, i: usize) {
+        let h = &mut self.headers[i].msg_hdr;
+        h.msg_flags = 0;
+        h.msg_namelen =
+            if self.layout.names { size_of::<libc::sockaddr_un>() as libc::socklen_t } else { 0 };
+        h.msg_controllen = if self.layout.controls { CONTROL_LEN as _ } else { 0 };
     }
 
     /// How many datagrams the last receive got.
@@ -212,7 +242,7 @@ impl ReceiveRing {
         // A truncated datagram reports what was stored (no MSG_TRUNC was asked for).
         let len = (header.msg_len as usize).min(self.slot_len);
         let slot = &self.slots[i * self.slot_len..i * self.slot_len + len];
-        let (head, body) = slot.split_at(self.head_len.min(len));
+        let (head, body) = slot.split_at(self.layout.head_len.min(len));
         let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
         Some(Datagram { head, body, truncated, from, cred })
     }
@@ -227,7 +257,7 @@ impl ReceiveRing {
         let header = &mut self.headers[i];
         let len = (header.msg_len as usize).min(self.slot_len);
         let slot = &mut self.slots[i * self.slot_len..i * self.slot_len + len];
-        let mut start = self.head_len.min(len);
+        let mut start = self.layout.head_len.min(len);
         let mut head = [0; 12];
         for (to, from) in head.iter_mut().zip(&slot[..start]) {
             *to = *from;

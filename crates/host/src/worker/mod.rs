@@ -189,6 +189,9 @@ pub struct Worker {
     pub(crate) unflushed: usize,
     /// The last turn moved frames.
     pub(crate) traffic: bool,
+    /// Frames that ports handed in during this turn, and the last port that did.
+    pub(crate) turn_frames: usize,
+    pub(crate) speaker: Option<(NetworkId, PortId)>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -229,6 +232,8 @@ impl Worker {
             outbox: VecDeque::new(),
             unflushed: 0,
             traffic: false,
+            turn_frames: 0,
+            speaker: None,
         })
     }
 

@@ -493,9 +493,8 @@ impl Worker {
         }
         let frames = self.rx.len();
         if frames > 0 {
-            self.traffic = true;
             network.engine.ingress(now, &mut self.pool, port, &mut self.rx);
-            self.unflushed += frames;
+            self.heard(net, port, frames);
             if self.unflushed >= BATCH {
                 self.flush(now, net);
             }

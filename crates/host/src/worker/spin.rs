@@ -6,6 +6,10 @@
 //! long the last waits after traffic were, and polls only when the next is expected within
 //! [`LONGEST`]. One long wait ends the polling; a few short ones bring it back. A worker that moves
 //! no frames never polls.
+//!
+//! Bulk traffic waits shortly as well, but there polling only makes the batches smaller: the time
+//! a wake-up takes is when the next frames gather. So polling is for a *dialogue*: turns of one
+//! frame each, from another port than the turn before.
 
 use std::time::Duration;
 
@@ -23,22 +27,33 @@ const PREEMPTED: Duration = Duration::from_micros(30);
 pub(crate) struct Spin {
     /// Moving average of the waits after traffic.
     expected: Duration,
+    /// How much the last turns were a dialogue, 0 to 255; a moving average too.
+    dialogue: u16,
 }
+
+/// Of 255: most of the last turns.
+const DIALOGUE: u16 = 190;
 
 impl Default for Spin {
     fn default() -> Spin {
         // Starts without spinning: the first waits must earn it.
-        Spin { expected: PAUSE }
+        Spin { expected: PAUSE, dialogue: 0 }
     }
 }
 
 impl Spin {
     /// How long to poll before sleeping, given whether the last turn moved frames.
     pub(crate) fn window(&self, traffic: bool) -> Duration {
-        if !traffic || self.expected > LONGEST {
+        if !traffic || self.expected > LONGEST || self.dialogue < DIALOGUE {
             return Duration::ZERO;
         }
         (self.expected * 2 + Duration::from_micros(5)).min(LONGEST)
+    }
+
+    /// A turn moved frames: so many, and the first of them from another port than the turn before.
+    pub(crate) fn turned(&mut self, frames: usize, other_port: bool) {
+        let dialogue = if frames == 1 && other_port { 255 } else { 0 };
+        self.dialogue = (self.dialogue * 7 + dialogue + 7) / 8;
     }
 
     /// The wait after traffic took this long, polling and sleeping together.
@@ -63,6 +78,9 @@ mod tests {
         let mut spin = Spin::default();
         assert_eq!(spin.window(true), Duration::ZERO);
         let mut short_waits = 0;
+        for _ in 0..50 {
+            spin.turned(1, true);
+        }
         while spin.window(true) == Duration::ZERO {
             spin.waited(Duration::from_micros(8));
             short_waits += 1;
@@ -77,6 +95,26 @@ mod tests {
         assert!(spin.window(true) < Duration::from_micros(30));
         spin.waited(Duration::from_secs(1));
         assert_eq!(spin.window(true), Duration::ZERO, "one pause ends it");
+    }
+
+    #[test]
+    fn bulk_traffic_is_not_polled_for() {
+        let mut spin = Spin::default();
+        for turn in 0..100 {
+            spin.waited(Duration::from_micros(5));
+            // Data in twos, each pair acknowledged.
+            spin.turned(if turn % 2 == 0 { 2 } else { 1 }, true);
+            assert_eq!(spin.window(true), Duration::ZERO);
+        }
+        for _ in 0..20 {
+            spin.waited(Duration::from_micros(5));
+            spin.turned(1, true);
+        }
+        assert!(spin.window(true) > Duration::ZERO);
+        for _ in 0..3 {
+            spin.turned(1, false);
+        }
+        assert_eq!(spin.window(true), Duration::ZERO, "one side goes on talking");
     }
 
     #[test]

@@ -15,6 +15,8 @@ impl Worker {
     pub(crate) fn turn_inner(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         self.wait(deadline)?;
         self.traffic = false;
+        self.turn_frames = 0;
+        let speaker = self.speaker;
         let now = self.now();
         for i in 0..self.polled.len() {
             if let Some(event) = self.polled.get(i) {
@@ -33,7 +35,18 @@ impl Worker {
             self.flush(now, NetworkId(slot));
             self.collect_engine_events(NetworkId(slot));
         }
+        if self.turn_frames > 0 {
+            self.spin.turned(self.turn_frames, self.speaker != speaker);
+        }
         Ok(())
+    }
+
+    /// Books frames that a port has just handed to its engine.
+    pub(crate) fn heard(&mut self, net: NetworkId, port: PortId, frames: usize) {
+        self.traffic = true;
+        self.turn_frames += frames;
+        self.speaker = Some((net, port));
+        self.unflushed += frames;
     }
 
     /// Waits for something to do. After traffic it polls first, where that pays.
@@ -139,9 +152,8 @@ impl Worker {
                 network.engine.receive_failed(port, Reason::BadFraming, bad_framing);
             }
             if frames > 0 {
-                self.traffic = true;
                 network.engine.ingress(now, &mut self.pool, port, &mut self.rx);
-                self.unflushed += frames;
+                self.heard(net, port, frames);
                 if self.unflushed >= BATCH {
                     self.flush(now, net);
                 }
