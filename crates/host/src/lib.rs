@@ -19,6 +19,7 @@ pub mod config;
 pub mod confine;
 pub mod daemon;
 pub mod directory;
+pub mod harness;
 pub mod link;
 pub mod metrics;
 pub mod names;

@@ -1,4 +1,5 @@
 //! The parser against etherparse, and against anything at all.
+#![forbid(unsafe_code)]
 
 mod common;
 

@@ -1,5 +1,6 @@
 //! Segmentation and completion against frames that were built small in the first place, with
 //! etherparse as the judge of their checksums.
+#![forbid(unsafe_code)]
 
 mod common;
 

@@ -20,10 +20,11 @@ const TARGETS: &[(&str, Harness)] = &[
     ("dgram", host::harness::dgram),
     ("api", host::harness::api),
     ("config", host::harness::config),
+    ("plan", host::harness::plan),
 ];
 
 /// Mutated inputs per target.
-const MUTATIONS: u32 = 20_000;
+const MUTATIONS: u32 = 100_000;
 
 /// The longest input; the largest frame fits.
 const LONGEST: usize = 70_000;
@@ -170,4 +171,4 @@ macro_rules! targets {
     };
 }
 
-targets! { parse segment actions stream vde dgram api config }
+targets! { parse segment actions stream vde dgram api config plan }
