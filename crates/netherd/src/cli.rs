@@ -303,7 +303,7 @@ pub struct ShowArgs {
 /// The capture ends with ^C, with the reader, or with the network.
 #[derive(Debug, Clone, Args)]
 pub struct CaptureArgs {
-    /// Only the frames that this port sends
+    /// Only the frames that this port sends, and those that are forwarded to it
     #[arg(value_name = "PORT")]
     pub port: Option<String>,
 

@@ -228,7 +228,7 @@ pub struct Entrance {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaptureArgs {
-    /// Only frames that came in at this port.
+    /// Only frames that came in at this port, or were forwarded to it.
     #[serde(default)]
     pub port: Option<String>,
     /// Bytes to keep of each frame.
