@@ -3,7 +3,6 @@
 //! Made from the same reports as `show`, so the two never disagree. One family per counter of a port; drops are one
 //! family with the reason as a label.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use engine::PortCounters;
@@ -12,6 +11,9 @@ use crate::report::{Network, Port};
 
 /// Media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A number of a network or port, with its name and what it says.
+type Gauge<T, N> = (&'static str, &'static str, fn(&T) -> N);
 
 /// A family of samples under construction.
 struct Family<'a> {
@@ -56,7 +58,7 @@ pub fn text(networks: &[Network]) -> String {
     let mut out = String::new();
     let mut info = Family::new(&mut out, "build", "info", "_info", "The running program.");
     info.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    let per_network: [(&str, &str, fn(&Network) -> f64); 4] = [
+    let per_network: [Gauge<Network, f64>; 4] = [
         ("network_uptime_seconds", "Seconds since the network was opened.", |it| it.uptime),
         ("network_ports", "Open ports.", |it| it.ports.len() as f64),
         ("network_macs", "Entries of the MAC table.", |it| it.macs.len() as f64),
@@ -85,10 +87,11 @@ fn ports(out: &mut String, networks: &[Network]) {
         .iter()
         .flat_map(|network| network.ports.iter().map(|port| (network.network.as_str(), port)))
         .collect();
-    let mut gauges: BTreeMap<&str, (&str, fn(&Port) -> usize)> = BTreeMap::new();
-    gauges.insert("port_queue_frames", ("Frames that wait for the port.", |it| it.queue_frames));
-    gauges.insert("port_queue_bytes", ("Bytes that wait for the port.", |it| it.queue_bytes));
-    for (name, (help, value)) in gauges {
+    let per_port: [Gauge<Port, usize>; 2] = [
+        ("port_queue_bytes", "Bytes that wait for the port.", |it| it.queue_bytes),
+        ("port_queue_frames", "Frames that wait for the port.", |it| it.queue_frames),
+    ];
+    for (name, help, value) in per_port {
         let mut family = Family::gauge(out, name, help);
         for (network, port) in &all {
             family.sample(&port_labels(network, port), value(port));

@@ -131,7 +131,7 @@ impl Client {
         self.next_id += 1;
         let line = Request { id, call: call.clone() }.encode();
         if line.len() > LINE_MAX || fds.len() > FDS_MAX {
-            return Err(self.protocol("the request is longer than the interface allows"));
+            return Err(self.protocol(&"the request is longer than the interface allows"));
         }
         self.send(&line, fds)?;
         self.fds.clear();
@@ -141,7 +141,7 @@ impl Client {
                 // Id 0 answers a request whose id could not be read; there is only ours.
                 Some(Reply::Answer { id: answered, result }) if answered == id || answered == 0 => {
                     let value = result.map_err(ClientError::Refused)?;
-                    let value = value_as(value).map_err(|why| self.protocol(why))?;
+                    let value = value_as(value).map_err(|why| self.protocol(&why))?;
                     return Ok(Answer { value, fds: std::mem::take(&mut self.fds) });
                 }
                 Some(Reply::Answer { .. }) => {}
@@ -214,7 +214,7 @@ impl Client {
             if let Some(line) = self.lines.next_line() {
                 return Reply::decode(&line)
                     .map(Some)
-                    .map_err(|why: ReplyError| self.protocol(why));
+                    .map_err(|why: ReplyError| self.protocol(&why));
             }
             match sys::wait::readable(self.stream.as_fd(), timeout) {
                 Ok(true) => {}
@@ -232,7 +232,7 @@ impl Client {
                     }
                     self.fds.extend(received.fds);
                     let pushed = self.lines.push(&buffer[..received.len]);
-                    pushed.map_err(|why| self.protocol(why))?;
+                    pushed.map_err(|why| self.protocol(&why))?;
                 }
                 Err(error)
                     if matches!(
@@ -244,7 +244,7 @@ impl Client {
         }
     }
 
-    fn protocol(&self, why: impl ToString) -> ClientError {
+    fn protocol(&self, why: &dyn std::fmt::Display) -> ClientError {
         ClientError::Protocol { path: self.path.clone(), why: why.to_string() }
     }
 

@@ -167,10 +167,7 @@ impl Captures {
             }
         }
         while let Some(record) = engine.poll_capture() {
-            let (last, others) = match self.running.split_last_mut() {
-                Some(split) => split,
-                None => return,
-            };
+            let Some((last, others)) = self.running.split_last_mut() else { return };
             for capture in others {
                 if capture.wants(&record) {
                     capture.writer.offer(record.clone(), &describe);

@@ -300,7 +300,7 @@ impl Daemon {
             match signal.signal {
                 sys::detach::SIGHUP => match self.reload(worker, None) {
                     Ok(changes) if changes.is_empty() => {
-                        log::info("Nothing in the configuration changed.")
+                        log::info("Nothing in the configuration changed.");
                     }
                     Ok(changes) => changes.iter().for_each(|change| log::info(change)),
                     Err(failure) => log::error(&failure.message),
@@ -360,7 +360,7 @@ impl Daemon {
                     self.clients.insert(token, client);
                 }
                 Err(error) => {
-                    log::guest(&format!("A connection to api was not accepted: {error}."))
+                    log::guest(&format!("A connection to api was not accepted: {error}."));
                 }
             }
         }
@@ -549,7 +549,7 @@ impl Daemon {
             }
             let id = network.id;
             let described = reports::describe_ports(worker, id);
-            network.captures.pump(worker.engine_mut(id), |port| described(port));
+            network.captures.pump(worker.engine_mut(id), described);
             for ended in network.captures.ended() {
                 network.captures.stop(worker.engine_mut(id), ended);
             }

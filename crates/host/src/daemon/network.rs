@@ -89,7 +89,7 @@ impl Served {
         if let Some(sentence) = complaint {
             log::warn(&sentence);
         }
-        let plan = plan_for(&config, kept, &path)?;
+        let plan = plan_for(&config, kept.as_ref(), &path)?;
         save_plan(&published, &plan);
         let api = match given.remove("api") {
             Some(socket) => socket,
@@ -309,10 +309,10 @@ fn save_plan(published: &Published, plan: &Plan) {
 /// The plan that was kept, moved when the configuration says so, or a new one.
 fn plan_for(
     config: &config::Network,
-    kept: Option<Plan>,
+    kept: Option<&Plan>,
     path: &std::path::Path,
 ) -> Result<Plan, ServeError> {
-    if let Some(kept) = &kept {
+    if let Some(kept) = kept {
         let net = config.subnet.unwrap_or(kept.subnet());
         let prefix = config.prefix.unwrap_or(kept.prefix());
         if net == kept.subnet() && prefix == kept.prefix() {
