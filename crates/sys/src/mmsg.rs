@@ -163,6 +163,9 @@ impl ReceiveRing {
             }
         }
         self.filled = 0;
+        // A packet socket refuses MSG_CMSG_CLOEXEC (packet_recvmsg in net/packet/af_packet.c), and
+        // only where names are asked for can descriptors come.
+        let flags = libc::MSG_DONTWAIT | if names { libc::MSG_CMSG_CLOEXEC } else { 0 };
         // SAFETY: all headers are set up with pointers into our own vectors, whose memory stays
         // where it is for as long as they live (they are never resized); a null timeout means
         // none.
@@ -171,7 +174,7 @@ impl ReceiveRing {
                 fd.as_raw_fd(),
                 self.headers.as_mut_ptr(),
                 max as libc::c_uint,
-                libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC,
+                flags,
                 std::ptr::null_mut(),
             )
         };
