@@ -105,11 +105,16 @@ def cpu_ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-def descendants(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *descendants(int(child))]
+def descendants(pid: int) -> dict[int, str]:
+    """The processes below `pid` and their command names. One that ends meanwhile is left out."""
+    found = {}
+    try:
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (task / "children").read_text().split()):
+                found[child] = Path(f"/proc/{child}/comm").read_text().strip()
+                found |= descendants(child)
+    except (FileNotFoundError, ProcessLookupError):
+        pass
     return found
 
 

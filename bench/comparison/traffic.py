@@ -34,7 +34,12 @@ class TcpStream:
             ),
             timeout=self.seconds + 20,
         )
-        received = json.loads(answer)["end"]["sum_received"]
+        answer = json.loads(answer)
+        if "error" in answer or "sum_received" not in answer["end"]:
+            raise RuntimeError(
+                f"iperf3 over {self.path.name}: {answer.get('error', answer['end'])}"
+            )
+        received = answer["end"]["sum_received"]
         gigabits = received["bytes"] * 8 / 1e9
         more = {}
         per_gigabit = None

@@ -73,10 +73,8 @@ class Hypervisor:
         def sleeper() -> int | None:
             if run.poll() is not None:
                 raise RuntimeError(f"`netherd run` ended: {self.laboratory.log(log)}")
-            for pid in descendants(run.pid):
-                if pathlib.Path(f"/proc/{pid}/comm").read_text().strip() == "sleep":
-                    return pid
-            return None
+            below = descendants(run.pid).items()
+            return next((pid for pid, command in below if command == "sleep"), None)
 
         pid = wait_until(f"guest {name} (its log: {log})", sleeper)
         station = Station(pid, "")
