@@ -223,6 +223,21 @@ impl Person<'_> {
         self.show_until(network, &format!("the port {port}"), |report| report.find(port))
     }
 
+    /// Starts `job`, a `netherd run` whose guest is `name`, and waits until its port is there.
+    ///
+    /// # Panics
+    /// When it ends, or its port does not come.
+    #[track_caller]
+    #[must_use]
+    pub fn guest(&self, network: &str, name: &str, job: crate::Job) -> crate::Running {
+        let mut guest = job.spawn();
+        until(&format!("the port of {name}"), || {
+            assert!(guest.alive(), "{name} ended:\n{}{}", guest.stdout(), guest.stderr());
+            self.try_show(network)?.find(name).map(drop)
+        });
+        guest
+    }
+
     /// Serves the network `name` in the foreground, and waits until its nodes are there.
     ///
     /// # Panics

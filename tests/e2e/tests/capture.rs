@@ -69,7 +69,7 @@ fn tshark_reads_frames_and_verdicts() {
     }
 }
 
-/// One port, cut to a length, to standard output: what `tcpdump` and `tshark -i -` are fed with.
+/// One port, cut to a length: what came from it and what was sent to it, and nothing else.
 #[test]
 fn one_port_can_be_captured_alone() {
     need!(e2e::skip::program("tcpdump"));
@@ -77,26 +77,31 @@ fn one_port_can_be_captured_alone() {
     let person = lab.person(need!(User::first()));
     let _daemon = person.up(NET);
     let node = person.node(NET, "stream");
-    let mut one = Stream::connect(&node);
-    let mut two = Stream::connect(&node);
-    one.send(&frame(BROADCAST, mac(1), b"one"));
-    two.send(&frame(BROADCAST, mac(2), b"two"));
-    let port = person.show_until(NET, "both", |report| {
-        report.behind(mac(2))?;
-        report.behind(mac(1))
+    let mut clients = [1, 2, 3].map(|number| {
+        let mut client = Stream::connect(&node);
+        client.send(&frame(BROADCAST, mac(number), b"here"));
+        person.show_until(NET, "its address", |report| report.behind(mac(number)));
+        client
     });
+    let port = person.show(NET).behind(mac(1)).expect("learned");
     let file = person.home().join("one.pcapng");
     let capture = capture(&person, &file, &["--snaplen", "64", port.name()]);
-    two.send(&frame(mac(1), mac(2), &[2; 1000]));
-    one.send(&frame(mac(2), mac(1), &[1; 1000]));
-    let text = until("the frame of the one port", || {
+    for (from, to) in [(2, 3), (2, 1), (1, 2)] {
+        clients[from - 1].send(&frame(
+            mac(to),
+            mac(u32::try_from(from).expect("small")),
+            &[7; 1000],
+        ));
+    }
+    let text = until("two frames", || {
         let said = person.job("tcpdump").args(["-n", "-e", "-xx", "-r"]).arg(&file).run();
-        said.stdout.contains("length 1014").then_some(said.stdout)
+        (said.stdout.matches("length 1014").count() >= 2).then_some(said.stdout)
     });
     let _ = capture.stop(rustix::process::Signal::INT).ok();
-    let [one, two] = [mac(1), mac(2)].map(e2e::report::mac_text);
+    let [one, two, three] = [mac(1), mac(2), mac(3)].map(e2e::report::mac_text);
     assert!(text.contains(&format!("{one} > {two}")), "{text}");
-    assert!(!text.contains(&format!("{two} > {one}")), "the other port's frame is in it: {text}");
+    assert!(text.contains(&format!("{two} > {one}")), "{text}");
+    assert!(!text.contains(&three), "a frame between others is in it: {text}");
     assert!(text.contains("0x0030:") && !text.contains("0x0040:"), "64 bytes and no more: {text}");
 }
 

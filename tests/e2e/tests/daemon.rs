@@ -107,8 +107,11 @@ fn down_ends_a_network() {
     need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let guest = person.netherd(["run", "--net", NET, "--name", "g", "--", "sleep", "60"]).spawn();
-    let _ = person.port(NET, "g");
+    let guest = person.guest(
+        NET,
+        "g",
+        person.netherd(["run", "--net", NET, "--name", "g", "--", "sleep", "60"]),
+    );
     let pid = person.show(NET).pid();
     let _ = person.netherd(["down", NET]).run().ok();
     gone(pid, PATIENCE);
@@ -138,8 +141,11 @@ fn guests_survive_a_killed_hypervisor() {
     // What the guest sees of its eth0, over and over: the index tells whether it is still the same device.
     let watch = "while :; do cat /sys/class/net/eth0/ifindex /sys/class/net/eth0/address; \
                  ip -o -4 addr show eth0 | awk '{ print $4 }'; sleep 0.2; done";
-    let guest =
-        person.netherd(["run", "--net", NET, "--name", "g", "--", "sh", "-c", watch]).spawn();
+    let guest = person.guest(
+        NET,
+        "g",
+        person.netherd(["run", "--net", NET, "--name", "g", "--", "sh", "-c", watch]),
+    );
     let before = person.port(NET, "g");
     let first = person.show(NET).pid();
     let seen: Vec<String> = until("the guest's eth0", || {

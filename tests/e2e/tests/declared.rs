@@ -35,7 +35,7 @@ fn access_and_trunk_ports_share_a_vlan() {
     let _daemon = serve(
         &person,
         "[network.n.port.ten]\nvlan = 10\n[network.n.port.twenty]\nvlan = 20\n\
-         [network.n.port.trunk]\ntrunk = { native = 1, allowed = [10] }\n",
+         [network.n.port.trunk]\ntrunk = { native = 1, allowed = [10] }\nmax_macs = 4\n",
     );
     let [mut ten, mut twenty, mut trunk, mut plain] =
         ["ports/ten/stream", "ports/twenty/stream", "ports/trunk/stream", "stream"]

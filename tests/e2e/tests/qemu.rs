@@ -9,8 +9,11 @@ const NET: &str = "n";
 /// What `netherd args qemu` says is pasted as it is; the machine pings a guest, and is pinged by another.
 fn boots(person: &Person<'_>, netdev: &[String], mac: &str, link: &str) -> Result<(), String> {
     let _daemon = person.up(NET);
-    let _guest =
-        person.netherd(["run", "--net", NET, "--name", "host", "--", "sleep", "200"]).spawn();
+    let _guest = person.guest(
+        NET,
+        "host",
+        person.netherd(["run", "--net", NET, "--name", "host", "--", "sleep", "200"]),
+    );
     let guest = person.port(NET, "host");
     let report = person.show(NET);
     let (ipv4, length4) = report.spare_ipv4(7);

@@ -67,8 +67,11 @@ fn a_name_that_is_taken_is_refused() {
     need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let mut first =
-        person.netherd(["run", "--net", NET, "--name", "web", "--", "sleep", "60"]).spawn();
+    let mut first = person.guest(
+        NET,
+        "web",
+        person.netherd(["run", "--net", NET, "--name", "web", "--", "sleep", "60"]),
+    );
     let before = person.port(NET, "web");
     refused(person.netherd(["run", "--net", NET, "--name", "web", "--", "true"]), &["web"]);
     assert!(first.alive());
@@ -103,7 +106,11 @@ fn a_bad_mac_is_refused() {
     }
     assert!(!person.network(NET).exists(), "no network was started for it");
     // One that another guest has.
-    let _guest = person.netherd(["run", "--net", NET, "--name", "a", "--", "sleep", "60"]).spawn();
+    let _guest = person.guest(
+        NET,
+        "a",
+        person.netherd(["run", "--net", NET, "--name", "a", "--", "sleep", "60"]),
+    );
     let taken = e2e::report::mac_text(person.port(NET, "a").mac());
     refused(person.netherd(["run", "--net", NET, "--mac", &taken, "--", "true"]), &[&taken]);
 }
@@ -145,11 +152,25 @@ fn a_directory_of_somebody_else_is_refused() {
     refused(person.netherd(["up", NET, "--dir", theirs]), &[theirs]);
     refused(person.netherd(["run", "--dir", theirs, "--", "true"]), &[theirs]);
     assert_eq!(files(Path::new(theirs)), Vec::<String>::new(), "nothing was left in it");
+}
 
-    // The same for the place where networks are looked for.
+/// A runtime directory of somebody else (after `su`, say) is not used: the fallback is, and nothing is left there.
+#[test]
+fn a_runtime_directory_of_somebody_else_is_not_used() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let other = need!(User::second());
     let runtime = lab.folder("r", &other, 0o777);
-    let job = person.netherd(["run", "--", "true"]).env("XDG_RUNTIME_DIR", &runtime);
-    refused(job, &[runtime.to_str().expect("text")]);
+    // The fallback is one place for all tests of this user: the name is this test's own.
+    let net = format!("t{}", std::process::id());
+    let job = |line: &[&str]| person.netherd(line).env("XDG_RUNTIME_DIR", &runtime);
+    let _ = job(&["run", "--net", &net, "--", "true"]).run().ok();
+    let listed = job(&["ls", "--json"]).run().ok();
+    let fallback = format!("netherd-{}/{net}", person.user().uid);
+    assert!(listed.contains(&fallback) || listed.contains("/run/user"), "{listed}");
+    assert_eq!(files(&runtime), Vec::<String>::new(), "something was left in it");
+    let _ = job(&["down", &net]).run().ok();
 }
 
 #[test]
