@@ -138,9 +138,7 @@ impl Engine {
         let full = PortError::TooManyPorts(self.ports.len());
         let id = self.ports.insert(spec).ok_or(full)?;
         self.macs.add_port(id.index);
-        for mac in macs {
-            self.macs.bind(mac_bits(mac), id.index);
-        }
+        self.macs.bind(macs.into_iter().map(mac_bits), id.index);
         Ok(id)
     }
 
@@ -163,9 +161,7 @@ impl Engine {
         for &mac in target.spec.macs.iter().filter(|mac| !spec.macs.contains(mac)) {
             self.macs.unbind(mac_bits(mac));
         }
-        for &mac in &spec.macs {
-            self.macs.bind(mac_bits(mac), port.index);
-        }
+        self.macs.bind(spec.macs.iter().copied().map(mac_bits), port.index);
         target.configure(spec);
         self.macs.forget_learned(port.index);
         Ok(())

@@ -199,26 +199,32 @@ impl MacTable {
         self.bound.get(Key::new(0, mac)).and_then(|value| Binding(value).port())
     }
 
-    /// Binds `mac` to a port. The caller has checked that no other port has it.
-    pub(crate) fn bind(&mut self, mac: u64, port: u16) {
-        self.change_binding(mac, |_, reserved| (Some(port), reserved));
+    /// Binds addresses to a port, and forgets where they were learned. The caller has checked that
+    /// no other port has them.
+    pub(crate) fn bind(&mut self, macs: impl Iterator<Item = u64>, port: u16) {
+        let fresh: Vec<u64> =
+            macs.filter(|&mac| self.change_binding(mac, |_, kept| (Some(port), kept))).collect();
+        self.forget_addresses(&fresh);
     }
 
     /// Ends a port's binding; the address stays reserved if it was.
     pub(crate) fn unbind(&mut self, mac: u64) {
-        self.change_binding(mac, |_, reserved| (None, reserved));
+        self.change_binding(mac, |_, kept| (None, kept));
     }
 
     /// Keeps `mac` for a guest that may be away, or no longer.
     pub(crate) fn reserve(&mut self, mac: u64, reserved: bool) {
-        self.change_binding(mac, |port, _| (port, reserved));
+        if self.change_binding(mac, |port, _| (port, reserved)) {
+            self.forget_addresses(&[mac]);
+        }
     }
 
+    /// Changes the port and the reservation of an address. True if it was not bound before.
     fn change_binding(
         &mut self,
         mac: u64,
         change: impl FnOnce(Option<u16>, bool) -> (Option<u16>, bool),
-    ) {
+    ) -> bool {
         let key = Key::new(0, mac);
         let place = self.bound.find(key, self.bound.hash(key));
         let old = place.and_then(|place| self.bound.at(place, key)).map(Binding);
@@ -231,17 +237,20 @@ impl MacTable {
             Some(place) => self.bound.remove_at(place as usize),
             None if wanted => {
                 self.bound.insert(key, value);
-                self.forget_address(mac);
             }
             None => {}
         }
+        wanted && place.is_none()
     }
 
-    /// Forgets where an address was learned, in every VLAN.
-    fn forget_address(&mut self, mac: u64) {
+    /// Forgets where addresses were learned, in every VLAN.
+    fn forget_addresses(&mut self, macs: &[u64]) {
         let Self { learned, per_port, sweep, .. } = self;
+        if macs.is_empty() || learned.is_empty() {
+            return;
+        }
         let removed = learned.remove_all(|key, value| {
-            let hit = key.mac() == mac;
+            let hit = macs.contains(&key.mac());
             if hit && let Some(count) = per_port.get_mut(usize::from(Seen(value).port())) {
                 *count -= 1;
             }

@@ -72,7 +72,7 @@ pub enum SourceMode {
     Static,
     /// Its own addresses, and others as they come, first come first served.
     Learn {
-        /// How many it may learn.
+        /// How many it may learn. One address in two VLANs counts twice.
         max_macs: u16,
     },
 }
@@ -100,7 +100,7 @@ pub struct PortSpec {
     pub offloads_from_guest: OffloadSet,
     /// Frames that its egress queue holds.
     pub queue_frames: usize,
-    /// Bytes that its egress queue holds.
+    /// Bytes that its egress queue holds; one frame always fits.
     pub queue_bytes: usize,
 }
 

@@ -72,7 +72,8 @@ impl Queue {
     #[inline]
     pub(crate) fn admit(&self, pool: &Pool, frame: &Frame) -> Result<(), Reason> {
         let len = self.len();
-        if len >= self.limit_frames || self.bytes + frame.len() > self.limit_bytes {
+        let over = len > 0 && self.bytes + frame.len() > self.limit_bytes;
+        if len >= self.limit_frames || over {
             return Err(Reason::QueueFull);
         }
         let large = frame.body.is_large();

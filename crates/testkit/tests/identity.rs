@@ -132,6 +132,19 @@ fn an_address_changes_hands_at_the_moment_it_has_aged() {
 }
 
 #[test]
+fn an_aged_address_is_no_way_around_the_limit() {
+    let mut lan = Lan::new(NetworkSpec::default());
+    lan.plug("a", learning(1));
+    lan.plug("b", learning(1));
+    lan.send("a", &plain(mac(9), mac(1), 60));
+    lan.now = lan.now + Duration::from_secs(200);
+    lan.send("b", &plain(mac(9), mac(2), 60));
+    lan.now = lan.now + Duration::from_secs(150);
+    assert_eq!(lan.send("b", &plain(mac(9), mac(1), 60)), Verdict::Drop(Reason::MacLimit));
+    assert_eq!(lan.send("a", &plain(mac(2), mac(1), 60)), Verdict::Forward(lan.id("b")));
+}
+
+#[test]
 fn the_port_that_meets_its_limit_pays() {
     let mut lan = Lan::new(NetworkSpec::default());
     lan.plug("greedy", learning(16));

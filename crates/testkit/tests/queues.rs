@@ -51,6 +51,20 @@ fn a_queue_is_bounded_in_bytes_too() {
 }
 
 #[test]
+fn an_empty_queue_takes_a_frame_of_any_length() {
+    let mut lan = Lan::new(NetworkSpec::default());
+    let spec = PortSpec { offloads_from_guest: OffloadSet::all(), ..PortSpec::default() };
+    lan.plug("tap", spec);
+    lan.plug("small", queue(10, 2000));
+    let large = tcp_gso(Ip::V4, MacAddr::BROADCAST, mac(1), 60_000, 1000);
+    lan.send_rich("tap", &large);
+    lan.send_rich("tap", &large);
+    assert_eq!(lan.receive("small").len(), 60);
+    let counters = lan.engine.port_counters(lan.id("small")).expect("a live port");
+    assert_eq!((counters.tx_queued, counters.dropped(Reason::QueueFull)), (1, 1));
+}
+
+#[test]
 fn a_port_is_listed_when_its_queue_fills_and_while_frames_are_left() {
     let mut lan = Lan::new(NetworkSpec::default());
     lan.plug("a", PortSpec::default());
@@ -146,6 +160,20 @@ fn dead_guests_never_take_the_whole_pool() {
         assert!(counters.tx_queued >= 30, "and the dead have their share: {counters:?}");
     }
     testkit::ledger::conservation(&lan.engine);
+}
+
+#[test]
+fn large_frames_that_have_left_count_no_more() {
+    let limits = PoolLimits { small: 64, large: 8, headers: 64 };
+    let mut lan = Lan::with_pool(NetworkSpec { mtu: 9000, ..NetworkSpec::default() }, limits);
+    lan.plug("a", PortSpec::default());
+    lan.plug("b", PortSpec::default());
+    for _ in 0..100 {
+        lan.send("a", &plain(MacAddr::BROADCAST, mac(1), 5000));
+        lan.send("a", &plain(MacAddr::BROADCAST, mac(1), 100));
+        assert_eq!(lan.receive("b").len(), 2);
+    }
+    lan.nothing_held();
 }
 
 #[test]

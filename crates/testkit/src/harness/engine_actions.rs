@@ -183,8 +183,13 @@ impl World {
 
     fn wait(&mut self, program: &mut Program<'_>) -> Option<()> {
         let millis = program.of(&[1, 400, 1_000, 1_300, 9_000, 40_000, 150_000, 400_000])?;
-        self.lan.wait(Duration::from_millis(millis));
-        self.model.advance(self.lan.now);
+        if program.pick(3)? == 0 {
+            self.lan.now = self.lan.now + Duration::from_millis(millis);
+            self.model.be_late(self.lan.now);
+        } else {
+            self.lan.wait(Duration::from_millis(millis));
+            self.model.advance(self.lan.now);
+        }
         Some(())
     }
 
@@ -269,7 +274,7 @@ fn port_spec(program: &mut Program<'_>) -> Option<PortSpec> {
         vlan,
         isolated: program.pick(3)? == 0,
         queue_frames: program.of(&[1, 3, 50])?,
-        queue_bytes: program.of(&[250, 1_000, 100_000])?,
+        queue_bytes: program.of(&[218, 1_000, 100_000])?,
         ..PortSpec::default()
     })
 }
