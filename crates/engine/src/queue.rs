@@ -91,6 +91,18 @@ impl Queue {
         self.frames.push_back(frame);
     }
 
+    /// Takes the frame at the head if nothing is left to do to it: no cut is under way, it has no
+    /// metadata, and the port wants no tag.
+    #[inline]
+    pub(crate) fn pop_finished(&mut self, untagged: bool) -> Option<Frame> {
+        if !untagged || self.cutting.is_some() || !self.frames.front()?.offload.is_none() {
+            return None;
+        }
+        let frame = self.pop()?;
+        self.settle(&frame);
+        Some(frame)
+    }
+
     /// Takes the frame at the head; the caller tells [`Self::settle`] when it is through with it.
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<Frame> {
