@@ -253,6 +253,8 @@ fn push_frame(pool: &mut Pool, batch: &mut RxBatch, no_buffer: &mut u64, frame: 
 pub(crate) enum Progress {
     /// The visit is over; the poller will report the descriptor again if there is more.
     Done,
+    /// The descriptor reported an error that is over now: not its end, though nothing was read.
+    Recovered,
     /// The scratch space holds more frames of this link: call again before anything else uses it.
     More,
 }

@@ -129,10 +129,10 @@ impl Link for PacketLink {
         match result {
             Ok(()) => Ok(Progress::Done),
             Err(e) if is_transient(&e) => Ok(Progress::Done),
-            // ENETDOWN is told once when the interface goes down; it may come up again. When it
-            // is deleted the socket is bound to nothing.
+            // ENETDOWN is told once when the interface is or goes down; it may come up. When it is
+            // deleted the socket is bound to nothing.
             Err(_) if self.is_gone() => Err(CloseReason::DeviceGone),
-            Err(e) if e.raw_os_error() == Some(NETWORK_DOWN) => Ok(Progress::Done),
+            Err(e) if e.raw_os_error() == Some(NETWORK_DOWN) => Ok(Progress::Recovered),
             Err(e) => Err(CloseReason::of(&e)),
         }
     }

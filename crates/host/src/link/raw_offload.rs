@@ -70,3 +70,89 @@ fn infer_checked(frame: &[u8], mtu: u16) -> Option<Offload> {
     };
     Some(Offload { checksum: Some(partial), gso })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::MacAddr;
+    use wire::build::{Builder, Ipv4, Ipv6, Tcp};
+
+    const A: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+    const B: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
+
+    /// A frame over IPv4 or IPv6, and its partial checksum where it was left so.
+    fn frame(
+        v6: bool,
+        udp: bool,
+        payload: usize,
+        partial: bool,
+    ) -> (Vec<u8>, Option<PartialChecksum>) {
+        let mut buffer = vec![0; payload + 200];
+        let b = Builder::new(&mut buffer).ethernet(B, A);
+        let b = if v6 { b.ipv6(&Ipv6::default()) } else { b.ipv4(&Ipv4::default()) };
+        let b = if udp { b.udp(1000, 2000) } else { b.tcp(&Tcp::default()) };
+        let b = b.payload(&vec![0x5a; payload]);
+        let (len, at) = if partial {
+            let (len, at) = b.finish_partial().unwrap();
+            (len, Some(at))
+        } else {
+            (b.finish().unwrap(), None)
+        };
+        buffer.truncate(len);
+        (buffer, at)
+    }
+
+    #[test]
+    fn complete_checksums_are_left_alone() {
+        for v6 in [false, true] {
+            for udp in [false, true] {
+                let (frame, _) = frame(v6, udp, 100, false);
+                assert_eq!(infer(&frame, 1500), Offload::NONE);
+            }
+        }
+    }
+
+    #[test]
+    fn partial_checksums_are_found_where_they_are() {
+        for v6 in [false, true] {
+            for udp in [false, true] {
+                let (frame, at) = frame(v6, udp, 100, true);
+                assert_eq!(infer(&frame, 1500), Offload { checksum: at, gso: None });
+            }
+        }
+    }
+
+    #[test]
+    fn tcp_longer_than_the_mtu_is_cut_to_it() {
+        for (v6, kind, size) in [(false, GsoKind::Tcp4, 1460), (true, GsoKind::Tcp6, 1440)] {
+            let (frame, at) = frame(v6, false, 60_000, true);
+            let expected = Offload { checksum: at, gso: Some(Gso { kind, size, ecn: false }) };
+            assert_eq!(infer(&frame, 1500), expected);
+            assert!(wire::offload::check(&expected, &frame, frame.len(), 1500).is_ok());
+            let (fits, _) = self::frame(v6, false, usize::from(size), true);
+            assert_eq!(infer(&fits, 1500).gso, None);
+        }
+    }
+
+    #[test]
+    fn a_long_udp_datagram_has_no_metadata_that_would_let_it_pass() {
+        for v6 in [false, true] {
+            let (frame, at) = frame(v6, true, 8000, true);
+            assert_eq!(infer(&frame, 1500), Offload { checksum: at, gso: None });
+        }
+    }
+
+    #[test]
+    fn what_is_no_transport_is_left_alone() {
+        assert_eq!(infer(&[], 1500), Offload::NONE);
+        assert_eq!(infer(&[0; 13], 1500), Offload::NONE);
+        assert_eq!(infer(&[0xff; 60], 1500), Offload::NONE);
+        let (whole, _) = frame(false, false, 10, true);
+        for len in 0..whole.len() {
+            // No panic; and a cut frame never asks for a checksum beyond its end.
+            if let Some(at) = infer(&whole[..len], 1500).checksum {
+                assert!(at.field() + 2 <= len);
+            }
+        }
+    }
+}

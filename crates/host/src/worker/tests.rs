@@ -15,6 +15,7 @@ use crate::link::{CloseReason, LinkKind, LinkSetup, PortAbout};
 use crate::node::{NodeKind, NodeTemplate};
 
 mod clients;
+mod devices;
 mod dgram;
 mod stream;
 mod vde;

@@ -160,6 +160,7 @@ impl Worker {
             }
             match result {
                 Ok(Progress::More) => {}
+                Ok(Progress::Recovered) => return,
                 Ok(Progress::Done) => {
                     // A descriptor that reports its end and gives nothing more would be reported
                     // for ever.
