@@ -10,9 +10,9 @@ use wire::MacAddr;
 
 use crate::batch::BATCH;
 use crate::capture::{Capture, CapturePlan, CaptureRecord};
+use crate::classify::Work;
 use crate::counters::PortCounters;
 use crate::event::{Event, EventQueue};
-use crate::ingress::Work;
 use crate::mac_table::{MacTable, tick};
 use crate::plan::{Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec};
 use crate::pool::Pool;

@@ -5,8 +5,8 @@
 //! A batch is worked on in passes, so that the memory one frame waits for is fetched while others
 //! are worked on:
 //!
-//! 1. *classify*: read the Ethernet header and the tag of every frame, refuse what is malformed,
-//!    and hash its addresses unless the port's last frame had the same;
+//! 1. *classify* (a file of its own): read the Ethernet header and the tag of every frame, refuse
+//!    what is malformed, and hash its addresses unless the port's last frame had the same;
 //! 2. *touch*: read the first slot of the MAC table that each look-up will try. These reads do not
 //!    depend on each other, so the misses of a large table overlap;
 //! 3. *decide* and queue, in the order of the frames.
@@ -14,57 +14,26 @@
 //! The guard comes first in *decide*: whether the source address may be used is settled before
 //! anything that accepts.
 
-use wire::ethernet::ethertype;
-use wire::vlan::is_tag;
-use wire::{OffloadError, OffloadSet, offload};
-
 use crate::batch::RxBatch;
 use crate::capture::Subject;
+use crate::classify::Work;
 use crate::engine::{Engine, mac_addr};
 use crate::event::Event;
 use crate::frame::{Cast, Frame};
-use crate::keyed::{Key, NOWHERE, Place};
-use crate::mac_table::{Destination, MacTable, Source, Tick, tick};
-use crate::plan::{Mode, NetworkSpec, SourceMode};
+use crate::keyed::{Key, NOWHERE};
+use crate::mac_table::{Destination, Source, Tick, tick};
+use crate::plan::{Mode, SourceMode};
 use crate::pool::Pool;
 use crate::port::{Hints, Port, PortId};
 use crate::reason::Reason;
 use crate::time::Instant;
 use crate::verdict::Verdict;
-use crate::vlan::VlanMode;
-
-/// Bytes of an Ethernet header and one tag, which an MTU does not count.
-pub(crate) const ETHERNET_AND_TAG: usize = ETHERNET + TAG;
-
-const ETHERNET: usize = wire::ethernet::HEADER_LEN;
-const TAG: usize = wire::vlan::TAG_LEN;
-
-/// 01:80:c2:00:00:00, the first of sixteen addresses that never leave a link (IEEE 802.1Q table
-/// 8-1).
-const RESERVED_GROUP: u64 = 0x0180_c200_0000;
-
-const BROADCAST: u64 = 0xffff_ffff_ffff;
-const GROUP_BIT: u64 = 1 << 40;
 
 /// At most one event about refused frames per port in this time: 2^10 ticks of 2^20 ns, 1.07 s.
 const REFUSAL_PAUSE: Tick = 1 << 10;
 
-/// What the passes tell each other about one frame.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Work {
-    src: Key,
-    dst: Key,
-    src_hash: u32,
-    dst_hash: u32,
-    src_place: Place,
-    dst_place: Place,
-    /// The tag that was taken off.
-    removed_tag: Option<u16>,
-    refused: Option<Reason>,
-}
-
 /// What the third pass needs to know of the port that the batch came from.
-struct From {
+struct Origin {
     id: PortId,
     /// The port's hints while the pass runs; put back at its end.
     hints: Hints,
@@ -92,7 +61,7 @@ impl Engine {
             }
             return;
         };
-        let mut from = From {
+        let mut from = Origin {
             id: port,
             hints: Hints::NONE,
             isolated: target.spec.isolated,
@@ -142,35 +111,6 @@ impl Engine {
         }
     }
 
-    /// The first pass.
-    fn classify(
-        &mut self,
-        pool: &mut Pool,
-        port: PortId,
-        hub: bool,
-        frames: &mut [Frame],
-        work: &mut [Work],
-    ) {
-        let Self { network, ports, macs, .. } = self;
-        let Some(port) = ports.get_mut(port) else { return };
-        let (mut bytes, mut multicast, mut broadcast) = (0, 0, 0);
-        for (frame, work) in frames.iter_mut().zip(work) {
-            bytes += frame.len() as u64;
-            *work = Work { src_place: NOWHERE, dst_place: NOWHERE, ..Work::default() };
-            work.refused = read_headers(pool, network, port, hub, frame, work).err();
-            multicast += u64::from(frame.cast == Cast::Multicast);
-            broadcast += u64::from(frame.cast == Cast::Broadcast);
-            if work.refused.is_none() && !hub {
-                hash_addresses(macs, port, frame.cast, work);
-            }
-        }
-        port.counters.rx_frames += frames.len() as u64;
-        port.counters.rx_bytes += bytes;
-        port.counters.rx_multicast += multicast;
-        port.counters.rx_broadcast += broadcast;
-        port.counters.rx_unicast += frames.len() as u64 - multicast - broadcast;
-    }
-
     /// The second pass.
     fn touch(&self, count: usize, work: &mut [Work]) {
         let learned = self.macs.learned();
@@ -186,7 +126,7 @@ impl Engine {
 
     /// The third pass, for one frame.
     #[inline]
-    fn decide(&mut self, from: &mut From, now: Tick, frame: &Frame, work: &Work) -> Verdict {
+    fn decide(&mut self, from: &mut Origin, now: Tick, frame: &Frame, work: &Work) -> Verdict {
         if let Some(reason) = work.refused {
             return Verdict::Drop(reason);
         }
@@ -219,7 +159,7 @@ impl Engine {
 
     /// Whether the port may use the source address, and learns it if so.
     #[inline]
-    fn check_source(&mut self, from: &mut From, now: Tick, work: &Work) -> Result<(), Reason> {
+    fn check_source(&mut self, from: &mut Origin, now: Tick, work: &Work) -> Result<(), Reason> {
         if from.hints.own == Some(work.src.mac()) {
             return Ok(());
         }
@@ -234,7 +174,12 @@ impl Engine {
     }
 
     /// The same for an address that was not where the first passes expected it.
-    fn check_new_source(&mut self, from: &mut From, now: Tick, work: &Work) -> Result<(), Reason> {
+    fn check_new_source(
+        &mut self,
+        from: &mut Origin,
+        now: Tick,
+        work: &Work,
+    ) -> Result<(), Reason> {
         let index = from.id.index;
         let mac = work.src.mac();
         let source = if from.static_source {
@@ -276,7 +221,7 @@ impl Engine {
     #[cold]
     fn refuse(
         &mut self,
-        from: &From,
+        from: &Origin,
         now: Tick,
         work: &Work,
         reason: Reason,
@@ -300,7 +245,7 @@ impl Engine {
     }
 
     #[inline]
-    fn find_destination(&self, from: &mut From, now: Tick, work: &Work) -> Destination {
+    fn find_destination(&self, from: &mut Origin, now: Tick, work: &Work) -> Destination {
         if self.macs.has_bound()
             && let Some(to) = self.find_bound(from, work)
         {
@@ -325,7 +270,7 @@ impl Engine {
     }
 
     /// Where the destination is, if it is bound.
-    fn find_bound(&self, from: &mut From, work: &Work) -> Option<Destination> {
+    fn find_bound(&self, from: &mut Origin, work: &Work) -> Option<Destination> {
         let key = Key::new(0, work.dst.mac());
         if from.hints.bound.0 == key
             && let Some(to) = self.macs.bound_at(from.hints.bound.1, key)
@@ -338,7 +283,7 @@ impl Engine {
     }
 
     /// How many ports a flooded frame is offered to.
-    fn flood_verdict(&self, from: &From, vid: u16, inner_tag: bool) -> Verdict {
+    fn flood_verdict(&self, from: &Origin, vid: u16, inner_tag: bool) -> Verdict {
         let copies = self.ports.iter().filter(|to| may_flood(from, to, vid, inner_tag)).count();
         // There are fewer than 2^16 ports.
         #[expect(clippy::cast_possible_truncation)]
@@ -346,7 +291,7 @@ impl Engine {
         Verdict::Flood { copies }
     }
 
-    fn flood(&mut self, pool: &mut Pool, from: &From, frame: Frame) {
+    fn flood(&mut self, pool: &mut Pool, from: &Origin, frame: Frame) {
         let vid = frame.tci & 0xfff;
         let mut nth = 0;
         while let Some(index) = self.ports.nth(nth) {
@@ -392,7 +337,7 @@ impl Engine {
         &mut self,
         now: Instant,
         pool: &Pool,
-        from: &From,
+        from: &Origin,
         frame: &Frame,
         work: &Work,
         verdict: Verdict,
@@ -418,7 +363,7 @@ impl Engine {
     }
 
     /// Puts the hints back and counts the verdicts.
-    fn settle(&mut self, from: &From, counts: &Counts, verdicts: &[Verdict]) {
+    fn settle(&mut self, from: &Origin, counts: &Counts, verdicts: &[Verdict]) {
         let Some(port) = self.ports.get_mut(from.id) else { return };
         port.hints = from.hints;
         port.counters.rx_forwarded += counts.forwarded;
@@ -444,7 +389,7 @@ struct Counts {
 }
 
 #[inline]
-fn may_flood(from: &From, to: &Port, vid: u16, inner_tag: bool) -> bool {
+fn may_flood(from: &Origin, to: &Port, vid: u16, inner_tag: bool) -> bool {
     to.id != from.id && to.carries(vid, inner_tag) && !(from.isolated && to.spec.isolated)
 }
 
@@ -456,135 +401,4 @@ fn enqueue(to: &mut Port, frame: Frame) -> bool {
     to.counters.tx_queued += 1;
     to.queue.push(frame);
     list
-}
-
-/// Reads the addresses and the tag, takes the tag off, and refuses what is malformed.
-#[inline]
-fn read_headers(
-    pool: &mut Pool,
-    network: &NetworkSpec,
-    port: &Port,
-    hub: bool,
-    frame: &mut Frame,
-    work: &mut Work,
-) -> Result<(), Reason> {
-    let body = pool.body(frame);
-    let Some(head) = body.first_chunk::<ETHERNET>() else { return Err(Reason::Runt) };
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *head;
-    let dst = u64::from_be_bytes([0, 0, d0, d1, d2, d3, d4, d5]);
-    let src = u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]);
-    let ethertype = u16::from_be_bytes([t0, t1]);
-    if dst & GROUP_BIT != 0 {
-        frame.cast = if dst == BROADCAST { Cast::Broadcast } else { Cast::Multicast };
-    }
-    if is_tag(ethertype) || port.access == 0 {
-        let (tci, removed, inner_tag) = read_tag(body, ethertype, &port.spec.vlan)?;
-        frame.tci = tci;
-        frame.inner_tag = inner_tag;
-        work.removed_tag = removed;
-        if removed.is_some() {
-            pool.remove_tag(frame);
-        }
-    } else {
-        frame.tci = port.access;
-    }
-    let vid = frame.tci & 0xfff;
-    work.src = Key::new(vid, src);
-    work.dst = Key::new(vid, dst);
-    if !frame.offload.is_none() {
-        check_offload(pool, network, port.spec.offloads_from_guest, frame)?;
-    }
-    // With segmentation, the longest segment was held against the MTU above.
-    let longest = usize::from(network.mtu) + ETHERNET + if frame.inner_tag { TAG } else { 0 };
-    if frame.offload.gso.is_none() && frame.len() > longest {
-        return Err(Reason::Oversize);
-    }
-    if src == 0 || src & GROUP_BIT != 0 {
-        return Err(Reason::BadSource);
-    }
-    if dst & !0xf == RESERVED_GROUP && !hub {
-        return Err(Reason::ReservedGroup);
-    }
-    Ok(())
-}
-
-/// The VLAN of a frame: its tag control information, the tag to be taken off, and whether a tag is
-/// left in the payload.
-fn read_tag(
-    body: &[u8],
-    ethertype: u16,
-    mode: &VlanMode,
-) -> Result<(u16, Option<u16>, bool), Reason> {
-    if !is_tag(ethertype) {
-        return match mode {
-            VlanMode::Access(vid) | VlanMode::Trunk { native: Some(vid), .. } => {
-                Ok((*vid, None, false))
-            }
-            VlanMode::Trunk { native: None, .. } => Err(Reason::VlanUntagged),
-        };
-    }
-    let Some(&[hi, lo, t0, t1]) = body.get(ETHERNET..).and_then(|rest| rest.first_chunk()) else {
-        return Err(Reason::Runt);
-    };
-    let tci = u16::from_be_bytes([hi, lo]);
-    let (vid, rest) = (tci & 0xfff, tci & 0xf000);
-    let inner_tag = is_tag(u16::from_be_bytes([t0, t1]));
-    match mode {
-        VlanMode::Access(_) if inner_tag => Err(Reason::VlanDouble),
-        _ if ethertype != ethertype::VLAN => Err(Reason::VlanTagged),
-        VlanMode::Access(own) if vid == 0 => Ok((rest | own, Some(tci), false)),
-        VlanMode::Access(_) => Err(Reason::VlanTagged),
-        VlanMode::Trunk { native: Some(native), .. } if vid == 0 => {
-            Ok((rest | native, Some(tci), inner_tag))
-        }
-        VlanMode::Trunk { native: None, .. } if vid == 0 => Err(Reason::VlanUntagged),
-        mode if mode.carries(vid, inner_tag) => Ok((tci, Some(tci), inner_tag)),
-        VlanMode::Trunk { .. } => Err(Reason::VlanNotAllowed),
-    }
-}
-
-/// Holds offload metadata against the port's link and against the frame.
-#[cold]
-fn check_offload(
-    pool: &mut Pool,
-    network: &NetworkSpec,
-    declared: OffloadSet,
-    frame: &mut Frame,
-) -> Result<(), Reason> {
-    if !declared.takes(&frame.offload) {
-        return Err(Reason::OffloadUndeclared);
-    }
-    let mtu = usize::from(network.mtu);
-    match offload::check(&frame.offload, pool.body(frame), frame.len(), mtu) {
-        Ok(()) => Ok(()),
-        Err(OffloadError::SegmentTooLarge) => Err(Reason::Oversize),
-        // The sum of a packet inside a tunnel is completed here and now: nobody further on looks
-        // for it there.
-        Err(OffloadError::InnerChecksum)
-            if frame.offload.gso.is_none() && pool.complete_in_place(frame) =>
-        {
-            Ok(())
-        }
-        Err(_) => Err(Reason::BadOffload),
-    }
-}
-
-/// Hashes the addresses, unless the port's last frame had the same.
-#[inline]
-fn hash_addresses(macs: &MacTable, port: &Port, cast: Cast, work: &mut Work) {
-    let Hints { own, source, learned, bound: _ } = port.hints;
-    if own != Some(work.src.mac()) {
-        if source.0 == work.src {
-            work.src_place = source.1;
-        } else {
-            work.src_hash = macs.learned().hash(work.src);
-        }
-    }
-    if cast == Cast::Unicast {
-        if learned.0 == work.dst {
-            work.dst_place = learned.1;
-        } else if macs.has_learned() {
-            work.dst_hash = macs.learned().hash(work.dst);
-        }
-    }
 }

@@ -75,6 +75,7 @@ extern crate alloc;
 
 mod batch;
 mod capture;
+mod classify;
 mod counters;
 mod engine;
 mod event;

@@ -253,7 +253,7 @@ impl PortPlan {
         if !(1..=QUEUE_FRAMES_MAX).contains(&spec.queue_frames) {
             return Err(PlanError::QueueFrames(spec.queue_frames));
         }
-        let least = usize::from(network.0.mtu) + crate::ingress::ETHERNET_AND_TAG;
+        let least = usize::from(network.0.mtu) + crate::classify::ETHERNET_AND_TAG;
         if spec.queue_bytes < least {
             return Err(PlanError::QueueBytes { bytes: spec.queue_bytes, least });
         }

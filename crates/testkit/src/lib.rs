@@ -1,6 +1,6 @@
 //! What the tests of more than one crate need.
 //!
-//! * [`lan`]: a network with named ports, driven frame by frame, with a clock that the test turns;
+//! * [`network`]: a network with named ports, driven frame by frame, with a clock that the test turns;
 //! * [`ledger`]: counters that may not move unannounced, and the conservation laws;
 //! * [`frames`], [`random`]: frames on one line, randomness from a seed;
 //! * [`model`]: a switch written for being obviously right, to compare the engine with;
@@ -14,12 +14,12 @@
 pub mod frames;
 pub mod guest;
 pub mod harness;
-pub mod lan;
 pub mod ledger;
 pub mod model;
+pub mod network;
 pub mod random;
 pub mod simulator;
 
 pub use frames::{Ip, Rich, mac};
-pub use lan::Lan;
+pub use network::TestNetwork;
 pub use random::Random;

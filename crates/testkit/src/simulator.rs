@@ -31,7 +31,7 @@ pub struct Simulator {
     /// The time.
     pub now: Instant,
     network: NetworkPlan,
-    stations: Vec<Station>,
+    attachments: Vec<Attachment>,
     random: Random,
     /// One frame in this many is lost on its way from a guest; zero for none.
     loss: usize,
@@ -40,7 +40,7 @@ pub struct Simulator {
 }
 
 #[derive(Debug)]
-struct Station {
+struct Attachment {
     port: PortId,
     guest: Guest,
     /// The link cannot write before this time.
@@ -68,7 +68,7 @@ impl Simulator {
             pool: Pool::new(PoolLimits { small: 8192, large: 128, headers: 1024 }),
             now: Instant::EPOCH,
             network,
-            stations: Vec::new(),
+            attachments: Vec::new(),
             random,
             loss: 0,
             rx: RxBatch::new(),
@@ -91,24 +91,24 @@ impl Simulator {
         let port = self.engine.add_port(self.now, plan).expect("a port");
         let mtu = usize::from(self.network.spec().mtu);
         let guest = Guest::new(mac, addresses, mtu, self.random.next_u64());
-        self.stations.push(Station { port, guest, stalled: None });
-        GuestId(self.stations.len() - 1)
+        self.attachments.push(Attachment { port, guest, stalled: None });
+        GuestId(self.attachments.len() - 1)
     }
 
     /// The stack of a guest.
     pub fn guest(&mut self, id: GuestId) -> &mut Guest {
-        &mut self.stations[id.0].guest
+        &mut self.attachments[id.0].guest
     }
 
     /// The port of a guest.
     #[must_use]
     pub fn port(&self, id: GuestId) -> PortId {
-        self.stations[id.0].port
+        self.attachments[id.0].port
     }
 
     /// The guest reads nothing for this long.
     pub fn stall(&mut self, id: GuestId, time: Duration) {
-        self.stations[id.0].stalled = Some(self.now + time);
+        self.attachments[id.0].stalled = Some(self.now + time);
     }
 
     /// Runs until `done` says so. False if simulated time `limit` passed first, or nobody has
@@ -137,7 +137,7 @@ impl Simulator {
     /// One turn of everybody. True if a frame moved or a socket changed.
     fn turn(&mut self) -> bool {
         self.engine.handle_timeout(self.now);
-        let count = self.stations.len();
+        let count = self.attachments.len();
         let first = self.random.below(count);
         let mut moved = false;
         for nth in 0..count {
@@ -153,11 +153,11 @@ impl Simulator {
 
     /// A guest's link reads what the guest says.
     fn read(&mut self, index: usize) -> bool {
-        let Self { stations, engine, pool, now, rx, random, loss, .. } = self;
-        let station = &mut stations[index];
-        let mut moved = station.guest.poll(*now);
+        let Self { attachments, engine, pool, now, rx, random, loss, .. } = self;
+        let attachment = &mut attachments[index];
+        let mut moved = attachment.guest.poll(*now);
         for _ in 0..BATCH {
-            let Some(bytes) = station.guest.take() else { break };
+            let Some(bytes) = attachment.guest.take() else { break };
             moved = true;
             if *loss > 0 && random.one_in(*loss) {
                 continue;
@@ -166,25 +166,25 @@ impl Simulator {
             rx.push(frame).expect("room in the batch");
         }
         if !rx.is_empty() {
-            engine.ingress(*now, pool, station.port, rx);
+            engine.ingress(*now, pool, attachment.port, rx);
         }
         moved
     }
 
     /// A guest's link writes what the engine has for it, a random part of a batch.
     fn write(&mut self, index: usize) -> bool {
-        let Self { stations, engine, pool, now, tx, random, .. } = self;
-        let station = &mut stations[index];
-        if station.stalled.is_some_and(|until| until > *now) {
+        let Self { attachments, engine, pool, now, tx, random, .. } = self;
+        let attachment = &mut attachments[index];
+        if attachment.stalled.is_some_and(|until| until > *now) {
             return false;
         }
-        station.stalled = None;
+        attachment.stalled = None;
         let budget = Budget { frames: 1 + random.below(BATCH), bytes: usize::MAX };
-        engine.poll_transmit(*now, pool, station.port, budget, tx);
+        engine.poll_transmit(*now, pool, attachment.port, budget, tx);
         let moved = !tx.is_empty();
         for frame in tx.drain(..) {
             assert!(frame.offload().is_none(), "the stacks take plain frames only");
-            station.guest.give(pool.pieces(&frame).concat());
+            attachment.guest.give(pool.pieces(&frame).concat());
             pool.release(frame);
         }
         moved
@@ -193,9 +193,9 @@ impl Simulator {
     fn next_wake_up(&mut self) -> Option<Instant> {
         let now = self.now;
         let engine = self.engine.next_deadline();
-        let guests = self.stations.iter_mut().flat_map(|station| {
-            let stalled = station.stalled.filter(|&until| until > now);
-            [station.guest.poll_at(now), stalled]
+        let guests = self.attachments.iter_mut().flat_map(|attachment| {
+            let stalled = attachment.stalled.filter(|&until| until > now);
+            [attachment.guest.poll_at(now), stalled]
         });
         // A stack that wants to be polled in the past has just been polled and will be at the next
         // microsecond.

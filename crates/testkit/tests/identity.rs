@@ -7,7 +7,7 @@ use engine::{
     Reason, SourceMode, Verdict,
 };
 use testkit::frames::plain;
-use testkit::{Lan, mac};
+use testkit::{TestNetwork, mac};
 use wire::MacAddr;
 
 fn fixed(address: MacAddr) -> PortSpec {
@@ -20,226 +20,227 @@ fn learning(max_macs: u16) -> PortSpec {
 
 #[test]
 fn a_static_port_speaks_with_its_own_address_only() {
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("a", fixed(mac(1)));
-    lan.plug("b", fixed(mac(2)));
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("a", fixed(mac(1)));
+    net.plug("b", fixed(mac(2)));
     // Known before it ever spoke.
-    assert_eq!(lan.send("a", &plain(mac(2), mac(1), 60)), Verdict::Forward(lan.id("b")));
-    assert_eq!(lan.send("a", &plain(mac(2), mac(3), 60)), Verdict::Drop(Reason::MacForeign));
-    assert_eq!(lan.send("a", &plain(mac(1), mac(2), 60)), Verdict::Drop(Reason::MacForeign));
-    lan.moved(&[
+    assert_eq!(net.send("a", &plain(mac(2), mac(1), 60)), Verdict::Forward(net.id("b")));
+    assert_eq!(net.send("a", &plain(mac(2), mac(3), 60)), Verdict::Drop(Reason::MacForeign));
+    assert_eq!(net.send("a", &plain(mac(1), mac(2), 60)), Verdict::Drop(Reason::MacForeign));
+    net.moved(&[
         "a rx_frames+3 rx_bytes+180 rx_unicast+3 rx_forwarded drop.mac-foreign+2",
         "b tx_offered tx_queued",
     ]);
-    let (a, forged) = (lan.id("a"), mac(3));
+    let (a, forged) = (net.id("a"), mac(3));
     assert_eq!(
-        lan.engine.poll_event(),
+        net.engine.poll_event(),
         Some(Event::MacForeignRefused { port: a, mac: forged }),
         "one event for both, a moment apart"
     );
-    assert_eq!(lan.engine.poll_event(), None);
+    assert_eq!(net.engine.poll_event(), None);
 }
 
 #[test]
 fn a_bound_address_is_refused_to_others_in_every_order() {
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("thief", learning(16));
-    lan.plug("other", learning(16));
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("thief", learning(16));
+    net.plug("other", learning(16));
     // The thief was first: it is told to go when the owner comes.
-    lan.send("thief", &plain(mac(9), mac(1), 60));
-    lan.plug("owner", fixed(mac(1)));
-    assert_eq!(lan.send("other", &plain(mac(1), mac(2), 60)), Verdict::Forward(lan.id("owner")));
-    while lan.engine.poll_event().is_some() {}
-    let verdict = lan.send("thief", &plain(mac(2), mac(1), 60));
+    net.send("thief", &plain(mac(9), mac(1), 60));
+    net.plug("owner", fixed(mac(1)));
+    assert_eq!(net.send("other", &plain(mac(1), mac(2), 60)), Verdict::Forward(net.id("owner")));
+    while net.engine.poll_event().is_some() {}
+    let verdict = net.send("thief", &plain(mac(2), mac(1), 60));
     assert_eq!(verdict, Verdict::Drop(Reason::MacBound));
     let refused =
-        Event::MacBoundRefused { port: lan.id("thief"), mac: mac(1), owner: Some(lan.id("owner")) };
-    assert_eq!(lan.engine.poll_event(), Some(refused));
+        Event::MacBoundRefused { port: net.id("thief"), mac: mac(1), owner: Some(net.id("owner")) };
+    assert_eq!(net.engine.poll_event(), Some(refused));
     // When the owner has gone, first come is first served again.
-    lan.unplug("owner");
-    assert_eq!(lan.send("thief", &plain(mac(2), mac(1), 60)), Verdict::Forward(lan.id("other")));
+    net.unplug("owner");
+    assert_eq!(net.send("thief", &plain(mac(2), mac(1), 60)), Verdict::Forward(net.id("other")));
 }
 
 #[test]
 fn a_reserved_address_waits_for_its_guest() {
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("a", learning(16));
-    lan.send("a", &plain(mac(9), mac(1), 60));
-    lan.engine.reserve_mac(mac(1));
-    assert_eq!(lan.send("a", &plain(mac(9), mac(1), 60)), Verdict::Drop(Reason::MacBound));
-    assert_eq!(lan.send("a", &plain(mac(1), mac(2), 60)), Verdict::Drop(Reason::MacAway));
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("a", learning(16));
+    net.send("a", &plain(mac(9), mac(1), 60));
+    net.engine.reserve_mac(mac(1));
+    assert_eq!(net.send("a", &plain(mac(9), mac(1), 60)), Verdict::Drop(Reason::MacBound));
+    assert_eq!(net.send("a", &plain(mac(1), mac(2), 60)), Verdict::Drop(Reason::MacAway));
 
-    lan.plug("guest", fixed(mac(1)));
-    assert_eq!(lan.send("a", &plain(mac(1), mac(2), 60)), Verdict::Forward(lan.id("guest")));
-    lan.unplug("guest");
-    let entry = lan.engine.mac_table().find(|entry| entry.mac == mac(1)).expect("reserved");
+    net.plug("guest", fixed(mac(1)));
+    assert_eq!(net.send("a", &plain(mac(1), mac(2), 60)), Verdict::Forward(net.id("guest")));
+    net.unplug("guest");
+    let entry = net.engine.mac_table().find(|entry| entry.mac == mac(1)).expect("reserved");
     assert_eq!((entry.kind, entry.port, entry.vlan), (MacKind::Reserved, None, None));
-    assert_eq!(lan.send("a", &plain(mac(1), mac(2), 60)), Verdict::Drop(Reason::MacAway));
+    assert_eq!(net.send("a", &plain(mac(1), mac(2), 60)), Verdict::Drop(Reason::MacAway));
 
     // A reservation that ends while the guest is there does not take its address.
-    lan.plug("guest", fixed(mac(1)));
-    lan.engine.unreserve_mac(mac(1));
-    assert_eq!(lan.send("a", &plain(mac(9), mac(1), 60)), Verdict::Drop(Reason::MacBound));
-    lan.unplug("guest");
-    assert_eq!(lan.send("a", &plain(mac(9), mac(1), 60)), Verdict::Flood { copies: 0 });
+    net.plug("guest", fixed(mac(1)));
+    net.engine.unreserve_mac(mac(1));
+    assert_eq!(net.send("a", &plain(mac(9), mac(1), 60)), Verdict::Drop(Reason::MacBound));
+    net.unplug("guest");
+    assert_eq!(net.send("a", &plain(mac(9), mac(1), 60)), Verdict::Flood { copies: 0 });
 }
 
 #[test]
 fn a_learned_address_does_not_move_while_its_port_lives_and_speaks() {
-    let mut lan = Lan::new(NetworkSpec::default());
+    let mut net = TestNetwork::new(NetworkSpec::default());
     for name in ["a", "b", "c"] {
-        lan.plug(name, learning(16));
+        net.plug(name, learning(16));
     }
-    lan.send("a", &plain(mac(9), mac(1), 60));
-    while lan.engine.poll_event().is_some() {}
-    lan.moved(&[
+    net.send("a", &plain(mac(9), mac(1), 60));
+    while net.engine.poll_event().is_some() {}
+    net.moved(&[
         "a rx_frames rx_bytes+60 rx_unicast rx_flooded rx_copies+2",
         "b tx_offered tx_queued",
         "c tx_offered tx_queued",
     ]);
     for _ in 0..5 {
-        let verdict = lan.send("b", &plain(mac(9), mac(1), 60));
+        let verdict = net.send("b", &plain(mac(9), mac(1), 60));
         assert_eq!(verdict, Verdict::Drop(Reason::MacMoved));
     }
-    lan.moved(&["b rx_frames+5 rx_bytes+300 rx_unicast+5 drop.mac-moved+5"]);
+    net.moved(&["b rx_frames+5 rx_bytes+300 rx_unicast+5 drop.mac-moved+5"]);
     let refused =
-        Event::MacMoveRefused { port: lan.id("b"), mac: mac(1), vlan: 1, owner: lan.id("a") };
-    assert_eq!(lan.engine.poll_event(), Some(refused));
-    assert_eq!(lan.engine.poll_event(), None, "once a second at most");
-    lan.wait(Duration::from_secs(2));
-    lan.send("b", &plain(mac(9), mac(1), 60));
-    assert_eq!(lan.engine.poll_event(), Some(refused));
+        Event::MacMoveRefused { port: net.id("b"), mac: mac(1), vlan: 1, owner: net.id("a") };
+    assert_eq!(net.engine.poll_event(), Some(refused));
+    assert_eq!(net.engine.poll_event(), None, "once a second at most");
+    net.wait(Duration::from_secs(2));
+    net.send("b", &plain(mac(9), mac(1), 60));
+    assert_eq!(net.engine.poll_event(), Some(refused));
 
     // Silent for too long, a loses it.
-    lan.wait(Duration::from_secs(300));
-    assert_eq!(lan.send("b", &plain(mac(9), mac(1), 60)), Verdict::Flood { copies: 2 });
-    assert_eq!(lan.send("a", &plain(mac(9), mac(1), 60)), Verdict::Drop(Reason::MacMoved));
+    net.wait(Duration::from_secs(300));
+    assert_eq!(net.send("b", &plain(mac(9), mac(1), 60)), Verdict::Flood { copies: 2 });
+    assert_eq!(net.send("a", &plain(mac(9), mac(1), 60)), Verdict::Drop(Reason::MacMoved));
 }
 
 #[test]
 fn an_address_changes_hands_at_the_moment_it_has_aged() {
     // Without a timeout in between: the table still holds the old entry.
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("a", learning(1));
-    lan.plug("b", learning(1));
-    lan.send("a", &plain(mac(9), mac(1), 60));
-    lan.now = lan.now + Duration::from_secs(301);
-    assert_eq!(lan.send("b", &plain(mac(9), mac(1), 60)), Verdict::Flood { copies: 1 });
-    assert_eq!(lan.engine.mac_table().next().and_then(|entry| entry.port), Some(lan.id("b")));
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("a", learning(1));
+    net.plug("b", learning(1));
+    net.send("a", &plain(mac(9), mac(1), 60));
+    net.now = net.now + Duration::from_secs(301);
+    assert_eq!(net.send("b", &plain(mac(9), mac(1), 60)), Verdict::Flood { copies: 1 });
+    assert_eq!(net.engine.mac_table().next().and_then(|entry| entry.port), Some(net.id("b")));
     // a has room for another address again, b has not.
-    assert_eq!(lan.send("b", &plain(mac(9), mac(2), 60)), Verdict::Drop(Reason::MacLimit));
-    assert_eq!(lan.send("a", &plain(mac(9), mac(3), 60)), Verdict::Flood { copies: 1 });
+    assert_eq!(net.send("b", &plain(mac(9), mac(2), 60)), Verdict::Drop(Reason::MacLimit));
+    assert_eq!(net.send("a", &plain(mac(9), mac(3), 60)), Verdict::Flood { copies: 1 });
 }
 
 #[test]
 fn an_aged_address_is_no_way_around_the_limit() {
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("a", learning(1));
-    lan.plug("b", learning(1));
-    lan.send("a", &plain(mac(9), mac(1), 60));
-    lan.now = lan.now + Duration::from_secs(200);
-    lan.send("b", &plain(mac(9), mac(2), 60));
-    lan.now = lan.now + Duration::from_secs(150);
-    assert_eq!(lan.send("b", &plain(mac(9), mac(1), 60)), Verdict::Drop(Reason::MacLimit));
-    assert_eq!(lan.send("a", &plain(mac(2), mac(1), 60)), Verdict::Forward(lan.id("b")));
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("a", learning(1));
+    net.plug("b", learning(1));
+    net.send("a", &plain(mac(9), mac(1), 60));
+    net.now = net.now + Duration::from_secs(200);
+    net.send("b", &plain(mac(9), mac(2), 60));
+    net.now = net.now + Duration::from_secs(150);
+    assert_eq!(net.send("b", &plain(mac(9), mac(1), 60)), Verdict::Drop(Reason::MacLimit));
+    assert_eq!(net.send("a", &plain(mac(2), mac(1), 60)), Verdict::Forward(net.id("b")));
 }
 
+/// vde_switch's table grew with every address that a client made up.
 #[test]
 fn the_port_that_meets_its_limit_pays() {
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("greedy", learning(16));
-    lan.plug("modest", learning(1));
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("greedy", learning(16));
+    net.plug("modest", learning(1));
     for number in 0..1000 {
-        lan.send("greedy", &plain(mac(5000), mac(number), 60));
+        net.send("greedy", &plain(mac(5000), mac(number), 60));
     }
     assert_eq!(
-        lan.send("modest", &plain(mac(0), mac(2000), 60)),
-        Verdict::Forward(lan.id("greedy"))
+        net.send("modest", &plain(mac(0), mac(2000), 60)),
+        Verdict::Forward(net.id("greedy"))
     );
-    assert_eq!(lan.send("modest", &plain(mac(0), mac(2001), 60)), Verdict::Drop(Reason::MacLimit));
-    lan.moved(&[
+    assert_eq!(net.send("modest", &plain(mac(0), mac(2001), 60)), Verdict::Drop(Reason::MacLimit));
+    net.moved(&[
         "greedy rx_frames+1000 rx_bytes+60000 rx_unicast+1000 rx_flooded+16 rx_copies+16 \
          drop.mac-limit+984 tx_offered tx_queued",
         "modest rx_frames+2 rx_bytes+120 rx_unicast+2 rx_forwarded drop.mac-limit \
          tx_offered+16 tx_queued+16",
     ]);
-    assert_eq!(lan.engine.mac_table().count(), 17);
+    assert_eq!(net.engine.mac_table().count(), 17);
 }
 
 #[test]
 fn a_full_table_refuses_the_newcomer_and_nobody_else() {
-    let mut lan = Lan::new(NetworkSpec { mac_total: 20, ..NetworkSpec::default() });
-    lan.plug("a", learning(16));
-    lan.plug("b", learning(16));
+    let mut net = TestNetwork::new(NetworkSpec { mac_total: 20, ..NetworkSpec::default() });
+    net.plug("a", learning(16));
+    net.plug("b", learning(16));
     for number in 0..16 {
-        lan.send("a", &plain(mac(5000), mac(number), 60));
-        lan.send("b", &plain(mac(5000), mac(100 + number), 60));
+        net.send("a", &plain(mac(5000), mac(number), 60));
+        net.send("b", &plain(mac(5000), mac(100 + number), 60));
     }
     // Both have ten; whoever comes with one more is refused, whoever is known goes on.
-    let counts = lan.engine.mac_table().count();
+    let counts = net.engine.mac_table().count();
     assert_eq!(counts, 20);
-    assert_eq!(lan.send("a", &plain(mac(100), mac(0), 60)), Verdict::Forward(lan.id("b")));
-    let verdict = lan.send("b", &plain(mac(0), mac(115), 60));
+    assert_eq!(net.send("a", &plain(mac(100), mac(0), 60)), Verdict::Forward(net.id("b")));
+    let verdict = net.send("b", &plain(mac(0), mac(115), 60));
     assert_eq!(verdict, Verdict::Drop(Reason::MacTableFull));
-    let counters = lan.engine.port_counters(lan.id("b")).expect("a live port");
+    let counters = net.engine.port_counters(net.id("b")).expect("a live port");
     assert_eq!(counters.dropped(Reason::MacTableFull), 7);
 }
 
 #[test]
 fn the_sweep_is_bounded_and_comes_to_an_end() {
-    let mut lan = Lan::new(NetworkSpec { mac_total: 100_000, ..NetworkSpec::default() });
-    lan.plug("a", learning(40_000));
+    let mut net = TestNetwork::new(NetworkSpec { mac_total: 100_000, ..NetworkSpec::default() });
+    net.plug("a", learning(40_000));
     for number in 0..40_000 {
-        lan.send("a", &plain(mac(number), mac(number), 60));
+        net.send("a", &plain(mac(number), mac(number), 60));
     }
-    assert_eq!(lan.engine.mac_table().count(), 40_000);
-    lan.now = lan.now + Duration::from_secs(301);
+    assert_eq!(net.engine.mac_table().count(), 40_000);
+    net.now = net.now + Duration::from_secs(301);
     let mut steps = 0;
-    while lan.engine.next_deadline().is_some_and(|at| at <= lan.now) {
-        let before = lan.engine.mac_table().count();
-        lan.engine.handle_timeout(lan.now);
-        let after = lan.engine.mac_table().count();
+    while net.engine.next_deadline().is_some_and(|at| at <= net.now) {
+        let before = net.engine.mac_table().count();
+        net.engine.handle_timeout(net.now);
+        let after = net.engine.mac_table().count();
         assert!(before - after <= 4096, "one step is bounded");
         steps += 1;
     }
     assert!(steps > 10);
-    assert_eq!(lan.engine.mac_table().count(), 0);
+    assert_eq!(net.engine.mac_table().count(), 0);
     // And the port may learn again.
-    assert_eq!(lan.send("a", &plain(mac(9), mac(1), 60)), Verdict::Flood { copies: 0 });
+    assert_eq!(net.send("a", &plain(mac(9), mac(1), 60)), Verdict::Flood { copies: 0 });
 }
 
 #[test]
 fn events_are_bounded_and_the_lost_ones_are_counted() {
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("a", learning(1000));
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("a", learning(1000));
     for number in 0..1000 {
-        lan.send("a", &plain(mac(number), mac(number), 60));
+        net.send("a", &plain(mac(number), mac(number), 60));
     }
-    let polled = std::iter::from_fn(|| lan.engine.poll_event()).count();
+    let polled = std::iter::from_fn(|| net.engine.poll_event()).count();
     assert_eq!(polled, EVENT_CAPACITY);
-    assert_eq!(lan.engine.events_lost(), 1000 - EVENT_CAPACITY as u64);
+    assert_eq!(net.engine.events_lost(), 1000 - EVENT_CAPACITY as u64);
 }
 
 #[test]
 fn an_address_is_given_to_one_port_only() {
-    let mut lan = Lan::new(NetworkSpec { ports: 2, ..NetworkSpec::default() });
-    let owner = lan.plug("a", fixed(mac(1)));
+    let mut net = TestNetwork::new(NetworkSpec { ports: 2, ..NetworkSpec::default() });
+    let owner = net.plug("a", fixed(mac(1)));
     let network = NetworkPlan::validate(NetworkSpec::default()).expect("a network");
     let plan = |spec| PortPlan::validate(spec, &network).expect("a port");
     let taken = PortError::MacTaken { mac: mac(1), owner };
-    let now = lan.now;
-    assert_eq!(lan.engine.add_port(now, plan(fixed(mac(1)))), Err(taken));
-    lan.plug("b", fixed(mac(2)));
-    let b = lan.id("b");
-    assert_eq!(lan.engine.change_port(now, b, plan(fixed(mac(1)))), Err(taken));
-    assert_eq!(lan.send("b", &plain(mac(1), mac(2), 60)), Verdict::Forward(owner));
+    let now = net.now;
+    assert_eq!(net.engine.add_port(now, plan(fixed(mac(1)))), Err(taken));
+    net.plug("b", fixed(mac(2)));
+    let b = net.id("b");
+    assert_eq!(net.engine.change_port(now, b, plan(fixed(mac(1)))), Err(taken));
+    assert_eq!(net.send("b", &plain(mac(1), mac(2), 60)), Verdict::Forward(owner));
     let full = PortError::TooManyPorts(2);
-    assert_eq!(lan.engine.add_port(now, plan(fixed(mac(3)))), Err(full));
+    assert_eq!(net.engine.add_port(now, plan(fixed(mac(3)))), Err(full));
     // A change frees what is no longer wanted, and binds what is.
-    lan.change("b", fixed(mac(3)));
-    assert_eq!(lan.send("b", &plain(mac(1), mac(2), 60)), Verdict::Drop(Reason::MacForeign));
-    assert_eq!(lan.send("a", &plain(mac(3), mac(1), 60)), Verdict::Forward(b));
-    lan.unplug("b");
+    net.change("b", fixed(mac(3)));
+    assert_eq!(net.send("b", &plain(mac(1), mac(2), 60)), Verdict::Drop(Reason::MacForeign));
+    assert_eq!(net.send("a", &plain(mac(3), mac(1), 60)), Verdict::Forward(b));
+    net.unplug("b");
     let gone = PortError::NoSuchPort(b);
-    assert_eq!(lan.engine.change_port(now, b, plan(fixed(mac(4)))), Err(gone));
+    assert_eq!(net.engine.change_port(now, b, plan(fixed(mac(4)))), Err(gone));
 }

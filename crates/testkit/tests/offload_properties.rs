@@ -4,7 +4,7 @@ use engine::{NetworkSpec, PoolLimits, PortSpec};
 use proptest::prelude::*;
 use testkit::frames::{Rich, plain, tcp_gso, udp, udp_gso, udp_partial};
 use testkit::model::trunk;
-use testkit::{Ip, Lan, mac};
+use testkit::{Ip, TestNetwork, mac};
 use wire::{HEADER_MAX, MacAddr, OffloadSet, Segmenter, Tag, checksum};
 
 /// Sets that a link can have.
@@ -67,23 +67,23 @@ proptest! {
         headers in prop_oneof![Just(4096_usize), 0..40_usize],
     ) {
         let limits = PoolLimits { small: 512, large: 64, headers };
-        let mut lan = Lan::with_pool(NetworkSpec::default(), limits);
+        let mut net = TestNetwork::with_pool(NetworkSpec::default(), limits);
         let all = OffloadSet::all();
-        lan.plug("tap", PortSpec { offloads_from_guest: all, ..PortSpec::default() });
+        net.plug("tap", PortSpec { offloads_from_guest: all, ..PortSpec::default() });
         for (nth, &(set, tagged)) in links.iter().enumerate() {
             let mut spec = PortSpec { offloads_to_guest: SETS[set], ..PortSpec::default() };
             if tagged {
                 spec.vlan = trunk(None, &[1]);
             }
-            lan.plug(&nth.to_string(), spec);
+            net.plug(&nth.to_string(), spec);
         }
         for frame in &frames {
-            lan.send_rich("tap", frame);
+            net.send_rich("tap", frame);
         }
         for (nth, &(set, tagged)) in links.iter().enumerate() {
             let mut got = Vec::new();
             loop {
-                let some = lan.receive_some(&nth.to_string(), budget);
+                let some = net.receive_some(&nth.to_string(), budget);
                 if some.is_empty() {
                     break;
                 }
@@ -103,7 +103,7 @@ proptest! {
                 prop_assert_eq!(got, expected);
             }
         }
-        testkit::ledger::conservation(&lan.engine);
-        lan.nothing_held();
+        testkit::ledger::conservation(&net.engine);
+        net.nothing_held();
     }
 }

@@ -3,7 +3,7 @@
 use engine::{NetworkSpec, PoolLimits, PortSpec, Reason, Verdict};
 use testkit::frames::{Rich, plain, tcp_gso, udp, udp_gso, udp_partial};
 use testkit::model::trunk;
-use testkit::{Ip, Lan, mac};
+use testkit::{Ip, TestNetwork, mac};
 use wire::{Gso, MacAddr, OffloadSet, PartialChecksum, Segmenter, Tag, parse};
 
 fn offloads(set: OffloadSet) -> PortSpec {
@@ -11,13 +11,13 @@ fn offloads(set: OffloadSet) -> PortSpec {
 }
 
 /// A tap with everything, one with checksums only, and a stream with nothing.
-fn mixed() -> Lan {
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("tap", offloads(OffloadSet::all()));
-    lan.plug("tap2", offloads(OffloadSet::all()));
-    lan.plug("csum", offloads(OffloadSet::CSUM));
-    lan.plug("stream", PortSpec::default());
-    lan
+fn mixed() -> TestNetwork {
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("tap", offloads(OffloadSet::all()));
+    net.plug("tap2", offloads(OffloadSet::all()));
+    net.plug("csum", offloads(OffloadSet::CSUM));
+    net.plug("stream", PortSpec::default());
+    net
 }
 
 /// The segments of a frame, whole.
@@ -32,18 +32,19 @@ fn cut(frame: &Rich) -> Vec<Vec<u8>> {
     segments
 }
 
+/// libkrun sent partial checksums over sockets that have no room to say so.
 #[test]
 fn each_link_gets_what_it_can_carry() {
     for ip in Ip::BOTH {
-        let mut lan = mixed();
+        let mut net = mixed();
         let frame = udp_partial(ip, MacAddr::BROADCAST, mac(1), &[], 500);
         let len = frame.bytes.len();
-        assert_eq!(lan.send_rich("tap", &frame), Verdict::Flood { copies: 3 });
-        assert_eq!(lan.receive("tap2"), std::slice::from_ref(&frame));
-        assert_eq!(lan.receive("csum"), [frame]);
+        assert_eq!(net.send_rich("tap", &frame), Verdict::Flood { copies: 3 });
+        assert_eq!(net.receive("tap2"), std::slice::from_ref(&frame));
+        assert_eq!(net.receive("csum"), [frame]);
         let complete = udp(ip, MacAddr::BROADCAST, mac(1), &[], 500);
-        assert_eq!(lan.receive_plain("stream"), [complete]);
-        lan.moved(&[
+        assert_eq!(net.receive_plain("stream"), [complete]);
+        net.moved(&[
             &format!("tap rx_frames rx_bytes+{len} rx_broadcast rx_flooded rx_copies+3"),
             &format!("tap2 tx_offered tx_queued tx_taken tx_frames tx_bytes+{len} tx_broadcast"),
             &format!("csum tx_offered tx_queued tx_taken tx_frames tx_bytes+{len} tx_broadcast"),
@@ -52,10 +53,12 @@ fn each_link_gets_what_it_can_carry() {
                  tx_completed"
             ),
         ]);
-        lan.nothing_held();
+        net.nothing_held();
     }
 }
 
+/// In vmnet-helper one member without offloads made all go without; in Open vSwitch a guest that had
+/// not negotiated segmentation was sent frames to cut.
 #[test]
 fn a_large_frame_is_cut_only_for_the_links_that_need_it() {
     for ip in Ip::BOTH {
@@ -63,27 +66,27 @@ fn a_large_frame_is_cut_only_for_the_links_that_need_it() {
             tcp_gso(ip, MacAddr::BROADCAST, mac(1), 60_000, 1400),
             udp_gso(ip, MacAddr::BROADCAST, mac(1), 60_000, 1400),
         ] {
-            let mut lan = mixed();
-            assert_eq!(lan.send_rich("tap", &frame), Verdict::Flood { copies: 3 });
-            assert_eq!(lan.receive("tap2"), std::slice::from_ref(&frame));
+            let mut net = mixed();
+            assert_eq!(net.send_rich("tap", &frame), Verdict::Flood { copies: 3 });
+            assert_eq!(net.receive("tap2"), std::slice::from_ref(&frame));
             let segments = cut(&frame);
             assert_eq!(segments.len(), 43);
             // Several polls are needed, since a batch is no more than 64; a small budget makes it
             // more.
             let mut got = Vec::new();
             while got.len() < segments.len() {
-                let some = lan.receive_some("stream", 5);
+                let some = net.receive_some("stream", 5);
                 assert!(!some.is_empty(), "the cut goes on");
                 assert!(some.iter().all(|frame| frame.offload.is_none()));
                 got.extend(some.into_iter().map(|frame| frame.bytes));
             }
             assert_eq!(got, segments);
             // Segments are complete, also for a link that could take partial checksums.
-            assert_eq!(lan.receive_plain("csum"), segments);
+            assert_eq!(net.receive_plain("csum"), segments);
             assert!(got.iter().all(|bytes| parse(bytes).is_ok() && bytes.len() <= 1514));
             let wire: usize = segments.iter().map(Vec::len).sum();
             let len = frame.bytes.len();
-            lan.moved(&[
+            net.moved(&[
                 &format!("tap rx_frames rx_bytes+{len} rx_broadcast rx_flooded rx_copies+3"),
                 &format!(
                     "tap2 tx_offered tx_queued tx_taken tx_frames tx_bytes+{len} tx_broadcast"
@@ -97,7 +100,7 @@ fn a_large_frame_is_cut_only_for_the_links_that_need_it() {
                      tx_broadcast+43 tx_segmented"
                 ),
             ]);
-            lan.nothing_held();
+            net.nothing_held();
         }
     }
 }
@@ -105,62 +108,62 @@ fn a_large_frame_is_cut_only_for_the_links_that_need_it() {
 #[test]
 fn segments_on_a_trunk_are_tagged() {
     for ip in Ip::BOTH {
-        let mut lan = Lan::new(NetworkSpec::default());
-        lan.plug("tap", offloads(OffloadSet::all()));
-        lan.plug("trunk", PortSpec { vlan: trunk(None, &[1]), ..PortSpec::default() });
+        let mut net = TestNetwork::new(NetworkSpec::default());
+        net.plug("tap", offloads(OffloadSet::all()));
+        net.plug("trunk", PortSpec { vlan: trunk(None, &[1]), ..PortSpec::default() });
         let frame = tcp_gso(ip, MacAddr::BROADCAST, mac(1), 5000, 1000);
-        lan.send_rich("tap", &frame);
+        net.send_rich("tap", &frame);
         let tag = Tag::new(1).to_bytes();
         let tagged: Vec<Vec<u8>> = cut(&frame)
             .into_iter()
             .map(|bytes| [&bytes[..12], &tag, &bytes[12..]].concat())
             .collect();
-        assert_eq!(lan.receive_plain("trunk"), tagged);
-        lan.nothing_held();
+        assert_eq!(net.receive_plain("trunk"), tagged);
+        net.nothing_held();
     }
 }
 
 #[test]
 fn a_link_that_takes_tcp_but_no_ecn_gets_ecn_frames_cut() {
     for ip in Ip::BOTH {
-        let mut lan = Lan::new(NetworkSpec::default());
-        lan.plug("tap", offloads(OffloadSet::all()));
+        let mut net = TestNetwork::new(NetworkSpec::default());
+        net.plug("tap", offloads(OffloadSet::all()));
         let most = OffloadSet::all() - OffloadSet::TSO_ECN;
-        lan.plug("old", offloads(most));
+        net.plug("old", offloads(most));
         let mut frame = tcp_gso(ip, MacAddr::BROADCAST, mac(1), 3000, 1000);
-        lan.send_rich("tap", &frame);
-        assert_eq!(lan.receive("old").len(), 1);
+        net.send_rich("tap", &frame);
+        assert_eq!(net.receive("old").len(), 1);
         if let Some(gso) = &mut frame.offload.gso {
             gso.ecn = true;
         }
-        lan.send_rich("tap", &frame);
-        assert_eq!(lan.receive("old").len(), 3);
+        net.send_rich("tap", &frame);
+        assert_eq!(net.receive("old").len(), 3);
     }
 }
 
 #[test]
 fn metadata_that_was_not_declared_is_refused() {
     for ip in Ip::BOTH {
-        let mut lan = mixed();
+        let mut net = mixed();
         let partial = udp_partial(ip, MacAddr::BROADCAST, mac(1), &[], 500);
         let large = tcp_gso(ip, MacAddr::BROADCAST, mac(1), 5000, 1000);
         let undeclared = Verdict::Drop(Reason::OffloadUndeclared);
-        assert_eq!(lan.send_rich("stream", &partial), undeclared);
-        assert_eq!(lan.send_rich("stream", &large), undeclared);
-        assert_eq!(lan.send_rich("csum", &large), undeclared);
+        assert_eq!(net.send_rich("stream", &partial), undeclared);
+        assert_eq!(net.send_rich("stream", &large), undeclared);
+        assert_eq!(net.send_rich("csum", &large), undeclared);
         let (a, b) = (partial.bytes.len() + large.bytes.len(), large.bytes.len());
-        lan.moved(&[
+        net.moved(&[
             &format!("stream rx_frames+2 rx_bytes+{a} rx_broadcast+2 drop.offload-undeclared+2"),
             &format!("csum rx_frames rx_bytes+{b} rx_broadcast drop.offload-undeclared"),
         ]);
-        lan.nothing_held();
+        net.nothing_held();
     }
 }
 
 #[test]
 fn metadata_that_contradicts_the_bytes_is_refused() {
     for ip in Ip::BOTH {
-        let mut lan = mixed();
+        let mut net = mixed();
         let good = tcp_gso(ip, MacAddr::BROADCAST, mac(1), 5000, 1000);
         let with = |change: &dyn Fn(&mut Rich)| {
             let mut bad = good.clone();
@@ -177,29 +180,29 @@ fn metadata_that_contradicts_the_bytes_is_refused() {
             with(&|f| f.bytes[12..14].copy_from_slice(&[0x88, 0xb5])),
         ];
         for bad in &cases {
-            assert_eq!(lan.send_rich("tap", bad), Verdict::Drop(Reason::BadOffload), "{bad:?}");
+            assert_eq!(net.send_rich("tap", bad), Verdict::Drop(Reason::BadOffload), "{bad:?}");
         }
         // A segment longer than the MTU is too long, whatever the frame's length.
         let long = with(&|f| f.offload.gso.as_mut().expect("gso").size = 1480);
-        assert_eq!(lan.send_rich("tap", &long), Verdict::Drop(Reason::Oversize));
-        assert_eq!(lan.send_rich("tap", &good), Verdict::Flood { copies: 3 });
-        let counters = lan.engine.port_counters(lan.id("tap")).expect("a live port");
+        assert_eq!(net.send_rich("tap", &long), Verdict::Drop(Reason::Oversize));
+        assert_eq!(net.send_rich("tap", &good), Verdict::Flood { copies: 3 });
+        let counters = net.engine.port_counters(net.id("tap")).expect("a live port");
         assert_eq!(counters.dropped(Reason::BadOffload), 7);
     }
 }
 
 #[test]
 fn a_long_frame_without_segmentation_is_too_long() {
-    let mut lan = mixed();
+    let mut net = mixed();
     let frame = udp_partial(Ip::V4, MacAddr::BROADCAST, mac(1), &[], 1473);
-    assert_eq!(lan.send_rich("tap", &frame), Verdict::Drop(Reason::Oversize));
+    assert_eq!(net.send_rich("tap", &frame), Verdict::Drop(Reason::Oversize));
     let frame = udp_partial(Ip::V4, MacAddr::BROADCAST, mac(1), &[], 1472);
-    assert_eq!(lan.send_rich("tap", &frame), Verdict::Flood { copies: 3 });
+    assert_eq!(net.send_rich("tap", &frame), Verdict::Flood { copies: 3 });
 }
 
 #[test]
 fn the_checksum_of_a_packet_in_a_tunnel_is_completed_at_once() {
-    let mut lan = mixed();
+    let mut net = mixed();
     // The payload of the outer datagram is a whole frame whose checksum is partial.
     let inner = udp_partial(Ip::V4, mac(8), mac(7), &[], 100);
     let complete = udp(Ip::V4, mac(8), mac(7), &[], 100);
@@ -213,47 +216,47 @@ fn the_checksum_of_a_packet_in_a_tunnel_is_completed_at_once() {
         offset: c.offset,
     });
     let frame = Rich { bytes: outer, offload: wire::Offload { checksum, gso: None } };
-    assert_eq!(lan.send_rich("tap", &frame), Verdict::Flood { copies: 3 });
+    assert_eq!(net.send_rich("tap", &frame), Verdict::Flood { copies: 3 });
     for name in ["tap2", "csum", "stream"] {
-        assert_eq!(lan.receive_plain(name), std::slice::from_ref(&expected), "{name}");
+        assert_eq!(net.receive_plain(name), std::slice::from_ref(&expected), "{name}");
     }
-    lan.nothing_held();
+    net.nothing_held();
 }
 
 #[test]
 fn without_header_buffers_frames_are_dropped_by_name_and_the_rest_flows() {
     for ip in Ip::BOTH {
         let limits = PoolLimits { small: 64, large: 8, headers: 0 };
-        let mut lan = Lan::with_pool(NetworkSpec::default(), limits);
-        lan.plug("tap", offloads(OffloadSet::all()));
-        lan.plug("stream", PortSpec::default());
-        lan.plug("stream2", PortSpec::default());
-        lan.send_rich("tap", &tcp_gso(ip, MacAddr::BROADCAST, mac(1), 5000, 1000));
-        lan.send_rich("tap", &udp_partial(ip, MacAddr::BROADCAST, mac(1), &[], 100));
+        let mut net = TestNetwork::with_pool(NetworkSpec::default(), limits);
+        net.plug("tap", offloads(OffloadSet::all()));
+        net.plug("stream", PortSpec::default());
+        net.plug("stream2", PortSpec::default());
+        net.send_rich("tap", &tcp_gso(ip, MacAddr::BROADCAST, mac(1), 5000, 1000));
+        net.send_rich("tap", &udp_partial(ip, MacAddr::BROADCAST, mac(1), &[], 100));
         let plain = plain(MacAddr::BROADCAST, mac(1), 60);
-        lan.send("tap", &plain);
+        net.send("tap", &plain);
         // The partial checksum is still shared with the other stream: it needs a header buffer as
         // well.
-        assert_eq!(lan.receive_plain("stream"), std::slice::from_ref(&plain));
+        assert_eq!(net.receive_plain("stream"), std::slice::from_ref(&plain));
         // Here it is not shared any more, and is completed where it is.
         let complete = udp(ip, MacAddr::BROADCAST, mac(1), &[], 100);
-        assert_eq!(lan.receive_plain("stream2"), [complete, plain]);
-        let counters = lan.engine.port_counters(lan.id("stream")).expect("a live port");
+        assert_eq!(net.receive_plain("stream2"), [complete, plain]);
+        let counters = net.engine.port_counters(net.id("stream")).expect("a live port");
         assert_eq!(counters.dropped(Reason::NoHeader), 2);
-        testkit::ledger::conservation(&lan.engine);
-        lan.nothing_held();
+        testkit::ledger::conservation(&net.engine);
+        net.nothing_held();
     }
 }
 
 #[test]
 fn links_can_be_given_more_later() {
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("tap", offloads(OffloadSet::all()));
-    lan.plug("b", PortSpec::default());
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("tap", offloads(OffloadSet::all()));
+    net.plug("b", PortSpec::default());
     let frame = udp_gso(Ip::V4, MacAddr::BROADCAST, mac(1), 3000, 1000);
-    lan.send_rich("tap", &frame);
-    lan.change("b", offloads(OffloadSet::all()));
-    assert_eq!(lan.receive("b"), std::slice::from_ref(&frame));
+    net.send_rich("tap", &frame);
+    net.change("b", offloads(OffloadSet::all()));
+    assert_eq!(net.receive("b"), std::slice::from_ref(&frame));
     let gso = frame.offload.gso;
     assert!(matches!(gso, Some(Gso { size: 1000, .. })));
 }

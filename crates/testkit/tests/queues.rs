@@ -4,7 +4,7 @@ use engine::{
     Budget, NetworkSpec, Pool, PoolEmpty, PoolLimits, PortSpec, Reason, TxBatch, Verdict,
 };
 use testkit::frames::{plain, tcp_gso};
-use testkit::{Ip, Lan, mac};
+use testkit::{Ip, TestNetwork, mac};
 use wire::{MacAddr, Offload, OffloadSet};
 
 fn queue(frames: usize, bytes: usize) -> PortSpec {
@@ -13,89 +13,89 @@ fn queue(frames: usize, bytes: usize) -> PortSpec {
 
 #[test]
 fn a_full_queue_drops_at_its_tail_and_counts_on_its_own_port() {
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("a", PortSpec::default());
-    lan.plug("slow", queue(3, 100_000));
-    lan.plug("fine", PortSpec::default());
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("a", PortSpec::default());
+    net.plug("slow", queue(3, 100_000));
+    net.plug("fine", PortSpec::default());
     let frames: Vec<_> = (0..5).map(|n| plain(MacAddr::BROADCAST, mac(1), 60 + n)).collect();
     for frame in &frames {
         // The verdict is what the network decided; the drop is the egress port's.
-        assert_eq!(lan.send("a", frame), Verdict::Flood { copies: 2 });
+        assert_eq!(net.send("a", frame), Verdict::Flood { copies: 2 });
     }
-    lan.moved(&[
+    net.moved(&[
         "a rx_frames+5 rx_bytes+310 rx_broadcast+5 rx_flooded+5 rx_copies+10",
         "slow tx_offered+5 tx_queued+3 drop.queue-full+2",
         "fine tx_offered+5 tx_queued+5",
     ]);
-    assert_eq!(lan.engine.queue_len(lan.id("slow")), (3, 183));
-    assert_eq!(lan.receive_plain("fine"), frames);
-    assert_eq!(lan.receive_plain("slow"), frames[..3]);
-    lan.nothing_held();
+    assert_eq!(net.engine.queue_len(net.id("slow")), (3, 183));
+    assert_eq!(net.receive_plain("fine"), frames);
+    assert_eq!(net.receive_plain("slow"), frames[..3]);
+    net.nothing_held();
 }
 
 #[test]
 fn a_queue_is_bounded_in_bytes_too() {
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("a", PortSpec::default());
-    lan.plug("slow", queue(1000, 3000));
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("a", PortSpec::default());
+    net.plug("slow", queue(1000, 3000));
     for _ in 0..3 {
-        lan.send("a", &plain(MacAddr::BROADCAST, mac(1), 1400));
+        net.send("a", &plain(MacAddr::BROADCAST, mac(1), 1400));
     }
     // What is too long now does not keep out what is short enough.
-    lan.send("a", &plain(MacAddr::BROADCAST, mac(1), 200));
-    lan.moved(&[
+    net.send("a", &plain(MacAddr::BROADCAST, mac(1), 200));
+    net.moved(&[
         "a rx_frames+4 rx_bytes+4400 rx_broadcast+4 rx_flooded+4 rx_copies+4",
         "slow tx_offered+4 tx_queued+3 drop.queue-full",
     ]);
-    assert_eq!(lan.engine.queue_len(lan.id("slow")), (3, 3000));
+    assert_eq!(net.engine.queue_len(net.id("slow")), (3, 3000));
 }
 
 #[test]
 fn an_empty_queue_takes_a_frame_of_any_length() {
-    let mut lan = Lan::new(NetworkSpec::default());
+    let mut net = TestNetwork::new(NetworkSpec::default());
     let spec = PortSpec { offloads_from_guest: OffloadSet::all(), ..PortSpec::default() };
-    lan.plug("tap", spec);
-    lan.plug("small", queue(10, 2000));
+    net.plug("tap", spec);
+    net.plug("small", queue(10, 2000));
     let large = tcp_gso(Ip::V4, MacAddr::BROADCAST, mac(1), 60_000, 1000);
-    lan.send_rich("tap", &large);
-    lan.send_rich("tap", &large);
-    assert_eq!(lan.receive("small").len(), 60);
-    let counters = lan.engine.port_counters(lan.id("small")).expect("a live port");
+    net.send_rich("tap", &large);
+    net.send_rich("tap", &large);
+    assert_eq!(net.receive("small").len(), 60);
+    let counters = net.engine.port_counters(net.id("small")).expect("a live port");
     assert_eq!((counters.tx_queued, counters.dropped(Reason::QueueFull)), (1, 1));
 }
 
 #[test]
 fn a_port_is_listed_when_its_queue_fills_and_while_frames_are_left() {
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("a", PortSpec::default());
-    lan.plug("b", PortSpec::default());
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("a", PortSpec::default());
+    net.plug("b", PortSpec::default());
     let frame = plain(MacAddr::BROADCAST, mac(1), 60);
-    assert_eq!(lan.ready(), [""; 0]);
-    lan.send("a", &frame);
-    lan.send("a", &frame);
-    assert_eq!(lan.ready(), ["b"], "listed once");
-    lan.send("a", &frame);
-    assert_eq!(lan.ready(), [""; 0], "its queue was not empty");
-    assert_eq!(lan.receive_some("b", 1).len(), 1);
-    assert_eq!(lan.ready(), ["b"], "frames are left");
-    assert_eq!(lan.receive_some("b", 2).len(), 2);
-    assert_eq!(lan.ready(), [""; 0], "nothing is left");
-    lan.send("a", &frame);
-    assert_eq!(lan.ready(), ["b"]);
+    assert_eq!(net.ready(), [""; 0]);
+    net.send("a", &frame);
+    net.send("a", &frame);
+    assert_eq!(net.ready(), ["b"], "listed once");
+    net.send("a", &frame);
+    assert_eq!(net.ready(), [""; 0], "its queue was not empty");
+    assert_eq!(net.receive_some("b", 1).len(), 1);
+    assert_eq!(net.ready(), ["b"], "frames are left");
+    assert_eq!(net.receive_some("b", 2).len(), 2);
+    assert_eq!(net.ready(), [""; 0], "nothing is left");
+    net.send("a", &frame);
+    assert_eq!(net.ready(), ["b"]);
 }
 
 #[test]
 fn a_budget_bounds_frames_and_bytes() {
-    let mut lan = Lan::new(NetworkSpec::default());
-    lan.plug("a", PortSpec::default());
-    lan.plug("b", PortSpec::default());
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("a", PortSpec::default());
+    net.plug("b", PortSpec::default());
     for _ in 0..100 {
-        lan.send("a", &plain(MacAddr::BROADCAST, mac(1), 100));
+        net.send("a", &plain(MacAddr::BROADCAST, mac(1), 100));
     }
-    let (now, b) = (lan.now, lan.id("b"));
+    let (now, b) = (net.now, net.id("b"));
     let mut out = TxBatch::new();
     let mut poll = |frames, bytes, out: &mut TxBatch| {
-        lan.engine.poll_transmit(now, &mut lan.pool, b, Budget { frames, bytes }, out)
+        net.engine.poll_transmit(now, &mut net.pool, b, Budget { frames, bytes }, out)
     };
     assert_eq!(poll(0, 1000, &mut out), 0);
     assert_eq!(poll(10, 0, &mut out), 0);
@@ -105,23 +105,25 @@ fn a_budget_bounds_frames_and_bytes() {
     assert_eq!(poll(usize::MAX, usize::MAX, &mut out), 50, "no more than the batch holds");
     assert_eq!(poll(usize::MAX, usize::MAX, &mut out), 0, "a full batch takes nothing");
     for frame in out.drain(..) {
-        lan.pool.release(frame);
+        net.pool.release(frame);
     }
 }
 
+/// A switch whose flood loop ends at the first client that cannot take a frame cuts off all behind
+/// it, as gvisor-tap-vsock's did.
 #[test]
 fn a_dead_guest_in_the_middle_of_a_flood_delays_nobody() {
-    let mut lan = Lan::new(NetworkSpec::default());
+    let mut net = TestNetwork::new(NetworkSpec::default());
     for name in ["a", "b", "dead", "c"] {
-        lan.plug(name, queue(64, 1 << 20));
+        net.plug(name, queue(64, 1 << 20));
     }
     let frame = plain(MacAddr::BROADCAST, mac(1), 1000);
     for _ in 0..10_000 {
-        assert_eq!(lan.send("a", &frame), Verdict::Flood { copies: 3 });
-        assert_eq!(lan.receive_plain("b"), std::slice::from_ref(&frame));
-        assert_eq!(lan.receive_plain("c"), std::slice::from_ref(&frame));
+        assert_eq!(net.send("a", &frame), Verdict::Flood { copies: 3 });
+        assert_eq!(net.receive_plain("b"), std::slice::from_ref(&frame));
+        assert_eq!(net.receive_plain("c"), std::slice::from_ref(&frame));
     }
-    lan.moved(&[
+    net.moved(&[
         "a rx_frames+10000 rx_bytes+10000000 rx_broadcast+10000 rx_flooded+10000 rx_copies+30000",
         "b tx_offered+10000 tx_queued+10000 tx_taken+10000 tx_frames+10000 tx_bytes+10000000 \
          tx_broadcast+10000",
@@ -129,72 +131,75 @@ fn a_dead_guest_in_the_middle_of_a_flood_delays_nobody() {
          tx_broadcast+10000",
         "dead tx_offered+10000 tx_queued+64 drop.queue-full+9936",
     ]);
-    assert_eq!(lan.pool.usage().small.used, 64, "what it holds is bounded");
-    let counters = lan.unplug("dead");
+    assert_eq!(net.pool.usage().small.used, 64, "what it holds is bounded");
+    let counters = net.unplug("dead");
     assert_eq!(counters.dropped(Reason::LinkClosed), 64);
-    lan.nothing_held();
+    net.nothing_held();
 }
 
 #[test]
 fn dead_guests_never_take_the_whole_pool() {
     let limits = PoolLimits { small: 128, large: 4, headers: 8 };
-    let mut lan = Lan::with_pool(NetworkSpec::default(), limits);
+    let mut net = TestNetwork::with_pool(NetworkSpec::default(), limits);
     for name in ["a", "b", "dead1", "dead2", "dead3"] {
-        lan.plug(name, PortSpec::default());
+        net.plug(name, PortSpec::default());
     }
     // Every port is known, so that the frames are for one port each and share nothing.
     for (number, name) in [(2, "b"), (11, "dead1"), (12, "dead2"), (13, "dead3")] {
-        lan.send(name, &plain(mac(number), mac(number), 60));
+        net.send(name, &plain(mac(number), mac(number), 60));
     }
     for _ in 0..1000 {
         for number in 11..=13 {
-            lan.send("a", &plain(mac(number), mac(1), 60));
+            net.send("a", &plain(mac(number), mac(1), 60));
         }
-        lan.send("a", &plain(mac(2), mac(1), 60));
-        assert_eq!(lan.receive("b").len(), 1, "b's frames still find buffers");
+        net.send("a", &plain(mac(2), mac(1), 60));
+        assert_eq!(net.receive("b").len(), 1, "b's frames still find buffers");
     }
-    assert!(lan.pool.usage().small.used < 128);
+    assert!(net.pool.usage().small.used < 128);
     for name in ["dead1", "dead2", "dead3"] {
-        let counters = lan.engine.port_counters(lan.id(name)).expect("a live port");
+        let counters = net.engine.port_counters(net.id(name)).expect("a live port");
         assert_eq!(counters.dropped(Reason::QueueShare) + counters.tx_queued, 1000);
         assert!(counters.tx_queued >= 30, "and the dead have their share: {counters:?}");
     }
-    testkit::ledger::conservation(&lan.engine);
+    testkit::ledger::conservation(&net.engine);
 }
 
 #[test]
 fn large_frames_that_have_left_count_no_more() {
     let limits = PoolLimits { small: 64, large: 8, headers: 64 };
-    let mut lan = Lan::with_pool(NetworkSpec { mtu: 9000, ..NetworkSpec::default() }, limits);
-    lan.plug("a", PortSpec::default());
-    lan.plug("b", PortSpec::default());
+    let mut net =
+        TestNetwork::with_pool(NetworkSpec { mtu: 9000, ..NetworkSpec::default() }, limits);
+    net.plug("a", PortSpec::default());
+    net.plug("b", PortSpec::default());
     for _ in 0..100 {
-        lan.send("a", &plain(MacAddr::BROADCAST, mac(1), 5000));
-        lan.send("a", &plain(MacAddr::BROADCAST, mac(1), 100));
-        assert_eq!(lan.receive("b").len(), 2);
+        net.send("a", &plain(MacAddr::BROADCAST, mac(1), 5000));
+        net.send("a", &plain(MacAddr::BROADCAST, mac(1), 100));
+        assert_eq!(net.receive("b").len(), 2);
     }
-    lan.nothing_held();
+    net.nothing_held();
 }
 
 #[test]
 fn an_empty_pool_is_the_links_to_count() {
-    let mut lan =
-        Lan::with_pool(NetworkSpec::default(), PoolLimits { small: 1, large: 1, headers: 0 });
-    lan.plug("a", PortSpec::default());
-    lan.plug("b", PortSpec::default());
-    let held = lan.pool.copy_in(&plain(mac(2), mac(1), 60), Offload::default()).expect("one");
-    let refused = lan.pool.copy_in(&plain(mac(2), mac(1), 60), Offload::default());
+    let mut net = TestNetwork::with_pool(
+        NetworkSpec::default(),
+        PoolLimits { small: 1, large: 1, headers: 0 },
+    );
+    net.plug("a", PortSpec::default());
+    net.plug("b", PortSpec::default());
+    let held = net.pool.copy_in(&plain(mac(2), mac(1), 60), Offload::default()).expect("one");
+    let refused = net.pool.copy_in(&plain(mac(2), mac(1), 60), Offload::default());
     assert_eq!(refused.err(), Some(PoolEmpty));
-    let lease = lan.pool.lease_large().expect("one");
-    assert!(lan.pool.lease_large().is_err());
-    let (a, b) = (lan.id("a"), lan.id("b"));
-    lan.engine.receive_failed(a, Reason::NoBuffer, 1);
-    lan.engine.receive_failed(a, Reason::BadFraming, 2);
-    lan.engine.transmit_failed(b, Reason::LinkFull, 3);
-    lan.moved(&["a rx_frames+3 drop.no-buffer drop.bad-framing+2", "b drop.link-full+3"]);
-    lan.pool.release(held);
-    lan.pool.give_back(lease);
-    lan.nothing_held();
+    let lease = net.pool.lease_large().expect("one");
+    assert!(net.pool.lease_large().is_err());
+    let (a, b) = (net.id("a"), net.id("b"));
+    net.engine.receive_failed(a, Reason::NoBuffer, 1);
+    net.engine.receive_failed(a, Reason::BadFraming, 2);
+    net.engine.transmit_failed(b, Reason::LinkFull, 3);
+    net.moved(&["a rx_frames+3 drop.no-buffer drop.bad-framing+2", "b drop.link-full+3"]);
+    net.pool.release(held);
+    net.pool.give_back(lease);
+    net.nothing_held();
 }
 
 #[test]
@@ -258,17 +263,17 @@ fn a_lease_becomes_a_frame_of_the_range_that_was_read() {
 #[test]
 fn a_port_that_goes_in_the_middle_of_a_cut_gives_everything_back() {
     for ip in Ip::BOTH {
-        let mut lan = Lan::new(NetworkSpec::default());
+        let mut net = TestNetwork::new(NetworkSpec::default());
         let offloads = OffloadSet::all();
-        lan.plug("a", PortSpec { offloads_from_guest: offloads, ..PortSpec::default() });
-        lan.plug("b", PortSpec::default());
-        lan.send_rich("a", &tcp_gso(ip, MacAddr::BROADCAST, mac(1), 30_000, 1000));
-        lan.send_rich("a", &tcp_gso(ip, MacAddr::BROADCAST, mac(1), 30_000, 1000));
-        assert_eq!(lan.receive_some("b", 10).len(), 10);
-        assert_eq!(lan.engine.queue_len(lan.id("b")).0, 2, "a frame that is being cut is queued");
-        let counters = lan.unplug("b");
+        net.plug("a", PortSpec { offloads_from_guest: offloads, ..PortSpec::default() });
+        net.plug("b", PortSpec::default());
+        net.send_rich("a", &tcp_gso(ip, MacAddr::BROADCAST, mac(1), 30_000, 1000));
+        net.send_rich("a", &tcp_gso(ip, MacAddr::BROADCAST, mac(1), 30_000, 1000));
+        assert_eq!(net.receive_some("b", 10).len(), 10);
+        assert_eq!(net.engine.queue_len(net.id("b")).0, 2, "a frame that is being cut is queued");
+        let counters = net.unplug("b");
         assert_eq!(counters.dropped(Reason::LinkClosed), 2);
         assert_eq!((counters.tx_frames, counters.tx_taken), (10, 0));
-        lan.nothing_held();
+        net.nothing_held();
     }
 }

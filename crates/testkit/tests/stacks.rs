@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use engine::{Mode, NetworkSpec, PortSpec, SourceMode};
+use engine::{Mode, NetworkSpec, PortSpec, SourceMode, VlanMode};
 use testkit::simulator::{GuestId, Simulator};
 use testkit::{Ip, mac};
 
@@ -129,6 +129,28 @@ fn a_guest_that_never_reads_does_not_delay_the_others() {
         let pair = (guests[0], guests[1]);
         assert!(transfer(&mut simulator, pair, address(ip, 2), 300_000, Duration::from_secs(30)));
         pings(&mut simulator, guests[2], address(ip, 1));
+    }
+}
+
+#[test]
+fn stacks_in_two_vlans_may_have_one_address_and_do_not_hear_each_other() {
+    for ip in Ip::BOTH {
+        let mut simulator = Simulator::new(NetworkSpec::default(), 11);
+        let mut add = |vlan, own: u32, number| {
+            let spec = PortSpec { vlan: VlanMode::Access(vlan), ..PortSpec::default() };
+            simulator.add(mac(own), &[address(ip, number)], spec)
+        };
+        let (a, b) = (add(10, 1, 1), add(10, 2, 2));
+        let (c, d) = (add(20, 3, 3), add(20, 4, 2));
+        pings(&mut simulator, a, address(ip, 2));
+        pings(&mut simulator, c, address(ip, 2));
+        let answers = |simulator: &Simulator, guest| {
+            simulator.engine.port_counters(simulator.port(guest)).expect("a live port").rx_unicast
+        };
+        assert!(answers(&simulator, b) >= 3 && answers(&simulator, d) >= 3);
+        simulator.guest(c).ping(address(ip, 1), 1, b"over there");
+        let limit = Duration::from_secs(20);
+        assert!(!simulator.run_until(limit, |simulator| simulator.guest(c).pong().is_some()));
     }
 }
 

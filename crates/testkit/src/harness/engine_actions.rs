@@ -14,9 +14,9 @@ use engine::{
 use wire::{MacAddr, Tag};
 
 use crate::frames::{mac, tagged};
-use crate::lan::Lan;
 use crate::ledger::conservation;
 use crate::model::{Model, trunk};
+use crate::network::TestNetwork;
 
 /// Ports at most.
 const PORTS: usize = 6;
@@ -64,23 +64,23 @@ pub fn engine_actions(bytes: &[u8]) -> PortCounters {
     }
     for (name, id) in core::mem::take(&mut world.ports) {
         world.model.remove_port(id);
-        world.lan.unplug(&name);
+        world.net.unplug(&name);
     }
-    world.lan.nothing_held();
-    world.lan.engine.retired_counters().clone()
+    world.net.nothing_held();
+    world.net.engine.retired_counters().clone()
 }
 
 struct World {
-    lan: Lan,
+    net: TestNetwork,
     model: Model,
-    network: NetworkSpec,
+    spec: NetworkSpec,
     ports: Vec<(String, PortId)>,
     named: u32,
 }
 
 impl World {
     fn new(program: &mut Program<'_>) -> Option<Self> {
-        let network = NetworkSpec {
+        let spec = NetworkSpec {
             mtu: 200,
             mac_total: program.of(&[3, 12, 8192, 8192, 8192])?,
             mac_ageing: Duration::from_secs(program.of(&[1, 10, 300])?),
@@ -89,11 +89,11 @@ impl World {
         };
         // More buffers than the queues can hold, because the model knows no pool.
         let limits = PoolLimits { small: 1024, large: 8, headers: 512 };
-        let mut lan = Lan::with_pool(network.clone(), limits);
-        let mut model = Model::new(network.clone());
-        model.advance(lan.now);
-        lan.wait(Duration::ZERO);
-        let mut world = Self { lan, model, network, ports: Vec::new(), named: 0 };
+        let mut net = TestNetwork::with_pool(spec.clone(), limits);
+        let mut model = Model::new(spec.clone());
+        model.advance(net.now);
+        net.wait(Duration::ZERO);
+        let mut world = Self { net, model, spec, ports: Vec::new(), named: 0 };
         for _ in 0..4 {
             world.add(program)?;
         }
@@ -123,14 +123,14 @@ impl World {
     fn add(&mut self, program: &mut Program<'_>) -> Option<()> {
         let spec = port_spec(program)?;
         if self.ports.len() == PORTS || !self.model.may_own(&spec.macs, None) {
-            let plan = NetworkPlan::validate(self.network.clone()).expect("a network");
+            let plan = NetworkPlan::validate(self.spec.clone()).expect("a network");
             let plan = PortPlan::validate(spec, &plan).expect("a port");
-            assert!(self.lan.engine.add_port(self.lan.now, plan).is_err(), "the port is refused");
+            assert!(self.net.engine.add_port(self.net.now, plan).is_err(), "the port is refused");
             return Some(());
         }
         let name = format!("p{}", self.named);
         self.named += 1;
-        let id = self.lan.plug(&name, spec.clone());
+        let id = self.net.plug(&name, spec.clone());
         self.model.add_port(id, spec);
         self.ports.push((name, id));
         Some(())
@@ -141,7 +141,7 @@ impl World {
         if index < self.ports.len() {
             let (name, id) = self.ports.remove(index);
             let queued = self.model.remove_port(id) as u64;
-            let counters = self.lan.unplug(&name);
+            let counters = self.net.unplug(&name);
             assert_eq!(counters.dropped(Reason::LinkClosed), queued);
         }
         Some(())
@@ -153,7 +153,7 @@ impl World {
         if let Some((name, id)) = port
             && self.model.may_own(&spec.macs, Some(id))
         {
-            self.lan.change(&name, spec.clone());
+            self.net.change(&name, spec.clone());
             self.model.change_port(id, spec);
         }
         Some(())
@@ -162,33 +162,33 @@ impl World {
     fn reserve(&mut self, program: &mut Program<'_>) -> Option<()> {
         let mac = address(program)?;
         if program.pick(2)? == 0 {
-            self.lan.engine.reserve_mac(mac);
+            self.net.engine.reserve_mac(mac);
             self.model.reserve(mac);
         } else {
-            self.lan.engine.unreserve_mac(mac);
+            self.net.engine.unreserve_mac(mac);
             self.model.unreserve(mac);
         }
         Some(())
     }
 
     fn apply(&mut self, program: &mut Program<'_>) -> Option<()> {
-        self.network.mode =
+        self.spec.mode =
             program.of(&[Mode::Switch, Mode::Switch, Mode::Switch, Mode::Switch, Mode::Hub])?;
-        self.network.mtu = program.of(&[100, 200])?;
-        self.network.mac_total = program.of(&[3, 12, 8192, 8192, 8192])?;
-        self.lan.apply(self.network.clone());
-        self.model.apply(self.network.clone());
+        self.spec.mtu = program.of(&[100, 200])?;
+        self.spec.mac_total = program.of(&[3, 12, 8192, 8192, 8192])?;
+        self.net.apply(self.spec.clone());
+        self.model.apply(self.spec.clone());
         Some(())
     }
 
     fn wait(&mut self, program: &mut Program<'_>) -> Option<()> {
         let millis = program.of(&[1, 400, 1_000, 1_300, 9_000, 40_000, 150_000, 400_000])?;
         if program.pick(3)? == 0 {
-            self.lan.now = self.lan.now + Duration::from_millis(millis);
-            self.model.be_late(self.lan.now);
+            self.net.now = self.net.now + Duration::from_millis(millis);
+            self.model.be_late(self.net.now);
         } else {
-            self.lan.wait(Duration::from_millis(millis));
-            self.model.advance(self.lan.now);
+            self.net.wait(Duration::from_millis(millis));
+            self.model.advance(self.net.now);
         }
         Some(())
     }
@@ -197,7 +197,7 @@ impl World {
         let port = self.port(program)?;
         let count = program.of(&[1, 3, 100])?;
         if let Some((name, id)) = port {
-            let frames = self.lan.receive_some(&name, count);
+            let frames = self.net.receive_some(&name, count);
             let got: Vec<Vec<u8>> = frames.into_iter().map(|frame| frame.bytes).collect();
             assert_eq!(got, self.model.transmit(id, count), "what {name} is sent");
         }
@@ -209,7 +209,7 @@ impl World {
         let count = program.of(&[1, 1, 2, 7, 40])?;
         let batch: Vec<Vec<u8>> = (0..count).map_while(|_| frame(program)).collect();
         if let Some((name, id)) = port {
-            let verdicts = self.lan.send_batch(&name, &batch);
+            let verdicts = self.net.send_batch(&name, &batch);
             let expected: Vec<Verdict> =
                 batch.iter().map(|bytes| self.model.ingress(id, bytes)).collect();
             assert_eq!(verdicts, expected, "{name} sends {batch:02x?}");
@@ -218,11 +218,11 @@ impl World {
     }
 
     fn compare(&mut self) {
-        conservation(&self.lan.engine);
-        let now = self.lan.now;
-        let ageing = self.network.mac_ageing;
+        conservation(&self.net.engine);
+        let now = self.net.now;
+        let ageing = self.spec.mac_ageing;
         let mut table: Vec<(u16, MacAddr, PortId)> = self
-            .lan
+            .net
             .engine
             .mac_table()
             .filter(|entry| entry.kind == MacKind::Learned)
@@ -232,7 +232,7 @@ impl World {
         table.sort_unstable();
         assert_eq!(table, self.model.table(), "the MAC table");
         for (name, id) in &self.ports {
-            let full = self.lan.engine.port_counters(*id).expect("a live port");
+            let full = self.net.engine.port_counters(*id).expect("a live port");
             let full = full.dropped(Reason::QueueFull);
             assert_eq!(full, self.model.queue_full(*id), "{name}'s full queue");
         }

@@ -13,7 +13,7 @@ use crate::ledger::{Ledger, conservation};
 
 /// An engine, a pool, and names for the ports.
 #[derive(Debug)]
-pub struct Lan {
+pub struct TestNetwork {
     /// The engine under test.
     pub engine: Engine,
     /// Its buffers.
@@ -25,7 +25,7 @@ pub struct Lan {
     ledger: Ledger,
 }
 
-impl Lan {
+impl TestNetwork {
     /// A network, with a pool that no ordinary test exhausts.
     ///
     /// # Panics
