@@ -191,8 +191,10 @@ impl ReceiveRing {
             libc::iovec { iov_base: body.as_mut_ptr().cast(), iov_len: body.len() },
         ];
         let h = &mut self.headers[i].msg_hdr;
-        h.msg_iov = self.pieces[i].as_mut_ptr();
-        h.msg_iovlen = 2;
+        // One piece where one is enough: the kernel has a shorter way for it.
+        let skipped = usize::from(self.layout.head_len == 0);
+        h.msg_iov = self.pieces[i][skipped..].as_mut_ptr();
+        h.msg_iovlen = 2 - skipped;
         h.msg_name =
             if self.layout.names { (&raw mut self.names[i]).cast() } else { std::ptr::null_mut() };
         h.msg_control = if self.layout.controls {

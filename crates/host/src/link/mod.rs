@@ -314,8 +314,7 @@ pub(crate) trait Link: fmt::Debug + Send {
 #[derive(Debug, Default)]
 pub(crate) struct Held {
     frames: TxBatch,
-    /// The frames before this one are written and released... they are removed eagerly, so this
-    /// counts only bytes of the first frame that are already written (streams).
+    /// Bytes of the first frame (with its framing) that are already out, on a stream.
     pub(crate) written: usize,
 }
 

@@ -21,6 +21,8 @@
 //! was closed earlier in the same turn does not find it any more and is ignored.
 
 pub(crate) mod close;
+pub(crate) mod datagrams;
+pub(crate) mod handshakes;
 pub(crate) mod nodes;
 pub(crate) mod slots;
 pub(crate) mod spin;
@@ -178,7 +180,7 @@ pub struct Worker {
     pub(crate) networks: Slots<Network>,
     pub(crate) nodes: Slots<Node>,
     pub(crate) sources: Slots<Source>,
-    pub(crate) handshakes: HashMap<Slot, nodes::Handshake>,
+    pub(crate) handshakes: HashMap<Slot, handshakes::Handshake>,
     pub(crate) timers: Timers,
     pub(crate) spin: Spin,
     pub(crate) scratch: Scratch,

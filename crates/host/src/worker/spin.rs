@@ -53,7 +53,7 @@ impl Spin {
     /// A turn moved frames: so many, and the first of them from another port than the turn before.
     pub(crate) fn turned(&mut self, frames: usize, other_port: bool) {
         let dialogue = if frames == 1 && other_port { 255 } else { 0 };
-        self.dialogue = (self.dialogue * 7 + dialogue + 7) / 8;
+        self.dialogue = (self.dialogue * 7 + dialogue).div_ceil(8);
     }
 
     /// The wait after traffic took this long, polling and sleeping together.

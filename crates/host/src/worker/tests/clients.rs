@@ -137,3 +137,51 @@ impl PortIdOf {
         s.stream_port("a", PortSpec::default()).0
     }
 }
+
+/// Set in the child that runs one test again with few descriptors.
+const FEW_DESCRIPTORS: &str = "NETHERD_TEST_FEW_DESCRIPTORS";
+
+/// The limit on open files belongs to the process, so this test runs itself again in one of its
+/// own.
+#[test]
+fn when_descriptors_run_out_accepting_pauses_and_goes_on() {
+    if std::env::var_os(FEW_DESCRIPTORS).is_none() {
+        let this = std::env::current_exe().unwrap();
+        let child = std::process::Command::new("sh")
+            .args(["-c", "ulimit -n 64 && exec \"$0\" --exact \"$1\""])
+            .arg(this)
+            .arg(std::thread::current().name().unwrap())
+            .env(FEW_DESCRIPTORS, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&child.stdout);
+        assert!(said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&child.stderr));
+        return;
+    }
+    let mut s = Stage::new("descriptors");
+    let template =
+        NodeTemplate { max_ports: 100, max_ports_per_user: 100, ..s.template(NodeKind::Stream) };
+    let node = s.node_as(NodeKind::Stream, template);
+    // Connections that wait, then every descriptor taken but one: the first of them gets it.
+    let clients: Vec<_> = (0..3)
+        .map(|_| unix::connect_path(&s.path.join("stream"), SocketKind::Stream).unwrap())
+        .collect();
+    let mut hoard: Vec<_> =
+        std::iter::from_fn(|| unix::socket(SocketKind::Stream, true).ok()).collect();
+    hoard.pop();
+    s.turns();
+    assert_eq!(s.worker.ports(s.net).count(), 1);
+    assert_eq!(s.refusals().len(), 1, "told once, not at every turn: {:?}", s.refusals());
+    assert!(s.refusals()[0].contains("ulimit -n"), "{:?}", s.refusals());
+    // The node is not ready as long as it pauses, although connections wait: nothing spins.
+    s.worker.turn(Some(Instant::EPOCH)).unwrap();
+    assert!(s.worker.polled.is_empty());
+    // The port that is open goes on.
+    send(&clients[0], &record(&frame(1, 0, 60, 1))).unwrap();
+    s.turns();
+    assert_eq!(s.counter(s.port("stream-1"), "rx_frames"), 1);
+    hoard.clear();
+    s.worker.resume_accepting(node);
+    s.turns();
+    assert_eq!(s.worker.ports(s.net).count(), 3);
+}
