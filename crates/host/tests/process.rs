@@ -274,4 +274,6 @@ fn sockets_that_systemd_holds_are_taken(root: &Path) {
     assert!(path.join("stream").exists(), "the other nodes are made");
     down(&mut client);
     assert_eq!(end_of(child), Some(0));
+    assert!(path.join("api").exists(), "systemd goes on listening on it");
+    assert!(!path.join("stream").exists(), "what was ours is gone");
 }

@@ -55,6 +55,8 @@ pub fn into_background() -> io::Result<()> {
         rustix::process::setsid()?;
     }
     rustix::process::chdir("/")?;
+    // A caller that reads its signals from a descriptor has them blocked, and we inherited that.
+    crate::signal::set_mask(&crate::signal::SignalSet::empty())?;
     Ok(())
 }
 

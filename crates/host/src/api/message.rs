@@ -506,3 +506,6 @@ pub fn fuzz_decode(data: &[u8]) {
         let _encoded = reply.encode();
     }
 }
+
+#[cfg(test)]
+mod tests;

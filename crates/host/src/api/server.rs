@@ -124,6 +124,9 @@ impl Connection {
             match sys::unix::receive_with_fds(self.stream.as_fd(), &mut buffer[..room], FDS_MAX) {
                 Ok(received) => received,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Err(Over::Closed);
+                }
                 Err(error) => return Err(error.into()),
             };
         if received.len == 0 {

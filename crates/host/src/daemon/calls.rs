@@ -158,12 +158,13 @@ impl Daemon {
         token: Token,
         id: crate::worker::NetworkId,
     ) -> Done {
-        // While it belongs to no network its connection is not closed with this one.
+        // Set apart, its connection is not closed with the others.
         let client = self.clients.remove(&token);
         self.close_network(worker, id, "The network was stopped with `netherd down`.");
         if let Some(mut client) = client {
             client.captures.clear();
             client.more = false;
+            client.closing = true;
             self.clients.insert(token, client);
         }
         done(Nothing {})

@@ -82,21 +82,16 @@ impl Served {
     ) -> Result<Self, ServeError> {
         let path = directory::resolve(config.name.as_str(), config.dir.as_deref())?;
         let access = Access::named(None, config.group.as_deref(), config.mode)?;
-        let mut given = startup.sockets_in(&path);
-        let adopted: Vec<String> = given.keys().cloned().collect();
-        let mut published = Published::open(&path, &access, &adopted)?;
+        let mut published = Published::open(&path, &access, startup.sockets_in(&path))?;
         let (kept, complaint) = store::load(published.dir(), &config.name);
         if let Some(sentence) = complaint {
             log::warn(&sentence);
         }
         let plan = plan_for(&config, kept.as_ref(), &path)?;
         save_plan(&published, &plan);
-        let api = match given.remove("api") {
-            Some(socket) => socket,
-            None => published.bind("api", sys::unix::SocketKind::Stream, &access)?,
-        };
+        let api = published.bind("api", sys::unix::SocketKind::Stream, &access)?;
         let wanted = wanted_nodes(&config, &access, published.path())?;
-        let bound = bind_nodes(&mut published, wanted, &mut given)?;
+        let bound = bind_nodes(&mut published, wanted)?;
         let failed = |what| move |source| ServeError::Io { what, source };
         let id = worker.add_network(config.plan.clone());
         for (_, guest) in plan.guests() {
@@ -155,8 +150,10 @@ impl Served {
 
     /// When the network ends, if nothing happens before.
     pub(super) fn idle_deadline(&self) -> Option<Instant> {
-        let idle = self.config.idle.filter(|_| !self.stay)?;
-        Some(self.idle_since? + idle)
+        if self.stay {
+            return None;
+        }
+        Some(self.idle_since? + self.config.idle.unwrap_or(config::IDLE_TIMEOUT))
     }
 
     /// What would change if the network were as `config` says, made ready to be applied.
@@ -237,7 +234,7 @@ impl Served {
         }
         reserve_declared(worker, self.id, &self.config, false);
         reserve_declared(worker, self.id, &config, true);
-        let served = bind_nodes(&mut self.published, fresh, &mut BTreeMap::new())
+        let served = bind_nodes(&mut self.published, fresh)
             .map_err(|error| error.to_string())
             .and_then(|bound| {
                 serve_nodes(worker, self.id, &self.published, bound)
@@ -441,14 +438,10 @@ fn directory_of(path: &std::path::Path, node: &str) -> PathBuf {
 fn bind_nodes(
     published: &mut Published,
     wanted: Vec<WantedNode>,
-    given: &mut BTreeMap<String, OwnedFd>,
 ) -> Result<Vec<BoundNode>, ServeError> {
     let mut bound: Vec<BoundNode> = Vec::new();
     for node in wanted {
-        let socket = match given.remove(&node.path) {
-            Some(socket) => Ok(socket),
-            None => published.bind(&node.path, node.kind.socket_kind(), &node.access),
-        };
+        let socket = published.bind(&node.path, node.kind.socket_kind(), &node.access);
         match socket {
             Ok(socket) => bound.push(BoundNode { wanted: node, socket }),
             Err(error) => {

@@ -373,6 +373,11 @@ fn a_configuration_is_reloaded_as_a_whole_or_not_at_all() {
     port.send([0xff; 6], [2, 0, 0x5e, 0, 0x53, 1], b"x");
     let (code, message) = refusal(client.call::<Joined>(&join(Some("web"), ""), &[]));
     assert_eq!(code, Code::NameTaken, "{message}");
+    write("[network.a]\ngroup = \"no-such-group\"\n");
+    let (code, message) = refusal(client.call::<Reloaded>(&reload, &[]));
+    assert_eq!(code, Code::BadConfiguration);
+    assert!(message.contains("no-such-group"), "accounts can still be looked up: {message}");
+    assert!(declared.exists());
 
     write(
         "[network.a]\nmtu = 9000\nnodes = [\"stream\"]\n[network.a.port.web]\nmac = \"02:00:5e:00:53:01\"\n\

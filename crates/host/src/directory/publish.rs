@@ -1,6 +1,6 @@
 //! Holding a network's directory: the lock, the nodes, and leaving nothing behind.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -82,6 +82,8 @@ pub struct Published {
     /// Held as long as this lives.
     _lock: Lock,
     nodes: BTreeSet<String>,
+    /// Sockets of nodes that somebody else (systemd) made and will serve again after us: such a node stays.
+    adopted: BTreeMap<String, OwnedFd>,
     /// We keep the directory in the register of this base.
     registered: Option<PathBuf>,
 }
@@ -89,12 +91,17 @@ pub struct Published {
 impl Published {
     /// Makes or opens the directory `path`, takes its lock and removes what a killed daemon left.
     ///
-    /// `adopted` are nodes whose listening sockets we were given; they stay.
+    /// `adopted` are sockets that are bound to nodes already, by the nodes' names; [`Published::bind`] hands them
+    /// out, and the nodes stay when we go.
     ///
     /// # Errors
     /// A sentence for each way in which the directory is not ours to use. Nothing was changed then, except that
     /// the directory may have been made.
-    pub fn open(path: &Path, access: &Access, adopted: &[String]) -> Result<Self, DirectoryError> {
+    pub fn open(
+        path: &Path,
+        access: &Access,
+        adopted: BTreeMap<String, OwnedFd>,
+    ) -> Result<Self, DirectoryError> {
         Self::open_in(&Environment::of_process(), path, access, adopted)
     }
 
@@ -102,7 +109,7 @@ impl Published {
         environment: &Environment,
         path: &Path,
         access: &Access,
-        adopted: &[String],
+        adopted: BTreeMap<String, OwnedFd>,
     ) -> Result<Self, DirectoryError> {
         let base = environment.base();
         let is_default = path.parent() == Some(base.as_path());
@@ -122,13 +129,14 @@ impl Published {
             path: path.to_owned(),
             dir,
             _lock: lock,
-            nodes: adopted.iter().cloned().collect(),
+            nodes: BTreeSet::new(),
+            adopted,
             registered: None,
         };
         if made || access.is_shared() {
             published.set_directory_access(access)?;
         }
-        published.remove_stale(adopted)?;
+        published.remove_stale()?;
         if !is_default {
             registry::add(&base, path);
             published.registered = Some(base);
@@ -153,8 +161,8 @@ impl Published {
         self.nodes.iter().map(String::as_str)
     }
 
-    /// Binds a socket to `node` (`stream`, or `ports/web/stream`) and gives it its owner, group and mode. A
-    /// stream or seqpacket socket does not listen yet, so nobody connects before all is in place.
+    /// Binds a socket to `node` (`stream`, or `ports/web/stream`) and gives it its owner, group and mode, or
+    /// hands out the adopted one, whose maker has seen to that. A stream or seqpacket socket does not listen yet, so nobody connects before all is in place.
     ///
     /// # Errors
     /// When the node exists or cannot be made.
@@ -166,6 +174,11 @@ impl Published {
     ) -> Result<OwnedFd, DirectoryError> {
         let path = self.path.join(node);
         let failed = |error| DirectoryError::io("Making the node", &path, error);
+        if let Some(socket) = self.adopted.get(node) {
+            let socket = socket.try_clone().map_err(failed)?;
+            self.nodes.insert(node.to_owned());
+            return Ok(socket);
+        }
         let (dir, name) = self.parent_of(node, access).map_err(failed)?;
         let socket = dir.bind(name, kind).map_err(failed)?;
         if let Err(error) = dir.set_access(name, access.uid, access.gid, access.mode) {
@@ -226,6 +239,9 @@ impl Published {
     }
 
     fn remove_node(&self, node: &str) {
+        if self.adopted.contains_key(node) {
+            return;
+        }
         let mut dirs = Vec::new();
         let Ok(mut dir) = self.dir.try_clone() else { return };
         let mut rest = node;
@@ -245,11 +261,11 @@ impl Published {
     }
 
     /// Removes sockets that a killed daemon left. We have the lock, so nobody serves them.
-    fn remove_stale(&self, adopted: &[String]) -> Result<(), DirectoryError> {
+    fn remove_stale(&self) -> Result<(), DirectoryError> {
         let failed = |error| DirectoryError::io("Cleaning", &self.path, error);
         for name in self.dir.names().map_err(failed)? {
             let stale = NODES.contains(&name.as_str()) || is_vde_data_socket(&name);
-            if stale && !adopted.contains(&name) && self.is_socket(&name) {
+            if stale && !self.adopted.contains_key(&name) && self.is_socket(&name) {
                 self.dir.remove(&name).map_err(failed)?;
             }
         }
@@ -258,7 +274,7 @@ impl Published {
             let Ok(dir) = ports.open_in(&port) else { continue };
             for name in dir.names().map_err(failed)? {
                 let node = format!("{PORTS}/{port}/{name}");
-                if NODES.contains(&name.as_str()) && !adopted.contains(&node) {
+                if NODES.contains(&name.as_str()) && !self.adopted.contains_key(&node) {
                     dir.remove(&name).map_err(failed)?;
                 }
             }

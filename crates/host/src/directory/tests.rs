@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
@@ -39,7 +41,7 @@ impl Place {
     }
 
     fn publish(&self, path: &Path, access: &Access) -> Result<Published, DirectoryError> {
-        Published::open_in(&self.environment, path, access, &[])
+        Published::open_in(&self.environment, path, access, BTreeMap::new())
     }
 }
 
@@ -149,12 +151,16 @@ fn what_a_killed_daemon_left_is_cleaned() {
     std::fs::write(path.join("plan.json"), "{}").expect("written");
     // A file in a node's place is not ours to remove.
     std::fs::write(path.join("ctl"), "").expect("written");
-    let published =
-        Published::open_in(&place.environment, &path, &Access::default(), &["api".to_owned()])
-            .expect("nobody holds it");
+    let held: OwnedFd = std::fs::File::open("/dev/null").expect("there").into();
+    let adopted = BTreeMap::from([("api".to_owned(), held)]);
+    let mut published = Published::open_in(&place.environment, &path, &Access::default(), adopted)
+        .expect("nobody holds it");
     let mut left = published.dir().names().expect("readable");
     left.sort();
     assert_eq!(left, ["api", "ctl", "lock", "plan.json"]);
+    published.bind("api", SocketKind::Stream, &Access::default()).expect("the adopted one");
+    drop(published);
+    assert!(path.join("api").exists(), "whoever made it serves it again");
 }
 
 #[test]

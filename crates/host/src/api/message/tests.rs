@@ -1,0 +1,135 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn decoded(text: &str) -> Result<Request, (u64, Failure)> {
+    Request::decode(text.as_bytes())
+}
+
+fn every_call() -> Vec<Call> {
+    let join = Join {
+        guest: Some("web".to_owned()),
+        command: "/bin/sh".to_owned(),
+        mac: None,
+        kind: GuestKind::Attach,
+        resume: true,
+    };
+    let link = LinkArgs {
+        link: LinkMechanism::Packet,
+        vnet_hdr_len: 10,
+        offloads: vec!["csum".to_owned()],
+        init_pid: Some(7),
+        namespaces: vec!["net".to_owned()],
+    };
+    vec![
+        Call::Hello {},
+        Call::Networks {},
+        Call::Show { port: Some("web".to_owned()) },
+        Call::Join(join),
+        Call::Link(link),
+        Call::Detach { guest: "web".to_owned() },
+        Call::Exec { guest: "web".to_owned() },
+        Call::Capture(CaptureArgs { port: None, snaplen: 64 }),
+        Call::Metrics {},
+        Call::Reload { config: Some("[network.a]\n".to_owned()) },
+        Call::Down {},
+        Call::Stay { stay: true },
+    ]
+}
+
+#[test]
+fn every_call_survives_its_line() {
+    let calls = every_call();
+    let names: Vec<&str> = calls.iter().map(Call::name).collect();
+    assert_eq!(names, Call::NAMES, "the list of names is that of the calls");
+    for call in calls {
+        let request = Request { id: 9, call };
+        let line = request.encode();
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(Request::decode(&line), Ok(request));
+    }
+    // The page names them all.
+    let page = include_str!("../../../../../docs/api.md");
+    for name in Call::NAMES {
+        assert!(page.contains(&format!("| `{name}` |")), "{name} is not documented");
+    }
+}
+
+#[test]
+fn arguments_may_be_left_out_where_they_have_defaults() {
+    let show = decoded(r#"{"v":1,"id":1,"call":"show"}"#).expect("no arguments are needed");
+    assert_eq!(show.call, Call::Show { port: None });
+    let capture = decoded(r#"{"v":1,"id":1,"call":"capture","args":{}}"#).expect("defaults");
+    assert_eq!(capture.call, Call::Capture(CaptureArgs::default()));
+    let join = decoded(r#"{"v":1,"id":1,"call":"join","args":{"kind":"run"}}"#).expect("defaults");
+    assert!(matches!(join.call, Call::Join(Join { guest: None, resume: false, .. })));
+}
+
+#[test]
+fn what_is_no_request_is_refused_with_its_reason() {
+    for (line, id, code, what) in [
+        ("", 0, Code::BadRequest, "no JSON"),
+        ("[]", 0, Code::BadRequest, "no version"),
+        (r#"{"id":4}"#, 4, Code::BadRequest, "no version"),
+        (r#"{"v":2,"id":4,"call":"hello"}"#, 4, Code::BadVersion, "version 2"),
+        (r#"{"v":1,"call":"hello"}"#, 0, Code::BadRequest, "id"),
+        (r#"{"v":1,"id":4,"call":"fly"}"#, 4, Code::BadRequest, "no call \"fly\""),
+        (r#"{"v":1,"id":4,"call":"hello","more":1}"#, 4, Code::BadRequest, "more"),
+        (r#"{"v":1,"id":4,"call":"hello","args":{"more":1}}"#, 4, Code::BadRequest, "more"),
+        (r#"{"v":1,"id":4,"call":"show","args":{"prot":"x"}}"#, 4, Code::BadRequest, "prot"),
+        (r#"{"v":1,"id":4,"call":"stay","args":{"stay":1}}"#, 4, Code::BadRequest, "stay"),
+        (r#"{"v":1,"id":4,"call":"detach"}"#, 4, Code::BadRequest, "guest"),
+        (r#"{"v":1,"id":4,"call":"join","args":{"kind":"fly"}}"#, 4, Code::BadRequest, "fly"),
+    ] {
+        let (got, failure) = decoded(line).expect_err(line);
+        assert_eq!((got, failure.code), (id, code), "{line}");
+        assert!(failure.message.contains(what), "{line}: {}", failure.message);
+    }
+    // Nesting is bounded by the parser.
+    let deep = format!("{{\"v\":1,\"id\":1,\"call\":\"hello\",\"args\":{}", "[".repeat(60_000));
+    assert!(decoded(&deep).is_err());
+}
+
+#[test]
+fn replies_survive_their_line_and_new_ones_are_tolerated() {
+    let closed =
+        Closed { guest: "web".into(), why: "A\nsentence.".into(), wanted: true, end: true };
+    for reply in [
+        Reply::Answer { id: 1, result: Ok(json!({ "a": [1, 2] })) },
+        Reply::Answer { id: 2, result: Err(Failure::new(Code::Limit, "A \"sentence\".")) },
+        Reply::Event(Event::Closed(closed)),
+    ] {
+        let line = reply.encode();
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(Reply::decode(&line).expect("ours"), reply);
+    }
+    let newer = br#"{"v":1,"event":"moved","args":{"x":1}}"#;
+    assert_eq!(Reply::decode(newer).expect("tolerated"), Reply::Event(Event::Other));
+    let code = br#"{"v":1,"id":1,"error":{"code":"too-new","message":"m"}}"#;
+    let Reply::Answer { result: Err(failure), .. } = Reply::decode(code).expect("tolerated") else {
+        panic!("an answer")
+    };
+    assert_eq!(failure.code, Code::Other);
+    assert!(matches!(Reply::decode(br#"{"v":3,"id":1,"ok":{}}"#), Err(ReplyError::Version(3))));
+    assert!(matches!(Reply::decode(br#"{"v":1}"#), Err(ReplyError::Shape)));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(data in proptest::collection::vec(any::<u8>(), 0..300)) {
+        fuzz_decode(&data);
+        crate::api::line::fuzz_lines(&data);
+    }
+
+    /// Lines that are nearly requests.
+    #[test]
+    fn no_near_request_panics(
+        v in 0..3_u32,
+        call in prop::sample::select(Call::NAMES.to_vec()),
+        key in "(port|guest|kind|stay|config|snaplen|link|mac)",
+        value in "(true|[0-9]{1,20}|\"[a-z]{0,8}\"|\\[\\]|\\{\\}|null|-1e400)",
+    ) {
+        let line = format!("{{\"v\":{v},\"id\":1,\"call\":\"{call}\",\"args\":{{\"{key}\":{value}}}}}");
+        fuzz_decode(line.as_bytes());
+    }
+}
