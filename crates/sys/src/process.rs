@@ -49,7 +49,12 @@ pub fn wait(which: Which, patience: Patience) -> io::Result<Option<(i32, Status)
     // A child of CLONE_PARENT without an exit signal is a "clone child" (wait(2), __WALL).
     options |= WaitOptions::from_bits_retain(libc::__WALL.cast_unsigned());
     loop {
-        return match rustix::process::waitpid(pid, options) {
+        let waited = match pid {
+            // Not waitpid without a number, which means those of our own process group.
+            None => rustix::process::wait(options),
+            some => rustix::process::waitpid(some, options),
+        };
+        return match waited {
             Ok(None) | Err(rustix::io::Errno::CHILD) => Ok(None),
             Ok(Some((pid, status))) => {
                 let status = if let Some(code) = status.exit_status() {

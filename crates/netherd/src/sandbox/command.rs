@@ -37,6 +37,10 @@ impl CommandLine {
     /// the sentence.
     #[must_use]
     pub fn exec(&self) -> (u8, String) {
+        // All are blocked in our processes, and exec would pass that on.
+        if let Err(error) = sys::signal::set_mask(&sys::signal::SignalSet::empty()) {
+            return (NOT_EXECUTABLE, format!("signals cannot be unblocked: {error}"));
+        }
         let error = Command::new(&self.program).args(&self.arguments).exec();
         let shown = self.program.to_string_lossy();
         let has_path = shown.contains('/');
