@@ -30,7 +30,9 @@ impl RxBatch {
         Self::default()
     }
 
-    /// Adds a frame.
+    /// Adds a frame, as [`Pool::copy_in`] or [`Pool::fill`] made it. One that an engine gave out may
+    /// share its bytes with other ports' frames and has to be copied first, or it may be refused
+    /// ([`Reason::BadFraming`](crate::Reason::BadFraming)).
     ///
     /// # Errors
     ///

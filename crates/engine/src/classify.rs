@@ -86,25 +86,31 @@ fn read_headers(
     frame: &mut Frame,
     work: &mut Work,
 ) -> Result<(), Reason> {
+    if frame.header.is_some() {
+        return Err(Reason::BadFraming);
+    }
     let body = pool.body(frame);
     let Some(head) = body.first_chunk::<ETHERNET>() else { return Err(Reason::Runt) };
     let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *head;
     let dst = u64::from_be_bytes([0, 0, d0, d1, d2, d3, d4, d5]);
     let src = u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]);
     let ethertype = u16::from_be_bytes([t0, t1]);
-    if dst & GROUP_BIT != 0 {
-        frame.cast = if dst == BROADCAST { Cast::Broadcast } else { Cast::Multicast };
-    }
+    frame.cast = match dst {
+        BROADCAST => Cast::Broadcast,
+        _ if dst & GROUP_BIT != 0 => Cast::Multicast,
+        _ => Cast::Unicast,
+    };
     if is_tag(ethertype) || port.access == 0 {
         let (tci, removed, inner_tag) = read_tag(body, ethertype, &port.spec.vlan)?;
+        if removed.is_some() && !pool.remove_tag(frame) {
+            return Err(Reason::BadFraming);
+        }
         frame.tci = tci;
         frame.inner_tag = inner_tag;
         work.removed_tag = removed;
-        if removed.is_some() {
-            pool.remove_tag(frame);
-        }
     } else {
         frame.tci = port.access;
+        frame.inner_tag = false;
     }
     let vid = frame.tci & 0xfff;
     work.src = Key::new(vid, src);

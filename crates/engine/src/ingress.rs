@@ -190,7 +190,8 @@ impl Engine {
                 Source::Refused(Reason::MacForeign, None)
             }
         } else if from.hub {
-            self.macs.check_bound(mac, index).unwrap_or_default()
+            // A hub learns nothing, so an address that is nobody's is anybody's.
+            self.macs.check_bound(mac, index).unwrap_or(Source::Known(NOWHERE))
         } else {
             let hash = match work.src_hash {
                 // The hint of the last frame was wrong by now, so the first pass did not hash.

@@ -24,7 +24,7 @@ use core::time::Duration;
 
 use alloc::vec::Vec;
 
-use crate::keyed::{Key, Keyed, NOWHERE, Place};
+use crate::keyed::{Key, Keyed, Place};
 use crate::reason::Reason;
 use crate::time::Instant;
 
@@ -440,11 +440,5 @@ impl MacTable {
             seen: Some(instant(Seen(value).tick())),
         });
         bound.chain(learned)
-    }
-}
-
-impl Default for Source {
-    fn default() -> Self {
-        Self::Known(NOWHERE)
     }
 }

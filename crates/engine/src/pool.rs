@@ -242,19 +242,19 @@ impl Pool {
         frame.alias()
     }
 
-    /// Removes four bytes behind the two addresses: the outer VLAN tag of a frame that was just
-    /// read.
-    ///
-    /// The frame's body must not be shared yet and must be at least 18 bytes long.
-    pub(crate) fn remove_tag(&mut self, frame: &mut Frame) {
+    /// Removes four bytes behind the two addresses: the outer VLAN tag of a frame that was just read.
+    /// False, and nothing done, if the frame is shorter than that or its bytes are shared.
+    pub(crate) fn remove_tag(&mut self, frame: &mut Frame) -> bool {
         let start = frame.start as usize;
-        let bytes = self.class_mut(frame.body.is_large()).bytes_mut(frame.body);
-        if frame.len >= 18 && start + 16 <= bytes.len() {
-            bytes.copy_within(start..start + 12, start + 4);
-            frame.start += 4;
-            frame.len -= 4;
-            frame.offload = frame.offload.with_tag_popped();
+        let class = self.class_mut(frame.body.is_large());
+        if frame.len < 18 || !class.is_exclusive(frame.body) {
+            return false;
         }
+        class.bytes_mut(frame.body).copy_within(start..start + 12, start + 4);
+        frame.start += 4;
+        frame.len -= 4;
+        frame.offload = frame.offload.with_tag_popped();
+        true
     }
 
     /// Puts an 802.1Q tag behind the two addresses, in place where nobody shares the bytes, else in

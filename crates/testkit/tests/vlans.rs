@@ -161,6 +161,27 @@ fn a_shared_frame_is_tagged_for_the_trunk_only() {
 }
 
 #[test]
+fn a_frame_that_an_engine_gave_out_does_not_change_under_the_others() {
+    let mut net = office();
+    net.plug("second-ten", vlan(VlanMode::Access(10)));
+    net.plug("loop", vlan(trunk(None, &[10])));
+    let bytes = plain(MacAddr::BROADCAST, mac(1), 60);
+    net.send("ten", &bytes);
+    // Somebody hands the trunk's frame in again, as it came out: it has a header piece of its own.
+    let (trunk, loop_) = (net.id("trunk"), net.id("loop"));
+    let mut out = engine::TxBatch::new();
+    let budget = engine::Budget::FULL;
+    net.engine.poll_transmit(net.now, &mut net.pool, trunk, budget, &mut out);
+    let mut batch = engine::RxBatch::new();
+    batch.push(out.pop().expect("a frame")).expect("room");
+    net.engine.ingress(net.now, &mut net.pool, loop_, &mut batch);
+    assert_eq!(batch.verdicts(), [Verdict::Drop(Reason::BadFraming)]);
+    assert_eq!(net.receive_plain("second-ten"), [bytes]);
+    assert_eq!(net.receive_plain("loop").len(), 1);
+    net.nothing_held();
+}
+
+#[test]
 fn a_tag_moves_the_place_of_a_partial_checksum() {
     for ip in Ip::BOTH {
         let csum = PortSpec {
