@@ -58,7 +58,7 @@ pub fn vde(data: &[u8]) {
         Parse::Request(request) => {
             match &request.data {
                 DataSocket::Path(path) => {
-                    assert!(path.is_absolute() && path.as_os_str().len() <= 108)
+                    assert!(path.is_absolute() && path.as_os_str().len() <= 108);
                 }
                 DataSocket::Abstract(name) => assert!(name.len() <= 107),
             }
