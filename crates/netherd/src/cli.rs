@@ -195,8 +195,9 @@ pub struct DetachArgs {
 /// Serve networks in the foreground
 ///
 /// With a configuration (-c, or netherd/netherd.toml in $XDG_CONFIG_HOME when it exists) its
-/// networks are served, or only NET of them; without one, NET with the defaults. SIGHUP reads the
-/// configuration again; SIGTERM and ^C end it cleanly.
+/// networks are served, or only NET of them. Without one, or for a NET that is not in the usual
+/// one, NET is served with the defaults. SIGHUP reads the configuration again; SIGTERM and ^C end
+/// it cleanly.
 #[derive(Debug, Clone, Args)]
 pub struct UpArgs {
     /// The network to serve [default: those of the configuration, else `default`]

@@ -10,6 +10,7 @@
 use std::fs::File;
 use std::io::{self, IsTerminal, PipeReader, PipeWriter};
 use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
@@ -64,9 +65,10 @@ pub fn run(args: &CaptureArgs) -> anyhow::Result<ExitCode> {
     client.call::<Capturing>(&Call::Capture(plan), &[writer.as_fd()])?;
     drop(writer);
 
+    let watched = out.try_clone().context("cannot watch the reader")?;
     let (ended, ends) = io::pipe().context("cannot make a pipe")?;
     let mover = thread::spawn(move || relay(reader, out, ends));
-    if wait(client, &stop, &ended)? {
+    if wait(client, &stop, &watched, &ended)? {
         match mover.join() {
             Ok(Err(error)) if error.kind() != io::ErrorKind::BrokenPipe => {
                 return Err(anyhow::Error::new(error)
@@ -86,16 +88,21 @@ fn relay(mut from: PipeReader, mut out: File, _ends: PipeWriter) -> io::Result<(
 /// Tokens of what is waited for.
 const STOP: u64 = 0;
 const CONNECTION: u64 = 1;
-const ENDED: u64 = 2;
+const READER: u64 = 2;
+const ENDED: u64 = 3;
 
-/// Waits until the capture is over and the relay has ended; `false` when the relay is stuck with a
-/// reader that does not read.
-fn wait(client: Client, stop: &SignalFd, ended: &PipeReader) -> anyhow::Result<bool> {
+/// Waits until the capture is over and the relay has ended; `false` when the relay is left to
+/// itself: its reader has gone, or does not read.
+fn wait(client: Client, stop: &SignalFd, out: &File, ended: &PipeReader) -> anyhow::Result<bool> {
     let poller = Poller::new().context("cannot wait for the end of the capture")?;
     poller.add(stop.as_fd(), STOP, Interest::READABLE)?;
     poller.add(client.fd(), CONNECTION, Interest::READABLE)?;
     poller.add(ended.as_fd(), ENDED, Interest::READABLE)?;
-    let mut events = Events::with_capacity(3);
+    // A pipe tells that its reader has gone even while there is nothing to write.
+    if out.metadata().is_ok_and(|out| out.file_type().is_fifo()) {
+        poller.add(out.as_fd(), READER, Interest::NONE)?;
+    }
+    let mut events = Events::with_capacity(4);
     let mut client = Some(client);
     loop {
         let patience = client.is_none().then_some(REST);
@@ -105,6 +112,7 @@ fn wait(client: Client, stop: &SignalFd, ended: &PipeReader) -> anyhow::Result<b
         for event in events.iter() {
             match event.token {
                 ENDED => return Ok(true),
+                READER => return Ok(false),
                 STOP if client.is_none() => return Ok(false),
                 STOP => {
                     stop.read()?;

@@ -1,11 +1,12 @@
 //! `netherd up`: serves networks, in the foreground or, with `-d`, from the background.
 
 use std::env;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use host::daemon::{self, Options};
+use host::names::Name;
 use host::start::{self, StartOptions};
 
 use crate::cli::{DEFAULT_NETWORK, UpArgs};
@@ -20,7 +21,8 @@ pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
         ),
         // A network that `run` starts has the defaults: no file can keep `run` from working.
         None if args.detached => None,
-        None => usual_configuration().filter(|path| path.exists()),
+        None => usual_configuration()
+            .filter(|path| path.exists() && is_for(path, args.network.as_deref())),
     };
     daemon::serve(Options {
         network: args.network.clone(),
@@ -34,6 +36,13 @@ pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
         log: args.log.clone(),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the usual configuration is meant: a network that it does not have gets the defaults. A
+/// file that cannot be read is meant, so that its fault is told.
+fn is_for(path: &Path, network: Option<&str>) -> bool {
+    let Some(Ok(network)) = network.map(str::parse::<Name>) else { return true };
+    host::config::read(path).map_or(true, |config| config.only(&network).is_some())
 }
 
 /// Starts the network as `run` would, unless it is up, and tells it to stay.

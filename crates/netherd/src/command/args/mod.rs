@@ -4,7 +4,7 @@
 //! come together. The arguments go to standard output and nothing else does, so that
 //! `qemu-system-x86_64 $(netherd args qemu)` works; what one ought to know goes to standard error.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -51,7 +51,7 @@ pub fn run(args: &ArgsArgs) -> anyhow::Result<ExitCode> {
     };
     let declared = args.name.as_deref().and_then(|name| declared(report.as_ref()?, name));
     let attachment = match declared {
-        Some(port) => of_declared(&network, port, args.client, directory)?,
+        Some(port) => of_declared(&network, port, args.client, &directory)?,
         None => {
             let guest = match &args.name {
                 Some(name) => asked_for(&network, name, report.as_ref())?,
@@ -110,7 +110,7 @@ fn of_declared(
     network: &Name,
     port: &Declared,
     client: ClientKind,
-    directory: PathBuf,
+    directory: &Path,
 ) -> anyhow::Result<Attachment> {
     let wanted = client::node(client);
     let Some(node) = port.nodes.iter().find(|node| node.rsplit('/').next() == Some(wanted)) else {
@@ -126,7 +126,7 @@ fn of_declared(
         None => names::mac(network, &connect::guest_name(&port.name)?),
     };
     // A VDE address is the directory in which `ctl` lies.
-    let directory = node.parent().unwrap_or(&directory).to_owned();
+    let directory = node.parent().unwrap_or(directory).to_owned();
     Ok(Attachment { node, directory, guest: port.name.clone(), mac })
 }
 
@@ -240,7 +240,7 @@ mod tests {
         assert_eq!(declared(&report, "web"), None);
 
         let net = name("lab");
-        let of = |client| of_declared(&net, port, client, "/run/lab".into());
+        let of = |client| of_declared(&net, port, client, Path::new("/run/lab"));
         let qemu = of(ClientKind::Qemu).expect("a node");
         assert_eq!(qemu.node, PathBuf::from("/run/lab/ports/router/stream"));
         assert_eq!(qemu.mac.to_string(), "02:00:5e:00:53:01");

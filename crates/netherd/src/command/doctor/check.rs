@@ -68,15 +68,16 @@ fn finding(
 
 /// All checks, those that `run` needs first.
 pub fn all(machine: &dyn Machine) -> Vec<Finding> {
-    let mut findings = match machine.trials() {
+    let trials = machine.trials();
+    let mut findings = match &trials {
         Ok(trials) => {
-            let mut findings = namespaces(machine, &trials);
-            findings.push(process_files(&trials));
-            findings.push(link(machine, &trials));
+            let mut findings = namespaces(machine, trials);
+            findings.push(process_files(trials));
+            findings.push(link(machine, trials));
             for finding in &mut findings {
                 finding.needed = true;
             }
-            findings.push(ping(&trials));
+            findings.push(ping(trials));
             findings
         }
         Err(why) => {
@@ -95,7 +96,7 @@ pub fn all(machine: &dyn Machine) -> Vec<Finding> {
     findings.push(vde_path(machine));
     findings.push(map_auto(machine));
     findings.push(seccomp(machine));
-    findings.push(landlock(machine));
+    findings.push(landlock(trials.as_ref().ok()));
     findings.push(kvm(machine));
     findings
 }
@@ -337,24 +338,17 @@ fn seccomp(machine: &dyn Machine) -> Finding {
     }
 }
 
-fn landlock(machine: &dyn Machine) -> Finding {
+fn landlock(trials: Option<&Trials>) -> Finding {
     const CHECK: &str = "Landlock";
-    match machine.read("/sys/kernel/security/lsm") {
-        Ok(list) if list.split(',').any(|module| module == "landlock") => {
-            ok(CHECK, "the hypervisor gives up the rest of the file system")
-        }
-        Ok(_) => finding(
+    match trials.map_or(Outcome::NotTried, |trials| trials.outcome(Step::Landlock)) {
+        Outcome::Worked => ok(CHECK, "the hypervisor gives up the rest of the file system"),
+        Outcome::Failed(_) => finding(
             CHECK,
             Status::Limited,
-            "not active: the hypervisor keeps your access to files",
-            "add landlock to the kernel's lsm= parameter (Linux 5.13 and later)",
+            "not there: the hypervisor keeps your access to files",
+            "use Linux 5.13 or later, with landlock in the kernel's lsm= parameter",
         ),
-        Err(_) => finding(
-            CHECK,
-            Status::Limited,
-            "not known: /sys/kernel/security is not mounted",
-            "mount securityfs there to see; the hypervisor uses Landlock where it is active",
-        ),
+        Outcome::NotTried => finding(CHECK, Status::Limited, "not tried", "see the checks above"),
     }
 }
 

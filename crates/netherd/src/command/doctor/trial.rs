@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use sys::confine::Landlocked;
 use sys::netlink::{LinkChange, Netlink, PeerNamespace};
 use sys::ns::{self, Extent, Namespaces};
 
@@ -35,9 +36,11 @@ pub enum Step {
     Proc,
     /// A user namespace inside the user namespace, and what is below it.
     Nested,
+    /// Giving up the file system, as the hypervisor does.
+    Landlock,
 }
 
-const STEPS: [(Step, &str); 8] = [
+const STEPS: [(Step, &str); 9] = [
     (Step::UserNamespace, "user"),
     (Step::Ids, "ids"),
     (Step::Namespaces, "namespaces"),
@@ -46,6 +49,7 @@ const STEPS: [(Step, &str); 8] = [
     (Step::Ping, "ping"),
     (Step::Proc, "proc"),
     (Step::Nested, "nested"),
+    (Step::Landlock, "landlock"),
 ];
 
 /// What became of one step.
@@ -116,14 +120,27 @@ fn again(level: Trial) -> Command {
 /// One level of the trial, in this process.
 pub fn run(level: Trial) {
     match level {
-        Trial::Outer => outer(),
+        Trial::Outer => {
+            outer();
+            attempt(Step::Landlock, landlock());
+        }
         Trial::Inner => inner(),
+    }
+}
+
+/// errno(3) for what the kernel does not have.
+const ENOSYS: i32 = 38;
+
+fn landlock() -> io::Result<()> {
+    match sys::confine::restrict_files(&[], &[])? {
+        Landlocked::Yes => Ok(()),
+        Landlocked::No => Err(io::Error::from_raw_os_error(ENOSYS)),
     }
 }
 
 /// Tries and tells; whether it worked.
 fn attempt(step: Step, result: io::Result<()>) -> bool {
-    let errno = result.as_ref().err().map_or(0, |error| {
+    let errno = result.err().map_or(0, |error| {
         // EIO stands for errors that are ours and not the kernel's.
         error.raw_os_error().unwrap_or(5)
     });
