@@ -16,7 +16,7 @@ pub mod writer;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use engine::{CapturePlan, Engine, Instant, PortId};
+use engine::{CapturePlan, CaptureRecord, Engine, Instant, PortId};
 use wire::MacAddr;
 
 use crate::names::Name;
@@ -154,11 +154,8 @@ impl Captures {
         }));
     }
 
-    /// Hands the engine's records to the captures. `describe` tells about a port that was not seen before.
-    pub fn pump(&mut self, engine: &mut Engine, describe: impl Fn(PortId) -> Described) {
-        if self.running.is_empty() {
-            return;
-        }
+    /// Takes the engine's records, whose number its queue bounds.
+    pub fn take(&mut self, engine: &mut Engine) -> Vec<CaptureRecord> {
         let lost = engine.capture_drops().saturating_sub(self.told_drops);
         if lost > 0 {
             self.told_drops += lost;
@@ -166,15 +163,20 @@ impl Captures {
                 capture.writer.lost(lost);
             }
         }
-        while let Some(record) = engine.poll_capture() {
-            let Some((last, others)) = self.running.split_last_mut() else { return };
-            for capture in others {
+        std::iter::from_fn(|| engine.poll_capture()).collect()
+    }
+
+    /// Offers records to the captures. `describe` tells about a port that a capture has not seen before.
+    pub fn offer(&mut self, records: Vec<CaptureRecord>, describe: &impl Fn(PortId) -> Described) {
+        let Some((last, others)) = self.running.split_last_mut() else { return };
+        for record in records {
+            for capture in &mut *others {
                 if capture.wants(&record) {
-                    capture.writer.offer(record.clone(), &describe);
+                    capture.writer.offer(record.clone(), describe);
                 }
             }
             if last.wants(&record) {
-                last.writer.offer(record, &describe);
+                last.writer.offer(record, describe);
             }
         }
     }
@@ -188,7 +190,7 @@ impl Captures {
 }
 
 impl Capture {
-    fn wants(&self, record: &engine::CaptureRecord) -> bool {
+    fn wants(&self, record: &CaptureRecord) -> bool {
         match (self.port, record.verdict) {
             (None, _) => true,
             (Some(port), _) if record.port == port => true,

@@ -48,7 +48,8 @@ impl Stage {
         assert!(batch.push(frame).is_ok());
         self.engine.ingress(at(1_000), &mut self.pool, self.ports[port], &mut batch);
         let names: Vec<PortId> = self.ports.clone();
-        self.captures.pump(&mut self.engine, |id| Described {
+        let records = self.captures.take(&mut self.engine);
+        self.captures.offer(records, &|id| Described {
             name: format!("port-{}", names.iter().position(|it| *it == id).unwrap_or(99)),
             about: "stream".to_owned(),
             mac: None,

@@ -8,8 +8,9 @@ use std::os::fd::OwnedFd;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::clients::Ending;
 use super::network::Served;
-use super::{Daemon, Ending, log};
+use super::{Daemon, log};
 use crate::api::message::{
     Call, Capturing, Code, Failure, GuestKind, Hello, Metrics, Nothing, Reloaded, VERSION,
 };
@@ -87,7 +88,6 @@ impl Daemon {
             }
             Call::Detach { guest } => {
                 let (session, name, kind) = network.detach(worker, guest, cred, control)?;
-                network.save_plan();
                 // An attached program was there before us and goes on without its eth0.
                 let how = match kind {
                     GuestKind::Run => Ending::GuestEnds,

@@ -14,6 +14,7 @@
 //! connection to its `api`: a command that has just connected to join keeps it.
 
 mod calls;
+mod clients;
 mod guests;
 pub mod log;
 mod network;
@@ -35,14 +36,12 @@ use sd_notify::NotifyState;
 use sys::poll::Interest;
 use sys::signal::{SignalFd, SignalSet};
 
-use crate::api::message::{Closed, Event};
-use crate::api::server::{Connection, Over, REQUESTS_PER_VISIT};
-use crate::capture::CaptureId;
 use crate::config::{Checked, Overrides};
 use crate::confine;
 use crate::link::CloseReason;
 use crate::names::{DEFAULT_NETWORK, Name};
 use crate::worker::{NetworkId, Token, Worker, WorkerEvent, WorkerLimits};
+use clients::{Client, Ending};
 use network::Served;
 use startup::Startup;
 
@@ -105,32 +104,6 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     }
 }
 
-/// A connection and what depends on it.
-#[derive(Debug)]
-struct Client {
-    connection: Connection,
-    network: NetworkId,
-    /// The caller may make every call.
-    control: bool,
-    captures: Vec<CaptureId>,
-    interest: Interest,
-    /// Whole requests may wait in the connection's buffer.
-    more: bool,
-    /// The client is to be disconnected once its answers are out.
-    closing: bool,
-}
-
-/// What a session is told about the end of its guest's port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
-    /// The link failed; the keeper may bring it again.
-    LinkLost,
-    /// The port was taken away on purpose; the guest may live on without it.
-    Unlinked,
-    /// The guest is to end as well.
-    GuestEnds,
-}
-
 /// Everything the daemon owns beside the worker.
 #[derive(Debug)]
 struct Daemon {
@@ -139,13 +112,9 @@ struct Daemon {
     clients: HashMap<Token, Client>,
     signals: SignalFd,
     signal_token: Token,
-    /// No more than this many file descriptors are given to clients of `api` in all.
-    clients_max: usize,
     stopping: bool,
 }
 
-/// Connections to `api` of all users together; each holds a descriptor.
-const CLIENTS_MAX: usize = 4096;
 /// How often captures are looked at whose reader may have gone.
 const CAPTURE_CHECK: Duration = Duration::from_millis(500);
 
@@ -174,7 +143,6 @@ impl Daemon {
             clients: HashMap::new(),
             signals,
             signal_token,
-            clients_max: CLIENTS_MAX,
             stopping: false,
         };
         for network in checked.networks() {
@@ -201,18 +169,24 @@ impl Daemon {
 
     fn run(&mut self, worker: &mut Worker) -> Result<(), ServeError> {
         let mut result = Ok(());
+        let mut deadline = self.deadline(worker.now());
         while !self.stopping {
-            let deadline = self.deadline(worker.now());
             if let Err(source) = worker.turn(deadline) {
                 result = Err(ServeError::Io { what: "Waiting for frames and requests", source });
                 break;
             }
+            self.pump_captures(worker);
+            // A turn that only carried frames changes nothing here, and costs nothing here.
+            let mut changed = deadline.is_some_and(|deadline| deadline <= worker.now());
             while let Some(event) = worker.poll_event() {
+                changed = true;
                 self.handle(worker, event);
             }
-            self.serve_waiting(worker);
-            self.pump_captures(worker);
-            self.close_idle(worker);
+            if changed {
+                self.serve_waiting(worker);
+                self.close_idle(worker);
+                deadline = self.deadline(worker.now());
+            }
         }
         startup::notify(&[NotifyState::Stopping]);
         for network in self.networks.iter().map(|it| it.id).collect::<Vec<_>>() {
@@ -314,177 +288,6 @@ impl Daemon {
         }
     }
 
-    fn accept(&mut self, worker: &mut Worker, at: usize) {
-        // Bounded: the poller reports the socket again.
-        for _ in 0..16 {
-            let network = &self.networks[at];
-            let (stream, cred) = match sys::unix::accept(network.api.as_fd()) {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    if !matches!(
-                        error.kind(),
-                        std::io::ErrorKind::WouldBlock | std::io::ErrorKind::ConnectionAborted
-                    ) {
-                        log::guest(&format!("A connection to api was not accepted: {error}."));
-                    }
-                    return;
-                }
-            };
-            let of_user = self
-                .clients
-                .values()
-                .filter(|it| it.network == network.id && it.connection.cred().uid == cred.uid)
-                .count();
-            if of_user >= network.config.clients_per_user || self.clients.len() >= self.clients_max
-            {
-                log::guest(&format!(
-                    "A connection of uid {} to api was refused: the limit of connections is reached.",
-                    cred.uid
-                ));
-                continue;
-            }
-            let id = network.id;
-            let own = sys::user::uid();
-            let connection = Connection::new(stream, cred);
-            match worker.register(connection.fd(), Interest::READABLE) {
-                Ok(token) => {
-                    let client = Client {
-                        connection,
-                        network: id,
-                        control: cred.uid == own || cred.uid == 0,
-                        captures: Vec::new(),
-                        interest: Interest::READABLE,
-                        more: false,
-                        closing: false,
-                    };
-                    self.clients.insert(token, client);
-                }
-                Err(error) => {
-                    log::guest(&format!("A connection to api was not accepted: {error}."));
-                }
-            }
-        }
-    }
-
-    /// One visit to a client: read, serve, write.
-    fn visit(&mut self, worker: &mut Worker, token: Token, readable: bool, hangup: bool) {
-        let Some(client) = self.clients.get_mut(&token) else { return };
-        if (readable || hangup) && !client.connection.is_busy() && !client.closing {
-            if let Err(over) = client.connection.read() {
-                return self.disconnect(worker, token, &over);
-            }
-            client.more = true;
-        } else if hangup {
-            // Nobody will read what waits.
-            return self.disconnect(worker, token, &Over::Closed);
-        }
-        self.serve_client(worker, token);
-    }
-
-    /// Serves clients whose requests wait in their buffers.
-    fn serve_waiting(&mut self, worker: &mut Worker) {
-        let waiting: Vec<Token> =
-            self.clients.iter().filter(|(_, it)| it.more).map(|(token, _)| *token).collect();
-        for token in waiting {
-            self.serve_client(worker, token);
-        }
-    }
-
-    fn serve_client(&mut self, worker: &mut Worker, token: Token) {
-        for _ in 0..REQUESTS_PER_VISIT {
-            let Some(client) = self.clients.get_mut(&token) else { return };
-            if client.connection.is_busy() || client.closing {
-                break;
-            }
-            let Some(asked) = client.connection.next_request() else {
-                client.more = false;
-                client.connection.drop_fds();
-                break;
-            };
-            let (id, result) = match asked {
-                Ok(request) => (request.id, self.call(worker, token, &request.call)),
-                Err((id, failure)) => (id, Err(failure)),
-            };
-            let Some(client) = self.clients.get_mut(&token) else { return };
-            let (result, fds) = match result {
-                Ok((value, fds)) => (Ok(value), fds),
-                Err(failure) => (Err(failure), Vec::new()),
-            };
-            if let Err(over) = client.connection.answer(id, result, fds) {
-                return self.disconnect(worker, token, &over);
-            }
-        }
-        self.flush(worker, token);
-    }
-
-    /// Writes what waits for a client, and watches for what is needed next.
-    fn flush(&mut self, worker: &mut Worker, token: Token) {
-        let Some(client) = self.clients.get_mut(&token) else { return };
-        if let Err(over) = client.connection.write() {
-            return self.disconnect(worker, token, &over);
-        }
-        if client.closing && !client.connection.has_backlog() {
-            return self.disconnect(worker, token, &Over::Closed);
-        }
-        let interest = Interest {
-            readable: !client.connection.is_busy() && !client.closing,
-            writable: client.connection.has_backlog(),
-        };
-        if interest != client.interest {
-            client.interest = interest;
-            let changed = worker.reregister(token, client.connection.fd(), interest);
-            if let Err(error) = changed {
-                self.disconnect(worker, token, &error.into());
-            }
-        }
-    }
-
-    fn flush_all(&mut self) {
-        for client in self.clients.values_mut() {
-            let _gone = client.connection.write();
-        }
-    }
-
-    /// A connection is over, and with it what it kept alive.
-    fn disconnect(&mut self, worker: &mut Worker, token: Token, over: &Over) {
-        let Some(client) = self.clients.remove(&token) else { return };
-        if !matches!(over, Over::Closed) {
-            log::guest(&format!(
-                "The connection of uid {}, pid {} to api is closed: {over}.",
-                client.connection.cred().uid,
-                client.connection.cred().pid
-            ));
-        }
-        let _gone = worker.deregister(token, client.connection.fd());
-        let Some(network) = self.network_mut(client.network) else { return };
-        for capture in client.captures {
-            let engine = worker.engine_mut(network.id);
-            network.captures.stop(engine, capture);
-        }
-        if let Some(guest) = network.guest_of_session(token) {
-            network.remove_guest(worker, &guest, CloseReason::SessionEnded);
-            network.save_plan();
-        }
-    }
-
-    /// Tells a session that its guest's port is gone.
-    fn tell_closed(
-        &mut self,
-        worker: &mut Worker,
-        session: Token,
-        guest: &Name,
-        why: String,
-        how: Ending,
-    ) {
-        let Some(client) = self.clients.get_mut(&session) else { return };
-        let (wanted, end) = (how != Ending::LinkLost, how == Ending::GuestEnds);
-        let closed = Closed { guest: guest.as_str().to_owned(), why, wanted, end };
-        if let Err(over) = client.connection.event(Event::Closed(closed)) {
-            return self.disconnect(worker, session, &over);
-        }
-        self.flush(worker, session);
-    }
-
     /// Ends one network; the daemon ends with its last.
     fn close_network(&mut self, worker: &mut Worker, id: NetworkId, why: &str) {
         let Some(at) = self.networks.iter().position(|network| network.id == id) else { return };
@@ -548,8 +351,8 @@ impl Daemon {
                 continue;
             }
             let id = network.id;
-            let described = reports::describe_ports(worker, id);
-            network.captures.pump(worker.engine_mut(id), described);
+            let records = network.captures.take(worker.engine_mut(id));
+            network.captures.offer(records, &|port| reports::describe_port(worker, id, port));
             for ended in network.captures.ended() {
                 network.captures.stop(worker.engine_mut(id), ended);
             }

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use engine::{Engine, Event, MacKind, Mode, PortId, VlanMode};
+use engine::{Event, MacKind, Mode, PortId, VlanMode};
+
+use wire::MacAddr;
 
 use super::network::{Served, with_length, with_length_v6};
 use super::rates::RateMeter;
@@ -69,7 +71,15 @@ impl Served {
             return Err(Failure::new(Code::NoSuchPort, message));
         }
         ids.sort_by_key(|id| worker.port_about(self.id, *id).map(|about| about.opened));
-        let ports = ids.iter().filter_map(|id| self.port_report(worker, *id)).collect();
+        // One pass over the table for all ports: it may be long, and frames wait meanwhile.
+        let mut used: HashMap<PortId, Vec<MacAddr>> = HashMap::new();
+        for entry in worker.engine(self.id).mac_table() {
+            if let Some(port) = entry.port {
+                used.entry(port).or_default().push(entry.mac);
+            }
+        }
+        let macs = |id: PortId| used.get(&id).map(Vec::as_slice).unwrap_or_default();
+        let ports = ids.iter().filter_map(|id| self.port_report(worker, *id, macs(*id))).collect();
         let spec = worker.engine(self.id).network().clone();
         let mode = match spec.mode {
             Mode::Switch => "switch",
@@ -123,7 +133,12 @@ impl Served {
             .collect()
     }
 
-    fn port_report(&mut self, worker: &mut Worker, id: PortId) -> Option<report::Port> {
+    fn port_report(
+        &mut self,
+        worker: &mut Worker,
+        id: PortId,
+        used: &[MacAddr],
+    ) -> Option<report::Port> {
         let now = worker.now();
         let link_drops = worker.link_drops(self.id, id);
         let about = worker.port_about(self.id, id)?;
@@ -144,9 +159,8 @@ impl Served {
         };
         let guest = self.guests.values().find(|guest| guest.port == Some(id));
         let mut macs: Vec<String> = spec.macs.iter().map(ToString::to_string).collect();
-        for entry in engine.mac_table() {
-            let mac = entry.mac.to_string();
-            if entry.port == Some(id) && !macs.contains(&mac) {
+        for mac in used.iter().map(ToString::to_string) {
+            if !macs.contains(&mac) {
                 macs.push(mac);
             }
         }
@@ -232,33 +246,20 @@ fn ranges(numbers: impl Iterator<Item = u16>) -> String {
     runs.iter().map(text).collect::<Vec<_>>().join(",")
 }
 
-/// What captures are told of ports, taken before the engine is borrowed for them.
-pub(super) fn describe_ports(
-    worker: &Worker,
-    id: NetworkId,
-) -> impl Fn(PortId) -> Described + use<> {
-    let engine: &Engine = worker.engine(id);
-    let known: HashMap<PortId, Described> = worker
-        .ports(id)
-        .filter_map(|port| {
-            let about = worker.port_about(id, port)?;
-            let who = about
-                .peer
-                .map_or_else(String::new, |it| format!(", uid {}, pid {}", it.uid, it.pid));
-            let described = Described {
-                name: about.name.clone(),
-                about: format!("{}{who}", about.kind),
-                mac: engine.port(port).and_then(|spec| spec.macs.first().copied()),
-            };
-            Some((port, described))
-        })
-        .collect();
-    move |port| {
-        known.get(&port).cloned().unwrap_or_else(|| Described {
+/// What captures are told of a port.
+pub(super) fn describe_port(worker: &Worker, id: NetworkId, port: PortId) -> Described {
+    let Some(about) = worker.port_about(id, port) else {
+        return Described {
             name: "closed".to_owned(),
             about: "a port that has been closed since".to_owned(),
             mac: None,
-        })
+        };
+    };
+    let who = about.peer.map_or_else(String::new, |it| format!(", uid {}, pid {}", it.uid, it.pid));
+    Described {
+        name: about.name.clone(),
+        about: format!("{}{who}", about.kind),
+        mac: worker.engine(id).port(port).and_then(|spec| spec.macs.first().copied()),
     }
 }
 

@@ -451,6 +451,13 @@ fn clients_that_send_rubbish_or_half_a_request_delay_nobody() {
         let line = lines.next().expect("an answer").expect("text");
         assert!(line.contains(&format!("\"code\":\"{code}\"")), "{line}");
     }
+    // One that asks and sends no more still gets its answers, all of them.
+    let mut finished = UnixStream::connect(&api).expect("served");
+    finished.set_read_timeout(Some(PATIENCE)).expect("ours");
+    let asked = "{\"v\":1,\"id\":1,\"call\":\"hello\"}\n".repeat(50);
+    finished.write_all(asked.as_bytes()).expect("room");
+    finished.shutdown(std::net::Shutdown::Write).expect("ours");
+    assert_eq!(BufReader::new(&mut finished).lines().count(), 50);
     // A client that asks and asks and does not read.
     let mut greedy = UnixStream::connect(&api).expect("served");
     greedy.set_nonblocking(true).expect("ours");
