@@ -1,4 +1,5 @@
 //! The definition of the command line, and what is generated from it.
+#![forbid(unsafe_code)]
 
 use std::fs;
 

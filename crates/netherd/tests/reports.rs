@@ -1,4 +1,5 @@
 //! What `ls` and `show` print, character for character.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 
