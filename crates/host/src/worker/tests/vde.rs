@@ -218,3 +218,21 @@ fn a_client_that_stops_reading_loses_frames_and_another_does_not() {
     s.turns();
     assert_eq!(s.closed(), [("ctl-2".to_owned(), CloseReason::PeerClosed)]);
 }
+
+#[test]
+fn another_users_socket_is_not_used_even_if_we_could_reach_it() {
+    let mut s = Stage::new("vde-owner");
+    s.node(NodeKind::Ctl);
+    let victim = s.path.join("victim");
+    let victim_socket = datagram_client(&victim);
+    if let Err(e) = std::os::unix::fs::chown(&victim, Some(12_345), None) {
+        eprintln!("SKIPPED: a file cannot be given to another user here ({e}); run as root");
+        return;
+    }
+    let control = s.connect(NodeKind::Ctl);
+    send(&control, &request(victim.to_str().unwrap().as_bytes(), b"")).unwrap();
+    s.turns();
+    assert!(s.refusals()[0].contains("belongs to user 12345"), "{:?}", s.refusals());
+    assert!(read_packets(&victim_socket).is_empty());
+    assert_eq!(s.worker.ports(s.net).count(), 0);
+}
