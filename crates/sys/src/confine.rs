@@ -27,6 +27,12 @@ pub fn raise_descriptor_limit(wanted: u64) {
     }
 }
 
+/// Sets both limits of open descriptors to `most`: for tests of what happens without any left.
+pub fn limit_descriptors(most: u64) {
+    let limit = Rlimit { current: Some(most), maximum: Some(most) };
+    let _kept = setrlimit(Resource::Nofile, limit);
+}
+
 /// No core file of this process is written: it would hold guests' frames.
 ///
 /// # Errors

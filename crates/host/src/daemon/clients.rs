@@ -14,6 +14,9 @@ use crate::worker::{NetworkId, Token, Worker};
 
 /// Connections to `api` of all users together; each holds a descriptor.
 const CLIENTS_MAX: usize = 4096;
+/// So long connections wait when there are no descriptors for them.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
 /// A connection and what depends on it.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -50,11 +53,13 @@ impl Daemon {
             let (stream, cred) = match sys::unix::accept(network.api.as_fd()) {
                 Ok(accepted) => accepted,
                 Err(error) => {
-                    if !matches!(
+                    let nothing = matches!(
                         error.kind(),
                         std::io::ErrorKind::WouldBlock | std::io::ErrorKind::ConnectionAborted
-                    ) {
+                    );
+                    if !nothing {
                         log::guest(&format!("A connection to api was not accepted: {error}."));
+                        self.pause_api(worker, at);
                     }
                     return;
                 }
@@ -90,6 +95,30 @@ impl Daemon {
                 }
                 Err(error) => {
                     log::guest(&format!("A connection to api was not accepted: {error}."));
+                }
+            }
+        }
+    }
+
+    /// Without descriptors a connection cannot even be refused: it stays in the queue, and the poller would report it
+    /// for ever.
+    fn pause_api(&mut self, worker: &mut Worker, at: usize) {
+        let network = &mut self.networks[at];
+        let paused = worker.reregister(network.api_token, network.api.as_fd(), Interest::NONE);
+        if paused.is_ok() {
+            network.api_paused = Some(worker.now() + ACCEPT_PAUSE);
+        }
+    }
+
+    /// Accepts again where the pause is over.
+    pub(super) fn resume_api(&mut self, worker: &mut Worker) {
+        let now = worker.now();
+        for network in &mut self.networks {
+            if network.api_paused.is_some_and(|until| until <= now) {
+                let fd = network.api.as_fd();
+                match worker.reregister(network.api_token, fd, Interest::READABLE) {
+                    Ok(()) => network.api_paused = None,
+                    Err(_) => network.api_paused = Some(now + ACCEPT_PAUSE),
                 }
             }
         }

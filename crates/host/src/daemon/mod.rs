@@ -183,6 +183,7 @@ impl Daemon {
                 self.handle(worker, event);
             }
             if changed {
+                self.resume_api(worker);
                 self.serve_waiting(worker);
                 self.close_idle(worker);
                 deadline = self.deadline(worker.now());
@@ -201,7 +202,9 @@ impl Daemon {
         if self.clients.values().any(|client| client.more && !client.connection.is_busy()) {
             return Some(now);
         }
-        let mut deadline = self.networks.iter().filter_map(Served::idle_deadline).min();
+        let idle = self.networks.iter().filter_map(Served::idle_deadline);
+        let paused = self.networks.iter().filter_map(|network| network.api_paused);
+        let mut deadline = idle.chain(paused).min();
         if self.networks.iter().any(|network| !network.captures.is_empty()) {
             let check = now + CAPTURE_CHECK;
             deadline = Some(deadline.map_or(check, |at| at.min(check)));

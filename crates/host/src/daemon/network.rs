@@ -33,6 +33,8 @@ pub(super) struct Served {
     pub(super) plan: Plan,
     pub(super) api: OwnedFd,
     pub(super) api_token: Token,
+    /// There were no descriptors left for connections to `api`; they wait in its queue until then.
+    pub(super) api_paused: Option<Instant>,
     nodes: BTreeMap<String, Node>,
     pub(super) guests: BTreeMap<Name, Guest>,
     pub(super) captures: Captures,
@@ -121,6 +123,7 @@ impl Served {
             plan,
             api,
             api_token,
+            api_paused: None,
             nodes,
             guests: BTreeMap::new(),
             captures: Captures::default(),

@@ -37,6 +37,8 @@ fn child() {
             "dir" => options.dir = Some(value.into()),
             "config" => options.config = Some(value.into()),
             "mode" => options.mode = u32::from_str_radix(value, 8).ok(),
+            // As few descriptors as a daemon with a full house has left.
+            "descriptors" => sys::confine::limit_descriptors(value.parse().expect("a number")),
             "idle" => options.idle = value.parse().ok().map(Duration::from_millis),
             other => panic!("no such key: {other}"),
         }
@@ -473,4 +475,95 @@ fn clients_that_send_rubbish_or_half_a_request_delay_nobody() {
     half.set_read_timeout(Some(PATIENCE)).expect("ours");
     BufReader::new(&mut half).read_line(&mut line).expect("an answer");
     assert!(line.contains("\"ok\""), "{line}");
+}
+
+/// A frame of 60 bytes.
+fn frame(to: [u8; 6], from: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = [&to[..], &[2, 0, 0, 0, 0, from], &[0x88, 0xb5], payload].concat();
+    frame.resize(60, 0);
+    frame
+}
+
+/// The confined daemon serves every kind of node: the system calls of all links are on its list.
+#[test]
+fn all_kinds_of_nodes_are_served_in_confinement() {
+    use sys::unix::{self, SocketKind};
+    let mut daemon = Daemon::start("nodes", "net=lab").ready();
+    let path = daemon.path("lab");
+    let mut stream = Stream::open(&path.join("stream"));
+    stream.send([0xff; 6], A, b"first");
+    let mut client = daemon.client("lab");
+    // Its port is there before the others send.
+    let deadline = Instant::now() + PATIENCE;
+    while show(&mut client).ports.is_empty() {
+        assert!(Instant::now() < deadline, "{}", daemon.log());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+
+    let packets =
+        unix::connect_path(&path.join("seqpacket"), SocketKind::Seqpacket).expect("served");
+    unix::send_with_fds(packets.as_fd(), &frame([0xff; 6], 1, b"packets"), &[]).expect("room");
+    assert_eq!(stream.receive()[14..21], *b"packets");
+
+    let datagrams = std::os::unix::net::UnixDatagram::bind(daemon.root.join("d")).expect("free");
+    datagrams.set_read_timeout(Some(PATIENCE)).expect("ours");
+    datagrams.connect(path.join("dgram")).expect("served");
+    datagrams.send(b"VFKT").expect("room");
+    datagrams.send(&frame([0xff; 6], 2, b"datagrams")).expect("room");
+    assert_eq!(stream.receive()[14..23], *b"datagrams");
+    stream.send([2, 0, 0, 0, 0, 2], A, b"back");
+    let mut back = [0; 2048];
+    let len = datagrams.recv(&mut back).expect("a frame before the patience ends");
+    assert_eq!(back[14..len.min(18)], *b"back");
+
+    let data_path = daemon.root.join("v");
+    let data = std::os::unix::net::UnixDatagram::bind(&data_path).expect("free");
+    data.set_read_timeout(Some(PATIENCE)).expect("ours");
+    let mut control = UnixStream::connect(path.join("ctl")).expect("served");
+    control.set_read_timeout(Some(PATIENCE)).expect("ours");
+    let mut request = Vec::new();
+    for word in [0xfeed_face_u32, 3, 1] {
+        request.extend_from_slice(&word.to_ne_bytes());
+    }
+    request.extend_from_slice(&unix::Address::from_path(&data_path).expect("short").to_wire());
+    request.extend_from_slice(b"a test");
+    control.write_all(&request).expect("room");
+    let mut answer = [0; unix::SOCKADDR_UN_LEN];
+    control.read_exact(&mut answer).expect("an answer before the patience ends");
+    let name: Vec<u8> = answer[2..].iter().copied().take_while(|byte| *byte != 0).collect();
+    data.connect(Path::new(std::str::from_utf8(&name).expect("text"))).expect("it is bound");
+    data.send(&frame([0xff; 6], 3, b"vde")).expect("room");
+    assert_eq!(stream.receive()[14..17], *b"vde");
+
+    let mut links: Vec<String> = show(&mut client).ports.into_iter().map(|it| it.link).collect();
+    links.sort();
+    assert_eq!(links, ["dgram", "seqpacket", "stream", "vde"]);
+    let _: Nothing = client.call(&Call::Down {}, &[]).expect("an answer before the end").value;
+    assert_eq!(daemon.end(), Some(0), "{}", daemon.log());
+    let mut left: Vec<String> = std::fs::read_dir(&path)
+        .expect("there")
+        .filter_map(Result::ok)
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["lock", "plan.json"]);
+}
+
+#[test]
+fn without_descriptors_clients_wait_and_nothing_spins() {
+    let daemon = Daemon::start("descriptors", "net=lab descriptors=40").ready();
+    let mut first = daemon.client("lab");
+    first.hello().expect("it serves");
+    let api = daemon.path("lab").join("api");
+    let many: Vec<UnixStream> =
+        (0..60).map(|_| UnixStream::connect(&api).expect("queued")).collect();
+    let deadline = Instant::now() + PATIENCE;
+    while !daemon.log().contains("was not accepted") {
+        assert!(Instant::now() < deadline, "{}", daemon.log());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    first.hello().expect("those who are in are served");
+    drop(many);
+    let mut late = daemon.client("lab");
+    late.hello().expect("and who comes later as well");
 }

@@ -274,7 +274,8 @@ impl Published {
             let Ok(dir) = ports.open_in(&port) else { continue };
             for name in dir.names().map_err(failed)? {
                 let node = format!("{PORTS}/{port}/{name}");
-                if NODES.contains(&name.as_str()) && !self.adopted.contains_key(&node) {
+                let stale = NODES.contains(&name.as_str()) || is_vde_data_socket(&name);
+                if stale && !self.adopted.contains_key(&node) {
                     dir.remove(&name).map_err(failed)?;
                 }
             }
