@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -93,7 +94,7 @@ def main(argv: list[str]) -> int:
         place = Laboratory(options.binaries, verbose=options.verbose)
         try:
             rows += subject.measure(place, options)
-        except (RuntimeError, Unavailable) as problem:
+        except (RuntimeError, OSError, Unavailable, subprocess.SubprocessError) as problem:
             rows.append(Row(subject.NAME, "not measured", None, "", remark=str(problem)))
             print(f"  not measured: {problem}", file=sys.stderr)
         finally:
