@@ -7,7 +7,7 @@ use host::api::message::GuestKind;
 
 use crate::cli::AttachArgs;
 use crate::command::connect::guest_name;
-use crate::output::failure::{FAILED, Failure};
+use crate::output::failure::FAILED;
 use crate::sandbox::background;
 use crate::sandbox::interface::Plan;
 use crate::sandbox::netns::Target;
@@ -30,9 +30,8 @@ pub fn run(args: &AttachArgs) -> anyhow::Result<ExitCode> {
         );
     }
     let target = Target::open(args)?;
-    background::keep(|ready| {
-        let (session, name) = start(args, &target)
-            .map_err(|error| anyhow::Error::from(Failure::new(FAILED, error)))?;
+    background::keep(FAILED, |ready| {
+        let (session, name) = start(args, &target)?;
         ready.leave_caller(&args.network.net, &name)?;
         let _ = std::env::set_current_dir("/");
         let target = target.into_watch();

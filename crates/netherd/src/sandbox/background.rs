@@ -44,7 +44,7 @@ impl Ready {
 pub fn start(
     start: impl FnOnce(&Ready) -> anyhow::Result<(Front, String)>,
 ) -> anyhow::Result<ExitCode> {
-    keep(|ready| {
+    keep(NOT_STARTED, |ready| {
         let (front, name) = start(ready)?;
         Ok((name, move || {
             // The guest's directory is its own; the keeper must not hold one busy.
@@ -55,8 +55,9 @@ pub fn start(
 }
 
 /// Runs `start` in a keeper, and then what it returned until that ends. The command prints the keeper's
-/// line.
+/// line; an error without a status of its own gives `failed`.
 pub fn keep<K: FnOnce()>(
+    failed: u8,
     start: impl FnOnce(&Ready) -> anyhow::Result<(String, K)>,
 ) -> anyhow::Result<ExitCode> {
     let (read, write) = sys::process::pipe().context("the keeper cannot be talked to")?;
@@ -75,7 +76,7 @@ pub fn keep<K: FnOnce()>(
                 }
                 Err(error) => {
                     let status = match failure::status(&error) {
-                        failure::FAILED => NOT_STARTED,
+                        failure::FAILED => failed,
                         status => status,
                     };
                     ready.tell(&format!("{status} {}", failure::sentence(&error)));

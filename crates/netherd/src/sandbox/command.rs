@@ -55,7 +55,8 @@ impl CommandLine {
             io::ErrorKind::NotFound if has_path => {
                 (NOT_FOUND, format!("there is no {shown} in the guest; check the path"))
             }
-            io::ErrorKind::NotFound => (
+            // The search says "permission denied" also when it could not look into a directory of $PATH.
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied if !self.is_in_path() => (
                 NOT_FOUND,
                 format!(
                     "the command `{shown}` was not found in $PATH; check its spelling or give its path"
@@ -69,6 +70,14 @@ impl CommandLine {
             ),
             _ => (NOT_EXECUTABLE, format!("{shown} cannot be executed: {error}")),
         }
+    }
+}
+
+impl CommandLine {
+    fn is_in_path(&self) -> bool {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let has_path = Path::new(&self.program).components().count() > 1;
+        has_path || std::env::split_paths(&path).any(|dir| dir.join(&self.program).is_file())
     }
 }
 

@@ -55,7 +55,9 @@ impl Identity {
                 inner_groups: groups.clone(),
                 method: Method::Own { users, groups, deny_setgroups: false },
                 caps,
-                clear_groups: true,
+                // In a guest of a guest it may be forbidden for all time.
+                clear_groups: std::fs::read_to_string("/proc/self/setgroups")
+                    .is_ok_and(|text| text.trim() == "allow"),
             });
         }
         if args.map_auto {

@@ -1,0 +1,229 @@
+//! `netherd run`: what a guest has, who it is, how it is refused, and that its link outlives the hypervisor.
+#![forbid(unsafe_code)]
+
+use e2e::{Lab, Output, Person, Tun, User, need, until};
+use rustix::process::{Pid, Signal, kill_process};
+
+const NET: &str = "default";
+
+/// Runs a shell script in a guest.
+fn sh(person: &Person<'_>, options: &[&str], tun: Tun, script: &str) -> Output {
+    let run = person.netherd(["run"]).args(options).args(["--", "sh", "-c", script]);
+    run.tun(tun).run()
+}
+
+fn has_an_interface(tun: Tun) {
+    need!(tun.possible());
+    need!(e2e::skip::program("ip"));
+    need!(e2e::skip::program("ping"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let script = "hostname; ip -o -4 addr show dev eth0; ip -o -6 addr show dev eth0; ip -o link; \
+                  ping -c 1 -W 2 127.0.0.1 >/dev/null && echo lo answers; \
+                  cat /proc/sys/net/ipv4/ping_group_range; ip -4 route; echo pid $$; ls /proc/self/fd";
+    let said = sh(&person, &["--name", "web", "--mac", "02:00:5e:10:00:01"], tun, script).ok();
+    assert!(said.starts_with("web\n"), "{said}");
+    // EUI-64 of the MAC, and usable at once: no address is tentative.
+    assert!(said.contains("fe80::5eff:fe10:1/64 scope link"), "{said}");
+    assert!(!said.contains("tentative") && !said.contains("dadfailed"), "{said}");
+    assert!(said.contains("link/ether 02:00:5e:10:00:01"), "{said}");
+    assert!(said.contains("mtu 1500"), "{said}");
+    assert!(said.contains("/20 brd "), "{said}");
+    assert!(said.contains("inet6 fd"), "{said}");
+    assert!(said.contains("lo answers"), "{said}");
+    let gid = person.user().gid;
+    assert!(said.contains(&format!("{gid}\t{gid}")), "{said}");
+    assert!(!said.contains("default via"), "there is no way out yet: {said}");
+    assert!(said.contains("pid 2\n"), "{said}");
+    // 0 to 2, and the one that ls itself opens.
+    assert!(said.ends_with("0\n1\n2\n3\n"), "{said}");
+}
+
+#[test]
+fn a_guest_has_its_interface_on_a_tap() {
+    has_an_interface(Tun::Open);
+}
+
+#[test]
+fn a_guest_has_its_interface_on_a_packet_socket() {
+    has_an_interface(Tun::Closed);
+}
+
+#[test]
+fn capabilities_are_those_asked_for() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let uid = person.user().uid;
+    let script = "id -u; grep -E 'CapEff|CapAmb|NoNewPrivs' /proc/self/status | tr -d '\\t\\n'";
+    for (options, expected) in [
+        (&[][..], format!("{uid}\nCapEff:0000000000003400CapAmb:0000000000003400NoNewPrivs:0")),
+        (
+            &["--caps", "none"],
+            format!("{uid}\nCapEff:0000000000000000CapAmb:0000000000000000NoNewPrivs:0"),
+        ),
+        (
+            &["--root", "--caps", "net"],
+            "0\nCapEff:0000000000003400CapAmb:0000000000000000NoNewPrivs:0".to_owned(),
+        ),
+    ] {
+        assert_eq!(sh(&person, options, Tun::AsIs, script).ok(), expected, "{options:?}");
+    }
+    let said = sh(&person, &["--root"], Tun::AsIs, "id -u; id -g; chown 0:0 . && echo may").ok();
+    assert_eq!(said, "0\n0\nmay\n");
+}
+
+#[test]
+fn subordinate_ids_are_mapped() {
+    need!(e2e::skip::program("newuidmap"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let name = &person.user().name;
+    for file in ["/etc/subuid", "/etc/subgid"] {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        if !text.lines().any(|line| line.starts_with(&format!("{name}:"))) {
+            e2e::skip!("{name} has no line in {file}");
+        }
+    }
+    let script = "id -u; touch f; chown 33:33 f; stat -c %u:%g f; rm f; grep -c . /proc/self/uid_map; \
+                  cat /proc/sys/net/ipv4/ping_group_range";
+    let said = sh(&person, &["--map-auto"], Tun::AsIs, script).ok();
+    assert!(said.starts_with("0\n33:33\n2\n0\t"), "{said}");
+}
+
+#[test]
+fn another_root_is_used() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    // The machine's own programs, in a tree that is not its root.
+    let script = "set -e; mkdir -p t/proc t/dev t/tmp t/sys; for d in bin sbin lib lib32 lib64 libx32; do \
+                  [ -L /$d ] && cp -P /$d t/$d || { [ -d /$d ] && mkdir t/$d; } || true; done; mkdir -p t/usr; \
+                  echo t";
+    person.job("sh").args(["-c", script]).run().ok();
+    let tree = person.home().join("t");
+    // An empty tree has no shell: the sentence says so, and the status is that of a missing command.
+    let output = person.netherd(["run", "--rootfs"]).arg(&tree).args(["--", "/usr/bin/env"]).run();
+    assert_eq!(output.status.code(), Some(127), "{}", output.account());
+    assert!(output.stderr.contains("there is no /usr/bin/env in the guest"), "{}", output.stderr);
+    // With one program in it, that one runs, in a root that has nothing else.
+    let busybox = ["/bin/busybox", "/usr/bin/busybox"]
+        .into_iter()
+        .find(|p| std::path::Path::new(p).is_file());
+    let Some(busybox) = busybox else { e2e::skip!("busybox is not installed") };
+    std::fs::copy(busybox, tree.join("busybox")).expect("a copy of busybox in the tree");
+    let script =
+        "/busybox ls /; /busybox ls /dev; /busybox ls /sys/class/net; /busybox cat /proc/1/comm";
+    let said = person
+        .netherd(["run", "--root", "--rootfs"])
+        .arg(&tree)
+        .args(["--", "/busybox", "sh", "-c", script])
+        .run()
+        .ok();
+    assert!(said.contains("busybox\n") && !said.contains("home\n"), "{said}");
+    assert!(said.contains("null\n") && said.contains("pts\n"), "{said}");
+    assert!(said.ends_with("netherd\n"), "{said}");
+}
+
+#[test]
+fn a_refusal_is_a_sentence_with_a_status() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let run = person.netherd(["run", "--name", "web", "--", "sleep", "600"]);
+    let _web = person.guest(NET, "web", run);
+    for (line, status, words) in [
+        (&["--", "no-such-command"][..], 127, "was not found in $PATH"),
+        (&["--", "/no/such/command"], 127, "there is no /no/such/command"),
+        (&["--", "/etc/passwd"], 126, "permission denied"),
+        (&["--name", "web", "--", "true"], 125, "web"),
+        (&["--name", "b@d", "--", "true"], 125, "no name of a guest"),
+        (&["--mac", "01:00:00:00:00:01", "--", "true"], 2, "cannot be the address"),
+        (&["--rootfs", "/etc/passwd", "--", "true"], 125, "is no directory"),
+        (&["--rootfs", "/no/such", "--", "true"], 125, "/no/such"),
+    ] {
+        let output = person.netherd(["run"]).args(line).run();
+        assert_eq!(output.status.code(), Some(status), "{}", output.account());
+        let said = output.refused();
+        assert!(said.contains(words), "{line:?}: {said}");
+        assert!(said.starts_with("netherd: "), "{said}");
+    }
+    assert_eq!(person.show(NET).ports().count(), 1, "nothing changed");
+}
+
+/// Makes the limit on user namespaces 0 for a namespace of the test, as an administrator would.
+#[test]
+fn forbidden_user_namespaces_are_explained() {
+    need!(e2e::skip::root());
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && \"$0\" run -- true";
+    let output = person
+        .job("unshare")
+        .args(["--user", "--map-root-user", "sh", "-c", script])
+        .arg(e2e::binary::netherd())
+        .run();
+    assert_eq!(output.status.code(), Some(125), "{}", output.account());
+    let said = output.refused();
+    assert!(said.contains("sysctl -w user.max_user_namespaces=15000"), "{said}");
+}
+
+#[test]
+fn a_detached_guest_stays_until_it_is_ended() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let started = person.netherd(["run", "-d", "--name", "bg", "--", "sleep", "600"]).run();
+    assert!(!started.held, "{}", started.account());
+    assert_eq!(started.ok(), "bg\n");
+    assert!(person.show(NET).find("bg").is_some());
+    let failed = person.netherd(["run", "-d", "--", "no-such-command"]).run();
+    assert_eq!(failed.status.code(), Some(127), "{}", failed.account());
+    person.netherd(["detach", "bg"]).run().ok();
+    until("the end of bg", || person.show(NET).find("bg").is_none().then_some(()));
+}
+
+fn the_link_outlives_the_hypervisor(tun: Tun) {
+    need!(tun.possible());
+    need!(e2e::skip::program("ping"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let run = person.netherd(["run", "--name", "server", "--", "sleep", "600"]).tun(tun);
+    let mut server = person.guest(NET, "server", run);
+    let before = person.show(NET);
+    let address = before.port("server").ipv4();
+    let daemon = Pid::from_raw(before.pid()).expect("a process id");
+    kill_process(daemon, Signal::KILL).expect("the daemon is the test's");
+    let after = until("another hypervisor with the guest", || {
+        let report = person.try_show(NET)?;
+        (report.pid() != before.pid() && report.find("server").is_some()).then_some(report)
+    });
+    assert!(server.alive());
+    assert_eq!(after.port("server").ipv4(), address);
+    assert_eq!(after.port("server").mac(), before.port("server").mac());
+    let ping = person.netherd(["run", "--", "ping", "-c", "1", "-W", "5", &address]).tun(tun).run();
+    assert!(ping.ok().contains("1 received"));
+}
+
+#[test]
+fn a_tap_outlives_the_hypervisor() {
+    the_link_outlives_the_hypervisor(Tun::Open);
+}
+
+#[test]
+fn a_packet_socket_outlives_the_hypervisor() {
+    the_link_outlives_the_hypervisor(Tun::Closed);
+}
+
+#[test]
+fn root_is_a_guest_like_another_with_every_id() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::root()));
+    let said =
+        sh(&person, &[], Tun::AsIs, "id -u; cat /proc/self/uid_map | tr -s ' '; echo $$").ok();
+    assert!(said.starts_with("0\n 0 0 4294967295\n"), "{said}");
+}
