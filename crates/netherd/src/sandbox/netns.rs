@@ -204,27 +204,19 @@ impl Target {
         if enter_owner {
             sys::ns::enter(owner, Namespaces::USER).map_err(denied)?;
         }
-        // Before the way back is gone: the outer end of a veth pair needs a namespace of its own.
-        let device = sys::tap::open_device();
-        let outer = match &device {
-            Ok(_) => None,
-            Err(_) => {
-                sys::ns::unshare(Namespaces::NETWORK).map_err(denied)?;
-                Some(sys::ns::own(Namespaces::NETWORK)?)
-            }
-        };
         sys::ns::enter(self.netns.as_fd(), Namespaces::NETWORK).map_err(denied)?;
         self.check_name(plan)?;
-        let link = match (device, outer) {
-            (Ok(device), _) => interface::tap_on(device, &plan.name)
+        // Opened here and not before: a tap appears in the namespace in which its device was opened.
+        let link = match sys::tap::open_device() {
+            Ok(device) => interface::tap_on(device, &plan.name)
                 .with_context(|| format!("no tap can be made in {}", self.shown))?,
-            (Err(_), Some(outer)) => {
-                sys::ns::enter(outer.as_fd(), Namespaces::NETWORK)?;
+            Err(_) => {
+                // The outer end of a veth pair needs a namespace of its own.
+                sys::ns::unshare(Namespaces::NETWORK).map_err(denied)?;
                 let link = interface::make_veth(plan, PeerNamespace::Fd(self.netns.as_fd()))?;
                 sys::ns::enter(self.netns.as_fd(), Namespaces::NETWORK)?;
                 link
             }
-            (Err(error), None) => return Err(error.into()),
         };
         interface::configure(plan, !link.tap)?;
         Ok(link)
