@@ -79,7 +79,7 @@ fn the_sandbox_of_bubblewrap_is_attached() {
     let script = "exec 3>info; bwrap --unshare-all --dev-bind / / --info-fd 3 sleep 600 & \
                   until grep -q child-pid info; do sleep 0.02; done; \
                   pid=$(grep -o '[0-9][0-9]*' info | head -n 1); \"$0\" attach --pid $pid --name bw && \
-                  nsenter -t $pid -U -n --preserve-credentials ip -o -4 addr show dev eth0; kill $!";
+                  nsenter -t $pid -U -n --preserve-credentials ip -o -4 addr show dev eth0; status=$?; kill $!; exit $status";
     let said = person.job("sh").args(["-c", script]).arg(e2e::binary::netherd()).run().ok();
     assert!(said.starts_with("bw\n") && said.contains("inet 10."), "{said}");
 }

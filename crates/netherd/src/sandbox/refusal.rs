@@ -79,13 +79,13 @@ fn sentence(step: Step, error: &io::Error, facts: &Facts) -> String {
         );
     }
     let os = error.raw_os_error();
-    if os == Some(libc_errno::ENOSPC) || os == Some(libc_errno::EUSERS) {
+    if os == Some(errno::ENOSPC) || os == Some(errno::EUSERS) {
         return "no more user namespaces can be made here: the limit in /proc/sys/user \
                 (max_user_namespaces, max_net_namespaces) or the 32 levels of nesting are reached; \
                 end other guests, or let an administrator raise the limit"
             .to_owned();
     }
-    if os == Some(libc_errno::EINVAL) {
+    if os == Some(errno::EINVAL) {
         return "this kernel has no user namespaces (CONFIG_USER_NS); boot one that has".to_owned();
     }
     if facts.seccomp {
@@ -117,7 +117,7 @@ pub fn explain_proc(error: &io::Error) -> String {
 }
 
 /// The few numbers of errno(3) that decide above; the same on all architectures of Linux we run on.
-mod libc_errno {
+mod errno {
     pub(super) const EINVAL: i32 = 22;
     pub(super) const ENOSPC: i32 = 28;
     pub(super) const EUSERS: i32 = 87;
