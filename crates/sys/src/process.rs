@@ -212,6 +212,12 @@ pub fn parent_pid() -> i32 {
     rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get())
 }
 
+/// Makes a directory the working one, of the whole process: for one that has a single thread, as after a
+/// fork.
+pub fn set_directory(path: &std::path::Path) -> io::Result<()> {
+    Ok(rustix::process::chdir(path)?)
+}
+
 /// Ends at once, without the destructors and buffers of a process that continues elsewhere.
 pub fn exit_now(status: i32) -> ! {
     // SAFETY: ends the process; there is no after.

@@ -1,5 +1,6 @@
 //! `netherd attach`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
@@ -33,7 +34,7 @@ pub fn run(args: &AttachArgs) -> anyhow::Result<ExitCode> {
     background::keep(FAILED, |ready| {
         let (session, name) = start(args, &target)?;
         ready.leave_caller(&args.network.net, &name)?;
-        let _ = std::env::set_current_dir("/");
+        let _ = sys::process::set_directory(Path::new("/"));
         let target = target.into_watch();
         Ok((name, move || keep(session, &target)))
     })

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
@@ -48,7 +49,7 @@ pub fn start(
         let (front, name) = start(ready)?;
         Ok((name, move || {
             // The guest's directory is its own; the keeper must not hold one busy.
-            let _ = std::env::set_current_dir("/");
+            let _ = sys::process::set_directory(Path::new("/"));
             let _ended = front.attend();
         }))
     })

@@ -6,6 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::Context;
+
 use crate::output::failure::{NOT_EXECUTABLE, NOT_FOUND};
 
 /// A program with its arguments.
@@ -79,6 +81,17 @@ impl CommandLine {
         let has_path = Path::new(&self.program).components().count() > 1;
         has_path || std::env::split_paths(&path).any(|dir| dir.join(&self.program).is_file())
     }
+}
+
+/// Goes to the directory in which a command starts, or to the root where the guest does not have it.
+///
+/// # Errors
+/// Not even the root can be entered.
+pub fn start_in(directory: Option<&Path>) -> anyhow::Result<()> {
+    if directory.is_some_and(|directory| sys::process::set_directory(directory).is_ok()) {
+        return Ok(());
+    }
+    sys::process::set_directory(Path::new("/")).context("the guest's root cannot be entered")
 }
 
 fn shell() -> OsString {

@@ -20,7 +20,7 @@ use sys::notify::Listener;
 use sys::ns::{Child, Forked, Namespaces, Parenthood};
 
 use super::channel::{Channel, Inner, Report};
-use super::command::CommandLine;
+use super::command::{CommandLine, start_in};
 use super::guest;
 use super::job::{Job, Role};
 use crate::output::failure::{self, NOT_STARTED};
@@ -184,10 +184,7 @@ impl Inside<'_> {
         sys::process::set_death_signal(9)?;
         // As in `run`; where the ids are too few for it, it is refused, and not needed.
         let _ = sys::process::clear_groups();
-        let wanted = self.directory.is_some_and(|d| std::env::set_current_dir(d).is_ok());
-        if !wanted {
-            std::env::set_current_dir("/").context("the guest's root cannot be entered")?;
-        }
+        start_in(self.directory)?;
         let (to_command, to_relay) = Channel::pair()?;
         let command = match sys::ns::fork(Namespaces::NONE, Parenthood::Own)? {
             Forked::Child => {

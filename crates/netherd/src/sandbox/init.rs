@@ -9,7 +9,7 @@ use sys::notify::Listener;
 use sys::ns::{Child, Forked, Namespaces, Parenthood};
 
 use super::channel::{Channel, Inner, LinkMade, Order, Report};
-use super::command::CommandLine;
+use super::command::{CommandLine, start_in};
 use super::cover::{self, Covers};
 use super::identity::Identity;
 use super::interface::{self, Link, Plan};
@@ -128,11 +128,7 @@ fn mount(blueprint: &Blueprint) -> anyhow::Result<()> {
         }
     }
     // By name, again: the directory we stand in may be one that is covered now.
-    let wanted = blueprint.directory.as_deref().filter(|_| blueprint.rootfs.is_none());
-    if wanted.is_none_or(|directory| std::env::set_current_dir(directory).is_err()) {
-        std::env::set_current_dir("/").context("the guest's root cannot be entered")?;
-    }
-    Ok(())
+    start_in(blueprint.directory.as_deref().filter(|_| blueprint.rootfs.is_none()))
 }
 
 /// Takes the tap that the command made, or makes a veth pair, and passes the link out.

@@ -145,9 +145,8 @@ impl Target {
     /// # Errors
     /// The namespace belongs to somebody else, or the interface cannot be made.
     pub fn make_interface(&self, plan: &Plan) -> anyhow::Result<Link> {
-        let owner = match sys::ns::owner(self.netns.as_fd()) {
-            Ok(owner) => owner,
-            Err(_) => return Err(not_yours(&self.shown, None)),
+        let Ok(owner) = sys::ns::owner(self.netns.as_fd()) else {
+            return Err(not_yours(&self.shown, None));
         };
         let ours = sys::ns::own(Namespaces::USER)?;
         let enter_owner = !sys::ns::same(owner.as_fd(), ours.as_fd())?;
