@@ -227,3 +227,27 @@ fn root_is_a_guest_like_another_with_every_id() {
         sh(&person, &[], Tun::AsIs, "id -u; cat /proc/self/uid_map | tr -s ' '; echo $$").ok();
     assert!(said.starts_with("0\n 0 0 4294967295\n"), "{said}");
 }
+
+/// A container whose `/proc` is partly covered does not let anybody mount a fresh one.
+#[test]
+fn a_covered_proc_is_explained() {
+    need!(e2e::skip::root());
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let user = person.user();
+    let script = format!(
+        "mount -t tmpfs tmpfs /proc/scsi 2>/dev/null || mount -t tmpfs tmpfs /proc/fs && \
+         exec setpriv --reuid={} --regid={} --clear-groups -- \"$0\" run -- true",
+        user.uid, user.gid
+    );
+    let output = Person::job(&lab.person(need!(User::root())), "unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+        .arg(e2e::binary::netherd())
+        .env("XDG_RUNTIME_DIR", person.runtime())
+        .env("HOME", person.home())
+        .env("XDG_STATE_HOME", person.home().join("state"))
+        .run();
+    assert_eq!(output.status.code(), Some(125), "{}", output.account());
+    assert!(output.refused().contains("a fresh /proc cannot be mounted"));
+}
