@@ -14,8 +14,9 @@
 //!
 //! And over all ports of a network, removed ones included: the sum of `tx_offered` = the sum of
 //! `rx_forwarded` + the sum of `rx_copies`. Frames that a link took and then could not deliver
-//! ([`Engine::transmit_failed`]) are in both `tx_taken` and a drop counter.
+//! ([`Engine::transmit_failed`], [`Engine::keep`]) are in both `tx_taken` and a drop counter.
 //!
+//! [`Engine::keep`]: crate::Engine::keep
 //! [`Engine::transmit_failed`]: crate::Engine::transmit_failed
 
 use core::ops::AddAssign;

@@ -168,7 +168,7 @@ impl Engine {
     }
 
     /// Removes a port and gives its last counters. What was in its queue is dropped
-    /// (`link-closed`), what it had learned is forgotten, its own addresses are free again, or
+    /// (`link-closed`, or `link-full` if its link had given it back), what it had learned is forgotten, its own addresses are free again, or
     /// reserved if they were.
     ///
     /// `None` if the port is already gone.
@@ -186,8 +186,9 @@ impl Engine {
         if gone.queue.listed {
             self.ready.retain(|&other| other != port);
         }
-        let dropped = gone.queue.clear(pool);
-        gone.counters.count_drop(Reason::LinkClosed, dropped);
+        let (taken, untaken) = gone.queue.clear(pool);
+        gone.counters.count_drop(Reason::LinkFull, taken);
+        gone.counters.count_drop(Reason::LinkClosed, untaken);
         self.retired += &gone.counters;
         Some(gone.counters)
     }

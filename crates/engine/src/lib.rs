@@ -17,7 +17,8 @@
 //!    [`Engine::receive_failed`].
 //! 2. For each port that [`Engine::poll_ready`] names, and each whose link can be written again:
 //!    [`Engine::poll_transmit`], write the [`Pool::pieces`] of the frames, [`Pool::release`] them.
-//!    What the link cannot deliver it reports with [`Engine::transmit_failed`].
+//!    What the link cannot write now goes back by [`Engine::keep`]; what it cannot deliver at all
+//!    it reports with [`Engine::transmit_failed`].
 //! 3. [`Engine::handle_timeout`], if [`Engine::next_deadline`] has passed.
 //! 4. [`Engine::poll_event`] and [`Engine::poll_capture`], if anybody wants to know.
 //!
@@ -28,10 +29,10 @@
 //! |---|---|
 //! | [`RxBatch::verdicts`] | `ingress`, and the next `push` |
 //! | [`Engine::poll_ready`] | `ingress` of any port, `poll_transmit` of that port, `remove_port` |
-//! | [`Engine::poll_transmit`], [`Engine::queue_len`] | `ingress` of other ports, `poll_transmit` of that port |
+//! | [`Engine::poll_transmit`], [`Engine::queue_len`] | `ingress` of other ports, `poll_transmit` and `keep` of that port |
 //! | [`Engine::poll_event`], [`Engine::poll_capture`] | `ingress` |
 //! | [`Engine::next_deadline`] | `ingress`, `handle_timeout`, `apply`, and whatever forgets addresses |
-//! | [`Engine::port_counters`] | `ingress`, `poll_transmit`, `receive_failed`, `transmit_failed` |
+//! | [`Engine::port_counters`] | `ingress`, `poll_transmit`, `keep`, `receive_failed`, `transmit_failed` |
 //!
 //! # What it promises
 //!
@@ -41,7 +42,7 @@
 //!   after every step.
 //! * **One queue per egress port**, bounded in frames, in bytes, and by its share of the pool. A
 //!   full queue drops at its tail. It never holds up another port: `ingress` always takes the whole
-//!   batch.
+//!   batch. However many links stall, the pool's reserve stays for those that do not.
 //! * **An address has one owner.** Addresses bound to a port (or reserved) are refused to all
 //!   others in every VLAN; learned ones do not move while their port lives and speaks. See
 //!   [`SourceMode`].

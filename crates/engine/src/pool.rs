@@ -35,6 +35,7 @@ use core::ops::Range;
 use wire::segment::Segmenter;
 use wire::{HEADER_MAX, Offload, checksum};
 
+use crate::batch::BATCH;
 use crate::frame::{Body, Frame, Lease};
 
 /// Bytes before every frame body, for a VLAN tag or a link's own header.
@@ -52,6 +53,10 @@ const HEADER_ROOM: usize = 16;
 
 /// The most buffers of one class; what a packed index can say.
 const INDEX_MAX: usize = (1 << 31) - 2;
+
+/// Buffers of each class that stalled links leave to others, or a quarter of the class if that is
+/// less: several batches on their way from link to link.
+const RESERVE: usize = 8 * BATCH;
 
 /// How many buffers of each class a pool may hold at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -235,6 +240,18 @@ impl Pool {
         if large { self.large.available() } else { self.small.available() }
     }
 
+    /// Whether the buffers that this frame is in have become so few that only the reserve is left.
+    #[inline]
+    pub(crate) fn is_scarce(&self, frame: &Frame) -> bool {
+        let body = if frame.body.is_large() { &self.large } else { &self.small };
+        body.is_scarce() || (frame.header.is_some() && self.headers.is_scarce())
+    }
+
+    /// Whether any class is down to its reserve.
+    pub(crate) fn any_scarce(&self) -> bool {
+        self.small.is_scarce() || self.large.is_scarce() || self.headers.is_scarce()
+    }
+
     /// A second frame on the same body. The frame must not have a header piece.
     #[inline]
     pub(crate) fn share(&mut self, frame: &Frame) -> Frame {
@@ -396,6 +413,7 @@ struct Class {
     slots: Vec<Slot>,
     free: Vec<u32>,
     limit: usize,
+    reserve: usize,
     stride: usize,
     /// Buffers per chunk, as a power of two: finding a buffer must not take a division.
     chunk_shift: u32,
@@ -410,7 +428,15 @@ struct Slot {
 impl Class {
     fn new(limit: usize, stride: usize, chunk_shift: u32) -> Self {
         let limit = limit.min(INDEX_MAX);
-        Self { chunks: Vec::new(), slots: Vec::new(), free: Vec::new(), limit, stride, chunk_shift }
+        Self {
+            chunks: Vec::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            limit,
+            reserve: RESERVE.min(limit / 4),
+            stride,
+            chunk_shift,
+        }
     }
 
     #[inline]
@@ -498,6 +524,11 @@ impl Class {
     #[inline]
     fn available(&self) -> usize {
         self.free.len() + (self.limit - self.slots.len())
+    }
+
+    #[inline]
+    fn is_scarce(&self) -> bool {
+        self.available() < self.reserve
     }
 
     fn usage(&self) -> ClassUsage {

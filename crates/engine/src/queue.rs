@@ -6,7 +6,14 @@
 //! such ports a third each, and something is always left for the ports that drain. A frame that
 //! finds no room is dropped at the tail and counted here, on the egress port.
 //!
+//! That alone leaves little when very many guests stop reading. So a part of the pool is kept in
+//! reserve ([`Pool::is_scarce`]): a queue whose link is *stalled* (it gave frames back) takes none
+//! of it, and gives up what it has of it when it stalls. The reserve is for ports that drain, and a
+//! frame on such a port holds its buffer for one turn.
+//!
 //! A GSO frame that is being cut stays in the queue, as its head, until its last segment was taken.
+//! What a link took and gave back stands before that, ready to go, and counts among the port's
+//! buffers as well.
 
 use alloc::collections::VecDeque;
 
@@ -22,6 +29,12 @@ const INITIAL_FRAMES: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Queue {
     frames: VecDeque<Frame>,
+    /// What the link gave back, oldest first; before everything else.
+    kept: VecDeque<Frame>,
+    /// How many of those are in large buffers.
+    kept_large: usize,
+    /// The link gave frames back and has not asked for more since.
+    pub(crate) stalled: bool,
     /// The frame that is being cut, and how far.
     pub(crate) cutting: Option<(Frame, Segmenter)>,
     limit_frames: usize,
@@ -37,6 +50,9 @@ impl Queue {
     pub(crate) fn new(limit_frames: usize, limit_bytes: usize) -> Self {
         Self {
             frames: VecDeque::with_capacity(INITIAL_FRAMES.min(limit_frames)),
+            kept: VecDeque::new(),
+            kept_large: 0,
+            stalled: false,
             cutting: None,
             limit_frames,
             limit_bytes,
@@ -52,7 +68,7 @@ impl Queue {
         self.limit_bytes = bytes;
     }
 
-    /// Frames in the queue, the one that is being cut included.
+    /// Frames that no link has taken yet, the one that is being cut included.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.frames.len() + usize::from(self.cutting.is_some())
@@ -65,7 +81,7 @@ impl Queue {
 
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty() && self.cutting.is_none()
+        self.frames.is_empty() && self.cutting.is_none() && self.kept.is_empty()
     }
 
     /// Whether the queue takes this frame now. The frame itself counts among the buffers in use.
@@ -77,8 +93,12 @@ impl Queue {
             return Err(Reason::QueueFull);
         }
         let large = frame.body.is_large();
-        let held = if large { self.large } else { len - self.large };
-        if held > pool.available(large) {
+        let held = if large {
+            self.large + self.kept_large
+        } else {
+            len + self.kept.len() - self.large - self.kept_large
+        };
+        if held > pool.available(large) || (self.stalled && pool.is_scarce(frame)) {
             return Err(Reason::QueueShare);
         }
         Ok(())
@@ -122,16 +142,75 @@ impl Queue {
         self.large -= usize::from(frame.body.is_large());
     }
 
-    /// Empties the queue and tells how many frames were in it.
-    pub(crate) fn clear(&mut self, pool: &mut Pool) -> u64 {
-        let mut count = 0;
+    /// Takes back, in order, what the link took last and cannot write yet.
+    pub(crate) fn keep(&mut self, frames: impl DoubleEndedIterator<Item = Frame>) {
+        self.stalled = true;
+        for frame in frames.rev() {
+            self.kept_large += usize::from(frame.body.is_large());
+            self.kept.push_front(frame);
+        }
+    }
+
+    /// The oldest frame that was given back.
+    #[inline]
+    pub(crate) fn pop_kept(&mut self) -> Option<Frame> {
+        let frame = self.kept.pop_front()?;
+        self.kept_large -= usize::from(frame.body.is_large());
+        if self.kept.is_empty() {
+            // Few ports stall, and those that do not should not pay for it for ever.
+            self.kept = VecDeque::new();
+        }
+        Some(frame)
+    }
+
+    /// Gives up every frame whose buffers come out of the pool's reserve. Tells how many that were,
+    /// of those given back and of those never taken.
+    pub(crate) fn give_up_reserve(&mut self, pool: &mut Pool) -> (u64, u64) {
+        let (mut taken, mut untaken) = (0, 0);
+        for _ in 0..self.kept.len() {
+            let Some(frame) = self.pop_kept() else { break };
+            if pool.is_scarce(&frame) {
+                pool.release(frame);
+                taken += 1;
+            } else {
+                self.kept_large += usize::from(frame.body.is_large());
+                self.kept.push_back(frame);
+            }
+        }
+        if let Some((frame, _)) = self.cutting.take_if(|(frame, _)| pool.is_scarce(frame)) {
+            self.settle(&frame);
+            pool.release(frame);
+            untaken += 1;
+        }
+        for _ in 0..self.frames.len() {
+            let Some(frame) = self.frames.pop_front() else { break };
+            if pool.is_scarce(&frame) {
+                self.settle(&frame);
+                pool.release(frame);
+                untaken += 1;
+            } else {
+                self.frames.push_back(frame);
+            }
+        }
+        (taken, untaken)
+    }
+
+    /// Empties the queue and tells how many frames were in it: of those that were given back, and of
+    /// those never taken.
+    pub(crate) fn clear(&mut self, pool: &mut Pool) -> (u64, u64) {
+        let mut counts = (0, 0);
+        for frame in self.kept.drain(..) {
+            pool.release(frame);
+            counts.0 += 1;
+        }
         let cut = self.cutting.take().map(|(frame, _)| frame);
         for frame in cut.into_iter().chain(self.frames.drain(..)) {
             pool.release(frame);
-            count += 1;
+            counts.1 += 1;
         }
         self.bytes = 0;
         self.large = 0;
-        count
+        self.kept_large = 0;
+        counts
     }
 }

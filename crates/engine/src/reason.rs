@@ -107,7 +107,7 @@ reasons! {
     NoHeader, Egress, "no-header";
     /// The frame could not be completed or segmented for a link that needs it.
     SegmentFailed, Egress, "segment-failed";
-    /// The link's own buffer stayed full for too long.
+    /// The link took the frame and had no room for it, until it closed or buffers ran short.
     LinkFull, Egress, "link-full";
     /// The link refused the frame.
     LinkRefused, Egress, "link-refused";

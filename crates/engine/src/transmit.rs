@@ -36,7 +36,8 @@ impl Engine {
     /// Moves frames from a port's queue to `out`, as the port's link can carry them, and tells how
     /// many it added.
     ///
-    /// The link owns the frames then, and must release each. Zero means that the queue is empty,
+    /// The link owns the frames then, and must release each, or give it back ([`Engine::keep`]).
+    /// What it gave back comes first. Zero means that the queue is empty,
     /// that `out` is full or `budget` nothing, or that the port is gone.
     pub fn poll_transmit(
         &mut self,
@@ -49,6 +50,14 @@ impl Engine {
         let Some(target) = self.ports.get_mut(port) else { return 0 };
         let before = out.len();
         let mut left = budget;
+        target.queue.stalled = false;
+        while left.frames > 0 && left.bytes > 0 && !out.is_full() {
+            // Counted when they were taken first.
+            let Some(frame) = target.queue.pop_kept() else { break };
+            left.frames -= 1;
+            left.bytes = left.bytes.saturating_sub(frame.len());
+            out.push(frame);
+        }
         while left.frames > 0 && left.bytes > 0 && !out.is_full() {
             let given = match target.queue.pop_finished(target.access != 0) {
                 // The usual case: a frame that needs nothing, and has nobody cut before it.
@@ -71,6 +80,25 @@ impl Engine {
             self.ready.push_back(port);
         }
         out.len() - before
+    }
+
+    /// Takes back frames that `port`'s link cannot write now, in the order in which it took them, and
+    /// takes note that the link is stalled; `frames` may be empty. The next `poll_transmit` gives
+    /// them again; the port is not listed as ready for them, because only its link knows when.
+    ///
+    /// So a link holds nothing between two calls, and all of a guest's buffers are in its port's
+    /// account. When the pool runs short, a stalled port loses frames (`link-full`) and gets no
+    /// more (`queue-share`), so that others find buffers.
+    pub fn keep(&mut self, pool: &mut Pool, port: PortId, frames: &mut TxBatch) {
+        let Some(target) = self.ports.get_mut(port) else {
+            return frames.drain(..).for_each(|frame| pool.release(frame));
+        };
+        target.queue.keep(frames.drain(..));
+        if pool.any_scarce() {
+            let (taken, untaken) = target.queue.give_up_reserve(pool);
+            target.counters.tx_taken += untaken;
+            target.counters.count_drop(Reason::LinkFull, taken + untaken);
+        }
     }
 
     /// Counts frames that a link took and could not deliver, on its port. `reason` is one of the

@@ -175,6 +175,21 @@ impl TestNetwork {
         frames
     }
 
+    /// What a link does whose descriptor takes only `written` frames now: it takes a batch and gives
+    /// the rest back.
+    #[track_caller]
+    pub fn stall(&mut self, name: &str, written: usize) {
+        let id = self.id(name);
+        let mut out = TxBatch::new();
+        self.engine.poll_transmit(self.now, &mut self.pool, id, Budget::FULL, &mut out);
+        let written = written.min(out.len());
+        for frame in out.drain(..written) {
+            self.pool.release(frame);
+        }
+        self.engine.keep(&mut self.pool, id, &mut out);
+        assert!(out.is_empty(), "the engine takes back what it gave");
+    }
+
     /// The bytes of everything that waits; none of it may have metadata.
     #[track_caller]
     pub fn receive_plain(&mut self, name: &str) -> Vec<Vec<u8>> {

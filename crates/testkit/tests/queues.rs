@@ -165,6 +165,105 @@ fn dead_guests_never_take_the_whole_pool() {
 }
 
 #[test]
+fn what_a_link_gives_back_comes_again_first_and_is_counted_once() {
+    for ip in Ip::BOTH {
+        let mut net = TestNetwork::new(NetworkSpec::default());
+        let rich = PortSpec { offloads_from_guest: OffloadSet::all(), ..PortSpec::default() };
+        net.plug("a", rich);
+        net.plug("b", PortSpec::default());
+        let numbered: Vec<_> =
+            (0..100).map(|n| plain(MacAddr::BROADCAST, mac(1), 60 + n)).collect();
+        for frame in &numbered {
+            net.send("a", frame);
+        }
+        net.stall("b", 10);
+        assert_eq!(net.engine.queue_len(net.id("b")).0, 36, "what no link has taken");
+        // The second time it gives back part of what it gave back.
+        net.stall("b", 4);
+        net.send("a", &numbered[0]);
+        let mut expected = numbered[14..].to_vec();
+        expected.push(numbered[0].clone());
+        assert_eq!(net.receive_some("b", 1).len(), 1, "a small budget leaves the rest");
+        assert_eq!(net.receive_plain("b"), expected[1..]);
+        let bytes: usize = numbered.iter().map(Vec::len).sum::<usize>() + 60;
+        net.moved(&[
+            &format!(
+                "a rx_frames+101 rx_bytes+{bytes} rx_broadcast+101 rx_flooded+101 rx_copies+101"
+            ),
+            &format!(
+                "b tx_offered+101 tx_queued+101 tx_taken+101 tx_frames+101 tx_bytes+{bytes} \
+                 tx_broadcast+101"
+            ),
+        ]);
+        // Segments that were given back are not cut again.
+        net.send_rich("a", &tcp_gso(ip, MacAddr::BROADCAST, mac(1), 10_000, 1000));
+        net.stall("b", 3);
+        net.stall("b", 3);
+        assert_eq!(net.receive("b").len(), 4);
+        let counters = net.engine.port_counters(net.id("b")).expect("a live port");
+        assert_eq!((counters.tx_segmented, counters.tx_frames), (1, 111));
+        // And a port that goes loses what its link gave back.
+        net.send("a", &numbered[0]);
+        net.stall("b", 0);
+        assert_eq!(net.unplug("b").dropped(Reason::LinkFull), 1);
+        net.nothing_held();
+    }
+}
+
+/// Each in its turn takes what the queue rules give it, with a link that has just taken a batch and
+/// could not write it.
+#[test]
+fn however_many_links_stall_a_live_pair_finds_buffers() {
+    // Small frames; jumbo frames, of which there are fewer buffers; and segments, whose headers
+    // run out first.
+    for (mtu, limits, segments) in [
+        (1500, PoolLimits { small: 2048, large: 64, headers: 2048 }, false),
+        (9000, PoolLimits { small: 64, large: 512, headers: 2048 }, false),
+        (1500, PoolLimits { small: 2048, large: 512, headers: 1024 }, true),
+    ] {
+        let mut net = TestNetwork::with_pool(NetworkSpec { mtu, ..NetworkSpec::default() }, limits);
+        let rich = PortSpec { offloads_from_guest: OffloadSet::all(), ..PortSpec::default() };
+        for name in ["attacker", "x"] {
+            net.plug(name, rich.clone());
+        }
+        net.plug("y", PortSpec::default());
+        let y = mac(2);
+        net.send("y", &plain(y, y, 60));
+        let dead: Vec<String> = (0..256).map(|n| format!("dead{n}")).collect();
+        let long = usize::from(mtu);
+        for round in 0..3 {
+            for (number, name) in (100..).zip(&dead) {
+                if round == 0 {
+                    net.plug(name, PortSpec::default());
+                    net.send(name, &plain(mac(number), mac(number), 60));
+                }
+                if segments {
+                    net.send_rich("attacker", &tcp_gso(Ip::V4, mac(number), mac(3), 60_000, 1000));
+                } else {
+                    let burst: Vec<_> = (0..64).map(|_| plain(mac(number), mac(3), long)).collect();
+                    net.send_batch("attacker", &burst);
+                }
+                net.stall(name, 0);
+            }
+            // The pair's traffic, a whole batch of it, is as it was.
+            let burst: Vec<_> = (0..64).map(|_| plain(y, mac(1), long)).collect();
+            assert!(net.send_batch("x", &burst).iter().all(|v| matches!(v, Verdict::Forward(_))));
+            assert_eq!(net.receive("y").len(), 64);
+            if segments {
+                net.send_rich("x", &tcp_gso(Ip::V6, y, mac(1), 60_000, 1000));
+                assert_eq!(net.receive("y").len(), 60);
+            }
+        }
+        let counters = net.engine.port_counters(net.id("y")).expect("a live port");
+        assert_eq!(counters.tx_offered, counters.tx_taken, "nothing was lost: {counters:?}");
+        for name in dead {
+            net.unplug(&name);
+        }
+        net.nothing_held();
+    }
+}
+
+#[test]
 fn large_frames_that_have_left_count_no_more() {
     let limits = PoolLimits { small: 64, large: 8, headers: 64 };
     let mut net =
