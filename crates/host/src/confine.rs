@@ -53,10 +53,10 @@ pub fn confine(places: &Places) -> std::io::Result<()> {
     readable.extend(places.config.as_deref().and_then(Path::parent).map(Path::to_owned));
     match sys::confine::restrict_files(&writable, &readable) {
         Ok(sys::confine::Landlocked::Yes) => {}
-        Ok(sys::confine::Landlocked::No) => crate::daemon::log::debug(
+        Ok(sys::confine::Landlocked::No) => crate::log::debug(
             "The kernel has no Landlock: the file system stays open to the daemon.",
         ),
-        Err(error) => crate::daemon::log::warn(&format!(
+        Err(error) => crate::log::warn(&format!(
             "Landlock was refused ({error}): the file system stays open to the daemon."
         )),
     }

@@ -9,6 +9,7 @@
 //! | [`api`], [`report`] | the control interface and what it shows |
 //! | [`daemon`], [`start`] | composition, reload, end; and how a command gets a running daemon |
 //! | [`capture`], [`metrics`] | live pcapng and OpenMetrics text |
+//! | [`log`] | the lines that say what happened, rate limited where guests cause them |
 //! | [`confine`] | what the daemon gives up once it has started |
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ pub mod daemon;
 pub mod directory;
 pub mod harness;
 pub mod link;
+pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod node;

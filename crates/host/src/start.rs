@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::api::client::{Client, ClientError};
-use crate::api::message::{Call, Nothing};
+use crate::api::message::{Call, Nothing, Restart};
 use crate::directory::{self, DirectoryError};
 
 /// How long a start may take in all.
@@ -42,6 +42,20 @@ pub struct StartOptions {
     pub log: Option<PathBuf>,
     /// The program to start instead of this one: for tests.
     pub program: Option<PathBuf>,
+}
+
+impl From<&Restart> for StartOptions {
+    /// The network as it was.
+    fn from(restart: &Restart) -> Self {
+        Self {
+            stay: restart.stay,
+            // A duration that cannot be is none of ours.
+            idle_timeout: restart.idle.and_then(|idle| Duration::try_from_secs_f64(idle).ok()),
+            group: restart.group.clone(),
+            mode: restart.mode,
+            ..Self::default()
+        }
+    }
 }
 
 /// Why there is no hypervisor to talk to.
@@ -143,6 +157,15 @@ pub fn connect_or_start(
             Readiness::Failed(sentence) => return Err(StartError::Failed { sentence }),
         }
     }
+}
+
+/// Connects to the hypervisor that serves `net` and starts none: for a network that only its owner can start as it
+/// was.
+///
+/// # Errors
+/// [`ClientError::NotServed`] or [`ClientError::Gone`] while nobody serves it.
+pub fn connect(net: &str, dir: Option<&Path>) -> Result<Client, StartError> {
+    Ok(try_connect(&directory::resolve(net, dir)?)?)
 }
 
 /// A connection whose other side has accepted it: one that only waits in the queue of a daemon that is ending

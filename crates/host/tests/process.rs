@@ -27,13 +27,6 @@ fn main() -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    // Test runners that start one process per test ask for the tests first.
-    if arguments.iter().any(|it| it == "--list") {
-        if !arguments.iter().any(|it| it == "--ignored") {
-            println!("process: test");
-        }
-        return ExitCode::SUCCESS;
-    }
     match arguments.first().map(String::as_str) {
         Some("up") => up(&arguments[1..]),
         Some("drive") => drive(Path::new(&arguments[1])),
@@ -116,6 +109,16 @@ fn show(client: &mut Client) -> Network {
     client.call(&Call::Show { port: None }, &[]).expect("a report").value
 }
 
+fn join(command: &str, resume: bool) -> Call {
+    Call::Join(Join {
+        guest: None,
+        command: command.to_owned(),
+        mac: None,
+        kind: GuestKind::Run,
+        resume,
+    })
+}
+
 fn down(client: &mut Client) {
     let _: Nothing = client.call(&Call::Down {}, &[]).expect("an answer").value;
     assert!(matches!(client.wait_event(), Err(ClientError::Gone { .. })));
@@ -147,6 +150,10 @@ fn signals_reload_and_end_it(root: &Path) {
     let path = root.join("netherd/sig");
     let mut client = Client::connect(&path).expect("served");
     assert_eq!(show(&mut client).mtu, 1400);
+    // A keeper that would start it without its configuration made another network of it, and took the lock.
+    assert_eq!(client.hello().expect("an answer").restart, None);
+    let joined: Joined = client.call(&join("web", false), &[]).expect("free").value;
+    assert_eq!(joined.restart, None);
     std::fs::write(&config, "[network.sig]\nmtu = 3000\n").expect("writable");
     sys::signal::send(pid, sys::detach::SIGHUP).expect("our child");
     until("the other MTU", || show(&mut client).mtu == 3000);
@@ -174,6 +181,8 @@ fn it_is_started_and_leaves_its_starter(root: &Path) {
         sys::wait::readable(std::os::fd::AsFd::as_fd(&reader), Some(PATIENCE)).expect("a pipe")
     );
     let hello = client.hello().expect("an answer");
+    let restart = hello.restart.expect("it was started on demand, and can be again");
+    assert_eq!(StartOptions::from(&restart).idle_timeout, Some(host::config::IDLE_TIMEOUT));
     let own = |pid: u32, field: usize| {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
         let rest = stat.rsplit_once(')').expect("a command").1.to_owned();
@@ -207,14 +216,7 @@ fn many_first_users_end_on_one_daemon(_root: &Path) {
             std::thread::spawn(|| {
                 let mut client =
                     connect_or_start("race", None, &StartOptions::default()).expect("it starts");
-                let join = Call::Join(Join {
-                    guest: None,
-                    command: "sh".to_owned(),
-                    mac: None,
-                    kind: GuestKind::Run,
-                    resume: false,
-                });
-                let joined: Joined = client.call(&join, &[]).expect("free").value;
+                let joined: Joined = client.call(&join("sh", false), &[]).expect("free").value;
                 (client.hello().expect("an answer").pid, joined.guest, joined.ipv4, client)
             })
         })
@@ -255,10 +257,15 @@ fn an_idle_daemon_ends_and_is_started_again(root: &Path) {
     assert_eq!(place.metadata().expect("made").mode() & 0o7777, 0o750);
     assert_eq!(place.join("stream").metadata().expect("made").mode() & 0o777, 0o660);
     assert!(host::directory::covers().contains(&place));
-    let pid = client.hello().expect("an answer").pid;
+    let hello = client.hello().expect("an answer");
+    let restart = StartOptions::from(&hello.restart.expect("on demand"));
+    assert_eq!((restart.idle_timeout, restart.mode), (idle_timeout, Some(0o660)));
+    let pid = hello.pid;
     drop(client);
     until("the end", || !place.join("api").exists());
     until("the register", || !host::directory::covers().contains(&place));
+    assert!(matches!(host::start::connect("idle", Some(&place)), Err(StartError::Client(_))));
+    assert!(!place.join("api").exists(), "connecting starts nothing");
     // Whoever comes while it ends, or after, gets one that serves.
     let options = StartOptions { stay: true, ..options };
     let mut client = connect_or_start("idle", Some(&place), &options).expect("it starts again");

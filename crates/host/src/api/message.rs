@@ -98,7 +98,7 @@ impl Call {
 pub struct Nothing {}
 
 /// Answer to `hello`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Hello {
     /// Always `netherd`.
     pub server: String,
@@ -114,6 +114,26 @@ pub struct Hello {
     pub pid: u32,
     /// Whether the caller may make every call, or only look after his own guests and ports.
     pub control: bool,
+    /// How the network is started again on demand, for its owner; none for one that `netherd up` serves with a
+    /// configuration, which only `netherd up` can start as it was.
+    #[serde(default)]
+    pub restart: Option<Restart>,
+}
+
+/// How a network is started that serves on demand: what [`crate::start::StartOptions`] takes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Restart {
+    /// The network stays when its last guest has gone.
+    pub stay: bool,
+    /// Seconds without guests after which it ends.
+    #[serde(default)]
+    pub idle: Option<f64>,
+    /// Group of the directory and its nodes, by name or number.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Mode of the nodes.
+    #[serde(default)]
+    pub mode: Option<u32>,
 }
 
 /// How a guest was made.
@@ -156,7 +176,7 @@ pub struct Join {
 }
 
 /// Answer to `join`: what the guest is to configure.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Joined {
     pub network: String,
     pub guest: String,
@@ -171,6 +191,9 @@ pub struct Joined {
     /// Directories of networks that the sandbox has to cover: this one's, the default and the fallback
     /// places, and all `--dir` directories of this user.
     pub covers: Vec<PathBuf>,
+    /// As in [`Hello::restart`]: without it, a keeper whose hypervisor has died waits for the next one.
+    #[serde(default)]
+    pub restart: Option<Restart>,
 }
 
 /// The mechanism that carries a guest's frames.

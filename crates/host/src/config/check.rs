@@ -12,7 +12,7 @@ use wire::MacAddr;
 
 use super::{Checked, NETWORKS_MAX, Network, PORTS_MAX, Port, file};
 use crate::address::{PREFIX_MAX, PREFIX_MIN};
-use crate::daemon::log::Level;
+use crate::log::Level;
 use crate::names::Name;
 use crate::node::NodeKind;
 

@@ -28,7 +28,7 @@ use std::time::Duration;
 use engine::{NetworkPlan, PortSpec};
 use ipnet::Ipv4Net;
 
-use crate::daemon::log::Level;
+use crate::log::Level;
 use crate::names::Name;
 use crate::node::NodeKind;
 

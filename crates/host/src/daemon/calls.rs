@@ -8,13 +8,14 @@ use std::os::fd::OwnedFd;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::Daemon;
 use super::clients::Ending;
 use super::network::Served;
-use super::{Daemon, log};
 use crate::api::message::{
     Call, Capturing, Code, Failure, GuestKind, Hello, Metrics, Nothing, Reloaded, VERSION,
 };
 use crate::capture::CaptureError;
+use crate::log;
 use crate::metrics;
 use crate::report::Networks;
 use crate::worker::{Token, Worker};
@@ -65,6 +66,7 @@ impl Daemon {
                 directory: network.published.path().to_owned(),
                 pid: std::process::id(),
                 control,
+                restart: network.restart(control),
             }),
             Call::Networks {} => {
                 let seen: Vec<_> = self
@@ -79,7 +81,7 @@ impl Daemon {
                 let only = if control { None } else { Some(cred.uid) };
                 done(network.report(worker, port.as_deref(), only)?)
             }
-            Call::Join(args) => done(network.join(worker, token, cred, args)?),
+            Call::Join(args) => done(network.join(worker, token, cred, control, args)?),
             Call::Link(args) => {
                 let count = network.check_link(token, args)?;
                 let fds = self.take_fds(token, count)?;

@@ -4,11 +4,12 @@ use std::os::fd::AsFd;
 
 use sys::poll::Interest;
 
-use super::{Daemon, log};
+use super::Daemon;
 use crate::api::message::{Closed, Event};
 use crate::api::server::{Connection, Over, REQUESTS_PER_VISIT};
 use crate::capture::CaptureId;
 use crate::link::CloseReason;
+use crate::log;
 use crate::names::Name;
 use crate::worker::{NetworkId, Token, Worker};
 

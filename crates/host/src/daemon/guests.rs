@@ -6,7 +6,6 @@ use engine::PortId;
 use sys::Cred;
 use wire::{MacAddr, OffloadSet};
 
-use super::log;
 use super::network::{Served, with_length, with_length_v6};
 use crate::address::AssignError;
 use crate::api::message::{
@@ -14,6 +13,7 @@ use crate::api::message::{
 };
 use crate::directory;
 use crate::link::{CloseReason, LinkKind, LinkSetup, PortAbout};
+use crate::log;
 use crate::names::Name;
 use crate::worker::{OpenError, Token, Worker};
 
@@ -52,6 +52,7 @@ impl Served {
         worker: &mut Worker,
         session: Token,
         cred: Cred,
+        control: bool,
         args: &Join,
     ) -> Result<Joined, Failure> {
         if let Some(guest) = self.guests.values().find(|guest| guest.session == session) {
@@ -107,6 +108,7 @@ impl Served {
             ipv6: with_length_v6(assigned.assignment.ipv6),
             mtu: self.config.plan.spec().mtu,
             covers,
+            restart: self.restart(control),
         })
     }
 

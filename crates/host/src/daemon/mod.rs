@@ -16,7 +16,6 @@
 mod calls;
 mod clients;
 mod guests;
-pub mod log;
 mod network;
 mod rates;
 mod reload;
@@ -39,6 +38,7 @@ use sys::signal::{SignalFd, SignalSet};
 use crate::config::{Checked, Overrides};
 use crate::confine;
 use crate::link::CloseReason;
+use crate::log;
 use crate::names::{DEFAULT_NETWORK, Name};
 use crate::worker::{NetworkId, Token, Worker, WorkerEvent, WorkerLimits};
 use clients::{Client, Ending};

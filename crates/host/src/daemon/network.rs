@@ -9,13 +9,14 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sys::poll::Interest;
 
 use super::guests::Guest;
-use super::log;
 use super::rates::RateMeter;
 use super::{ServeError, Startup};
 use crate::address::{Plan, store, subnet};
+use crate::api::message::Restart;
 use crate::capture::Captures;
 use crate::config;
 use crate::directory::{self, Access, PORTS, Published};
+use crate::log;
 use crate::names::Name;
 use crate::node::{NodeKind, NodeTemplate, vde_directory_fits};
 use crate::worker::{NetworkId, NodeId, Token, Worker};
@@ -43,6 +44,8 @@ pub(super) struct Served {
     /// Nobody needs the network since then.
     pub(super) idle_since: Option<Instant>,
     pub(super) stay: bool,
+    /// No configuration was given: the defaults and the command line are all there is to know.
+    on_demand: bool,
 }
 
 /// A node as it is published.
@@ -117,6 +120,7 @@ impl Served {
         Ok(Self {
             id,
             stay: config.idle.is_none(),
+            on_demand: startup.is_on_demand(),
             config,
             published,
             access,
@@ -149,6 +153,17 @@ impl Served {
     /// Names that the network declares for ports, which guests cannot take.
     pub(super) fn is_declared(&self, name: &str) -> bool {
         self.config.ports.iter().any(|port| port.name.as_str() == name)
+    }
+
+    /// How its owner starts the network again if this daemon dies; `None` for other users, and where somebody serves
+    /// it with a configuration, without which it would be another network.
+    pub(super) fn restart(&self, control: bool) -> Option<Restart> {
+        (self.on_demand && control).then(|| Restart {
+            stay: self.stay,
+            idle: self.config.idle.map(|idle| idle.as_secs_f64()),
+            group: self.config.group.clone(),
+            mode: self.config.mode,
+        })
     }
 
     /// When the network ends, if nothing happens before.

@@ -5,9 +5,10 @@ use std::path::Path;
 use sd_notify::NotifyState;
 
 use super::network::Served;
-use super::{Daemon, ServeError, Startup, configuration, log, startup};
+use super::{Daemon, ServeError, Startup, configuration, startup};
 use crate::api::message::{Code, Failure};
 use crate::config::{self, Checked};
+use crate::log;
 use crate::worker::Worker;
 
 impl Daemon {

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use sd_notify::NotifyState;
 
-use super::{Options, ServeError, log};
+use super::{Options, ServeError};
+use crate::log;
 use crate::start::Readiness;
 
 /// A log that has grown beyond this is begun anew when a daemon starts; the old one is kept as `.old`.
@@ -22,6 +23,8 @@ pub(super) struct Startup {
     ready: Option<File>,
     /// Sockets that systemd holds for us, by their path.
     sockets: BTreeMap<PathBuf, OwnedFd>,
+    /// The network is what a guest that needs it starts: in the background, without a configuration.
+    on_demand: bool,
 }
 
 impl Startup {
@@ -36,7 +39,8 @@ impl Startup {
             }
             None => None,
         };
-        let mut startup = Self { ready, sockets: given_sockets() };
+        let on_demand = options.detached && options.config.is_none();
+        let mut startup = Self { ready, sockets: given_sockets(), on_demand };
         let begun = startup.leave_caller(options);
         if let Err(error) = &begun {
             startup.say(&Readiness::Failed(error.to_string()));
@@ -81,6 +85,11 @@ impl Startup {
             }
         }
         found
+    }
+
+    /// Whether whoever needs the network may start it again as it is.
+    pub(super) fn is_on_demand(&self) -> bool {
+        self.on_demand
     }
 
     fn say(&mut self, word: &Readiness) {

@@ -28,11 +28,6 @@ use crate::names::{Name, NameError};
 pub use publish::{Access, Published};
 pub use registry::covers;
 
-/// Longest path of a Unix socket address, without its NUL (unix(7), `sun_path`).
-pub const SUN_PATH_MAX: usize = 107;
-/// What VDE clients and the switch append to the directory: `/.12345-12345` is the longest.
-pub const VDE_SUFFIX: usize = 12;
-
 /// Files that a network's directory may hold besides VDE's data sockets.
 pub(crate) const NODES: [&str; 5] = ["stream", "ctl", "dgram", "seqpacket", "api"];
 pub(crate) const LOCK: &str = "lock";
@@ -263,13 +258,6 @@ pub fn log_path(net: &str) -> Option<PathBuf> {
     let directory = state.join("netherd");
     std::fs::create_dir_all(&directory).ok()?;
     Some(directory.join(format!("{net}.log")))
-}
-
-/// Whether VDE clients can use the directory: they put its absolute path and up to [`VDE_SUFFIX`] bytes into a
-/// socket address.
-#[must_use]
-pub fn is_vde_address(path: &Path) -> bool {
-    path.as_os_str().len() + VDE_SUFFIX <= SUN_PATH_MAX
 }
 
 #[cfg(test)]

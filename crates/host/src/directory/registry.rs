@@ -33,7 +33,7 @@ pub(super) fn add(base: &Path, path: &Path) {
             register.write_atomic(&entry_name(path), path.as_os_str().as_encoded_bytes(), 0o600)
         });
     if let Err(error) = added {
-        crate::daemon::log::warn(&format!(
+        crate::log::warn(&format!(
             "The directory {} could not be noted in {}: {error}. Guests of `netherd run` will not have it \
              covered.",
             path.display(),

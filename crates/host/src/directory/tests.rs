@@ -206,9 +206,3 @@ fn access_gives_directories_no_more_than_nodes() {
     let root = Access::named(Some("root"), Some("0"), None).expect("root exists");
     assert_eq!(root, Access { uid: Some(0), gid: Some(0), mode: 0o660 });
 }
-
-#[test]
-fn long_directories_are_no_vde_addresses() {
-    assert!(is_vde_address(Path::new(&format!("/{}", "x".repeat(94)))));
-    assert!(!is_vde_address(Path::new(&format!("/{}", "x".repeat(95)))));
-}

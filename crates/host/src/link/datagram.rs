@@ -9,11 +9,13 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use engine::{BATCH, Pool, TxBatch};
-use sys::mmsg;
 use sys::unix::SocketKind;
+use sys::{errno, mmsg};
 use wire::Offload;
 
-use super::{CloseReason, Held, Intake, Link, LinkState, Progress, Sent, copy_frame, raw_offload};
+use super::{
+    CloseReason, Intake, Link, LinkState, Progress, Sent, copy_frame, raw_offload, release_front,
+};
 
 /// A socket file of ours, removed when it is dropped.
 #[derive(Debug)]
@@ -34,7 +36,6 @@ pub(crate) struct DatagramLink {
     fd: OwnedFd,
     control: Option<OwnedFd>,
     _name: Option<BoundName>,
-    held: Held,
     /// Connection-oriented: a packet of no bytes is the end.
     seqpacket: bool,
     raw_offload: bool,
@@ -58,7 +59,6 @@ impl DatagramLink {
             fd,
             control: None,
             _name: None,
-            held: Held::default(),
             seqpacket,
             raw_offload,
         })
@@ -91,7 +91,7 @@ impl Link for DatagramLink {
         let Intake { pool, batch, scratch, mtu, no_buffer, .. } = intake;
         let count = match scratch.ring.receive(self.fd.as_fd(), BATCH, 0, false) {
             Ok(count) => count,
-            Err(e) if is_transient(&e) => return Ok(Progress::Done),
+            Err(e) if errno::is_transient(&e) => return Ok(Progress::Done),
             Err(e) => return Err(CloseReason::of(&e)),
         };
         for i in 0..count {
@@ -111,66 +111,53 @@ impl Link for DatagramLink {
         Ok(Progress::Done)
     }
 
-    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Result<Sent, CloseReason> {
-        self.held.accept(batch);
-        send_held(self.fd.as_fd(), None, &mut self.held, pool, usize::MAX)
-            .map(|(sent, _)| sent)
-            .map_err(|e| CloseReason::of(&e))
-    }
-
-    fn abandon(&mut self, pool: &mut Pool) -> u64 {
-        self.held.release_all(pool)
+    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Sent {
+        let mut refused = 0;
+        let state = match send_batch(self.fd.as_fd(), None, batch, pool, BATCH, &mut refused) {
+            Ok(_) if batch.is_empty() => Ok(LinkState::Free),
+            Ok(_) => Ok(LinkState::Blocked),
+            Err(e) => Err(CloseReason::of(&e)),
+        };
+        Sent { state, refused }
     }
 }
 
-/// Sends the first `limit` frames of a held batch, one packet each, to the connected peer or to
-/// one address; also returns how many left the batch.
+/// Sends the first `limit` frames of a batch, one packet each, to the connected peer or to one
+/// address. Returns how many left the batch: fewer than that when the socket takes no more. Those
+/// that left it undelivered are added to `refused`.
 ///
 /// # Errors
 /// Only those that mean that the receiver is gone.
-pub(super) fn send_held(
+pub(super) fn send_batch(
     fd: BorrowedFd<'_>,
     to: Option<&sys::unix::Address>,
-    held: &mut Held,
+    batch: &mut TxBatch,
     pool: &mut Pool,
     limit: usize,
-) -> io::Result<(Sent, usize)> {
-    let mut refused = 0;
-    let mut left = limit;
-    let sent = |held: &Held, left: usize, state, refused| {
-        let state = if held.is_empty() { LinkState::Free } else { state };
-        (Sent { state, refused }, limit - left)
-    };
-    while !held.is_empty() && left > 0 {
-        let datagrams = held.frames().iter().take(left).map(|frame| {
+    refused: &mut u64,
+) -> io::Result<usize> {
+    let limit = limit.min(batch.len());
+    let mut left = 0;
+    while left < limit {
+        let datagrams = batch.iter().take(limit - left).map(|frame| {
             let [front, rest] = pool.pieces(frame);
             [front, rest, &[][..]]
         });
         match mmsg::send(fd, to, datagrams) {
             // Fewer than given: the next round meets the reason.
             Ok(count) => {
-                held.release_front(pool, count);
-                left -= count.min(left);
+                release_front(pool, batch, count);
+                left += count;
             }
-            Err(e) if is_transient(&e) => {
-                return Ok(sent(held, left, LinkState::Blocked, refused));
-            }
-            Err(e) if is_of_one_frame(&e) => {
-                held.release_front(pool, 1);
-                refused += 1;
-                left -= 1;
+            Err(e) if errno::is_transient(&e) => break,
+            // The frame is larger than the socket's buffer, or it cannot be had now.
+            Err(e) if errno::is_too_long(&e) || errno::is_no_memory(&e) => {
+                release_front(pool, batch, 1);
+                *refused += 1;
+                left += 1;
             }
             Err(e) => return Err(e),
         }
     }
-    Ok(sent(held, left, LinkState::Blocked, refused))
-}
-
-pub(super) fn is_transient(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-/// EMSGSIZE (the frame is larger than the socket's buffer), ENOBUFS and ENOMEM (not now).
-fn is_of_one_frame(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(90 | 105 | 12))
+    Ok(left)
 }

@@ -9,9 +9,10 @@
 //!   engine; it is called again at once while it answers [`Progress::More`], which means that bytes
 //!   it has already read hold more frames. One visit is bounded: no guest starves another.
 //! * frames wait in its port's queue: the worker pulls a batch and hands it over with
-//!   [`Link::transmit`]. What the descriptor does not take stays in the link's [`Held`] batch, and
-//!   nothing more is pulled before that is gone. So a link holds at most one batch, the queue
-//!   is the engine's alone, and a guest that stops reading fills only its own queue.
+//!   [`Link::transmit`]. What the descriptor does not take stays in the batch, and the worker gives
+//!   it back to the engine, where it is in its port's account again. So a link holds no buffers of
+//!   the pool between two calls, the queue is the engine's alone, and a guest that stops reading
+//!   fills only its own. A stream that was cut within a frame keeps a copy of that frame's rest.
 //!
 //! A link never waits, never allocates per frame, and never closes its port itself: it returns a
 //! [`CloseReason`] and the worker closes the port. Errors that concern one frame are counted
@@ -260,9 +261,10 @@ pub(crate) enum Progress {
 }
 
 /// What became of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sent {
-    pub(crate) state: LinkState,
+    /// Whether the link takes more, or why its port has to be closed.
+    pub(crate) state: Result<LinkState, CloseReason>,
     /// Frames the link could not deliver and gave up, counted as `link-refused`.
     pub(crate) refused: u64,
 }
@@ -270,11 +272,11 @@ pub(crate) struct Sent {
 /// Whether a link can take the next batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LinkState {
-    /// It holds nothing.
+    /// It wrote everything.
     Free,
-    /// It holds frames until its descriptor is writable.
+    /// It takes no more until its descriptor is writable.
     Blocked,
-    /// It holds frames, and nothing reports when there is room: to be tried again after this time.
+    /// It takes no more, and nothing reports when there is room: to be tried again after this time.
     RetryAfter(Duration),
 }
 
@@ -295,14 +297,15 @@ pub(crate) trait Link: fmt::Debug + Send {
     /// the result is an error: they arrived before it.
     fn receive(&mut self, intake: &mut Intake<'_>) -> Result<Progress, CloseReason>;
 
-    /// Writes the batch, which is empty afterwards: each frame was written and released, refused
-    /// and released, or is held. With an empty batch it goes on with what it holds.
-    ///
-    /// Called with frames only while the link is [`LinkState::Free`].
-    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Result<Sent, CloseReason>;
+    /// Writes the batch from its front, and releases what it wrote or gave up. What is left in the
+    /// batch could not be written now; a link that is [`LinkState::Free`] leaves nothing. With an
+    /// empty batch it goes on with the rest of a frame that was cut.
+    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Sent;
 
-    /// Releases what is held, at the end; returns how many frames that were.
-    fn abandon(&mut self, pool: &mut Pool) -> u64;
+    /// Frames that are partly out, at the end.
+    fn unfinished(&self) -> u64 {
+        0
+    }
 
     /// Frames the kernel dropped before we could read them, where it tells.
     fn kernel_drops(&mut self) -> Option<u64> {
@@ -310,44 +313,9 @@ pub(crate) trait Link: fmt::Debug + Send {
     }
 }
 
-/// The one batch that a link may hold while its descriptor takes no more, in order.
-#[derive(Debug, Default)]
-pub(crate) struct Held {
-    frames: TxBatch,
-    /// Bytes of the first frame (with its framing) that are already out, on a stream.
-    pub(crate) written: usize,
-}
-
-impl Held {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.frames.is_empty()
-    }
-
-    pub(crate) fn frames(&self) -> &[Frame] {
-        &self.frames
-    }
-
-    /// Takes the whole batch; nothing may be held before.
-    pub(crate) fn accept(&mut self, batch: &mut TxBatch) {
-        debug_assert!(self.frames.is_empty() || batch.is_empty());
-        if self.frames.is_empty() {
-            std::mem::swap(&mut self.frames, batch);
-            self.written = 0;
-        }
-    }
-
-    /// Releases the first `count` frames.
-    pub(crate) fn release_front(&mut self, pool: &mut Pool, count: usize) {
-        let count = count.min(self.frames.len());
-        for frame in self.frames.drain(..count) {
-            pool.release(frame);
-        }
-    }
-
-    pub(crate) fn release_all(&mut self, pool: &mut Pool) -> u64 {
-        let count = self.frames.len();
-        self.release_front(pool, count);
-        self.written = 0;
-        count as u64
+/// Releases the first `count` frames of a batch: they are out, or given up.
+pub(crate) fn release_front(pool: &mut Pool, batch: &mut TxBatch, count: usize) {
+    for frame in batch.drain(..count.min(batch.len())) {
+        pool.release(frame);
     }
 }

@@ -16,12 +16,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use engine::{BATCH, Pool, TxBatch};
-use sys::packet;
+use sys::{errno, packet};
 use wire::{Offload, vnet};
 
-use super::datagram::is_transient;
 use super::tap::encode_header;
-use super::{CloseReason, Held, Intake, Link, LinkState, Progress, Sent, copy_frame};
+use super::{CloseReason, Intake, Link, LinkState, Progress, Sent, copy_frame, release_front};
 
 const HEADER_LEN: usize = packet::VNET_HDR_LEN as usize;
 
@@ -34,7 +33,6 @@ const LARGE: usize = engine::SMALL_CAPACITY;
 #[derive(Debug)]
 pub(crate) struct PacketLink {
     fd: OwnedFd,
-    held: Held,
     /// The last visit saw large frames.
     large: bool,
     /// The kernel's drop counter, which it resets at every reading.
@@ -46,7 +44,7 @@ impl PacketLink {
         packet::bound_interface(fd.as_fd())?;
         packet::check_options(fd.as_fd())?;
         sys::unix::set_nonblocking(fd.as_fd(), true)?;
-        Ok(PacketLink { fd, held: Held::default(), large: false, drops: 0 })
+        Ok(PacketLink { fd, large: false, drops: 0 })
     }
 
     /// Small frames: many a call.
@@ -128,46 +126,43 @@ impl Link for PacketLink {
             if self.large { self.receive_large(intake) } else { self.receive_batch(intake) };
         match result {
             Ok(()) => Ok(Progress::Done),
-            Err(e) if is_transient(&e) => Ok(Progress::Done),
+            Err(e) if errno::is_transient(&e) => Ok(Progress::Done),
             // ENETDOWN is told once when the interface is or goes down; it may come up. When it is
             // deleted the socket is bound to nothing.
             Err(_) if self.is_gone() => Err(CloseReason::DeviceGone),
-            Err(e) if e.raw_os_error() == Some(NETWORK_DOWN) => Ok(Progress::Recovered),
+            Err(e) if errno::is_down(&e) => Ok(Progress::Recovered),
             Err(e) => Err(CloseReason::of(&e)),
         }
     }
 
-    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Result<Sent, CloseReason> {
-        self.held.accept(batch);
+    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Sent {
         let mut refused = 0;
-        while !self.held.is_empty() {
+        while !batch.is_empty() {
             let mut headers = [[0; HEADER_LEN]; BATCH];
-            for (header, frame) in headers.iter_mut().zip(self.held.frames()) {
+            for (header, frame) in headers.iter_mut().zip(batch.iter()) {
                 let [front, rest] = pool.pieces(frame);
                 encode_header(frame, front, rest, header);
             }
-            let datagrams = headers.iter().zip(self.held.frames()).map(|(header, frame)| {
+            let datagrams = headers.iter().zip(batch.iter()).map(|(header, frame)| {
                 let [front, rest] = pool.pieces(frame);
                 [&header[..], front, rest]
             });
             match sys::mmsg::send(self.fd.as_fd(), None, datagrams) {
-                Ok(count) => self.held.release_front(pool, count),
-                Err(e) if is_transient(&e) => {
-                    return Ok(Sent { state: LinkState::Blocked, refused });
+                Ok(count) => release_front(pool, batch, count),
+                Err(e) if errno::is_transient(&e) => {
+                    return Sent { state: Ok(LinkState::Blocked), refused };
                 }
-                Err(_) if self.is_gone() => return Err(CloseReason::DeviceGone),
+                Err(_) if self.is_gone() => {
+                    return Sent { state: Err(CloseReason::DeviceGone), refused };
+                }
                 // ENETDOWN, ENOBUFS, EMSGSIZE, EINVAL: this frame cannot be had out.
                 Err(_) => {
-                    self.held.release_front(pool, 1);
+                    release_front(pool, batch, 1);
                     refused += 1;
                 }
             }
         }
-        Ok(Sent { state: LinkState::Free, refused })
-    }
-
-    fn abandon(&mut self, pool: &mut Pool) -> u64 {
-        self.held.release_all(pool)
+        Sent { state: Ok(LinkState::Free), refused }
     }
 
     fn kernel_drops(&mut self) -> Option<u64> {
@@ -176,6 +171,3 @@ impl Link for PacketLink {
         Some(self.drops)
     }
 }
-
-/// ENETDOWN on Linux.
-const NETWORK_DOWN: i32 = 100;

@@ -26,8 +26,8 @@ use engine::{Pool, TxBatch};
 use sys::diag::{Diag, SocketId};
 use sys::unix::{Address, PeerPath};
 
-use super::datagram::send_held;
-use super::{CloseReason, Held, Intake, Link, LinkState, Progress, Sent};
+use super::datagram::send_batch;
+use super::{CloseReason, Intake, Link, LinkState, Progress, Sent};
 
 /// First and longest pause before a full client is tried again.
 const RETRY_FIRST: Duration = Duration::from_micros(100);
@@ -98,7 +98,6 @@ pub(crate) struct SharedLink {
     to: Address,
     /// Keeps `to` meaning the inode that was checked.
     _pinned: Option<PeerPath>,
-    held: Held,
     /// Charged to this client since it was last known to have read everything.
     unread: usize,
     /// The value of [`SharedSocket::drained`] when `unread` was last right.
@@ -125,7 +124,6 @@ impl SharedLink {
             socket,
             to,
             _pinned: pinned,
-            held: Held::default(),
             unread: 0,
             seen_drained,
             pause: RETRY_FIRST,
@@ -159,24 +157,48 @@ impl SharedLink {
         Ok(())
     }
 
-    /// How many held frames fit the window.
-    fn allowed(&self, window: usize) -> usize {
-        let mut unread = self.unread;
-        self.held
-            .frames()
-            .iter()
-            .take_while(|frame| {
-                let fits = unread < window;
-                unread += charge(frame.len());
-                fits
-            })
-            .count()
+    /// How many frames of the batch fit the window, and what they are charged.
+    fn allowed(&self, batch: &TxBatch, window: usize) -> (usize, usize) {
+        let mut charged = 0;
+        let fits = batch.iter().take_while(|frame| {
+            let fits = self.unread + charged < window;
+            charged += if fits { charge(frame.len()) } else { 0 };
+            fits
+        });
+        (fits.count(), charged)
     }
 
-    fn again_later(&mut self, refused: u64) -> Sent {
+    fn again_later(&mut self) -> LinkState {
         let pause = self.pause;
         self.pause = (pause * 2).min(RETRY_LAST);
-        Sent { state: LinkState::RetryAfter(pause), refused }
+        LinkState::RetryAfter(pause)
+    }
+
+    fn send(
+        &mut self,
+        pool: &mut Pool,
+        batch: &mut TxBatch,
+        refused: &mut u64,
+    ) -> io::Result<LinkState> {
+        let window = self.socket.window();
+        while !batch.is_empty() {
+            if self.allowed(batch, window).0 < batch.len() {
+                self.refresh()?;
+            }
+            let (allowed, charged) = self.allowed(batch, window);
+            if allowed == 0 {
+                return Ok(self.again_later());
+            }
+            let (fd, to) = (self.socket.as_fd(), Some(&self.to));
+            let left = send_batch(fd, to, batch, pool, allowed, refused)?;
+            // What was not sent is charged for a moment too long, never too short.
+            self.unread += charged;
+            if left < allowed {
+                return Ok(self.again_later());
+            }
+            self.pause = RETRY_FIRST;
+        }
+        Ok(LinkState::Free)
     }
 }
 
@@ -189,39 +211,10 @@ impl Link for SharedLink {
         Ok(Progress::Done)
     }
 
-    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Result<Sent, CloseReason> {
-        self.held.accept(batch);
-        let window = self.socket.window();
+    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Sent {
         let mut refused = 0;
-        loop {
-            if self.allowed(window) < self.held.frames().len() {
-                self.refresh().map_err(|e| gone(&e))?;
-            }
-            let allowed = self.allowed(window);
-            if allowed == 0 {
-                return Ok(self.again_later(refused));
-            }
-            let charged: usize =
-                self.held.frames().iter().take(allowed).map(|frame| charge(frame.len())).sum();
-            let (sent, left) =
-                send_held(self.socket.as_fd(), Some(&self.to), &mut self.held, pool, allowed)
-                    .map_err(|e| gone(&e))?;
-            refused += sent.refused;
-            // What was not sent is charged for a moment too long, never too short.
-            self.unread += charged;
-            if self.held.is_empty() {
-                self.pause = RETRY_FIRST;
-                return Ok(Sent { state: LinkState::Free, refused });
-            }
-            if left < allowed {
-                return Ok(self.again_later(refused));
-            }
-            self.pause = RETRY_FIRST;
-        }
-    }
-
-    fn abandon(&mut self, pool: &mut Pool) -> u64 {
-        self.held.release_all(pool)
+        let state = self.send(pool, batch, &mut refused).map_err(|e| gone(&e));
+        Sent { state, refused }
     }
 }
 

@@ -1,31 +1,39 @@
 //! The QEMU stream link: length-prefixed frames on a connected stream socket.
 //!
 //! Both directions are batched: one read takes up to [`STREAM_READ`](crate::worker) bytes and
-//! every frame in it, one write carries a whole batch. A write that is cut leaves its batch here,
-//! with the number of bytes of the first frame that are already out; the rest follows before
-//! anything else does.
+//! every frame in it, one write carries a whole batch. A write that is cut within a frame leaves a
+//! copy of that frame's rest here, which goes before anything else: the frame itself cannot go back
+//! to its queue, where it could be dropped.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use engine::{BATCH, Pool, TxBatch};
+use sys::errno;
 use wire::Offload;
 
 use super::framing::{Decoder, PREFIX_LEN, RECORD_MAX, Step, prefix};
-use super::{CloseReason, Held, Intake, Link, LinkState, Progress, Sent, copy_frame, raw_offload};
+use super::{
+    CloseReason, Intake, Link, LinkState, Progress, Sent, copy_frame, raw_offload, release_front,
+};
 
 #[derive(Debug)]
 pub(crate) struct StreamLink {
     fd: OwnedFd,
     decoder: Decoder,
-    held: Held,
+    /// What is not out yet of a frame that was cut, with its prefix: at most one record. Allocated
+    /// while there is something in it.
+    rest: Vec<u8>,
+    /// Bytes at the front of `rest` that went out later.
+    rest_sent: usize,
     raw_offload: bool,
 }
 
 impl StreamLink {
     pub(crate) fn new(fd: OwnedFd, raw_offload: bool) -> io::Result<StreamLink> {
         sys::unix::set_nonblocking(fd.as_fd(), true)?;
-        Ok(StreamLink { fd, decoder: Decoder::new(), held: Held::default(), raw_offload })
+        let (decoder, rest) = (Decoder::new(), Vec::new());
+        Ok(StreamLink { fd, decoder, rest, rest_sent: 0, raw_offload })
     }
 }
 
@@ -72,60 +80,68 @@ impl Link for StreamLink {
         Ok(if input.is_empty() { Progress::Done } else { Progress::More })
     }
 
-    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Result<Sent, CloseReason> {
-        self.held.accept(batch);
-        while !self.held.is_empty() {
-            let (written, wanted) = match self.write(pool) {
-                Ok(progress) => progress,
-                Err(e) if is_transient(&e) => return Ok(sent(LinkState::Blocked)),
-                Err(e) => return Err(CloseReason::of(&e)),
-            };
-            self.advance(pool, written);
-            if written < wanted {
-                return Ok(sent(LinkState::Blocked));
+    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Sent {
+        let mut state = LinkState::Free;
+        while state == LinkState::Free && !(self.rest.is_empty() && batch.is_empty()) {
+            match self.write(pool, batch) {
+                Ok((written, wanted)) => {
+                    self.advance(pool, batch, written);
+                    if written < wanted {
+                        state = LinkState::Blocked;
+                    }
+                }
+                Err(e) if is_transient(&e) => state = LinkState::Blocked,
+                Err(e) => return Sent { state: Err(CloseReason::of(&e)), refused: 0 },
             }
         }
-        Ok(sent(LinkState::Free))
+        Sent { state: Ok(state), refused: 0 }
     }
 
-    fn abandon(&mut self, pool: &mut Pool) -> u64 {
-        self.held.release_all(pool)
+    fn unfinished(&self) -> u64 {
+        u64::from(!self.rest.is_empty())
     }
 }
 
 impl StreamLink {
-    /// One gathered write of everything held: how many bytes went, of how many.
-    fn write(&self, pool: &Pool) -> io::Result<(usize, usize)> {
+    /// One gathered write of the rest and the batch: how many bytes went, of how many.
+    fn write(&self, pool: &Pool, batch: &TxBatch) -> io::Result<(usize, usize)> {
         let mut prefixes = [[0; PREFIX_LEN]; BATCH];
-        for (prefix_bytes, frame) in prefixes.iter_mut().zip(self.held.frames()) {
+        for (prefix_bytes, frame) in prefixes.iter_mut().zip(batch) {
             *prefix_bytes = prefix(frame.len());
         }
-        let mut pieces = [IoSlice::new(&[]); 3 * BATCH];
+        let mut pieces = [IoSlice::new(&[]); 1 + 3 * BATCH];
         let mut count = 0;
         let mut wanted = 0;
-        let mut skip = self.held.written;
-        for (prefix_bytes, frame) in prefixes.iter().zip(self.held.frames()) {
-            let [front, rest] = pool.pieces(frame);
-            for piece in [&prefix_bytes[..], front, rest] {
-                let skipped = skip.min(piece.len());
-                skip -= skipped;
-                let piece = &piece[skipped..];
-                if !piece.is_empty() {
-                    pieces[count] = IoSlice::new(piece);
-                    count += 1;
-                    wanted += piece.len();
-                }
+        let mut add = |piece| {
+            let piece: &[u8] = piece;
+            if !piece.is_empty() {
+                pieces[count] = IoSlice::new(piece);
+                count += 1;
+                wanted += piece.len();
             }
+        };
+        add(&self.rest[self.rest_sent..]);
+        for (prefix_bytes, frame) in prefixes.iter().zip(batch) {
+            let [front, rest] = pool.pieces(frame);
+            add(prefix_bytes);
+            add(front);
+            add(rest);
         }
         let written = sys::unix::send_vectored(self.fd.as_fd(), &pieces[..count])?;
         Ok((written, wanted))
     }
 
-    /// Releases what is out completely and remembers how far the next frame is.
-    fn advance(&mut self, pool: &mut Pool, written: usize) {
-        let mut progress = self.held.written + written;
+    /// Releases what is out completely, and keeps the rest of a frame that is out in part.
+    fn advance(&mut self, pool: &mut Pool, batch: &mut TxBatch, written: usize) {
+        let of_rest = written.min(self.rest.len() - self.rest_sent);
+        self.rest_sent += of_rest;
+        if self.rest_sent == self.rest.len() {
+            self.rest = Vec::new();
+            self.rest_sent = 0;
+        }
+        let mut progress = written - of_rest;
         let mut done = 0;
-        for frame in self.held.frames() {
+        for frame in batch.iter() {
             let total = PREFIX_LEN + frame.len();
             if progress < total {
                 break;
@@ -133,20 +149,17 @@ impl StreamLink {
             progress -= total;
             done += 1;
         }
-        self.held.release_front(pool, done);
-        self.held.written = progress;
+        if let Some(cut) = batch.get(done).filter(|_| progress > 0) {
+            let [front, rest] = pool.pieces(cut);
+            let whole = [&prefix(cut.len())[..], front, rest];
+            self.rest = whole.into_iter().flatten().skip(progress).copied().collect();
+            done += 1;
+        }
+        release_front(pool, batch, done);
     }
 }
 
+/// ENOBUFS and ENOMEM are over soon as well: EPOLLOUT or the next frame tries again.
 fn is_transient(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-        // The kernel had no memory for a buffer just now; EPOLLOUT or the next frame tries again.
-        || e.raw_os_error() == Some(NO_BUFFERS)
-}
-
-/// ENOBUFS on Linux.
-const NO_BUFFERS: i32 = 105;
-
-fn sent(state: LinkState) -> Sent {
-    Sent { state, refused: 0 }
+    errno::is_transient(e) || errno::is_no_memory(e)
 }

@@ -9,9 +9,10 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use engine::{BATCH, Frame, Pool, TxBatch};
+use sys::errno;
 use wire::{HEADER_MAX, VNET_HDR_LEN, vnet};
 
-use super::{CloseReason, Held, Intake, Link, LinkState, Progress, Sent};
+use super::{CloseReason, Intake, Link, LinkState, Progress, Sent, release_front};
 
 /// Bytes one visit reads at most: a few full-sized GSO frames.
 const VISIT_BYTES: usize = 512 * 1024;
@@ -20,7 +21,6 @@ const VISIT_BYTES: usize = 512 * 1024;
 pub(crate) struct TapLink {
     fd: OwnedFd,
     header_len: usize,
-    held: Held,
 }
 
 impl TapLink {
@@ -37,7 +37,7 @@ impl TapLink {
             ));
         }
         sys::unix::set_nonblocking(fd.as_fd(), true)?;
-        Ok(TapLink { fd, header_len, held: Held::default() })
+        Ok(TapLink { fd, header_len })
     }
 
     /// Reads one frame into the pool. `None`: it was read and counted, but is none for the engine.
@@ -94,7 +94,7 @@ impl Link for TapLink {
         for _ in 0..BATCH {
             match self.read_one(intake) {
                 Ok(n) => bytes += n,
-                Err(e) if is_empty(&e) => break,
+                Err(e) if errno::is_transient(&e) => break,
                 Err(e) => return Err(device_error(&e)),
             }
             if bytes >= VISIT_BYTES || intake.batch.is_full() {
@@ -104,21 +104,19 @@ impl Link for TapLink {
         Ok(Progress::Done)
     }
 
-    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Result<Sent, CloseReason> {
-        self.held.accept(batch);
+    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Sent {
         let mut refused = 0;
         let mut done = 0;
-        let mut state = LinkState::Free;
-        let mut failed = None;
-        for frame in self.held.frames() {
+        let mut state = Ok(LinkState::Free);
+        for frame in batch.iter() {
             match write_one(self.fd.as_fd(), self.header_len, pool, frame) {
                 Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    state = LinkState::Blocked;
+                Err(e) if errno::is_transient(&e) => {
+                    state = Ok(LinkState::Blocked);
                     break;
                 }
-                Err(e) if is_gone(&e) => {
-                    failed = Some(CloseReason::DeviceGone);
+                Err(e) if errno::is_device_gone(&e) => {
+                    state = Err(CloseReason::DeviceGone);
                     break;
                 }
                 // The interface is down (EIO), the kernel is short of memory, or it does not like
@@ -127,15 +125,8 @@ impl Link for TapLink {
             }
             done += 1;
         }
-        self.held.release_front(pool, done);
-        match failed {
-            Some(why) => Err(why),
-            None => Ok(Sent { state, refused }),
-        }
-    }
-
-    fn abandon(&mut self, pool: &mut Pool) -> u64 {
-        self.held.release_all(pool)
+        release_front(pool, batch, done);
+        Sent { state, refused }
     }
 }
 
@@ -170,15 +161,6 @@ pub(super) fn encode_header(frame: &Frame, front: &[u8], rest: &[u8], out: &mut 
     }
 }
 
-fn is_empty(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-/// EBADFD (the tap's device was deleted), ENODEV, ENXIO.
-fn is_gone(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(77 | 19 | 6))
-}
-
 fn device_error(e: &io::Error) -> CloseReason {
-    if is_gone(e) { CloseReason::DeviceGone } else { CloseReason::of(e) }
+    if errno::is_device_gone(e) { CloseReason::DeviceGone } else { CloseReason::of(e) }
 }

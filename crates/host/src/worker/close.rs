@@ -73,10 +73,10 @@ impl Worker {
     pub(crate) fn close_port_inner(&mut self, net: NetworkId, port: PortId, why: CloseReason) {
         let now = self.now();
         let Some(network) = self.networks.get_mut(net.0) else { return };
-        let Some(mut entry) = network.ports.remove(&port) else { return };
-        let held = entry.link.abandon(&mut self.pool);
-        if held > 0 {
-            network.engine.transmit_failed(port, Reason::LinkClosed, held);
+        let Some(entry) = network.ports.remove(&port) else { return };
+        let cut = entry.link.unfinished();
+        if cut > 0 {
+            network.engine.transmit_failed(port, Reason::LinkClosed, cut);
         }
         network.engine.remove_port(now, &mut self.pool, port);
         // A descriptor of which somebody keeps a copy (a tap's, kept by `netherd run`) stays

@@ -70,6 +70,9 @@ impl Worker {
                     self.spin.waited(waited);
                     return Ok(());
                 }
+                // What we wrote last has woken its reader, perhaps on this processor: it runs now,
+                // not after our window.
+                std::thread::yield_now();
                 let before = now;
                 now = self.now();
                 if now.saturating_since(start) >= window
@@ -197,26 +200,23 @@ impl Worker {
         loop {
             let Some(network) = self.networks.get_mut(net.0) else { return };
             let Some(port) = network.engine.poll_ready() else { return };
-            self.pull(now, net, port);
+            self.write(now, net, port, false);
         }
     }
 
-    /// A blocked link may have room again: first what it holds, then its queue.
+    /// A blocked link may have room again.
     fn resume(&mut self, now: Instant, net: NetworkId, port: PortId) {
         let Some(network) = self.networks.get_mut(net.0) else { return };
         let Some(entry) = network.ports.get_mut(&port) else { return };
-        if !entry.blocked {
-            return;
-        }
-        entry.blocked = false;
-        let result = entry.link.transmit(&mut self.pool, &mut self.tx);
-        if self.sent(now, net, port, result) {
-            self.pull(now, net, port);
+        if entry.blocked {
+            entry.blocked = false;
+            self.write(now, net, port, true);
         }
     }
 
-    /// Writes a port's queue until it is empty or its link is full.
-    fn pull(&mut self, now: Instant, net: NetworkId, port: PortId) {
+    /// Writes a port's queue until it is empty or its link is full. `resumed`: the link may have
+    /// the rest of a frame of its own, also when nothing is queued.
+    fn write(&mut self, now: Instant, net: NetworkId, port: PortId, mut resumed: bool) {
         loop {
             let Some(network) = self.networks.get_mut(net.0) else { return };
             let Some(entry) = network.ports.get_mut(&port) else { return };
@@ -225,43 +225,38 @@ impl Worker {
             }
             let pulled =
                 network.engine.poll_transmit(now, &mut self.pool, port, Budget::FULL, &mut self.tx);
-            if pulled == 0 {
+            if pulled == 0 && !resumed {
                 return;
             }
-            self.traffic = true;
-            let result = entry.link.transmit(&mut self.pool, &mut self.tx);
-            if !self.sent(now, net, port, result) || pulled < BATCH {
+            resumed = false;
+            self.traffic |= pulled > 0;
+            let sent = entry.link.transmit(&mut self.pool, &mut self.tx);
+            if !self.sent(now, net, port, sent) || pulled < BATCH {
                 return;
             }
         }
     }
 
     /// Books what became of a batch; true when the link takes more.
-    fn sent(
-        &mut self,
-        now: Instant,
-        net: NetworkId,
-        port: PortId,
-        result: Result<Sent, CloseReason>,
-    ) -> bool {
-        for frame in self.tx.drain(..) {
-            // Links empty the batch; this guards the pool against one that does not.
-            self.pool.release(frame);
-        }
-        let sent = match result {
-            Ok(sent) => sent,
-            Err(why) => {
-                self.close_port_inner(net, port, why);
-                return false;
-            }
-        };
+    fn sent(&mut self, now: Instant, net: NetworkId, port: PortId, sent: Sent) -> bool {
         let Some(network) = self.networks.get_mut(net.0) else { return false };
         let Some(entry) = network.ports.get_mut(&port) else { return false };
         if sent.refused > 0 {
             network.engine.transmit_failed(port, Reason::LinkRefused, sent.refused);
         }
-        entry.blocked = sent.state != LinkState::Free;
-        let watch_write = sent.state == LinkState::Blocked;
+        if sent.state != Ok(LinkState::Free) {
+            network.engine.keep(&mut self.pool, port, &mut self.tx);
+        }
+        debug_assert!(self.tx.is_empty(), "a link that is free has written everything");
+        let state = match sent.state {
+            Ok(state) => state,
+            Err(why) => {
+                self.close_port_inner(net, port, why);
+                return false;
+            }
+        };
+        entry.blocked = state != LinkState::Free;
+        let watch_write = state == LinkState::Blocked;
         if watch_write != entry.watching_write
             && let (Some(fd), Some(slot)) = (entry.link.descriptor(), entry.sources[0])
         {
@@ -274,10 +269,10 @@ impl Worker {
                 }
             }
         }
-        if let LinkState::RetryAfter(pause) = sent.state {
+        if let LinkState::RetryAfter(pause) = state {
             self.timers.set(now + pause, Timer::Retry(net, PortKey(port)));
         }
-        sent.state == LinkState::Free
+        state == LinkState::Free
     }
 
     fn collect_engine_events(&mut self, net: NetworkId) {

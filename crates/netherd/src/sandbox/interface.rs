@@ -285,6 +285,7 @@ mod tests {
             ipv6: "fd00::1/64".to_owned(),
             mtu: 1500,
             covers: Vec::new(),
+            restart: None,
         }
     }
 

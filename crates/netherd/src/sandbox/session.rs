@@ -18,7 +18,7 @@ use crate::cli::NetworkArgs;
 
 /// Between tries to come back, the first one at once.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
-const RETRY_LAST: Duration = Duration::from_secs(30);
+const RETRY_LAST: Duration = Duration::from_secs(5);
 
 /// What a guest asks of its network.
 #[derive(Debug, Clone)]
@@ -39,15 +39,23 @@ impl Request {
         Self { net: network.net.clone(), dir, name: None, command: String::new(), mac: None, kind }
     }
 
-    fn join(&self, resume: bool) -> anyhow::Result<(Client, Joined)> {
-        let mut client =
-            connect_or_start(&self.net, self.dir.as_deref(), &StartOptions::default())?;
+    /// Joins the network; a guest that was in it as `before` says comes back.
+    ///
+    /// What was started on demand is started again as it was. A network that somebody configured is only waited
+    /// for: started here it would have no VLANs, no isolation and no declared ports, and would be in its owner's way.
+    fn join(&self, before: Option<&Joined>) -> anyhow::Result<(Client, Joined)> {
+        let dir = self.dir.as_deref();
+        let mut client = match before.map(|joined| &joined.restart) {
+            None => connect_or_start(&self.net, dir, &StartOptions::default())?,
+            Some(Some(restart)) => connect_or_start(&self.net, dir, &restart.into())?,
+            Some(None) => host::start::connect(&self.net, dir)?,
+        };
         let join = Join {
             guest: self.name.clone(),
             command: self.command.clone(),
             mac: self.mac.map(|mac| mac.to_string()),
             kind: self.kind,
-            resume,
+            resume: before.is_some(),
         };
         let joined = client.call::<Joined>(&Call::Join(join), &[])?.value;
         Ok((client, joined))
@@ -112,7 +120,7 @@ impl Session {
     /// # Errors
     /// The sentence of whoever refused.
     pub fn open(mut request: Request) -> anyhow::Result<Self> {
-        let (client, joined) = request.join(false)?;
+        let (client, joined) = request.join(None)?;
         request.name = Some(joined.guest.clone());
         Ok(Self { request, joined, link: None, client: Some(client), retry: None, over: false })
     }
@@ -183,7 +191,7 @@ impl Session {
     }
 
     fn come_back(&mut self, pause: Duration) -> Change {
-        let result = self.request.join(true).and_then(|(mut client, joined)| {
+        let result = self.request.join(Some(&self.joined)).and_then(|(mut client, joined)| {
             if let Some(link) = &self.link {
                 link.hand_over(&mut client)?;
             }

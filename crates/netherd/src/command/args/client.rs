@@ -5,15 +5,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
+use host::node::VDE_DIRECTORY_MAX;
 use wire::MacAddr;
 
 use super::version::{Ask, Version};
 use crate::cli::ClientKind;
 
 /// Longest path that `struct sockaddr_un` holds, without the final NUL (unix(7)).
-const SOCKET_PATH_MAX: usize = 107;
-/// What a VDE client adds to the directory: `/.`, two numbers of five digits, a hyphen.
-const VDE_SUFFIX: usize = 12;
+const SOCKET_PATH_MAX: usize = sys::unix::PATH_MAX_BYTES;
 
 /// `-netdev stream` came with QEMU 7.2, `reconnect` (seconds) with 8.0; from 9.2 on the option is
 /// `reconnect-ms`, and later releases know only that (docs/about/deprecated.rst of QEMU).
@@ -231,10 +230,9 @@ fn socket_path(path: &Path) -> anyhow::Result<&str> {
 /// `directory` as text, if a VDE client can put its own socket beside ours.
 fn vde_directory(directory: &Path) -> anyhow::Result<&str> {
     let length = directory.as_os_str().as_bytes().len();
-    let most = SOCKET_PATH_MAX - VDE_SUFFIX;
-    if length > most {
+    if length > VDE_DIRECTORY_MAX {
         bail!(
-            "the directory {} has {length} bytes, and a VDE client can take {most}; publish the \
+            "the directory {} has {length} bytes, and a VDE client can take {VDE_DIRECTORY_MAX}; publish the \
              network in a shorter one with `netherd up --dir`",
             directory.display()
         );
@@ -381,7 +379,7 @@ mod tests {
         let error = advise(ClientKind::Qemu, &to, &version).unwrap_err().to_string();
         assert!(error.contains("108 bytes") && error.contains("--dir"), "{error}");
 
-        let fits = format!("/{}", "x".repeat(SOCKET_PATH_MAX - 1 - VDE_SUFFIX));
+        let fits = format!("/{}", "x".repeat(VDE_DIRECTORY_MAX - 1));
         assert!(advise(ClientKind::Vde, &attachment(&fits, ClientKind::Vde), &version).is_ok());
         let to = attachment(&format!("{fits}x"), ClientKind::Vde);
         let error = advise(ClientKind::Vde, &to, &version).unwrap_err().to_string();

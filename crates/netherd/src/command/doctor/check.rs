@@ -285,7 +285,7 @@ fn parent(path: &Path) -> String {
 fn vde_path(machine: &dyn Machine) -> Finding {
     const CHECK: &str = "VDE clients";
     match machine.directory() {
-        Ok(path) if !host::directory::is_vde_address(&path) => finding(
+        Ok(path) if host::node::vde_directory_fits(&path).is_err() => finding(
             CHECK,
             Status::Limited,
             format!("the path {} is too long for them", path.display()),
