@@ -3,6 +3,7 @@
 //! The promise is 10 million frames a second on one core with 1,000 addresses, and at most 1.5
 //! times the cost per frame with 100,000. Wall-clock time on a shared machine is an observation;
 //! `bench/count` is the gate.
+#![forbid(unsafe_code)]
 
 use bench::switchboard::{Addresses, Switchboard};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};

@@ -3,6 +3,7 @@
 //!
 //! Prints how many frames left, so that a change that forwards fewer is not mistaken for a faster
 //! one.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 

@@ -7,6 +7,7 @@
 //! ```text
 //! stream-load DIR/stream [--to OTHER/stream] --frame 64 --seconds 5 [--batch 64]
 //! ```
+#![forbid(unsafe_code)]
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;

@@ -1,4 +1,5 @@
 //! Capture: every frame once, with its verdict, bounded.
+#![forbid(unsafe_code)]
 
 use engine::{CapturePlan, NetworkSpec, PortSpec, RECORD_OVERHEAD, Reason, Verdict, VlanMode};
 use testkit::frames::{plain, tagged, udp_partial};

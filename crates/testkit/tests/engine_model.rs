@@ -1,4 +1,5 @@
 //! The engine against the naive model: action sequences with time.
+#![forbid(unsafe_code)]
 
 use engine::{PortCounters, Reason};
 use proptest::prelude::*;

@@ -1,4 +1,5 @@
 //! Learning, ageing, flooding, hub mode, isolation: every counter that moved is named.
+#![forbid(unsafe_code)]
 
 use std::time::Duration;
 

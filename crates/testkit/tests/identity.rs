@@ -1,4 +1,5 @@
 //! Whose address is it: static, reserved, learned, moved, and how many.
+#![forbid(unsafe_code)]
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! Whatever a link can take, what it is sent says the same as what was sent.
+#![forbid(unsafe_code)]
 
 use engine::{NetworkSpec, PoolLimits, PortSpec};
 use proptest::prelude::*;

@@ -1,4 +1,5 @@
 //! Partial checksums and segmentation, between links that take them and links that do not.
+#![forbid(unsafe_code)]
 
 use engine::{NetworkSpec, PoolLimits, PortSpec, Reason, Verdict};
 use testkit::frames::{Rich, plain, tcp_gso, udp, udp_gso, udp_partial};

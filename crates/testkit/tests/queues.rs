@@ -1,4 +1,5 @@
 //! Egress queues: bounded, fair to the pool, and nobody else's business.
+#![forbid(unsafe_code)]
 
 use engine::{
     Budget, NetworkSpec, Pool, PoolEmpty, PoolLimits, PortSpec, Reason, TxBatch, Verdict,

@@ -1,5 +1,6 @@
 //! Row 1 of the mission: stack A sends to the address of stack B, and B gets it, whatever stacks
 //! they are.
+#![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;

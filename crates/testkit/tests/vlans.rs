@@ -1,4 +1,5 @@
 //! Access and trunk ports of IEEE 802.1Q, with a table per VLAN.
+#![forbid(unsafe_code)]
 
 use engine::{NetworkSpec, PortSpec, Reason, SourceMode, Verdict, VlanMode};
 use testkit::frames::{plain, tagged, udp, udp_partial};
