@@ -41,12 +41,22 @@ fn reach_each_other(tun: Tun, link: &str) {
         let said = client(&["iperf3", "-c", &address, "-u", "-b", "20M", "-n", "2M", "-J"]);
         let result: Value = serde_json::from_str(&said).expect("iperf3 -J prints JSON");
         let sum = &result["end"]["sum"];
-        assert!(sum["packets"].as_u64().is_some_and(|sent| sent > 1000), "{sum}");
-        assert_eq!(sum["lost_packets"], 0, "datagrams were lost at a tenth of the speed: {sum}");
+        let number = |name: &str| sum[name].as_u64().expect("a number of datagrams");
+        assert!(number("packets") > 1000, "{sum}");
+        // Some may be lost in the receiver's own socket, when it has to wait for a processor.
+        assert!(number("lost_packets") * 10 < number("packets"), "{sum}");
     }
     // Nothing of this was foreign, bad or too much.
     let after = person.port(NET, "server");
-    for reason in ["mac-foreign", "bad-offload", "offload-undeclared", "oversize", "bad-framing"] {
+    for reason in [
+        "mac-foreign",
+        "bad-offload",
+        "offload-undeclared",
+        "oversize",
+        "bad-framing",
+        "segment-failed",
+        "link-refused",
+    ] {
         assert_eq!(after.dropped(reason), 0, "{reason}: {:#}", after.0);
     }
 }
