@@ -22,9 +22,13 @@
 //! | three quarters to the end | first-come addresses of anonymous clients |
 //! | last | broadcast |
 //!
-//! Limits: [`GUESTS_MAX`] assignments. When all are used, the guest that has been away longest loses its own,
-//! counted in joins, not in time, so no clock can be wrong. A present guest never loses it; when all are
-//! present the newcomer is refused.
+//! Limits: [`GUESTS_MAX`] assignments, [`GUESTS_PER_USER`] for one user. At a limit the newcomer's user pays: that one
+//! of his guests that has been away longest loses its own, counted in joins, not in time, so no clock can be wrong.
+//! A present guest never loses it, nor does another user's; without one to give way the newcomer is refused.
+//!
+//! After the daemon was killed, guests that were present are *expected*: they run on, with the addresses they had, and
+//! their keepers are on the way back. Until they are here, or the time for that is over ([`Plan::expect_no_more`]), their
+//! names are for those who resume only.
 
 pub mod store;
 pub mod subnet;
@@ -40,6 +44,8 @@ use crate::names::{self, Name};
 
 /// Most guests that the plan remembers. A /20 has 2032 host numbers for them.
 pub const GUESTS_MAX: usize = 1024;
+/// Most of them that one user's guests have: he cannot drive the others out of the plan.
+pub const GUESTS_PER_USER: usize = GUESTS_MAX / 2;
 /// Longest prefix of a subnet: a /20 has room for the ranges above.
 pub const PREFIX_MAX: u8 = 20;
 /// Shortest prefix of a subnet.
@@ -60,6 +66,15 @@ pub enum Use {
     FirstCome,
 }
 
+/// Where a guest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Away,
+    /// It was present when the last daemon was killed, and lives on.
+    Expected,
+    Present,
+}
+
 /// The addresses of one guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
@@ -70,14 +85,14 @@ pub struct Assignment {
     pub uid: u32,
     /// Larger is later, in joins of this network.
     used: u64,
-    present: bool,
+    presence: Presence,
 }
 
 impl Assignment {
     /// Whether the guest is in the network.
     #[must_use]
     pub fn is_present(&self) -> bool {
-        self.present
+        self.presence == Presence::Present
     }
 }
 
@@ -88,6 +103,11 @@ pub enum AssignError {
         "A guest named {0} is in the network already: choose another --name, or end that guest."
     )]
     Present(Name),
+    #[error(
+        "Guest {0} was in the network when its hypervisor was killed, and its addresses are kept until it is back: \
+         choose another --name, or wait a minute."
+    )]
+    Expected(Name),
     #[error("The name {name} belongs to a guest of uid {uid}: choose another --name.")]
     OtherUser { name: Name, uid: u32 },
     #[error("The MAC address {mac} belongs to {owner}: choose another --mac, or leave it out.")]
@@ -102,6 +122,11 @@ pub enum AssignError {
          network."
     )]
     Full,
+    #[error(
+        "Your guests have {GUESTS_PER_USER} addresses in this network, which is the most for one user, and none of \
+         them is away: end one."
+    )]
+    UserFull,
 }
 
 /// The plan of one network.
@@ -228,7 +253,11 @@ impl Plan {
         let limit = u32::try_from(GUESTS_MAX).unwrap_or(u32::MAX) + 1;
         std::iter::once(base.clone())
             .chain((2..=limit).map(|number| base.numbered(number)))
-            .filter(|name| self.guests.get(name).is_none_or(|it| !it.present && it.uid == uid))
+            .filter(|name| {
+                self.guests
+                    .get(name)
+                    .is_none_or(|it| it.presence == Presence::Away && it.uid == uid)
+            })
             .find(|name| !taken(name))
     }
 
@@ -242,12 +271,30 @@ impl Plan {
         uid: u32,
         mac: Option<MacAddr>,
     ) -> Result<Assigned, AssignError> {
+        match self.guests.get(name) {
+            Some(known) if known.uid == uid && known.presence == Presence::Expected => {
+                Err(AssignError::Expected(name.clone()))
+            }
+            _ => self.resume(name, uid, mac),
+        }
+    }
+
+    /// As [`Plan::assign`], for a guest that may have been present when the last daemon was killed.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn resume(
+        &mut self,
+        name: &Name,
+        uid: u32,
+        mac: Option<MacAddr>,
+    ) -> Result<Assigned, AssignError> {
         let known = self.guests.get(name);
         if let Some(known) = known {
             if known.uid != uid {
                 return Err(AssignError::OtherUser { name: name.clone(), uid: known.uid });
             }
-            if known.present {
+            if known.presence == Presence::Present {
                 return Err(AssignError::Present(name.clone()));
             }
         }
@@ -261,10 +308,16 @@ impl Plan {
         }
         let previous_mac = known.map(|it| it.mac).filter(|previous| *previous != chosen);
         let had = known.map(|known| known.ipv4);
-        let evicted = if had.is_none() && self.guests.len() >= GUESTS_MAX {
-            Some(self.evict().ok_or(AssignError::Full)?)
-        } else {
-            None
+        let of_user = self.guests.values().filter(|guest| guest.uid == uid).count();
+        let evicted = match had {
+            Some(_) => None,
+            None if of_user >= GUESTS_PER_USER => {
+                Some(self.evict(uid).ok_or(AssignError::UserFull)?)
+            }
+            None if self.guests.len() >= GUESTS_MAX => {
+                Some(self.evict(uid).ok_or(AssignError::Full)?)
+            }
+            None => None,
         };
         let ipv4 = had.or_else(|| self.free_address(name)).ok_or(AssignError::Full)?;
         self.uses += 1;
@@ -274,7 +327,7 @@ impl Plan {
             ipv6: names::ipv6_address(self.prefix, chosen),
             uid,
             used: self.uses,
-            present: true,
+            presence: Presence::Present,
         };
         self.guests.insert(name.clone(), assignment.clone());
         Ok(Assigned { assignment, evicted, previous_mac })
@@ -285,8 +338,23 @@ impl Plan {
         self.uses += 1;
         let used = self.uses;
         if let Some(guest) = self.guests.get_mut(name) {
-            guest.present = false;
+            guest.presence = Presence::Away;
             guest.used = used;
+        }
+    }
+
+    /// Whether guests are expected back.
+    #[must_use]
+    pub fn expects_any(&self) -> bool {
+        self.guests.values().any(|guest| guest.presence == Presence::Expected)
+    }
+
+    /// Guests that have not come back by now are away like any other.
+    pub fn expect_no_more(&mut self) {
+        for guest in self.guests.values_mut() {
+            if guest.presence == Presence::Expected {
+                guest.presence = Presence::Away;
+            }
         }
     }
 
@@ -294,7 +362,7 @@ impl Plan {
     /// `None` while guests are present, whose addresses cannot change under them.
     #[must_use]
     pub fn moved(&self, subnet: Ipv4Net, prefix: Ipv6Addr) -> Option<Self> {
-        if self.guests.values().any(|guest| guest.present) {
+        if self.guests.values().any(Assignment::is_present) {
             return None;
         }
         let mut plan = Self::new(self.network.clone(), subnet, prefix);
@@ -309,9 +377,10 @@ impl Plan {
         Some(plan)
     }
 
-    /// Gives up the assignment of the guest that has been away longest.
-    fn evict(&mut self) -> Option<(Name, MacAddr)> {
-        let away = self.guests.iter().filter(|(_, guest)| !guest.present);
+    /// Gives up the assignment of that guest of the user that has been away longest.
+    fn evict(&mut self, uid: u32) -> Option<(Name, MacAddr)> {
+        let gives_way = |guest: &Assignment| guest.uid == uid && guest.presence == Presence::Away;
+        let away = self.guests.iter().filter(|(_, guest)| gives_way(guest));
         let name = away.min_by_key(|(_, guest)| guest.used).map(|(name, _)| name.clone())?;
         let guest = self.guests.remove(&name)?;
         Some((name, guest.mac))

@@ -11,7 +11,7 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use sys::dir::Dir;
 
-use super::{Assignment, GUESTS_MAX, PREFIX_MAX, PREFIX_MIN, Plan, Use};
+use super::{Assignment, GUESTS_MAX, PREFIX_MAX, PREFIX_MIN, Plan, Presence, Use};
 use crate::directory::PLAN;
 use crate::names::{self, Name};
 
@@ -41,6 +41,9 @@ struct Guest {
     mac: Option<String>,
     uid: u32,
     used: u64,
+    /// It is in the network, or was when the daemon that wrote this was killed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    present: bool,
 }
 
 /// Reads the plan of `network` from its directory; `None` when there is none yet, or it was set aside. The
@@ -82,7 +85,8 @@ fn encode(plan: &Plan) -> Vec<u8> {
     let guest = |(name, it): (&Name, &Assignment)| {
         let derived = names::mac(&plan.network, name);
         let mac = (it.mac != derived).then(|| it.mac.to_string());
-        (name.clone(), Guest { ipv4: it.ipv4, mac, uid: it.uid, used: it.used })
+        let present = it.presence != Presence::Away;
+        (name.clone(), Guest { ipv4: it.ipv4, mac, uid: it.uid, used: it.used, present })
     };
     let file = File {
         version: VERSION,
@@ -131,7 +135,7 @@ fn decode(bytes: &[u8], network: &Name) -> Result<Plan, String> {
             ipv6: names::ipv6_address(plan.prefix, mac),
             uid: guest.uid,
             used: guest.used.min(plan.uses),
-            present: false,
+            presence: if guest.present { Presence::Expected } else { Presence::Away },
         };
         plan.guests.insert(name, assignment);
     }
@@ -149,6 +153,7 @@ pub fn fuzz_plan(data: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address::AssignError;
 
     fn name(text: &str) -> Name {
         text.parse().expect("a good name")
@@ -173,13 +178,30 @@ mod tests {
         assert_eq!(load(&dir, &name("default")), (None, None));
         save(&dir, &plan()).expect("writable");
         assert_eq!(load(&dir, &name("default")), (Some(plan()), None));
-        // Of a guest that was present when the daemon was killed only the assignment is left.
+        // A guest that was present when the daemon was killed lives on, and comes back.
         let mut present = plan();
         present.assign(&name("web"), 1000, None).expect("it was away");
         save(&dir, &present).expect("writable");
         let (loaded, _) = load(&dir, &name("default"));
-        let loaded = loaded.expect("a plan");
+        let mut loaded = loaded.expect("a plan");
         assert!(!loaded.guest(&name("web")).expect("kept").is_present());
+        assert!(loaded.expects_any());
+        assert_eq!(
+            loaded.assign(&name("web"), 1000, None),
+            Err(AssignError::Expected(name("web")))
+        );
+        assert_eq!(loaded.free_name(&name("web"), 1000, |_| false), Some(name("web-2")));
+        let other = loaded.resume(&name("web"), 1001, None);
+        assert!(matches!(other, Err(AssignError::OtherUser { .. })), "another user's keeper");
+        // The name is still kept when that daemon is killed too, before the guest is back.
+        save(&dir, &loaded).expect("writable");
+        let mut again = load(&dir, &name("default")).0.expect("a plan");
+        assert!(again.expects_any());
+        again.expect_no_more();
+        again.assign(&name("web"), 1000, None).expect("it did not come");
+        let web = loaded.resume(&name("web"), 1000, None).expect("it comes back").assignment;
+        assert_eq!(web.ipv4, present.guest(&name("web")).expect("there").ipv4);
+        assert!(!loaded.expects_any());
         std::fs::write(path.join(PLAN), "{\"version\":1").expect("writable");
         let (none, why) = load(&dir, &name("default"));
         assert_eq!(none, None);

@@ -93,12 +93,19 @@ fn names_are_numbered_past_those_in_use() {
 fn the_guest_that_was_away_longest_gives_way() {
     let mut plan = plan();
     let guest = |number: usize| name(&format!("g-{number}"));
-    for number in 0..GUESTS_MAX {
+    for number in 0..GUESTS_PER_USER {
         plan.assign(&guest(number), 0, None).expect("room");
     }
-    assert_eq!(plan.assign(&name("late"), 0, None), Err(AssignError::Full));
+    assert_eq!(plan.assign(&name("late"), 0, None), Err(AssignError::UserFull));
+    for number in GUESTS_PER_USER..GUESTS_MAX {
+        plan.assign(&guest(number), 1, None).expect("room");
+    }
+    assert_eq!(plan.assign(&name("late"), 2, None), Err(AssignError::Full));
     plan.leave(&guest(7));
     plan.leave(&guest(3));
+    // Another user's guest that is away is not driven out of the plan, so nobody can take its addresses.
+    assert_eq!(plan.assign(&name("late"), 1, None), Err(AssignError::UserFull));
+    assert_eq!(plan.assign(&name("late"), 2, None), Err(AssignError::Full));
     let late = plan.assign(&name("late"), 0, None).expect("one is away");
     let mac = names::mac(&name("default"), &guest(7));
     assert_eq!(late.evicted, Some((guest(7), mac)));
@@ -184,7 +191,8 @@ proptest! {
         let mut v4 = BTreeSet::new();
         for number in 0..GUESTS_MAX {
             let guest = name(&format!("n{seed}-{number}"));
-            let assigned = plan.assign(&guest, 0, None).expect("room");
+            let uid = u32::from(number < GUESTS_PER_USER);
+            let assigned = plan.assign(&guest, uid, None).expect("room");
             prop_assert!(v4.insert(assigned.assignment.ipv4));
         }
     }

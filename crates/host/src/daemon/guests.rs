@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use engine::PortId;
+use engine::{MacKind, PortId};
 use sys::Cred;
 use wire::{MacAddr, OffloadSet};
 
@@ -37,9 +37,11 @@ fn system(what: &str, error: &std::io::Error) -> Failure {
 impl From<AssignError> for Failure {
     fn from(error: AssignError) -> Self {
         let code = match error {
-            AssignError::Present(_) | AssignError::OtherUser { .. } => Code::NameTaken,
+            AssignError::Present(_) | AssignError::Expected(_) | AssignError::OtherUser { .. } => {
+                Code::NameTaken
+            }
             AssignError::MacTaken { .. } | AssignError::BadMac(_) => Code::BadArgument,
-            AssignError::Full => Code::Limit,
+            AssignError::Full | AssignError::UserFull => Code::Limit,
         };
         Self::new(code, error.to_string())
     }
@@ -70,9 +72,13 @@ impl Served {
         };
         let name = self.name_for(worker, cred, args)?;
         if let Some(mac) = mac {
-            self.check_mac_is_free(mac)?;
+            self.check_mac(worker, &name, mac, control)?;
         }
-        let assigned = self.plan.assign(&name, cred.uid, mac)?;
+        let assigned = if args.resume {
+            self.plan.resume(&name, cred.uid, mac)?
+        } else {
+            self.plan.assign(&name, cred.uid, mac)?
+        };
         let engine = worker.engine_mut(self.id);
         for gone in assigned.evicted.iter().map(|(_, mac)| *mac).chain(assigned.previous_mac) {
             engine.unreserve_mac(gone);
@@ -83,7 +89,7 @@ impl Served {
             ));
         }
         engine.reserve_mac(assigned.assignment.mac);
-        self.save_plan();
+        self.plan_file.changed(worker.now());
         let mut covers = directory::covers();
         let own = self.published.path().to_owned();
         if !covers.iter().any(|cover| own.starts_with(cover)) {
@@ -137,19 +143,38 @@ impl Served {
         Ok(name)
     }
 
-    fn check_mac_is_free(&self, mac: MacAddr) -> Result<(), Failure> {
-        let declared = self.config.ports.iter().find(|port| port.spec.macs.contains(&mac));
-        match declared {
-            Some(port) => {
-                let message = format!(
-                    "The MAC address {mac} belongs to the declared port {}: choose another --mac, or leave it \
-                     out.",
-                    port.name
-                );
-                Err(Failure::new(Code::BadArgument, message))
-            }
-            None => Ok(()),
+    /// Whether a guest may choose this address. What the plan or a guest in it has, the plan refuses.
+    fn check_mac(
+        &self,
+        worker: &Worker,
+        name: &Name,
+        mac: MacAddr,
+        control: bool,
+    ) -> Result<(), Failure> {
+        let refuse = |why: String| {
+            let message =
+                format!("The MAC address {mac} {why}: choose another --mac, or leave it out.");
+            Err(Failure::new(Code::BadArgument, message))
+        };
+        if let Some(port) = self.config.ports.iter().find(|port| port.spec.macs.contains(&mac)) {
+            return refuse(format!("belongs to the declared port {}", port.name));
         }
+        if self.plan.guest(name).is_some_and(|guest| guest.mac == mac) {
+            return Ok(());
+        }
+        // A bound address beats one that was learned: its user would lose his frames to the newcomer.
+        let learned = worker
+            .engine(self.id)
+            .mac_table()
+            .any(|entry| entry.mac == mac && entry.kind == MacKind::Learned);
+        if learned {
+            return refuse("is in use at an open port".to_owned());
+        }
+        // Addresses of real devices are the owner's to give: others could wait for one and take its place.
+        if !control && !mac.is_local() {
+            return refuse("is not locally administered (bit 1 of its first byte)".to_owned());
+        }
+        Ok(())
     }
 
     /// How many descriptors a `link` brings, after a look at its arguments.
@@ -297,6 +322,7 @@ impl Served {
             worker.close_port(self.id, port, why);
         }
         self.plan.leave(name);
+        self.plan_file.changed(worker.now());
         log::guest(&format!("Guest {name} left."));
     }
 

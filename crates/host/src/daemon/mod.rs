@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! One thread runs [`Worker::turn`] and handles what it reports: connections to `api` and their requests
-//! ([`calls`]), the lives of guests ([`guests`]), signals, and deadlines. Captures are written by threads of their
-//! own; there are no others. Nothing here waits for anybody.
+//! ([`calls`]), the lives of guests ([`guests`]), signals, and deadlines. Captures and plans are written by threads
+//! of their own ([`crate::capture`], [`plan_file`]); there are no others. Nothing here waits for anybody.
 //!
 //! Start: leave the caller if asked to ([`startup`]), read the configuration, publish every network, confine the
 //! process ([`crate::confine`]), say that all is ready. A start that fails leaves nothing behind. The end: SIGTERM,
@@ -17,6 +17,7 @@ mod calls;
 mod clients;
 mod guests;
 mod network;
+mod plan_file;
 mod rates;
 mod reload;
 mod reports;
@@ -186,6 +187,8 @@ impl Daemon {
                 self.resume_api(worker);
                 self.serve_waiting(worker);
                 self.close_idle(worker);
+                let now = worker.now();
+                self.networks.iter_mut().for_each(|network| network.attend(now));
                 deadline = self.deadline(worker.now());
             }
         }
@@ -204,7 +207,8 @@ impl Daemon {
         }
         let idle = self.networks.iter().filter_map(Served::idle_deadline);
         let paused = self.networks.iter().filter_map(|network| network.api_paused);
-        let mut deadline = idle.chain(paused).min();
+        let attention = self.networks.iter().filter_map(Served::attention);
+        let mut deadline = idle.chain(paused).chain(attention).min();
         if self.networks.iter().any(|network| !network.captures.is_empty()) {
             let check = now + CAPTURE_CHECK;
             deadline = Some(deadline.map_or(check, |at| at.min(check)));

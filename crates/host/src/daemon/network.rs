@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use engine::{Instant, PortId};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sys::poll::Interest;
 
 use super::guests::Guest;
+use super::plan_file::{self, PlanFile};
 use super::rates::RateMeter;
 use super::{ServeError, Startup};
 use crate::address::{Plan, store, subnet};
@@ -23,6 +25,10 @@ use crate::worker::{NetworkId, NodeId, Token, Worker};
 
 /// Connections that wait to be accepted on `api` and the nodes.
 const BACKLOG: i32 = 256;
+
+/// So long after a restart the names of guests that were present are kept for them: their keepers try again within
+/// seconds.
+const EXPECTED: Duration = Duration::from_secs(60);
 
 /// Everything that belongs to one network.
 #[derive(Debug)]
@@ -46,6 +52,9 @@ pub(super) struct Served {
     pub(super) stay: bool,
     /// No configuration was given: the defaults and the command line are all there is to know.
     on_demand: bool,
+    pub(super) plan_file: PlanFile,
+    /// Guests that were present when the last daemon was killed are waited for until then.
+    expected_until: Option<Instant>,
 }
 
 /// A node as it is published.
@@ -93,7 +102,7 @@ impl Served {
             log::warn(&sentence);
         }
         let plan = plan_for(&config, kept.as_ref(), &path)?;
-        save_plan(&published, &plan);
+        plan_file::save(published.dir(), &plan);
         let api = published.bind("api", sys::unix::SocketKind::Stream, &access)?;
         let wanted = wanted_nodes(&config, &access, published.path())?;
         let bound = bind_nodes(&mut published, wanted)?;
@@ -104,6 +113,7 @@ impl Served {
         }
         reserve_declared(worker, id, &config, true);
         let now = worker.now();
+        let expected_until = plan.expects_any().then(|| now + EXPECTED);
         let served = serve_nodes(worker, id, &published, bound)
             .and_then(|nodes| {
                 sys::unix::listen(api.as_fd(), BACKLOG)?;
@@ -121,6 +131,8 @@ impl Served {
             id,
             stay: config.idle.is_none(),
             on_demand: startup.is_on_demand(),
+            plan_file: PlanFile::default(),
+            expected_until,
             config,
             published,
             access,
@@ -142,12 +154,24 @@ impl Served {
         let _gone = worker.deregister(self.api_token, self.api.as_fd());
         self.captures.finish(worker.engine_mut(self.id));
         worker.remove_network(self.id);
-        save_plan(&self.published, &self.plan);
+        // Whatever the file's state, this is the last word about it.
+        self.plan_file.changed(worker.now());
+        self.plan_file.finish(self.published.dir(), &self.plan);
     }
 
-    /// Writes the plan; when that fails, guests may get other addresses after a restart, and that is said.
-    pub(super) fn save_plan(&self) {
-        save_plan(&self.published, &self.plan);
+    /// What is due by now: changes of the plan go to its file, and guests that have not come back are given up.
+    pub(super) fn attend(&mut self, now: Instant) {
+        if self.expected_until.is_some_and(|until| until <= now) {
+            self.expected_until = None;
+            self.plan.expect_no_more();
+            self.plan_file.changed(now);
+        }
+        self.plan_file.write(now, self.published.dir(), &self.plan);
+    }
+
+    /// When [`Served::attend`] has something to do.
+    pub(super) fn attention(&self) -> Option<Instant> {
+        self.expected_until.into_iter().chain(self.plan_file.due()).min()
     }
 
     /// Names that the network declares for ports, which guests cannot take.
@@ -226,7 +250,7 @@ impl Served {
         if let Some(plan) = moved {
             changes.push(format!("Network {name} has the subnet {} now.", plan.subnet()));
             self.plan = plan;
-            self.save_plan();
+            self.plan_file.changed(worker.now());
         }
         if access != self.access {
             let changed = self
@@ -308,17 +332,6 @@ pub(super) struct Prepared {
     moved: Option<Plan>,
     keep: Vec<String>,
     fresh: Vec<WantedNode>,
-}
-
-fn save_plan(published: &Published, plan: &Plan) {
-    if let Err(error) = store::save(published.dir(), plan) {
-        log::error(&format!(
-            "The address plan of network {} cannot be written to {}: {error}. Guests may get other addresses \
-             after a restart.",
-            plan.network(),
-            published.path().display()
-        ));
-    }
 }
 
 /// The plan that was kept, moved when the configuration says so, or a new one.

@@ -144,13 +144,25 @@ fn refusal<T: std::fmt::Debug>(result: Result<T, ClientError>) -> (Code, String)
 }
 
 fn join(guest: Option<&str>, command: &str) -> Call {
-    Call::Join(Join {
+    Call::Join(newcomer(guest, command))
+}
+
+fn newcomer(guest: Option<&str>, command: &str) -> Join {
+    Join {
         guest: guest.map(str::to_owned),
         command: command.to_owned(),
         mac: None,
         kind: GuestKind::Run,
         resume: false,
-    })
+    }
+}
+
+fn until(daemon: &Daemon, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} does not come\n{}", daemon.log());
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn sockets_in(path: &Path) -> Vec<String> {
@@ -322,20 +334,53 @@ fn guests_have_names_addresses_and_sessions() {
     let mut again = daemon.client("lab");
     let back: Joined = again.call(&join(Some("web"), ""), &[]).expect("free again").value;
     assert_eq!((&back.ipv4, &back.ipv6, &back.mac), (&joined.ipv4, &joined.ipv6, &joined.mac));
+    let path = daemon.path("lab");
+    until(&daemon, "the plan with web in it", || {
+        let plan = std::fs::read_to_string(path.join("plan.json")).expect("always whole");
+        let web = plan.split("\"web\"").nth(1).and_then(|rest| rest.split('}').next());
+        web.is_some_and(|web| web.contains("\"present\": true"))
+    });
     let root = daemon.root.clone();
     let mut daemon = daemon;
     daemon.process.kill().expect("ours");
     let _status = daemon.process.wait();
     assert!(matches!(again.wait_event(), Err(ClientError::Gone { .. })));
-    let path = daemon.path("lab");
     assert_eq!(sockets_in(&path).len(), 5, "a killed daemon cleans nothing");
     let second = Daemon::start_in(root, "net=lab").ready();
-    let resumed: Joined =
-        second.client("lab").call(&join(Some("web"), ""), &[]).expect("free").value;
+    // Its name is not for whoever comes first: the guest lives, and its keeper is on the way.
+    let mut early = second.client("lab");
+    let (code, message) = refusal(early.call::<Joined>(&join(Some("web"), ""), &[]));
+    assert_eq!(code, Code::NameTaken);
+    assert!(message.contains("wait a minute"), "{message}");
+    let other: Joined = early.call(&join(None, "web"), &[]).expect("free").value;
+    assert_eq!(other.guest, "web-2");
+    let keeper = Call::Join(Join { resume: true, ..newcomer(Some("web"), "") });
+    let mut keepers = second.client("lab");
+    let resumed: Joined = keepers.call(&keeper, &[]).expect("kept for it").value;
+    let (code, _) = refusal(second.client("lab").call::<Joined>(&keeper, &[]));
+    assert_eq!(code, Code::NameTaken, "it is back: one guest has a name");
     assert_eq!(
         (&resumed.ipv4, &resumed.ipv6, &resumed.mac),
         (&joined.ipv4, &joined.ipv6, &joined.mac)
     );
+}
+
+#[test]
+fn a_chosen_mac_takes_nothing_from_a_live_port() {
+    let daemon = Daemon::start("mac", "net=lab").ready();
+    let mut virtual_machine = Stream::open(&daemon.path("lab").join("stream"));
+    virtual_machine.send([0xff; 6], A, b"hello");
+    let mut client = daemon.client("lab");
+    until(&daemon, "its address", || !show(&mut client).macs.is_empty());
+    let choose = |mac: &str| Call::Join(Join { mac: Some(mac.into()), ..newcomer(None, "sh") });
+    let (code, message) = refusal(client.call::<Joined>(&choose("02:00:00:00:00:0a"), &[]));
+    assert_eq!(code, Code::BadArgument);
+    assert!(message.contains("in use at an open port"), "{message}");
+    let macs = show(&mut client).macs;
+    let table: Vec<_> = macs.iter().map(|it| (it.mac.as_str(), it.kind.as_str())).collect();
+    assert_eq!(table, [("02:00:00:00:00:0a", "learned")], "it is as it was");
+    let joined: Joined = client.call(&choose("02:00:00:00:00:0c"), &[]).expect("free").value;
+    assert_eq!(joined.mac, "02:00:00:00:00:0c");
 }
 
 #[test]
