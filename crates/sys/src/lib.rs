@@ -12,6 +12,7 @@ pub mod terminal;
 
 pub mod clock;
 pub mod diag;
+pub mod errno;
 pub mod mmsg;
 pub mod packet;
 pub mod poll;

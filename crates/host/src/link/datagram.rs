@@ -55,13 +55,7 @@ impl DatagramLink {
             }
         };
         sys::unix::set_nonblocking(fd.as_fd(), true)?;
-        Ok(DatagramLink {
-            fd,
-            control: None,
-            _name: None,
-            seqpacket,
-            raw_offload,
-        })
+        Ok(DatagramLink { fd, control: None, _name: None, seqpacket, raw_offload })
     }
 
     pub(crate) fn vde(

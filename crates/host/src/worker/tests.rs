@@ -6,7 +6,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use engine::{Instant, NetworkPlan, NetworkSpec, PortId, PortSpec, Reason};
+use engine::{Instant, NetworkPlan, NetworkSpec, PoolLimits, PortId, PortSpec, Reason};
 use sys::unix::{self, Address, SocketKind};
 
 use super::{NetworkId, NodeId, Worker, WorkerEvent, WorkerLimits};
@@ -36,10 +36,14 @@ impl Drop for Stage {
 
 impl Stage {
     fn new(name: &str) -> Stage {
+        Stage::with_pool(name, WorkerLimits::default().pool)
+    }
+
+    fn with_pool(name: &str, pool: PoolLimits) -> Stage {
         let path = std::env::temp_dir().join(format!("nh-{}-{name}", std::process::id()));
         drop(std::fs::remove_dir_all(&path));
         std::fs::create_dir_all(&path).unwrap();
-        let mut worker = Worker::new(WorkerLimits::default()).unwrap();
+        let mut worker = Worker::new(WorkerLimits { pool, ..WorkerLimits::default() }).unwrap();
         let net = worker.add_network(NetworkPlan::validate(NetworkSpec::default()).unwrap());
         Stage { worker, net, path, events: Vec::new() }
     }
