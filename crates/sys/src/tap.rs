@@ -4,11 +4,16 @@
 //! it is not persistent, so it goes when the last descriptor is closed. Every frame is preceded
 //! by a `virtio_net_hdr` of 12 bytes in native byte order, without the tun's own packet
 //! information.
+//!
+//! Whoever holds a copy of the descriptor shares its O_NONBLOCK and can clear it at any time, so
+//! each read and write asks not to wait by itself (RWF_NOWAIT; tun honours it since Linux 5.11).
 
 use std::ffi::CStr;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+
+use rustix::io::ReadWriteFlags;
 
 /// Bytes of the virtio header before each frame (VIRTIO 1.x, `struct virtio_net_hdr_mrg_rxbuf`).
 pub const VNET_HDR_LEN: u8 = 12;
@@ -125,12 +130,19 @@ pub fn set_offloads(fd: BorrowedFd<'_>, set: TapOffloads) -> io::Result<()> {
 }
 
 /// What a descriptor handed to us is: the size of its vnet header, when it is a tap with
-/// IFF_NO_PI and IFF_VNET_HDR.
+/// IFF_NO_PI and IFF_VNET_HDR. Never waits, whatever the descriptor is.
 ///
 /// # Errors
-/// ENOTTY or EBADFD for what is not an attached tun; [`io::ErrorKind::InvalidInput`] for a tun,
-/// or a tap with other flags.
+/// EBADFD for a tun that is not attached; [`io::ErrorKind::InvalidInput`] for what is no tun, or a
+/// tap with other flags.
 pub fn vnet_hdr_len(fd: BorrowedFd<'_>) -> io::Result<u8> {
+    // An ioctl of another driver or file system could wait for somebody, and mean anything.
+    if !is_tun(fd)? {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "the descriptor was not opened from /dev/net/tun",
+        ));
+    }
     let mut request = interface_request("")?;
     ioctl_pointer(fd, libc::TUNGETIFF, &raw mut request)?;
     // SAFETY: TUNGETIFF has filled ifru_flags.
@@ -147,6 +159,16 @@ pub fn vnet_hdr_len(fd: BorrowedFd<'_>) -> io::Result<u8> {
     u8::try_from(len).map_err(|_| {
         io::Error::new(io::ErrorKind::InvalidInput, format!("a vnet header of {len} bytes"))
     })
+}
+
+/// Whether this is the tun driver's character device (10:200, Documentation/admin-guide/devices.txt).
+fn is_tun(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
+    // A file system that has to ask a server for attributes (FUSE, NFS) is not asked.
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(fd, c"", flags, StatxFlags::TYPE)?;
+    let kind = FileType::from_raw_mode(stat.stx_mode.into());
+    Ok(kind == FileType::CharacterDevice && (stat.stx_rdev_major, stat.stx_rdev_minor) == (10, 200))
 }
 
 fn interface_request(name: &str) -> io::Result<libc::ifreq> {
@@ -172,22 +194,26 @@ fn ioctl_pointer<T>(fd: BorrowedFd<'_>, request: libc::Ioctl, argument: *mut T) 
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Reads one frame: the vnet header into `header`, the frame into `frame`. Returns the bytes of
-/// the frame. A frame longer than the buffer is cut by the kernel.
+/// The offset that makes preadv2(2) a readv(2).
+const NO_OFFSET: u64 = u64::MAX;
+
+/// Reads one frame without waiting: the vnet header into `header`, the frame into `frame`. Returns
+/// the bytes of the frame. A frame longer than the buffer is cut by the kernel.
 ///
 /// # Errors
-/// EAGAIN when there is none, EBADFD or EIO when the device is gone.
+/// EAGAIN when there is none, EBADFD or EIO when the device is gone, EOPNOTSUPP before Linux 5.11.
 pub fn read_frame(fd: BorrowedFd<'_>, header: &mut [u8], frame: &mut [u8]) -> io::Result<usize> {
     let header_len = header.len();
     let mut pieces = [IoSliceMut::new(header), IoSliceMut::new(frame)];
-    let n = rustix::io::readv(fd, &mut pieces)?;
+    let n = rustix::io::preadv2(fd, &mut pieces, NO_OFFSET, ReadWriteFlags::NOWAIT)?;
     Ok(n.saturating_sub(header_len))
 }
 
-/// Writes one frame: header and pieces as one packet.
+/// Writes one frame without waiting: header and pieces as one packet.
 ///
 /// # Errors
-/// EIO while the interface is down, EINVAL for a header the kernel refuses, EAGAIN, EBADFD.
+/// EIO while the interface is down, EINVAL for a header the kernel refuses, EAGAIN, EBADFD,
+/// EOPNOTSUPP before Linux 5.11.
 pub fn write_frame(fd: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-    Ok(rustix::io::writev(fd, pieces)?)
+    Ok(rustix::io::pwritev2(fd, pieces, NO_OFFSET, ReadWriteFlags::NOWAIT)?)
 }

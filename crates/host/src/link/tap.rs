@@ -36,7 +36,6 @@ impl TapLink {
                 ),
             ));
         }
-        sys::unix::set_nonblocking(fd.as_fd(), true)?;
         Ok(TapLink { fd, header_len })
     }
 

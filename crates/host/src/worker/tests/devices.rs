@@ -272,13 +272,48 @@ fn a_device_that_is_deleted_closes_its_port() {
     assert_eq!(s.buffers_in_use(), 0);
 }
 
+/// O_NONBLOCK belongs to the open file description, which `netherd run` and everybody who hands a
+/// tap over share with the worker.
+#[test]
+fn whoever_keeps_a_taps_descriptor_cannot_make_the_worker_wait() {
+    if !fresh_namespace("tap-flags") {
+        return;
+    }
+    let mut s = Stage::new("tap-flags");
+    let tap = match sys::tap::open("eth0") {
+        Ok(tap) => tap,
+        Err(e) => return eprintln!("SKIPPED: /dev/net/tun cannot be used here ({e})"),
+    };
+    let kept = tap.fd.try_clone().unwrap();
+    let about = PortAbout::new("a", LinkKind::Tap, s.worker.now());
+    let setup = LinkSetup::Tap { fd: tap.fd, offloads: OffloadSet::empty(), vnet_hdr_len: 12 };
+    let port = s.worker.open_link(s.net, PortSpec::default(), setup, about).unwrap();
+    let (_, client) = s.stream_port("b", PortSpec::default());
+    unix::set_nonblocking(kept.as_fd(), false).unwrap();
+    // The kernel's neighbour discovery gives the worker something to read, and the client
+    // something to write; a turn that waits for more never ends.
+    bring_up("eth0", 1);
+    let mut tries = 0;
+    while s.counter(port, "rx_frames") == 0 && tries < 1_000_000 {
+        s.turn();
+        tries += 1;
+    }
+    assert!(s.counter(port, "rx_frames") > 0);
+    send(&client, &record(&frame(1, 0, 60, 1))).unwrap();
+    s.turns();
+    assert_eq!(s.counter(port, "tx_broadcast"), 1);
+    assert_eq!(s.dropped(port, Reason::LinkRefused), 0);
+    assert!(s.closed().is_empty());
+}
+
 #[test]
 fn a_descriptor_that_is_no_tap_is_refused() {
     let mut s = Stage::new("no-tap");
     let (fd, _other) = unix::pair(SocketKind::Stream, true).unwrap();
     let about = PortAbout::new("a", LinkKind::Tap, s.worker.now());
     let setup = LinkSetup::Tap { fd, offloads: OffloadSet::empty(), vnet_hdr_len: 12 };
-    assert!(s.worker.open_link(s.net, PortSpec::default(), setup, about).is_err());
+    let e = s.worker.open_link(s.net, PortSpec::default(), setup, about).unwrap_err();
+    assert!(e.to_string().contains("/dev/net/tun"), "{e}");
     let (fd, _other) = unix::pair(SocketKind::Seqpacket, true).unwrap();
     let about = PortAbout::new("a", LinkKind::Packet, s.worker.now());
     let setup = LinkSetup::Packet { fd, offloads: OffloadSet::empty() };
