@@ -66,6 +66,15 @@ pub enum Call {
 }
 
 impl Call {
+    /// Whether the answer is about all that there is, so that it takes longer the more that is.
+    #[must_use]
+    pub fn is_report(&self) -> bool {
+        matches!(
+            self,
+            Self::Networks {} | Self::Show { .. } | Self::Metrics {} | Self::Reload { .. }
+        )
+    }
+
     /// The name of the call in a request.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -36,6 +36,8 @@ pub enum Over {
     Line(#[from] super::line::LineTooLong),
     #[error("the client does not read its answers")]
     Backlog,
+    #[error("too many descriptors came with requests of this user that are not finished")]
+    Parked,
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -98,6 +100,12 @@ impl Connection {
         self.stream.as_fd()
     }
 
+    /// Descriptors that came and that no request has taken yet.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.fds.len()
+    }
+
     /// Whether bytes wait for the client.
     #[must_use]
     pub fn has_backlog(&self) -> bool {
@@ -134,7 +142,7 @@ impl Connection {
             return Err(Over::Closed);
         }
         self.fds.extend(received.fds);
-        if self.fds.len() > 2 * FDS_MAX {
+        if self.fds.len() > FDS_MAX {
             let why = format!("more than {FDS_MAX} descriptors came with requests");
             return Err(io::Error::new(io::ErrorKind::InvalidData, why).into());
         }

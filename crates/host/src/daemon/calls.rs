@@ -104,7 +104,7 @@ impl Daemon {
                 done(entrance).map(|(value, _)| (value, fds))
             }
             Call::Capture(args) => {
-                let port = network.port_of(worker, args.port.as_deref())?;
+                let port = network.port_of(worker, args.port.as_deref(), None)?;
                 let fds = self.take_fds(token, 1)?;
                 let Some(out) = fds.into_iter().next() else { return Err(gone()) };
                 let now = worker.now();

@@ -1,6 +1,11 @@
 //! Connections to `api`: accepting them, serving their requests, and what ends with them.
+//!
+//! Requests are answered between batches of frames, and frames must not wait for them. So clients with requests stand
+//! in one line, whoever they are ([`Daemon::serve_waiting`]): one turn serves from its head for [`TURN`], and ends with
+//! the first report, which is the only answer that may take long. Whoever has more to ask goes to the end of the line.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use sys::poll::Interest;
 
@@ -15,8 +20,12 @@ use crate::worker::{NetworkId, Token, Worker};
 
 /// Connections to `api` of all users together; each holds a descriptor.
 const CLIENTS_MAX: usize = 4096;
+/// Time of one turn of the loop for all requests together. One request may go beyond it.
+const TURN: Duration = Duration::from_millis(1);
+/// Descriptors that came with unfinished requests of one user.
+const PARKED_PER_USER: usize = 64;
 /// So long connections wait when there are no descriptors for them.
-const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection and what depends on it.
 #[derive(Debug)]
@@ -29,6 +38,8 @@ pub(super) struct Client {
     pub(super) interest: Interest,
     /// Whole requests may wait in the connection's buffer.
     pub(super) more: bool,
+    /// It stands in the line of those who are served.
+    pub(super) in_line: bool,
     /// The client sends no more; what it asked is still answered.
     pub(super) finished: bool,
     /// The client is to be disconnected once its answers are out.
@@ -89,6 +100,7 @@ impl Daemon {
                         captures: Vec::new(),
                         interest: Interest::READABLE,
                         more: false,
+                        in_line: false,
                         finished: false,
                         closing: false,
                     };
@@ -125,7 +137,7 @@ impl Daemon {
         }
     }
 
-    /// One visit to a client: read, serve, write.
+    /// One visit to a client: read what it asks, write what it was answered.
     pub(super) fn visit(
         &mut self,
         worker: &mut Worker,
@@ -142,25 +154,43 @@ impl Daemon {
                 Err(over) => return self.disconnect(worker, token, &over),
             }
             client.more = true;
-        } else if hangup {
-            // Nobody will read what waits.
+            let uid = client.connection.cred().uid;
+            if client.connection.parked() > 0 && self.parked(uid) > PARKED_PER_USER {
+                return self.disconnect(worker, token, &Over::Parked);
+            }
+        } else if hangup && !client.more {
+            // Nobody will read what waits, and all that was asked is done.
             return self.disconnect(worker, token, &Over::Closed);
         }
-        self.serve_client(worker, token);
+        self.flush(worker, token);
     }
 
-    /// Serves clients whose requests wait in their buffers.
+    /// Descriptors that came with requests of a user and belong to none yet.
+    fn parked(&self, uid: u32) -> usize {
+        let connections = self.clients.values().map(|client| &client.connection);
+        connections.filter(|it| it.cred().uid == uid).map(Connection::parked).sum()
+    }
+
+    /// Serves clients in their line, for the time of one turn.
     pub(super) fn serve_waiting(&mut self, worker: &mut Worker) {
-        let waiting: Vec<Token> =
-            self.clients.iter().filter(|(_, it)| it.more).map(|(token, _)| *token).collect();
-        for token in waiting {
-            self.serve_client(worker, token);
+        let end = worker.now() + TURN;
+        // Whoever goes back to the end of the line waits for the next turn.
+        for _ in 0..self.line.len() {
+            let Some(token) = self.line.pop_front() else { return };
+            if let Some(client) = self.clients.get_mut(&token) {
+                client.in_line = false;
+            }
+            if !self.serve_client(worker, token) || worker.now() >= end {
+                return;
+            }
         }
     }
 
-    fn serve_client(&mut self, worker: &mut Worker, token: Token) {
+    /// Serves some requests of one client; whether the turn has time for another one.
+    fn serve_client(&mut self, worker: &mut Worker, token: Token) -> bool {
+        let mut time_left = true;
         for _ in 0..REQUESTS_PER_VISIT {
-            let Some(client) = self.clients.get_mut(&token) else { return };
+            let Some(client) = self.clients.get_mut(&token) else { return time_left };
             if client.connection.is_busy() || client.closing {
                 break;
             }
@@ -170,19 +200,27 @@ impl Daemon {
                 break;
             };
             let (id, result) = match asked {
-                Ok(request) => (request.id, self.call(worker, token, &request.call)),
+                Ok(request) => {
+                    time_left &= !request.call.is_report();
+                    (request.id, self.call(worker, token, &request.call))
+                }
                 Err((id, failure)) => (id, Err(failure)),
             };
-            let Some(client) = self.clients.get_mut(&token) else { return };
+            let Some(client) = self.clients.get_mut(&token) else { return time_left };
             let (result, fds) = match result {
                 Ok((value, fds)) => (Ok(value), fds),
                 Err(failure) => (Err(failure), Vec::new()),
             };
             if let Err(over) = client.connection.answer(id, result, fds) {
-                return self.disconnect(worker, token, &over);
+                self.disconnect(worker, token, &over);
+                return time_left;
+            }
+            if !time_left {
+                break;
             }
         }
         self.flush(worker, token);
+        time_left
     }
 
     /// Writes what waits for a client, and watches for what is needed next.
@@ -190,6 +228,10 @@ impl Daemon {
         let Some(client) = self.clients.get_mut(&token) else { return };
         if let Err(over) = client.connection.write() {
             return self.disconnect(worker, token, &over);
+        }
+        if client.more && !client.in_line && !client.closing && !client.connection.is_busy() {
+            client.in_line = true;
+            self.line.push_back(token);
         }
         client.closing |= client.finished && !client.more;
         if client.closing && !client.connection.has_backlog() {

@@ -26,7 +26,7 @@ mod startup;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -111,6 +111,8 @@ struct Daemon {
     options: Options,
     networks: Vec<Served>,
     clients: HashMap<Token, Client>,
+    /// Clients with requests, each once, the one that is served next first ([`clients`]).
+    line: VecDeque<Token>,
     signals: SignalFd,
     signal_token: Token,
     stopping: bool,
@@ -142,6 +144,7 @@ impl Daemon {
             options,
             networks: Vec::new(),
             clients: HashMap::new(),
+            line: VecDeque::new(),
             signals,
             signal_token,
             stopping: false,
@@ -202,7 +205,7 @@ impl Daemon {
 
     /// When something has to be done even if nothing happens.
     fn deadline(&self, now: Instant) -> Option<Instant> {
-        if self.clients.values().any(|client| client.more && !client.connection.is_busy()) {
+        if !self.line.is_empty() {
             return Some(now);
         }
         let idle = self.networks.iter().filter_map(Served::idle_deadline);

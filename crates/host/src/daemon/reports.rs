@@ -31,14 +31,23 @@ impl Served {
         }
     }
 
-    /// The port of that name; `None` for the whole network.
+    fn is_port_of(&self, worker: &Worker, id: PortId, uid: u32) -> bool {
+        let peer = worker.port_about(self.id, id).and_then(|about| about.peer);
+        peer.is_some_and(|peer| peer.uid == uid)
+    }
+
+    /// The port of that name; `None` for the whole network. With `only`, ports of other users are as good as none:
+    /// whether they exist is not told.
     pub(super) fn port_of(
         &self,
         worker: &Worker,
         name: Option<&str>,
+        only: Option<u32>,
     ) -> Result<Option<PortId>, Failure> {
         let Some(name) = name else { return Ok(None) };
-        worker.port_named(self.id, name).map(Some).ok_or_else(|| {
+        let port = worker.port_named(self.id, name);
+        let port = port.filter(|id| only.is_none_or(|uid| self.is_port_of(worker, *id, uid)));
+        port.map(Some).ok_or_else(|| {
             let message = format!(
                 "There is no port {name:?} in network {}: `netherd show` lists them.",
                 self.config.name
@@ -54,22 +63,13 @@ impl Served {
         port: Option<&str>,
         only: Option<u32>,
     ) -> Result<report::Network, Failure> {
-        let wanted = self.port_of(worker, port)?;
+        let wanted = self.port_of(worker, port, only)?;
         let now = worker.now();
         let mut ids: Vec<PortId> = worker
             .ports(self.id)
             .filter(|id| wanted.is_none_or(|wanted| wanted == *id))
-            .filter(|id| {
-                let peer = worker.port_about(self.id, *id).and_then(|about| about.peer);
-                only.is_none_or(|uid| peer.is_some_and(|peer| peer.uid == uid))
-            })
+            .filter(|id| only.is_none_or(|uid| self.is_port_of(worker, *id, uid)))
             .collect();
-        if ids.is_empty()
-            && let Some(name) = port
-        {
-            let message = format!("There is no port {name:?} of yours in this network.");
-            return Err(Failure::new(Code::NoSuchPort, message));
-        }
         ids.sort_by_key(|id| worker.port_about(self.id, *id).map(|about| about.opened));
         // One pass over the table for all ports: it may be long, and frames wait meanwhile.
         let mut used: HashMap<PortId, Vec<MacAddr>> = HashMap::new();

@@ -3,6 +3,10 @@
 //!
 //! The process is this test program again, which runs [`child`] alone; its runtime directory is a temporary one.
 
+mod clients;
+mod guests;
+mod reload;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
@@ -282,108 +286,6 @@ fn two_clients_exchange_frames_and_all_calls_answer() {
 }
 
 #[test]
-fn guests_have_names_addresses_and_sessions() {
-    let daemon = Daemon::start("guests", "net=lab").ready();
-    let mut web = daemon.client("lab");
-    let joined: Joined = web.call(&join(Some("web"), "httpd"), &[]).expect("free").value;
-    assert_eq!((joined.network.as_str(), joined.guest.as_str()), ("lab", "web"));
-    assert!(joined.ipv4.ends_with("/20") && joined.ipv6.ends_with("/64"));
-    assert!(joined.covers.contains(&daemon.root.join("netherd")));
-    let (code, message) = refusal(daemon.client("lab").call::<Joined>(&join(Some("web"), ""), &[]));
-    assert_eq!(code, Code::NameTaken);
-    assert!(message.contains("web"), "{message}");
-    let (code, _) = refusal(web.call::<Joined>(&join(Some("db"), ""), &[]));
-    assert_eq!(code, Code::WrongState, "a session has one guest");
-    let (code, _) = refusal(daemon.client("lab").call::<Joined>(&join(Some("Web"), ""), &[]));
-    assert_eq!(code, Code::BadArgument);
-
-    let mut shells: Vec<Client> = (0..3).map(|_| daemon.client("lab")).collect();
-    let names: Vec<String> = shells
-        .iter_mut()
-        .map(|it| it.call::<Joined>(&join(None, "/bin/sh"), &[]).expect("free").value.guest)
-        .collect();
-    assert_eq!(names, ["sh", "sh-2", "sh-3"]);
-
-    // No tap here: what is no link is refused, and its descriptor does not stay open.
-    let link = Call::Link(LinkArgs {
-        link: LinkMechanism::Tap,
-        vnet_hdr_len: 12,
-        offloads: vec!["csum".into()],
-        init_pid: None,
-        namespaces: vec!["net".into()],
-    });
-    let file = std::fs::File::open("/dev/null").expect("there");
-    let (code, _) = refusal(web.call::<Nothing>(&link, &[file.as_fd()]));
-    assert_eq!(code, Code::BadRequest, "two descriptors are needed");
-    let (code, _) = refusal(web.call::<Nothing>(&link, &[file.as_fd(), file.as_fd()]));
-    assert_eq!(code, Code::BadArgument, "it is no tap");
-    let exec = Call::Exec { guest: "web".into() };
-    let (code, _) = refusal(web.call::<Entrance>(&exec, &[]));
-    assert_eq!(code, Code::WrongState, "it has no link");
-    let (code, _) = refusal(web.call::<Entrance>(&Call::Exec { guest: "x".into() }, &[]));
-    assert_eq!(code, Code::NoSuchGuest);
-
-    let mut client = daemon.client("lab");
-    let _: Nothing = client.call(&Call::Detach { guest: "web".into() }, &[]).expect("ours").value;
-    let Event::Closed(closed) = web.wait_event().expect("its session is told") else {
-        panic!("another event")
-    };
-    assert_eq!((closed.guest.as_str(), closed.wanted, closed.end), ("web", true, true));
-
-    // It comes back to its addresses, also in a daemon that comes after one that was killed.
-    let mut again = daemon.client("lab");
-    let back: Joined = again.call(&join(Some("web"), ""), &[]).expect("free again").value;
-    assert_eq!((&back.ipv4, &back.ipv6, &back.mac), (&joined.ipv4, &joined.ipv6, &joined.mac));
-    let path = daemon.path("lab");
-    until(&daemon, "the plan with web in it", || {
-        let plan = std::fs::read_to_string(path.join("plan.json")).expect("always whole");
-        let web = plan.split("\"web\"").nth(1).and_then(|rest| rest.split('}').next());
-        web.is_some_and(|web| web.contains("\"present\": true"))
-    });
-    let root = daemon.root.clone();
-    let mut daemon = daemon;
-    daemon.process.kill().expect("ours");
-    let _status = daemon.process.wait();
-    assert!(matches!(again.wait_event(), Err(ClientError::Gone { .. })));
-    assert_eq!(sockets_in(&path).len(), 5, "a killed daemon cleans nothing");
-    let second = Daemon::start_in(root, "net=lab").ready();
-    // Its name is not for whoever comes first: the guest lives, and its keeper is on the way.
-    let mut early = second.client("lab");
-    let (code, message) = refusal(early.call::<Joined>(&join(Some("web"), ""), &[]));
-    assert_eq!(code, Code::NameTaken);
-    assert!(message.contains("wait a minute"), "{message}");
-    let other: Joined = early.call(&join(None, "web"), &[]).expect("free").value;
-    assert_eq!(other.guest, "web-2");
-    let keeper = Call::Join(Join { resume: true, ..newcomer(Some("web"), "") });
-    let mut keepers = second.client("lab");
-    let resumed: Joined = keepers.call(&keeper, &[]).expect("kept for it").value;
-    let (code, _) = refusal(second.client("lab").call::<Joined>(&keeper, &[]));
-    assert_eq!(code, Code::NameTaken, "it is back: one guest has a name");
-    assert_eq!(
-        (&resumed.ipv4, &resumed.ipv6, &resumed.mac),
-        (&joined.ipv4, &joined.ipv6, &joined.mac)
-    );
-}
-
-#[test]
-fn a_chosen_mac_takes_nothing_from_a_live_port() {
-    let daemon = Daemon::start("mac", "net=lab").ready();
-    let mut virtual_machine = Stream::open(&daemon.path("lab").join("stream"));
-    virtual_machine.send([0xff; 6], A, b"hello");
-    let mut client = daemon.client("lab");
-    until(&daemon, "its address", || !show(&mut client).macs.is_empty());
-    let choose = |mac: &str| Call::Join(Join { mac: Some(mac.into()), ..newcomer(None, "sh") });
-    let (code, message) = refusal(client.call::<Joined>(&choose("02:00:00:00:00:0a"), &[]));
-    assert_eq!(code, Code::BadArgument);
-    assert!(message.contains("in use at an open port"), "{message}");
-    let macs = show(&mut client).macs;
-    let table: Vec<_> = macs.iter().map(|it| (it.mac.as_str(), it.kind.as_str())).collect();
-    assert_eq!(table, [("02:00:00:00:00:0a", "learned")], "it is as it was");
-    let joined: Joined = client.call(&choose("02:00:00:00:00:0c"), &[]).expect("free").value;
-    assert_eq!(joined.mac, "02:00:00:00:00:0c");
-}
-
-#[test]
 fn a_second_hypervisor_on_a_directory_is_refused() {
     let first = Daemon::start("second", "net=lab").ready();
     let second = Daemon::start_in(first.root.clone(), "net=lab");
@@ -394,68 +296,6 @@ fn a_second_hypervisor_on_a_directory_is_refused() {
     // The root is the first's to remove.
     let mut second = std::mem::ManuallyDrop::new(second);
     assert_eq!(second.process.wait().expect("our child").code(), Some(1));
-}
-
-#[test]
-fn a_configuration_is_reloaded_as_a_whole_or_not_at_all() {
-    let root = Daemon::root("reload");
-    let config = root.join("netherd.toml");
-    let write = |text: &str| std::fs::write(&config, text).expect("writable");
-    write("[network.a]\n[network.a.port.web]\nmac = \"02:00:5e:00:53:01\"\nmode = \"0666\"\n");
-    let mut daemon =
-        Daemon::start_in(root.clone(), &format!("config={}", config.display())).ready();
-    let declared = daemon.path("a").join("ports/web/stream");
-    assert!(declared.exists());
-    let mut client = daemon.client("a");
-    let reload = Call::Reload { config: None };
-
-    write("[network.a]\nmtu = 9000\n[network.b]\nmut = 1\n");
-    let (code, message) = refusal(client.call::<Reloaded>(&reload, &[]));
-    assert_eq!(code, Code::BadConfiguration);
-    assert!(message.contains("netherd.toml:4:1"), "{message}");
-    assert_eq!(show(&mut client).mtu, 1500, "nothing has changed");
-    assert!(declared.exists() && !daemon.path("b").exists());
-
-    let mut port = Stream::open(&declared);
-    port.send([0xff; 6], [2, 0, 0x5e, 0, 0x53, 1], b"x");
-    let (code, message) = refusal(client.call::<Joined>(&join(Some("web"), ""), &[]));
-    assert_eq!(code, Code::NameTaken, "{message}");
-    write("[network.a]\ngroup = \"no-such-group\"\n");
-    let (code, message) = refusal(client.call::<Reloaded>(&reload, &[]));
-    assert_eq!(code, Code::BadConfiguration);
-    assert!(message.contains("no-such-group"), "accounts can still be looked up: {message}");
-    assert!(declared.exists());
-
-    write(
-        "[network.a]\nmtu = 9000\nnodes = [\"stream\"]\n[network.a.port.web]\nmac = \"02:00:5e:00:53:01\"\n\
-         mode = \"0600\"\n[network.b]\nidle_timeout = 3600\n",
-    );
-    let reloaded: Reloaded = client.call(&reload, &[]).expect("valid").value;
-    assert_eq!(show(&mut client).mtu, 9000);
-    assert_eq!(sockets_in(&daemon.path("a")), ["api", "stream"]);
-    assert!(reloaded.changes.iter().any(|it| it.contains("Network b is new")), "{reloaded:?}");
-    let mode = std::os::unix::fs::MetadataExt::mode(&declared.metadata().expect("there"));
-    assert_eq!(mode & 0o777, 0o600);
-    // The open port lives on.
-    let report = show(&mut client);
-    assert_eq!(report.ports.len(), 1);
-    assert_eq!((report.ports[0].name.as_str(), report.ports[0].counters["rx_frames"]), ("web", 1));
-    let again: Reloaded = client.call(&reload, &[]).expect("valid").value;
-    assert_eq!(again.changes, [""; 0]);
-
-    let mut b = daemon.client("b");
-    assert_eq!(b.hello().expect("it is served").network, "b");
-    // A text that comes with the call takes the place of the file's.
-    let given = Call::Reload { config: Some("[network.a]\n".to_owned()) };
-    let reloaded: Reloaded = client.call(&given, &[]).expect("valid").value;
-    assert!(reloaded.changes.iter().any(|it| it == "Network b is gone."), "{reloaded:?}");
-    assert!(matches!(b.wait_event(), Err(ClientError::Gone { .. })));
-    assert_eq!(show(&mut client).mtu, 1500);
-    assert!(!declared.exists());
-    let _: Nothing = client.call(&Call::Down {}, &[]).expect("an answer before the end").value;
-    assert_eq!(daemon.end(), Some(0), "{}", daemon.log());
-    assert_eq!(sockets_in(&daemon.path("a")), [""; 0]);
-    assert_eq!(sockets_in(&daemon.path("b")), [""; 0]);
 }
 
 #[test]
@@ -473,53 +313,6 @@ fn an_idle_network_ends_and_a_needed_one_does_not() {
     drop(client);
     assert_eq!(daemon.end(), Some(0), "{}", daemon.log());
     assert_eq!(sockets_in(&daemon.path("lab")), [""; 0]);
-}
-
-#[test]
-fn clients_that_send_rubbish_or_half_a_request_delay_nobody() {
-    let daemon = Daemon::start("rubbish", "net=lab").ready();
-    let api = daemon.path("lab").join("api");
-    let mut half = UnixStream::connect(&api).expect("served");
-    half.write_all(b"{\"v\":1,\"id\":1,").expect("room");
-    let mut endless = UnixStream::connect(&api).expect("served");
-    endless.set_read_timeout(Some(PATIENCE)).expect("ours");
-    // The daemon may close before all is written.
-    let _closed = endless.write_all(&[b'x'; 200_000]);
-    let mut rest = Vec::new();
-    let ended = endless.read_to_end(&mut rest);
-    assert!(ended.is_err() || rest.is_empty(), "a line without end is no request");
-    let mut rubbish = UnixStream::connect(&api).expect("served");
-    rubbish.set_read_timeout(Some(PATIENCE)).expect("ours");
-    rubbish
-        .write_all(b"\xff\xfe\n{\"v\":2,\"id\":9}\n{\"v\":1,\"id\":3,\"call\":\"fly\"}\n")
-        .expect("room");
-    let mut lines = BufReader::new(&mut rubbish).lines();
-    for code in ["bad-request", "bad-version", "bad-request"] {
-        let line = lines.next().expect("an answer").expect("text");
-        assert!(line.contains(&format!("\"code\":\"{code}\"")), "{line}");
-    }
-    // One that asks and sends no more still gets its answers, all of them.
-    let mut finished = UnixStream::connect(&api).expect("served");
-    finished.set_read_timeout(Some(PATIENCE)).expect("ours");
-    let asked = "{\"v\":1,\"id\":1,\"call\":\"hello\"}\n".repeat(50);
-    finished.write_all(asked.as_bytes()).expect("room");
-    finished.shutdown(std::net::Shutdown::Write).expect("ours");
-    assert_eq!(BufReader::new(&mut finished).lines().count(), 50);
-    // A client that asks and asks and does not read.
-    let mut greedy = UnixStream::connect(&api).expect("served");
-    greedy.set_nonblocking(true).expect("ours");
-    for _ in 0..20_000 {
-        if greedy.write(b"{\"v\":1,\"id\":1,\"call\":\"metrics\"}\n").is_err() {
-            break;
-        }
-    }
-    let mut client = daemon.client("lab");
-    assert_eq!(client.hello().expect("others are served").network, "lab");
-    half.write_all(b"\"call\":\"hello\"}\n").expect("room");
-    let mut line = String::new();
-    half.set_read_timeout(Some(PATIENCE)).expect("ours");
-    BufReader::new(&mut half).read_line(&mut line).expect("an answer");
-    assert!(line.contains("\"ok\""), "{line}");
 }
 
 /// A frame of 60 bytes.
@@ -592,23 +385,4 @@ fn all_kinds_of_nodes_are_served_in_confinement() {
         .collect();
     left.sort();
     assert_eq!(left, ["lock", "plan.json"]);
-}
-
-#[test]
-fn without_descriptors_clients_wait_and_nothing_spins() {
-    let daemon = Daemon::start("descriptors", "net=lab descriptors=40").ready();
-    let mut first = daemon.client("lab");
-    first.hello().expect("it serves");
-    let api = daemon.path("lab").join("api");
-    let many: Vec<UnixStream> =
-        (0..60).map(|_| UnixStream::connect(&api).expect("queued")).collect();
-    let deadline = Instant::now() + PATIENCE;
-    while !daemon.log().contains("was not accepted") {
-        assert!(Instant::now() < deadline, "{}", daemon.log());
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    first.hello().expect("those who are in are served");
-    drop(many);
-    let mut late = daemon.client("lab");
-    late.hello().expect("and who comes later as well");
 }

@@ -1,0 +1,105 @@
+//! Guests: names, addresses and sessions.
+
+use super::*;
+
+#[test]
+fn guests_have_names_addresses_and_sessions() {
+    let daemon = Daemon::start("guests", "net=lab").ready();
+    let mut web = daemon.client("lab");
+    let joined: Joined = web.call(&join(Some("web"), "httpd"), &[]).expect("free").value;
+    assert_eq!((joined.network.as_str(), joined.guest.as_str()), ("lab", "web"));
+    assert!(joined.ipv4.ends_with("/20") && joined.ipv6.ends_with("/64"));
+    assert!(joined.covers.contains(&daemon.root.join("netherd")));
+    let (code, message) = refusal(daemon.client("lab").call::<Joined>(&join(Some("web"), ""), &[]));
+    assert_eq!(code, Code::NameTaken);
+    assert!(message.contains("web"), "{message}");
+    let (code, _) = refusal(web.call::<Joined>(&join(Some("db"), ""), &[]));
+    assert_eq!(code, Code::WrongState, "a session has one guest");
+    let (code, _) = refusal(daemon.client("lab").call::<Joined>(&join(Some("Web"), ""), &[]));
+    assert_eq!(code, Code::BadArgument);
+
+    let mut shells: Vec<Client> = (0..3).map(|_| daemon.client("lab")).collect();
+    let names: Vec<String> = shells
+        .iter_mut()
+        .map(|it| it.call::<Joined>(&join(None, "/bin/sh"), &[]).expect("free").value.guest)
+        .collect();
+    assert_eq!(names, ["sh", "sh-2", "sh-3"]);
+
+    // No tap here: what is no link is refused, and its descriptor does not stay open.
+    let link = Call::Link(LinkArgs {
+        link: LinkMechanism::Tap,
+        vnet_hdr_len: 12,
+        offloads: vec!["csum".into()],
+        init_pid: None,
+        namespaces: vec!["net".into()],
+    });
+    let file = std::fs::File::open("/dev/null").expect("there");
+    let (code, _) = refusal(web.call::<Nothing>(&link, &[file.as_fd()]));
+    assert_eq!(code, Code::BadRequest, "two descriptors are needed");
+    let (code, _) = refusal(web.call::<Nothing>(&link, &[file.as_fd(), file.as_fd()]));
+    assert_eq!(code, Code::BadArgument, "it is no tap");
+    let exec = Call::Exec { guest: "web".into() };
+    let (code, _) = refusal(web.call::<Entrance>(&exec, &[]));
+    assert_eq!(code, Code::WrongState, "it has no link");
+    let (code, _) = refusal(web.call::<Entrance>(&Call::Exec { guest: "x".into() }, &[]));
+    assert_eq!(code, Code::NoSuchGuest);
+
+    let mut client = daemon.client("lab");
+    let _: Nothing = client.call(&Call::Detach { guest: "web".into() }, &[]).expect("ours").value;
+    let Event::Closed(closed) = web.wait_event().expect("its session is told") else {
+        panic!("another event")
+    };
+    assert_eq!((closed.guest.as_str(), closed.wanted, closed.end), ("web", true, true));
+
+    // It comes back to its addresses, also in a daemon that comes after one that was killed.
+    let mut again = daemon.client("lab");
+    let back: Joined = again.call(&join(Some("web"), ""), &[]).expect("free again").value;
+    assert_eq!((&back.ipv4, &back.ipv6, &back.mac), (&joined.ipv4, &joined.ipv6, &joined.mac));
+    let path = daemon.path("lab");
+    until(&daemon, "the plan with web in it", || {
+        let plan = std::fs::read_to_string(path.join("plan.json")).expect("always whole");
+        let web = plan.split("\"web\"").nth(1).and_then(|rest| rest.split('}').next());
+        web.is_some_and(|web| web.contains("\"present\": true"))
+    });
+    let root = daemon.root.clone();
+    let mut daemon = daemon;
+    daemon.process.kill().expect("ours");
+    let _status = daemon.process.wait();
+    assert!(matches!(again.wait_event(), Err(ClientError::Gone { .. })));
+    assert_eq!(sockets_in(&path).len(), 5, "a killed daemon cleans nothing");
+    let second = Daemon::start_in(root, "net=lab").ready();
+    // Its name is not for whoever comes first: the guest lives, and its keeper is on the way.
+    let mut early = second.client("lab");
+    let (code, message) = refusal(early.call::<Joined>(&join(Some("web"), ""), &[]));
+    assert_eq!(code, Code::NameTaken);
+    assert!(message.contains("wait a minute"), "{message}");
+    let other: Joined = early.call(&join(None, "web"), &[]).expect("free").value;
+    assert_eq!(other.guest, "web-2");
+    let keeper = Call::Join(Join { resume: true, ..newcomer(Some("web"), "") });
+    let mut keepers = second.client("lab");
+    let resumed: Joined = keepers.call(&keeper, &[]).expect("kept for it").value;
+    let (code, _) = refusal(second.client("lab").call::<Joined>(&keeper, &[]));
+    assert_eq!(code, Code::NameTaken, "it is back: one guest has a name");
+    assert_eq!(
+        (&resumed.ipv4, &resumed.ipv6, &resumed.mac),
+        (&joined.ipv4, &joined.ipv6, &joined.mac)
+    );
+}
+
+#[test]
+fn a_chosen_mac_takes_nothing_from_a_live_port() {
+    let daemon = Daemon::start("mac", "net=lab").ready();
+    let mut virtual_machine = Stream::open(&daemon.path("lab").join("stream"));
+    virtual_machine.send([0xff; 6], A, b"hello");
+    let mut client = daemon.client("lab");
+    until(&daemon, "its address", || !show(&mut client).macs.is_empty());
+    let choose = |mac: &str| Call::Join(Join { mac: Some(mac.into()), ..newcomer(None, "sh") });
+    let (code, message) = refusal(client.call::<Joined>(&choose("02:00:00:00:00:0a"), &[]));
+    assert_eq!(code, Code::BadArgument);
+    assert!(message.contains("in use at an open port"), "{message}");
+    let macs = show(&mut client).macs;
+    let table: Vec<_> = macs.iter().map(|it| (it.mac.as_str(), it.kind.as_str())).collect();
+    assert_eq!(table, [("02:00:00:00:00:0a", "learned")], "it is as it was");
+    let joined: Joined = client.call(&choose("02:00:00:00:00:0c"), &[]).expect("free").value;
+    assert_eq!(joined.mac, "02:00:00:00:00:0c");
+}

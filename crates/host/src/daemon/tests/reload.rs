@@ -1,0 +1,65 @@
+//! Another configuration while everything runs.
+
+use super::*;
+
+#[test]
+fn a_configuration_is_reloaded_as_a_whole_or_not_at_all() {
+    let root = Daemon::root("reload");
+    let config = root.join("netherd.toml");
+    let write = |text: &str| std::fs::write(&config, text).expect("writable");
+    write("[network.a]\n[network.a.port.web]\nmac = \"02:00:5e:00:53:01\"\nmode = \"0666\"\n");
+    let mut daemon =
+        Daemon::start_in(root.clone(), &format!("config={}", config.display())).ready();
+    let declared = daemon.path("a").join("ports/web/stream");
+    assert!(declared.exists());
+    let mut client = daemon.client("a");
+    let reload = Call::Reload { config: None };
+
+    write("[network.a]\nmtu = 9000\n[network.b]\nmut = 1\n");
+    let (code, message) = refusal(client.call::<Reloaded>(&reload, &[]));
+    assert_eq!(code, Code::BadConfiguration);
+    assert!(message.contains("netherd.toml:4:1"), "{message}");
+    assert_eq!(show(&mut client).mtu, 1500, "nothing has changed");
+    assert!(declared.exists() && !daemon.path("b").exists());
+
+    let mut port = Stream::open(&declared);
+    port.send([0xff; 6], [2, 0, 0x5e, 0, 0x53, 1], b"x");
+    let (code, message) = refusal(client.call::<Joined>(&join(Some("web"), ""), &[]));
+    assert_eq!(code, Code::NameTaken, "{message}");
+    write("[network.a]\ngroup = \"no-such-group\"\n");
+    let (code, message) = refusal(client.call::<Reloaded>(&reload, &[]));
+    assert_eq!(code, Code::BadConfiguration);
+    assert!(message.contains("no-such-group"), "accounts can still be looked up: {message}");
+    assert!(declared.exists());
+
+    write(
+        "[network.a]\nmtu = 9000\nnodes = [\"stream\"]\n[network.a.port.web]\nmac = \"02:00:5e:00:53:01\"\n\
+         mode = \"0600\"\n[network.b]\nidle_timeout = 3600\n",
+    );
+    let reloaded: Reloaded = client.call(&reload, &[]).expect("valid").value;
+    assert_eq!(show(&mut client).mtu, 9000);
+    assert_eq!(sockets_in(&daemon.path("a")), ["api", "stream"]);
+    assert!(reloaded.changes.iter().any(|it| it.contains("Network b is new")), "{reloaded:?}");
+    let mode = std::os::unix::fs::MetadataExt::mode(&declared.metadata().expect("there"));
+    assert_eq!(mode & 0o777, 0o600);
+    // The open port lives on.
+    let report = show(&mut client);
+    assert_eq!(report.ports.len(), 1);
+    assert_eq!((report.ports[0].name.as_str(), report.ports[0].counters["rx_frames"]), ("web", 1));
+    let again: Reloaded = client.call(&reload, &[]).expect("valid").value;
+    assert_eq!(again.changes, [""; 0]);
+
+    let mut b = daemon.client("b");
+    assert_eq!(b.hello().expect("it is served").network, "b");
+    // A text that comes with the call takes the place of the file's.
+    let given = Call::Reload { config: Some("[network.a]\n".to_owned()) };
+    let reloaded: Reloaded = client.call(&given, &[]).expect("valid").value;
+    assert!(reloaded.changes.iter().any(|it| it == "Network b is gone."), "{reloaded:?}");
+    assert!(matches!(b.wait_event(), Err(ClientError::Gone { .. })));
+    assert_eq!(show(&mut client).mtu, 1500);
+    assert!(!declared.exists());
+    let _: Nothing = client.call(&Call::Down {}, &[]).expect("an answer before the end").value;
+    assert_eq!(daemon.end(), Some(0), "{}", daemon.log());
+    assert_eq!(sockets_in(&daemon.path("a")), [""; 0]);
+    assert_eq!(sockets_in(&daemon.path("b")), [""; 0]);
+}
