@@ -91,7 +91,7 @@ impl Diag {
     /// # Errors
     /// As [`Diag::find_abstract`].
     pub fn find_pinned(&mut self, path: &PeerPath) -> io::Result<Option<Found>> {
-        let (inode, device) = path.inode_and_device()?;
+        let (inode, device) = path.inode_and_device();
         let wanted: Vec<u8> = [inode.to_ne_bytes(), device.to_ne_bytes()].concat();
         self.find(SHOW_VFS | SHOW_UID, |attribute, payload| {
             attribute == ATTRIBUTE_VFS && payload == wanted

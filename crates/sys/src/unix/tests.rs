@@ -125,7 +125,8 @@ fn a_peer_path_is_pinned_and_checked() {
     let socket = bind_at(dir.as_fd(), OsStr::new("s"), SocketKind::Datagram, true).unwrap();
     let path = top.join("s");
     assert!(matches!(PeerPath::open(Path::new("s"), me), Err(PeerPathError::Relative)));
-    assert!(matches!(PeerPath::open(&top.join("no"), me), Err(PeerPathError::Open(_))));
+    let error = PeerPath::open(&top.join("no"), me).unwrap_err();
+    assert!(error.to_string().contains("cannot be opened"), "{error}");
     assert!(matches!(PeerPath::open(&top, me), Err(PeerPathError::NotASocket)));
     assert!(matches!(PeerPath::open(&path, me + 1), Err(PeerPathError::Owner(o)) if o == me));
     std::os::unix::fs::symlink(&path, top.join("link")).unwrap();
@@ -141,6 +142,27 @@ fn a_peer_path_is_pinned_and_checked() {
     assert_eq!(receive(socket.as_fd(), &mut buffer).unwrap(), 2);
     assert_eq!(receive(other.as_fd(), &mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
     std::fs::remove_dir_all(top).unwrap();
+}
+
+#[test]
+fn a_peer_path_that_is_not_cached_is_not_looked_up() {
+    // Nobody has looked into the directory of a thread that was made just now, so the kernel would
+    // have to ask the file system.
+    let (tell, told) = std::sync::mpsc::channel();
+    let (end, wait) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        tell.send(rustix::thread::gettid().as_raw_nonzero()).unwrap();
+        let _ended = wait.recv();
+    });
+    let path = format!("/proc/{}/task/{}/fdinfo", std::process::id(), told.recv().unwrap());
+    let error = PeerPath::open(Path::new(&path), 0).unwrap_err();
+    assert!(matches!(error, PeerPathError::NotCached), "{error}");
+    // Looked up by somebody else, it is in the cache, and is what it is.
+    std::fs::metadata(&path).unwrap();
+    let error = PeerPath::open(Path::new(&path), 0).unwrap_err();
+    assert!(matches!(error, PeerPathError::NotASocket), "{error}");
+    drop(end);
+    thread.join().unwrap();
 }
 
 #[test]
