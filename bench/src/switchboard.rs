@@ -57,7 +57,7 @@ impl Switchboard {
                 (count, SourceMode::Learn { max_macs })
             }
         };
-        let spec = NetworkSpec { mac_total: addresses as usize, ..NetworkSpec::default() };
+        let spec = NetworkSpec { mac_total: 2 * addresses as usize, ..NetworkSpec::default() };
         let network = NetworkPlan::validate(spec).expect("a network");
         let mut engine = Engine::new(network.clone(), *b"sixteen byte key");
         let ports = (0..ports)

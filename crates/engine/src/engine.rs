@@ -92,7 +92,7 @@ impl Engine {
     pub fn new(plan: NetworkPlan, hash_key: [u8; 16]) -> Self {
         let network = plan.spec().clone();
         Self {
-            macs: MacTable::new(&hash_key, network.mac_ageing, network.mac_total),
+            macs: MacTable::new(&hash_key, &network),
             network,
             ports: Ports::default(),
             events: EventQueue::default(),
@@ -116,7 +116,7 @@ impl Engine {
     #[expect(clippy::needless_pass_by_value, reason = "a plan is used once")]
     pub fn apply(&mut self, _now: Instant, plan: NetworkPlan) {
         self.network = plan.spec().clone();
-        self.macs.configure(self.network.mac_ageing, self.network.mac_total);
+        self.macs.configure(&self.network);
         if self.network.mode == Mode::Hub {
             self.macs.forget_all_learned();
         }

@@ -75,11 +75,6 @@ impl Keyed {
     }
 
     #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -279,7 +274,7 @@ mod tests {
                     }
                     _ => {}
                 }
-                prop_assert_eq!(table.len(), model.len());
+                prop_assert_eq!(table.len, model.len());
                 for mac in 0..200 {
                     let key = Key::new((mac % 3) as u16, mac);
                     prop_assert_eq!(table.get(key), model.get(&mac).copied());

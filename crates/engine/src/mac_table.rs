@@ -12,7 +12,10 @@
 //! * A learned address does not move while its port is alive and it has not aged. The newcomer is
 //!   refused.
 //! * A port may learn a number of addresses, the network another; whoever meets a bound is refused.
-//!   Addresses that aged count against both bounds until the sweep removed them.
+//!   Half of the table is shared out among the ports that there may be, and each is sure of its
+//!   *share*; the other half is for whoever needs more, first come first served. So ports that use
+//!   as many addresses as they may cannot keep others from having some. Addresses that aged count
+//!   against all bounds until the sweep removed them.
 //!
 //! The sweep looks at a bounded number of slots per call and starts when the oldest entry may have
 //! aged, but not more often than eight times per ageing time, so that a table with steadily ageing
@@ -20,11 +23,10 @@
 //!
 //! Ageing has a resolution of 2^20 nanoseconds (1.05 ms), so that an entry fits 16 bytes.
 
-use core::time::Duration;
-
 use alloc::vec::Vec;
 
 use crate::keyed::{Key, Keyed, Place};
+use crate::plan::NetworkSpec;
 use crate::reason::Reason;
 use crate::time::Instant;
 
@@ -117,7 +119,12 @@ pub(crate) struct MacTable {
     /// How many addresses each port has learned, by its index.
     per_port: Vec<u32>,
     ageing: Tick,
-    total: usize,
+    /// What each port is sure of.
+    share: u32,
+    /// What there is beyond the shares, for all ports together.
+    common: usize,
+    /// How many addresses ports have learned beyond their shares.
+    beyond: usize,
     sweep: Sweep,
 }
 
@@ -145,24 +152,29 @@ pub(crate) struct Row {
 }
 
 impl MacTable {
-    pub(crate) fn new(hash_key: &[u8; 16], ageing: Duration, total: usize) -> Self {
+    pub(crate) fn new(hash_key: &[u8; 16], network: &NetworkSpec) -> Self {
         let mut table = Self {
             bound: Keyed::new(hash_key),
             learned: Keyed::new(hash_key),
             per_port: Vec::new(),
             ageing: 0,
-            total: 0,
+            share: 0,
+            common: 0,
+            beyond: 0,
             sweep: Sweep::default(),
         };
-        table.configure(ageing, total);
+        table.configure(network);
         table
     }
 
     /// New limits. Entries beyond them stay until they age.
-    pub(crate) fn configure(&mut self, ageing: Duration, total: usize) {
-        let nanos = u64::try_from(ageing.as_nanos()).unwrap_or(u64::MAX);
+    pub(crate) fn configure(&mut self, network: &NetworkSpec) {
+        let nanos = u64::try_from(network.mac_ageing.as_nanos()).unwrap_or(u64::MAX);
         self.ageing = nanos.div_ceil(1 << TICK_SHIFT).max(1);
-        self.total = total;
+        let (total, ports) = (network.mac_total, network.ports.max(1));
+        self.share = u32::try_from(total / 2 / ports).unwrap_or(u32::MAX);
+        self.common = total.saturating_sub(self.share as usize * ports);
+        self.beyond = self.per_port.iter().map(|&count| self.beyond_share(count)).sum();
         if !self.learned.is_empty() {
             self.sweep.due = Some(0);
         }
@@ -181,16 +193,28 @@ impl MacTable {
         if count > 0 {
             self.learned.remove_all(|_, value| Seen(value).port() == port);
             self.sweep.disturbed = true;
+            self.beyond -= self.beyond_share(count);
             if let Some(count) = self.per_port.get_mut(usize::from(port)) {
                 *count = 0;
             }
         }
     }
 
+    /// How many of a port's addresses are beyond its share.
+    fn beyond_share(&self, count: u32) -> usize {
+        count.saturating_sub(self.share) as usize
+    }
+
+    /// Whether the table has no room for one more address of this port.
+    fn is_full_for(&self, port: u16) -> bool {
+        self.count(port) >= self.share && self.beyond >= self.common
+    }
+
     /// Forgets everything that was learned.
     pub(crate) fn forget_all_learned(&mut self) {
         self.learned.remove_all(|_, _| true);
         self.per_port.fill(0);
+        self.beyond = 0;
         self.sweep = Sweep::default();
     }
 
@@ -245,7 +269,7 @@ impl MacTable {
 
     /// Forgets where addresses were learned, in every VLAN.
     fn forget_addresses(&mut self, macs: &[u64]) {
-        let Self { learned, per_port, sweep, .. } = self;
+        let Self { learned, per_port, sweep, share, beyond, .. } = self;
         if macs.is_empty() || learned.is_empty() {
             return;
         }
@@ -253,6 +277,7 @@ impl MacTable {
             let hit = macs.contains(&key.mac());
             if hit && let Some(count) = per_port.get_mut(usize::from(Seen(value).port())) {
                 *count -= 1;
+                *beyond -= usize::from(*count >= *share);
             }
             hit
         });
@@ -329,15 +354,17 @@ impl MacTable {
             }
             // The old owner has been silent for too long. Its entry changes hands, if the newcomer
             // has room.
-            return match self.count(port) {
-                count if count >= max => Source::Refused(Reason::MacLimit, None),
-                _ => {
-                    self.add(seen.port(), -1);
-                    self.add(port, 1);
-                    self.learned.set(place, Seen::new(port, now).0);
-                    Source::New(place)
-                }
-            };
+            if self.count(port) >= max {
+                return Source::Refused(Reason::MacLimit, None);
+            }
+            self.remove_one(seen.port());
+            if self.is_full_for(port) {
+                self.add_one(seen.port());
+                return Source::Refused(Reason::MacTableFull, None);
+            }
+            self.add_one(port);
+            self.learned.set(place, Seen::new(port, now).0);
+            return Source::New(place);
         }
         if let Some(refused) = self.check_bound(key.mac(), port) {
             return refused;
@@ -345,12 +372,12 @@ impl MacTable {
         if self.count(port) >= max {
             return Source::Refused(Reason::MacLimit, None);
         }
-        if self.learned.len() >= self.total {
+        if self.is_full_for(port) {
             return Source::Refused(Reason::MacTableFull, None);
         }
         let (place, moved) = self.learned.insert(key, Seen::new(port, now).0);
         self.sweep.disturbed |= moved;
-        self.add(port, 1);
+        self.add_one(port);
         self.sweep.due.get_or_insert(now + self.ageing);
         Source::New(place)
     }
@@ -370,9 +397,17 @@ impl MacTable {
         self.per_port.get(usize::from(port)).copied().unwrap_or(0)
     }
 
-    fn add(&mut self, port: u16, change: i32) {
+    fn add_one(&mut self, port: u16) {
         if let Some(count) = self.per_port.get_mut(usize::from(port)) {
-            *count = count.saturating_add_signed(change);
+            self.beyond += usize::from(*count >= self.share);
+            *count += 1;
+        }
+    }
+
+    fn remove_one(&mut self, port: u16) {
+        if let Some(count) = self.per_port.get_mut(usize::from(port)) {
+            *count -= 1;
+            self.beyond -= usize::from(*count >= self.share);
         }
     }
 
@@ -403,7 +438,7 @@ impl MacTable {
             let seen = Seen(value);
             if self.aged(seen, now) {
                 self.learned.remove_at(place);
-                self.add(seen.port(), -1);
+                self.remove_one(seen.port());
             } else {
                 self.sweep.oldest = self.sweep.oldest.min(seen.tick());
                 place += 1;

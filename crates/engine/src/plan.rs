@@ -42,7 +42,8 @@ pub struct NetworkSpec {
     pub mode: Mode,
     /// How many ports there may be.
     pub ports: usize,
-    /// How many learned addresses the table holds.
+    /// How many learned addresses the table holds. Half of it is shared out among `ports`, so that
+    /// each is sure of some; the rest is first come, first served.
     pub mac_total: usize,
     /// How long a learned address lives after its last frame.
     pub mac_ageing: Duration,

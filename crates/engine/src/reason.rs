@@ -85,7 +85,8 @@ reasons! {
     MacMoved, Ingress, "mac-moved";
     /// The port already uses as many addresses as it may.
     MacLimit, Ingress, "mac-limit";
-    /// The network already knows as many addresses as it may.
+    /// The port has its share of the table of addresses, and what the network has beyond the shares
+    /// is used up.
     MacTableFull, Ingress, "mac-table-full";
     /// The destination is behind the port that the frame came from.
     SamePort, Ingress, "same-port";

@@ -34,7 +34,7 @@ struct ModelPort {
     queue_full: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Learned {
     vlan: u16,
     mac: MacAddr,
@@ -275,14 +275,28 @@ impl Model {
         let (now, ageing) = (self.now, self.ageing());
         let mine = self.learned.iter().filter(|entry| entry.port == id).count();
         let room = mine < usize::from(max_macs);
-        let total = self.learned.len();
+        let share = self.spec.mac_total / 2 / self.spec.ports;
+        let common = self.spec.mac_total - share * self.spec.ports;
+        let beyond = |entries: &[Learned]| -> usize {
+            let of = |port: PortId| entries.iter().filter(|entry| entry.port == port).count();
+            let ports: std::collections::BTreeSet<_> = entries.iter().map(|e| e.port).collect();
+            ports.into_iter().map(|port| of(port).saturating_sub(share)).sum()
+        };
+        // As it is without an entry that would change hands.
+        let rest: Vec<Learned> = self
+            .learned
+            .iter()
+            .filter(|entry| entry.vlan != vlan || entry.mac != mac)
+            .cloned()
+            .collect();
+        let full = mine >= share && beyond(&rest) >= common;
         let known = self.learned.iter_mut().find(|entry| entry.vlan == vlan && entry.mac == mac);
         match known {
             Some(entry) if entry.port == id => entry.seen = entry.seen.max(now),
             Some(entry) if now.saturating_sub(entry.seen) < ageing => return Err(Reason::MacMoved),
             _ if !room => return Err(Reason::MacLimit),
+            _ if full => return Err(Reason::MacTableFull),
             Some(entry) => (entry.port, entry.seen) = (id, now),
-            None if total >= self.spec.mac_total => return Err(Reason::MacTableFull),
             None => {
                 self.learned.push(Learned { vlan, mac, port: id, seen: now });
                 self.sweep_due.get_or_insert(now + ageing);

@@ -188,6 +188,38 @@ fn a_full_table_refuses_the_newcomer_and_nobody_else() {
 }
 
 #[test]
+fn ports_that_use_all_they_may_leave_every_other_port_its_share() {
+    let spec = NetworkSpec { mac_total: 40, ports: 4, ..NetworkSpec::default() };
+    let mut net = TestNetwork::new(spec);
+    for name in ["a", "b", "c", "d"] {
+        net.plug(name, learning(16));
+    }
+    let learn = |net: &mut TestNetwork, name: &str, first: u32, count: u32| {
+        for number in first..first + count {
+            net.send(name, &plain(mac(number), mac(number), 60));
+        }
+        let id = net.id(name);
+        net.engine.mac_table().filter(|entry| entry.port == Some(id)).count()
+    };
+    // Shares of five, and twenty for whoever comes first.
+    assert_eq!(learn(&mut net, "a", 100, 16), 16);
+    assert_eq!(learn(&mut net, "b", 200, 16), 14, "the common half is used up");
+    assert_eq!(learn(&mut net, "c", 300, 16), 5);
+    assert_eq!(learn(&mut net, "d", 400, 5), 5, "and each has its share");
+    // What one gives up others may have, and a port that comes again has its share again.
+    net.unplug("a");
+    assert_eq!(learn(&mut net, "c", 300, 16), 16);
+    net.plug("a", learning(16));
+    assert_eq!(learn(&mut net, "a", 100, 16), 5);
+    // An address that changes hands after its time takes part in the count.
+    net.now = net.now + Duration::from_secs(301);
+    assert_eq!(learn(&mut net, "a", 300, 1), 6, "one that was beyond the share of its old port");
+    assert_eq!(learn(&mut net, "a", 400, 1), 6, "one that was not");
+    net.wait(Duration::ZERO);
+    assert_eq!(learn(&mut net, "a", 300, 1), 1);
+}
+
+#[test]
 fn the_sweep_is_bounded_and_comes_to_an_end() {
     let mut net = TestNetwork::new(NetworkSpec { mac_total: 100_000, ..NetworkSpec::default() });
     net.plug("a", learning(40_000));
