@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 
 use crate::unix::{self, SocketKind};
 
@@ -192,6 +192,28 @@ impl Dir {
         ignore_missing(fs::unlinkat(&self.fd, name, AtFlags::REMOVEDIR))
     }
 
+    /// Gives the node `from` the name `to`, which nothing has.
+    ///
+    /// # Errors
+    /// As renameat2(2): `EEXIST` when something has that name. A file system that cannot refuse that by itself is
+    /// asked before.
+    pub fn rename_new(&self, from: &str, to: &str) -> io::Result<()> {
+        match fs::renameat_with(&self.fd, from, &self.fd, to, RenameFlags::NOREPLACE) {
+            Err(rustix::io::Errno::INVAL) if self.status_of(to)?.is_none() => {
+                Ok(fs::renameat(&self.fd, from, &self.fd, to)?)
+            }
+            done => Ok(done?),
+        }
+    }
+
+    /// Exchanges the names of two nodes, in one step.
+    ///
+    /// # Errors
+    /// As renameat2(2): `EINVAL` where the file system cannot do it.
+    pub fn exchange(&self, a: &str, b: &str) -> io::Result<()> {
+        Ok(fs::renameat_with(&self.fd, a, &self.fd, b, RenameFlags::EXCHANGE)?)
+    }
+
     /// Names of all nodes that are UTF-8 text, in no order.
     ///
     /// # Errors
@@ -233,7 +255,8 @@ impl Dir {
         Ok(Some(bytes))
     }
 
-    /// Replaces the file `name` as a whole: readers see the old text or the new one, also after a crash.
+    /// Replaces the file `name` as a whole: readers see the old text or the new one, also when this process is killed
+    /// between the two. After a crash of the machine the file may be empty or the old one.
     ///
     /// # Errors
     /// When the new file cannot be written or renamed; the old one is untouched then.
@@ -328,6 +351,24 @@ mod tests {
         assert_eq!(dir.read("file", 4).expect("readable").as_deref(), Some(&b"text"[..]));
         assert!(dir.read("file", 3).is_err(), "longer than the limit");
         assert_eq!(dir.read("none", 3).expect("no error"), None);
+        std::fs::remove_dir_all(path).expect("clean up");
+    }
+
+    #[test]
+    fn names_are_exchanged_and_never_taken() {
+        let (path, dir) = temporary("rename");
+        let read = |name: &str| dir.read(name, 10).expect("readable");
+        dir.write_atomic("a", b"one", 0o600).expect("writable");
+        dir.write_atomic("b", b"two", 0o600).expect("writable");
+        let taken = dir.rename_new("a", "b").expect_err("b is taken");
+        assert_eq!(taken.kind(), io::ErrorKind::AlreadyExists);
+        dir.exchange("a", "b").expect("both are there");
+        assert_eq!(
+            (read("a").as_deref(), read("b").as_deref()),
+            (Some(&b"two"[..]), Some(&b"one"[..]))
+        );
+        dir.rename_new("a", "c").expect("free");
+        assert_eq!((read("a"), read("c").as_deref()), (None, Some(&b"two"[..])));
         std::fs::remove_dir_all(path).expect("clean up");
     }
 

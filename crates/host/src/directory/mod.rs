@@ -17,6 +17,7 @@
 
 mod publish;
 mod registry;
+mod staged;
 
 use std::io;
 use std::path::{Component, Path, PathBuf};
@@ -27,6 +28,7 @@ use crate::names::{Name, NameError};
 
 pub use publish::{Access, Published};
 pub use registry::covers;
+pub use staged::Staged;
 
 /// Files that a network's directory may hold besides VDE's data sockets.
 pub(crate) const NODES: [&str; 5] = ["stream", "ctl", "dgram", "seqpacket", "api"];

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use sys::dir::{Dir, Kind};
 use sys::lock::{Lock, LockError};
 
-use super::{DirectoryError, Environment, LOCK, NODES, PLAN, PORTS, registry};
+use super::{DirectoryError, Environment, LOCK, NODES, PLAN, PORTS, registry, staged};
 use super::{check_owner, open_error};
 
 /// Who may open nodes.
@@ -116,7 +116,7 @@ impl Published {
         if is_default {
             make(environment, &base)?;
         }
-        let made = make(environment, path)?;
+        make(environment, path)?;
         let dir = Dir::open(path).map_err(|error| open_error(path, error))?;
         let status = dir.status().map_err(|error| DirectoryError::io("Looking at", path, error))?;
         check_owner(environment.uid, path, &status)?;
@@ -133,9 +133,8 @@ impl Published {
             adopted,
             registered: None,
         };
-        if made || access.is_shared() {
-            published.set_directory_access(access)?;
-        }
+        // Also when it was there: it may have been shared before, and a private network is for its owner only.
+        published.set_directory_access(access)?;
         published.remove_stale()?;
         if !is_default {
             registry::add(&base, path);
@@ -174,8 +173,7 @@ impl Published {
     ) -> Result<OwnedFd, DirectoryError> {
         let path = self.path.join(node);
         let failed = |error| DirectoryError::io("Making the node", &path, error);
-        if let Some(socket) = self.adopted.get(node) {
-            let socket = socket.try_clone().map_err(failed)?;
+        if let Some(socket) = self.adopted(node).map_err(failed)? {
             self.nodes.insert(node.to_owned());
             return Ok(socket);
         }
@@ -218,8 +216,26 @@ impl Published {
         }
     }
 
-    /// The directory in which `node` is, made where it is missing, and the last component of `node`.
-    fn parent_of<'a>(&self, node: &'a str, access: &Access) -> std::io::Result<(Dir, &'a str)> {
+    /// The socket of `node` that somebody else made.
+    pub(super) fn adopted(&self, node: &str) -> std::io::Result<Option<OwnedFd>> {
+        self.adopted.get(node).map(OwnedFd::try_clone).transpose()
+    }
+
+    pub(super) fn is_bound(&self, node: &str) -> bool {
+        self.nodes.contains(node)
+    }
+
+    pub(super) fn note_bound(&mut self, node: String) {
+        self.nodes.insert(node);
+    }
+
+    /// The directory in which `node` is, and the last component of `node`. A directory that is missing is made with
+    /// what `access` gives it.
+    pub(super) fn parent_of<'a>(
+        &self,
+        node: &'a str,
+        access: &Access,
+    ) -> std::io::Result<(Dir, &'a str)> {
         let mut dir = self.dir.try_clone()?;
         let mut rest = node;
         let mut depth = 0;
@@ -227,8 +243,9 @@ impl Published {
             // `ports` is searchable for everybody who may search the network's directory; the port's own
             // directory has the port's permissions.
             let mode = if depth == 0 { 0o711 } else { access.directory_mode() };
+            let is_new = dir.status_of(first)?.is_none();
             dir = dir.make_in(first, mode)?;
-            if depth > 0 {
+            if depth > 0 && is_new {
                 dir.set_owner(None, access.gid)?;
                 dir.set_mode(mode)?;
             }
@@ -242,21 +259,26 @@ impl Published {
         if self.adopted.contains_key(node) {
             return;
         }
-        let mut dirs = Vec::new();
-        let Ok(mut dir) = self.dir.try_clone() else { return };
-        let mut rest = node;
-        while let Some((first, later)) = rest.split_once('/') {
-            let Ok(next) = dir.open_in(first) else { return };
-            dirs.push((dir, first));
-            dir = next;
-            rest = later;
-        }
-        let _left = dir.remove(rest);
-        // Directories go when their last node has gone.
-        for (dir, name) in dirs.into_iter().rev() {
-            if dir.remove_dir(name).is_err() {
+        let (parent, name) = node.rsplit_once('/').unwrap_or(("", node));
+        let _left = self.below(parent).and_then(|dir| dir.remove(name));
+        self.remove_empty_parents(node);
+    }
+
+    /// The directory `path` below this one, or this one itself.
+    fn below(&self, path: &str) -> std::io::Result<Dir> {
+        let parts = path.split('/').filter(|part| !part.is_empty());
+        parts.fold(self.dir.try_clone(), |dir, part| dir?.open_in(part))
+    }
+
+    /// Directories go when their last node has gone.
+    pub(super) fn remove_empty_parents(&self, node: &str) {
+        let mut below = node;
+        while let Some((parent, _)) = below.rsplit_once('/') {
+            let (above, name) = parent.rsplit_once('/').unwrap_or(("", parent));
+            if self.below(above).and_then(|dir| dir.remove_dir(name)).is_err() {
                 break;
             }
+            below = parent;
         }
     }
 
@@ -264,8 +286,7 @@ impl Published {
     fn remove_stale(&self) -> Result<(), DirectoryError> {
         let failed = |error| DirectoryError::io("Cleaning", &self.path, error);
         for name in self.dir.names().map_err(failed)? {
-            let stale = NODES.contains(&name.as_str()) || is_vde_data_socket(&name);
-            if stale && !self.adopted.contains_key(&name) && self.is_socket(&name) {
+            if is_stale(&name) && !self.adopted.contains_key(&name) && is_socket(&self.dir, &name) {
                 self.dir.remove(&name).map_err(failed)?;
             }
         }
@@ -274,8 +295,7 @@ impl Published {
             let Ok(dir) = ports.open_in(&port) else { continue };
             for name in dir.names().map_err(failed)? {
                 let node = format!("{PORTS}/{port}/{name}");
-                let stale = NODES.contains(&name.as_str()) || is_vde_data_socket(&name);
-                if stale && !self.adopted.contains_key(&node) {
+                if is_stale(&name) && !self.adopted.contains_key(&node) && is_socket(&dir, &name) {
                     dir.remove(&name).map_err(failed)?;
                 }
             }
@@ -284,22 +304,18 @@ impl Published {
         let _not_empty = self.dir.remove_dir(PORTS);
         Ok(())
     }
-
-    fn is_socket(&self, name: &str) -> bool {
-        self.dir.status_of(name).is_ok_and(|it| it.is_some_and(|it| it.kind == Kind::Socket))
-    }
 }
 
 impl Drop for Published {
     /// Removes the nodes; the plan stays for the next time, and so does the lock's file.
     fn drop(&mut self) {
         for node in std::mem::take(&mut self.nodes) {
-            self.remove_node(&node);
-        }
-        for name in self.dir.names().unwrap_or_default() {
-            if is_vde_data_socket(&name) && self.is_socket(&name) {
-                let _left = self.dir.remove(&name);
+            if let Some(directory) = node.strip_suffix("ctl")
+                && let Ok(directory) = self.below(directory)
+            {
+                remove_vde_data_sockets(&directory);
             }
+            self.remove_node(&node);
         }
         if let Some(base) = &self.registered {
             registry::remove(base, &self.path);
@@ -307,14 +323,13 @@ impl Drop for Published {
     }
 }
 
-/// Makes `path` with mode 0700; `false` when it existed.
-fn make(environment: &Environment, path: &Path) -> Result<bool, DirectoryError> {
+/// Makes `path` with mode 0700 unless it exists.
+fn make(environment: &Environment, path: &Path) -> Result<(), DirectoryError> {
     use std::os::unix::fs::DirBuilderExt;
     match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => Ok(true),
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            super::check_base(environment, path)?;
-            Ok(false)
+            super::check_base(environment, path)
         }
         Err(error) => Err(DirectoryError::io("Making the directory", path, error)),
     }
@@ -329,6 +344,24 @@ fn check_content(dir: &Dir, path: &Path) -> Result<(), DirectoryError> {
     match names.into_iter().find(|name| !ours(name) && !is_vde_data_socket(name)) {
         Some(name) => Err(DirectoryError::OtherContent { path: path.to_owned(), name }),
         None => Ok(()),
+    }
+}
+
+fn is_socket(dir: &Dir, name: &str) -> bool {
+    dir.status_of(name).is_ok_and(|it| it.is_some_and(|it| it.kind == Kind::Socket))
+}
+
+/// A socket of this name in a directory whose lock we have is nobody's.
+fn is_stale(name: &str) -> bool {
+    NODES.contains(&name) || is_vde_data_socket(name) || staged::is_temporary(name)
+}
+
+/// Links remove their own; this is for those that clients left, and for a worker that did not come to it.
+fn remove_vde_data_sockets(dir: &Dir) {
+    for name in dir.names().unwrap_or_default() {
+        if is_vde_data_socket(&name) && is_socket(dir, &name) {
+            let _left = dir.remove(&name);
+        }
     }
 }
 

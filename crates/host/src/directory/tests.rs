@@ -164,6 +164,81 @@ fn what_a_killed_daemon_left_is_cleaned() {
 }
 
 #[test]
+fn data_sockets_of_declared_ports_are_cleaned_as_well() {
+    let place = Place::new("declared");
+    let path = place.private("net");
+    let web = path.join("ports/web");
+    // After a kill: a switch's data socket, a client's, and a node of an unfinished reload.
+    std::fs::create_dir_all(&web).expect("new");
+    for socket in ["ctl", "001.17", ".01234-00000", ".stream.new"] {
+        drop(UnixDatagram::bind(web.join(socket)).expect("bound"));
+    }
+    let mut published = place.publish(&path, &Access::default()).expect("nobody holds it");
+    assert!(!path.join("ports").exists(), "{:?}", published.dir().names());
+    // After an end: what a client left.
+    let _ctl = published.bind("ports/web/ctl", SocketKind::Stream, &Access::default());
+    drop(UnixDatagram::bind(web.join("002.18")).expect("bound"));
+    drop(published);
+    assert_eq!(Dir::open(&path).expect("there").names().expect("readable"), ["lock"]);
+}
+
+#[test]
+fn a_network_that_is_private_again_is_closed_to_its_former_users() {
+    let place = Place::new("private-again");
+    let path = place.private("net");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o750)).expect("ours");
+    let published = place.publish(&path, &Access::default()).expect("nobody holds it");
+    assert_eq!(mode(&path), 0o700);
+    drop(published);
+}
+
+#[test]
+fn staged_nodes_take_their_place_or_leave_no_trace() {
+    let place = Place::new("staged");
+    let path = place.private("net");
+    let mut published = place.publish(&path, &Access::default()).expect("nobody holds it");
+    let open = Access { mode: 0o666, ..Access::default() };
+    let _old = published.bind("stream", SocketKind::Stream, &Access::default()).expect("free");
+    let before = path.join("stream").metadata().expect("there").ino();
+    let names = |published: &Published| {
+        let mut names = published.dir().names().expect("readable");
+        names.sort();
+        names
+    };
+    // Staged, put, and taken back: the old node is there again.
+    let (_new, mut stream) = published.stage("stream", SocketKind::Stream, &open).expect("room");
+    let (_web, mut web) =
+        published.stage("ports/web/stream", SocketKind::Stream, &open).expect("room");
+    assert_eq!(mode(&path.join("stream")), 0o600, "nothing is seen of it yet");
+    published.put(&mut stream).expect("ours");
+    published.put(&mut web).expect("free");
+    assert_eq!(mode(&path.join("stream")), 0o666);
+    assert!(path.join("ports/web/stream").exists());
+    published.take_back(web);
+    published.take_back(stream);
+    assert_eq!(path.join("stream").metadata().expect("there").ino(), before);
+    assert_eq!(names(&published), ["lock", "stream"]);
+    // What is not ours is not replaced.
+    std::fs::write(path.join("dgram"), "").expect("writable");
+    let (_new, mut dgram) = published.stage("dgram", SocketKind::Datagram, &open).expect("room");
+    assert!(published.put(&mut dgram).is_err());
+    published.take_back(dgram);
+    assert_eq!(names(&published), ["dgram", "lock", "stream"]);
+    // And settled.
+    let (_new, mut stream) = published.stage("stream", SocketKind::Stream, &open).expect("room");
+    published.put(&mut stream).expect("ours");
+    published.settle(stream);
+    assert_ne!(path.join("stream").metadata().expect("there").ino(), before);
+    assert_eq!(names(&published), ["dgram", "lock", "stream"]);
+    if sys::user::uid() != 0 {
+        // A group that we are not in shows before anything has changed.
+        let foreign = Access { gid: Some(0), ..Access::default() };
+        assert!(published.stage("ctl", SocketKind::Stream, &foreign).is_err());
+        assert_eq!(names(&published), ["dgram", "lock", "stream"]);
+    }
+}
+
+#[test]
 fn a_directory_with_other_content_is_refused() {
     let place = Place::new("content");
     let path = place.private("net");
