@@ -14,6 +14,7 @@
 //! connection to its `api`: a command that has just connected to join keeps it.
 
 mod calls;
+mod change;
 mod clients;
 mod guests;
 mod network;

@@ -36,13 +36,13 @@ pub(super) struct Served {
     pub(super) id: NetworkId,
     pub(super) config: config::Network,
     pub(super) published: Published,
-    access: Access,
+    pub(super) access: Access,
     pub(super) plan: Plan,
     pub(super) api: OwnedFd,
     pub(super) api_token: Token,
     /// There were no descriptors left for connections to `api`; they wait in its queue until then.
     pub(super) api_paused: Option<Instant>,
-    nodes: BTreeMap<String, Node>,
+    pub(super) nodes: BTreeMap<String, Node>,
     pub(super) guests: BTreeMap<Name, Guest>,
     pub(super) captures: Captures,
     pub(super) rates: BTreeMap<PortId, RateMeter>,
@@ -59,29 +59,23 @@ pub(super) struct Served {
 
 /// A node as it is published.
 #[derive(Debug)]
-struct Node {
-    id: NodeId,
-    wanted: WantedNode,
+pub(super) struct Node {
+    pub(super) id: NodeId,
+    pub(super) wanted: WantedNode,
 }
 
 /// A node as the configuration asks for it.
 #[derive(Debug, Clone, PartialEq)]
-struct WantedNode {
-    kind: NodeKind,
+pub(super) struct WantedNode {
+    pub(super) kind: NodeKind,
     /// Below the network's directory: `stream`, `ports/web/stream`.
-    path: String,
-    access: Access,
+    pub(super) path: String,
+    pub(super) access: Access,
     spec: engine::PortSpec,
     port_name: Option<String>,
     max_ports: usize,
     max_ports_per_user: usize,
     raw_offload: bool,
-}
-
-/// A node that is bound and not yet served: until all of a change is, none is.
-struct BoundNode {
-    wanted: WantedNode,
-    socket: OwnedFd,
 }
 
 impl Served {
@@ -104,8 +98,12 @@ impl Served {
         let plan = plan_for(&config, kept.as_ref(), &path)?;
         plan_file::save(published.dir(), &plan);
         let api = published.bind("api", sys::unix::SocketKind::Stream, &access)?;
-        let wanted = wanted_nodes(&config, &access, published.path())?;
-        let bound = bind_nodes(&mut published, wanted)?;
+        let mut bound = Vec::new();
+        for wanted in wanted_nodes(&config, &access, published.path())? {
+            // Whatever fails, the nodes that are bound by then go with `published`.
+            let socket = published.bind(&wanted.path, wanted.kind.socket_kind(), &wanted.access)?;
+            bound.push((wanted, socket));
+        }
         let failed = |what| move |source| ServeError::Io { what, source };
         let id = worker.add_network(config.plan.clone());
         for (_, guest) in plan.guests() {
@@ -114,7 +112,14 @@ impl Served {
         reserve_declared(worker, id, &config, true);
         let now = worker.now();
         let expected_until = plan.expects_any().then(|| now + EXPECTED);
-        let served = serve_nodes(worker, id, &published, bound)
+        let serve = |(wanted, socket): (WantedNode, OwnedFd)| {
+            let id = serve_node(worker, id, &published, &wanted, socket)?;
+            Ok((wanted.path.clone(), Node { id, wanted }))
+        };
+        let served = bound
+            .into_iter()
+            .map(serve)
+            .collect::<std::io::Result<BTreeMap<_, _>>>()
             .and_then(|nodes| {
                 sys::unix::listen(api.as_fd(), BACKLOG)?;
                 Ok((nodes, worker.register(api.as_fd(), Interest::READABLE)?))
@@ -197,141 +202,6 @@ impl Served {
         }
         Some(self.idle_since? + self.config.idle.unwrap_or(config::IDLE_TIMEOUT))
     }
-
-    /// What would change if the network were as `config` says, made ready to be applied.
-    ///
-    /// # Errors
-    /// A sentence; nothing was changed.
-    pub(super) fn prepare(&mut self, config: config::Network) -> Result<Prepared, ServeError> {
-        let refuse = |what: &str| {
-            ServeError::Config(format!(
-                "The {what} of network {} cannot change while it runs: end it with `netherd down` and start \
-                 it again.",
-                self.config.name
-            ))
-        };
-        if config.dir != self.config.dir {
-            return Err(refuse("directory"));
-        }
-        let moved = if config.subnet != self.config.subnet || config.prefix != self.config.prefix {
-            let net = config.subnet.unwrap_or(self.plan.subnet());
-            let prefix = config.prefix.unwrap_or(self.plan.prefix());
-            let present = || {
-                ServeError::Config(format!(
-                    "The subnet of network {} cannot change while guests are in it: end them first.",
-                    self.config.name
-                ))
-            };
-            Some(self.plan.moved(net, prefix).ok_or_else(present)?)
-        } else {
-            None
-        };
-        let access = Access::named(None, config.group.as_deref(), config.mode)?;
-        let wanted = wanted_nodes(&config, &access, self.published.path())?;
-        let keep: Vec<String> = wanted
-            .iter()
-            .filter(|node| self.nodes.get(&node.path).is_some_and(|had| had.wanted == **node))
-            .map(|node| node.path.clone())
-            .collect();
-        let fresh: Vec<WantedNode> =
-            wanted.into_iter().filter(|node| !keep.contains(&node.path)).collect();
-        Ok(Prepared { config, access, moved, keep, fresh })
-    }
-
-    /// Applies what was prepared; what fails now is said, and the rest goes on.
-    pub(super) fn apply(&mut self, worker: &mut Worker, prepared: Prepared) -> Vec<String> {
-        let Prepared { config, access, moved, keep, fresh } = prepared;
-        let name = config.name.clone();
-        let mut changes = Vec::new();
-        if config.plan != self.config.plan {
-            worker.apply(self.id, config.plan.clone());
-            changes.push(format!("Network {name} has another MTU, mode or bounds."));
-        }
-        if let Some(plan) = moved {
-            changes.push(format!("Network {name} has the subnet {} now.", plan.subnet()));
-            self.plan = plan;
-            self.plan_file.changed(worker.now());
-        }
-        if access != self.access {
-            let changed = self
-                .published
-                .set_directory_access(&access)
-                .and_then(|()| self.published.set_access("api", &access));
-            match changed {
-                Ok(()) => changes.push(format!("Network {name} has another group or mode.")),
-                Err(error) => log::error(&error.to_string()),
-            }
-            self.access = access;
-        }
-        let gone: Vec<String> =
-            self.nodes.keys().filter(|path| !keep.contains(path)).cloned().collect();
-        for path in gone {
-            if let Some(node) = self.nodes.remove(&path) {
-                worker.close_node(node.id);
-                self.published.unbind(&path);
-                if !fresh.iter().any(|node| node.path == path) {
-                    changes.push(format!("Network {name} has no node {path} any more."));
-                }
-            }
-        }
-        reserve_declared(worker, self.id, &self.config, false);
-        reserve_declared(worker, self.id, &config, true);
-        let served = bind_nodes(&mut self.published, fresh)
-            .map_err(|error| error.to_string())
-            .and_then(|bound| {
-                serve_nodes(worker, self.id, &self.published, bound)
-                    .map_err(|error| error.to_string())
-            });
-        match served {
-            Ok(nodes) => {
-                for path in nodes.keys() {
-                    changes.push(format!("Network {name} has a new or changed node {path}."));
-                }
-                self.nodes.extend(nodes);
-            }
-            Err(sentence) => {
-                log::error(&sentence);
-                changes.push(sentence);
-            }
-        }
-        changes.extend(self.change_ports(worker, &config));
-        if config.idle != self.config.idle {
-            self.stay = config.idle.is_none();
-            changes.push(format!("Network {name} has another idle time."));
-        }
-        self.config = config;
-        changes
-    }
-
-    /// Applies changed declarations to the ports that are open.
-    fn change_ports(&self, worker: &mut Worker, config: &config::Network) -> Vec<String> {
-        let mut changes = Vec::new();
-        for port in &config.ports {
-            let had = self.config.ports.iter().find(|had| had.name == port.name);
-            if had.is_none_or(|had| had.spec == port.spec) {
-                continue;
-            }
-            let name = port.name.as_str();
-            let Some(open) = worker.port_named(self.id, name) else { continue };
-            match worker.change_port(self.id, open, port.spec.clone()) {
-                Ok(()) => changes.push(format!("The open port {name} has changed.")),
-                Err(error) => {
-                    changes.push(format!("The open port {name} stays as it is: {error}."));
-                }
-            }
-        }
-        changes
-    }
-}
-
-/// A change of one network that can be applied.
-#[derive(Debug)]
-pub(super) struct Prepared {
-    config: config::Network,
-    access: Access,
-    moved: Option<Plan>,
-    keep: Vec<String>,
-    fresh: Vec<WantedNode>,
 }
 
 /// The plan that was kept, moved when the configuration says so, or a new one.
@@ -404,7 +274,7 @@ pub(super) fn with_length_v6(address: std::net::Ipv6Addr) -> String {
     Ipv6Net::new(address, 64).map_or_else(|_| address.to_string(), |net| net.to_string())
 }
 
-fn wanted_nodes(
+pub(super) fn wanted_nodes(
     config: &config::Network,
     access: &Access,
     path: &std::path::Path,
@@ -466,60 +336,42 @@ fn directory_of(path: &std::path::Path, node: &str) -> PathBuf {
     }
 }
 
-fn bind_nodes(
-    published: &mut Published,
-    wanted: Vec<WantedNode>,
-) -> Result<Vec<BoundNode>, ServeError> {
-    let mut bound: Vec<BoundNode> = Vec::new();
-    for node in wanted {
-        let socket = published.bind(&node.path, node.kind.socket_kind(), &node.access);
-        match socket {
-            Ok(socket) => bound.push(BoundNode { wanted: node, socket }),
-            Err(error) => {
-                for node in bound {
-                    published.unbind(&node.wanted.path);
-                }
-                return Err(error.into());
-            }
-        }
-    }
-    Ok(bound)
-}
-
-fn serve_nodes(
+/// Begins to serve one node on its socket.
+pub(super) fn serve_node(
     worker: &mut Worker,
     id: NetworkId,
     published: &Published,
-    bound: Vec<BoundNode>,
-) -> std::io::Result<BTreeMap<String, Node>> {
-    let mut nodes = BTreeMap::new();
-    for BoundNode { wanted, socket } in bound {
-        if wanted.kind != NodeKind::Dgram {
-            sys::unix::listen(socket.as_fd(), BACKLOG)?;
-        }
-        let directory_path = directory_of(published.path(), &wanted.path);
-        let directory = match wanted.kind {
-            NodeKind::Ctl => Some(sys::dir::Dir::open(&directory_path)?.into()),
-            _ => None,
-        };
-        let template = NodeTemplate {
-            node: wanted.path.clone(),
-            directory,
-            directory_path,
-            spec: wanted.spec.clone(),
-            port_name: wanted.port_name.clone(),
-            max_ports: wanted.max_ports,
-            max_ports_per_user: wanted.max_ports_per_user,
-            raw_offload: wanted.raw_offload,
-        };
-        let node = worker.open_node(id, wanted.kind, socket, template)?;
-        nodes.insert(wanted.path.clone(), Node { id: node, wanted });
+    wanted: &WantedNode,
+    socket: OwnedFd,
+) -> std::io::Result<NodeId> {
+    if wanted.kind != NodeKind::Dgram {
+        sys::unix::listen(socket.as_fd(), BACKLOG)?;
     }
-    Ok(nodes)
+    let directory_path = directory_of(published.path(), &wanted.path);
+    let directory = match wanted.kind {
+        NodeKind::Ctl => Some(sys::dir::Dir::open(&directory_path)?.into()),
+        _ => None,
+    };
+    let template = NodeTemplate {
+        node: wanted.path.clone(),
+        directory,
+        directory_path,
+        spec: wanted.spec.clone(),
+        port_name: wanted.port_name.clone(),
+        max_ports: wanted.max_ports,
+        max_ports_per_user: wanted.max_ports_per_user,
+        raw_offload: wanted.raw_offload,
+    };
+    worker.open_node(id, wanted.kind, socket, template)
 }
 
 /// The addresses of declared ports belong to them, present or not.
-fn reserve_declared(worker: &mut Worker, id: NetworkId, config: &config::Network, on: bool) {
+pub(super) fn reserve_declared(
+    worker: &mut Worker,
+    id: NetworkId,
+    config: &config::Network,
+    on: bool,
+) {
     for mac in config.ports.iter().flat_map(|port| &port.spec.macs) {
         if on {
             worker.engine_mut(id).reserve_mac(*mac);

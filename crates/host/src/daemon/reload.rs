@@ -4,12 +4,13 @@ use std::path::Path;
 
 use sd_notify::NotifyState;
 
+use super::change::Change;
 use super::network::Served;
 use super::{Daemon, ServeError, Startup, configuration, startup};
 use crate::api::message::{Code, Failure};
 use crate::config::{self, Checked};
 use crate::log;
-use crate::worker::Worker;
+use crate::worker::{NetworkId, Worker};
 
 impl Daemon {
     /// Reads the configuration again, or takes `text`, and applies what changed.
@@ -46,30 +47,23 @@ impl Daemon {
             None => configuration(&self.options)?,
         };
         // First all that can fail, on networks that exist and on new ones; then all that cannot.
-        let mut prepared = Vec::new();
-        let mut fresh = Vec::new();
-        for config in checked.networks() {
-            match self.networks.iter_mut().find(|served| served.config.name == config.name) {
-                Some(served) if served.config == *config => {}
-                Some(served) => prepared.push((served.id, served.prepare(config.clone())?)),
-                None => fresh.push(config.clone()),
-            }
-        }
-        let mut opened: Vec<Served> = Vec::new();
-        for config in fresh {
-            match Served::open(worker, config, &mut Startup::default()) {
-                Ok(served) => opened.push(served),
-                Err(error) => {
-                    opened.into_iter().for_each(|served| served.close(worker));
-                    return Err(error);
+        let mut changes = Vec::new();
+        let mut opened = Vec::new();
+        if let Err(error) = self.change(worker, &checked, &mut changes, &mut opened) {
+            opened.into_iter().for_each(|served: Served| served.close(worker));
+            for (id, change) in changes.into_iter().rev() {
+                if let Some(served) = self.network_mut(id) {
+                    served.take_back(worker, change);
                 }
             }
+            return Err(error);
         }
-        let mut changes = Vec::new();
         log::set_level(checked.level());
-        for (id, prepared) in prepared {
+        let committed = changes;
+        let mut changes = Vec::new();
+        for (id, change) in committed {
             if let Some(served) = self.network_mut(id) {
-                changes.extend(served.apply(worker, prepared));
+                changes.extend(served.finish(worker, change));
             }
         }
         let gone: Vec<_> = self
@@ -87,6 +81,32 @@ impl Daemon {
             changes.push(format!("Network {name} is gone."));
         }
         Ok(changes)
+    }
+
+    /// Prepares and commits what is to be another: changes of networks that run, and new networks. After an error all
+    /// of it is to be taken back.
+    fn change(
+        &mut self,
+        worker: &mut Worker,
+        checked: &Checked,
+        changes: &mut Vec<(NetworkId, Change)>,
+        opened: &mut Vec<Served>,
+    ) -> Result<(), ServeError> {
+        for config in checked.networks() {
+            match self.networks.iter_mut().find(|served| served.config.name == config.name) {
+                Some(served) if served.config == *config => {}
+                Some(served) => changes.push((served.id, served.prepare(worker, config.clone())?)),
+                None => {
+                    opened.push(Served::open(worker, config.clone(), &mut Startup::default())?);
+                }
+            }
+        }
+        for (id, change) in changes {
+            if let Some(served) = self.network_mut(*id) {
+                served.commit(change)?;
+            }
+        }
+        Ok(())
     }
 
     /// A configuration that came through `api` obeys the command line as the file does.

@@ -63,3 +63,68 @@ fn a_configuration_is_reloaded_as_a_whole_or_not_at_all() {
     assert_eq!(sockets_in(&daemon.path("a")), [""; 0]);
     assert_eq!(sockets_in(&daemon.path("b")), [""; 0]);
 }
+
+#[test]
+fn a_reload_that_fails_half_way_is_undone_and_told() {
+    use std::os::unix::fs::MetadataExt;
+    let root = Daemon::root("undone");
+    let config = root.join("netherd.toml");
+    let write = |text: &str| std::fs::write(&config, text).expect("writable");
+    write(
+        "[network.a]\nnodes = [\"stream\"]\n[network.a.port.web]\n\
+         [network.z]\nnodes = [\"stream\"]\n",
+    );
+    let daemon = Daemon::start_in(root.clone(), &format!("config={}", config.display())).ready();
+    let (a, z) = (daemon.path("a"), daemon.path("z"));
+    let mut client = daemon.client("a");
+    let reload = Call::Reload { config: None };
+    let state = |path: &Path| {
+        let about = path.metadata().expect("there");
+        (about.ino(), about.mode())
+    };
+    let places = [
+        a.clone(),
+        a.join("api"),
+        a.join("stream"),
+        a.join("ports/web"),
+        a.join("ports/web/stream"),
+    ];
+    let before = places.each_ref().map(|path| state(path));
+    let descriptors =
+        || std::fs::read_dir(format!("/proc/{}/fd", daemon.process.id())).expect("ours").count();
+    let open = descriptors();
+
+    // Everything can be made, but one node cannot take its place: something that is not ours is in it.
+    std::fs::write(z.join("dgram"), "").expect("writable");
+    let wanted = "[network.a]\nmtu = 9000\nmode = \"0666\"\nnodes = [\"stream\", \"dgram\"]\n\
+                  [network.a.port.web]\nnodes = [\"stream\", \"ctl\"]\n\
+                  [network.b]\n[network.z]\nnodes = [\"stream\", \"dgram\"]\n";
+    write(wanted);
+    let (code, message) = refusal(client.call::<Reloaded>(&reload, &[]));
+    assert_eq!(code, Code::BadConfiguration);
+    assert!(message.contains("z/dgram"), "{message}");
+    assert_eq!(places.each_ref().map(|path| state(path)), before, "the same nodes, the same modes");
+    assert_eq!(sockets_in(&a), ["api", "stream"]);
+    assert_eq!(sockets_in(&a.join("ports/web")), ["stream"]);
+    assert_eq!(sockets_in(&z), ["api", "stream"]);
+    assert_eq!(sockets_in(&daemon.path("b")), [""; 0]);
+    assert_eq!(show(&mut client).mtu, 1500);
+    assert_eq!(descriptors(), open, "no node is left open");
+    let mut stream = Stream::open(&a.join("stream"));
+    stream.send([0xff; 6], A, b"it serves");
+    until(&daemon, "its port", || show(&mut client).ports.len() == 1);
+
+    // Nothing was taken for done: the same file is applied once it can be.
+    std::fs::remove_file(z.join("dgram")).expect("ours");
+    let reloaded: Reloaded = client.call(&reload, &[]).expect("it can be now").value;
+    assert!(reloaded.changes.iter().any(|it| it.contains("Network b is new")), "{reloaded:?}");
+    assert_eq!(sockets_in(&a), ["api", "dgram", "stream"]);
+    assert_eq!(sockets_in(&a.join("ports/web")), ["ctl", "stream"]);
+    assert_eq!(state(&a.join("stream")).1 & 0o777, 0o666);
+    assert_eq!(state(&a.join("ports/web")).1 & 0o777, 0o755);
+    assert_eq!(sockets_in(&z), ["api", "dgram", "stream"]);
+    assert_eq!(show(&mut client).mtu, 9000);
+    assert_eq!(show(&mut client).ports.len(), 1, "open ports live on");
+    Stream::open(&a.join("stream")).send([0xff; 6], B, b"new ones are served");
+    until(&daemon, "the second port", || show(&mut client).ports.len() == 2);
+}

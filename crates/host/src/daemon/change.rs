@@ -1,0 +1,214 @@
+//! Another configuration for a network that runs: prepared, committed, and finished or taken back.
+//!
+//! # Theory of operation
+//!
+//! A reload is one step over all networks: [`Served::prepare`] for each, then [`Served::commit`] for each, then
+//! [`Served::finish`] for each. All that can fail is in the first two, and whatever fails there is undone everywhere by
+//! [`Served::take_back`]; nothing in the last one fails.
+//!
+//! * Preparing opens the new and changed nodes under temporary names and in the worker, so that owners, groups, names,
+//!   descriptors and disk space are known to do.
+//! * Committing is renames, and the group and mode of the directory.
+//! * Finishing closes what was replaced, and tells the engine.
+
+use super::ServeError;
+use super::network::{Node, Served, WantedNode, reserve_declared, serve_node, wanted_nodes};
+use crate::address::Plan;
+use crate::config;
+use crate::directory::{Access, Staged};
+use crate::log;
+use crate::worker::{NodeId, Worker};
+
+/// A change of one network that is on its way.
+#[derive(Debug)]
+pub(super) struct Change {
+    config: config::Network,
+    access: Access,
+    moved: Option<Plan>,
+    /// Paths of nodes that stay as they are.
+    keep: Vec<String>,
+    fresh: Vec<FreshNode>,
+    /// The directory and `api` have the new group and mode, or some of it.
+    access_given: bool,
+}
+
+/// A node that is open and not yet in its place.
+#[derive(Debug)]
+struct FreshNode {
+    wanted: WantedNode,
+    id: NodeId,
+    staged: Staged,
+}
+
+impl Served {
+    /// What would change if the network were as `config` says, made ready to be applied.
+    ///
+    /// # Errors
+    /// A sentence; nothing was changed.
+    pub(super) fn prepare(
+        &mut self,
+        worker: &mut Worker,
+        config: config::Network,
+    ) -> Result<Change, ServeError> {
+        let refuse = |what: &str| {
+            ServeError::Config(format!(
+                "The {what} of network {} cannot change while it runs: end it with `netherd down` and start \
+                 it again.",
+                self.config.name
+            ))
+        };
+        if config.dir != self.config.dir {
+            return Err(refuse("directory"));
+        }
+        let moved = if config.subnet != self.config.subnet || config.prefix != self.config.prefix {
+            let net = config.subnet.unwrap_or(self.plan.subnet());
+            let prefix = config.prefix.unwrap_or(self.plan.prefix());
+            let present = || {
+                ServeError::Config(format!(
+                    "The subnet of network {} cannot change while guests are in it: end them first.",
+                    self.config.name
+                ))
+            };
+            Some(self.plan.moved(net, prefix).ok_or_else(present)?)
+        } else {
+            None
+        };
+        let access = Access::named(None, config.group.as_deref(), config.mode)?;
+        let wanted = wanted_nodes(&config, &access, self.published.path())?;
+        let keep: Vec<String> = wanted
+            .iter()
+            .filter(|node| self.nodes.get(&node.path).is_some_and(|had| had.wanted == **node))
+            .map(|node| node.path.clone())
+            .collect();
+        let fresh = wanted.into_iter().filter(|node| !keep.contains(&node.path));
+        let fresh: Vec<WantedNode> = fresh.collect();
+        let mut change =
+            Change { config, access, moved, keep, fresh: Vec::new(), access_given: false };
+        for wanted in fresh {
+            match self.open_fresh(worker, wanted) {
+                Ok(node) => change.fresh.push(node),
+                Err(error) => {
+                    self.take_back(worker, change);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(change)
+    }
+
+    fn open_fresh(
+        &mut self,
+        worker: &mut Worker,
+        wanted: WantedNode,
+    ) -> Result<FreshNode, ServeError> {
+        let kind = wanted.kind.socket_kind();
+        let (socket, staged) = self.published.stage(&wanted.path, kind, &wanted.access)?;
+        match serve_node(worker, self.id, &self.published, &wanted, socket) {
+            Ok(id) => Ok(FreshNode { wanted, id, staged }),
+            Err(source) => {
+                self.published.take_back(staged);
+                Err(ServeError::Io { what: "Serving a new node", source })
+            }
+        }
+    }
+
+    /// Makes the change visible to clients.
+    ///
+    /// # Errors
+    /// A sentence; [`Served::take_back`] is to be called then.
+    pub(super) fn commit(&mut self, change: &mut Change) -> Result<(), ServeError> {
+        if change.access != self.access {
+            change.access_given = true;
+            self.published.set_directory_access(&change.access)?;
+            self.published.set_access("api", &change.access)?;
+        }
+        for node in &mut change.fresh {
+            self.published.put(&mut node.staged)?;
+        }
+        Ok(())
+    }
+
+    /// Undoes what was prepared and committed.
+    pub(super) fn take_back(&mut self, worker: &mut Worker, change: Change) {
+        for node in change.fresh.into_iter().rev() {
+            worker.close_node(node.id);
+            self.published.take_back(node.staged);
+        }
+        if change.access_given {
+            let back = self
+                .published
+                .set_directory_access(&self.access)
+                .and_then(|()| self.published.set_access("api", &self.access));
+            if let Err(error) = back {
+                log::error(&error.to_string());
+            }
+        }
+    }
+
+    /// What is left to do of a committed change; a sentence for each thing that is another now.
+    pub(super) fn finish(&mut self, worker: &mut Worker, change: Change) -> Vec<String> {
+        let Change { config, access, moved, keep, fresh, .. } = change;
+        let name = config.name.clone();
+        let mut changes = Vec::new();
+        if config.plan != self.config.plan {
+            worker.apply(self.id, config.plan.clone());
+            changes.push(format!("Network {name} has another MTU, mode or bounds."));
+        }
+        if let Some(plan) = moved {
+            changes.push(format!("Network {name} has the subnet {} now.", plan.subnet()));
+            self.plan = plan;
+            self.plan_file.changed(worker.now());
+        }
+        if access != self.access {
+            changes.push(format!("Network {name} has another group or mode."));
+            self.access = access;
+        }
+        let replaced = |path: &String| fresh.iter().any(|node| node.wanted.path == *path);
+        let gone: Vec<String> =
+            self.nodes.keys().filter(|path| !keep.contains(path)).cloned().collect();
+        for path in gone {
+            if let Some(node) = self.nodes.remove(&path) {
+                worker.close_node(node.id);
+                if !replaced(&path) {
+                    self.published.unbind(&path);
+                    changes.push(format!("Network {name} has no node {path} any more."));
+                }
+            }
+        }
+        for FreshNode { wanted, id, staged } in fresh {
+            self.published.settle(staged);
+            changes.push(format!("Network {name} has a new or changed node {}.", wanted.path));
+            self.nodes.insert(wanted.path.clone(), Node { id, wanted });
+        }
+        reserve_declared(worker, self.id, &self.config, false);
+        reserve_declared(worker, self.id, &config, true);
+        changes.extend(self.change_ports(worker, &config));
+        if config.idle != self.config.idle {
+            changes.push(format!("Network {name} has another idle time."));
+        }
+        // What the file says holds, whatever a caller of `stay` said before.
+        self.stay = config.idle.is_none();
+        self.config = config;
+        changes
+    }
+
+    /// Applies changed declarations to the ports that are open.
+    fn change_ports(&self, worker: &mut Worker, config: &config::Network) -> Vec<String> {
+        let mut changes = Vec::new();
+        for port in &config.ports {
+            let had = self.config.ports.iter().find(|had| had.name == port.name);
+            if had.is_none_or(|had| had.spec == port.spec) {
+                continue;
+            }
+            let name = port.name.as_str();
+            let Some(open) = worker.port_named(self.id, name) else { continue };
+            match worker.change_port(self.id, open, port.spec.clone()) {
+                Ok(()) => changes.push(format!("The open port {name} has changed.")),
+                Err(error) => {
+                    changes.push(format!("The open port {name} stays as it is: {error}."));
+                }
+            }
+        }
+        changes
+    }
+}
