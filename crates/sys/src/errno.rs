@@ -3,6 +3,12 @@
 
 use std::io;
 
+/// The numbers that netherd itself answers or tells apart.
+pub use libc::{
+    EACCES, EAFNOSUPPORT, EINVAL, EIO, ENOENT, ENOSPC, ENOSYS, EOPNOTSUPP, EPERM, EPROTONOSUPPORT,
+    ESRCH, EUSERS,
+};
+
 /// Nothing to read, or no room to write, just now (EAGAIN, EINTR): it is tried again when the
 /// descriptor is ready.
 #[must_use]

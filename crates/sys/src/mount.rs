@@ -8,6 +8,10 @@ use rustix::mount::{
     mount_change, unmount,
 };
 
+/// Opens a place in the tree of files without opening the file (`O_PATH`), as a flag for
+/// [`std::os::unix::fs::OpenOptionsExt::custom_flags`].
+pub const PATH_ONLY: i32 = libc::O_PATH | libc::O_CLOEXEC;
+
 /// From now on no mount travels between this namespace and the one it was copied from.
 pub fn make_private() -> io::Result<()> {
     Ok(mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?)

@@ -14,9 +14,14 @@
 //! - `pidfd_send_signal` with `PIDFD_SIGNAL_PROCESS_GROUP`: refused likewise.
 //! - `ioctl` with `TIOCSTI` and `TIOCLINUX`: they type into the terminal that the guest shares with
 //!   the outer shell. Refused.
+//! - `fcntl(F_SETFL)` with `O_ASYNC`, and `ioctl(FIOASYNC)`: on a terminal they make its foreground group
+//!   the receiver of a signal of the caller's choice (`__tty_fasync`, drivers/tty/tty_io.c; `F_SETSIG`), be
+//!   it SIGKILL. Raised to init, which does it itself on what is no terminal ([`set_async`]).
+//! - `keyctl`, `add_key`, `request_key`: keys have no namespaces, and the user's own keyrings answer to
+//!   his number from anywhere. Here the kernel has no keys: `ENOSYS`.
 //!
-//! Only register values are looked at, never memory, so no argument can change after the check. The
-//! kernel reads `pid`, `which`, `who` and `cmd` as 32-bit values; so does the filter.
+//! The filter looks at register values only, never at memory, so no argument can change after the check.
+//! The kernel reads `pid`, `which`, `who`, `cmd` and the flags as 32-bit values; so does the filter.
 //!
 //! A process's filters can have one listener at most. In a guest of a guest the outer listener hears
 //! `kill(0)` already, and its init knows which of the group's members the caller can see.
@@ -33,6 +38,11 @@ struct Abi {
     ioctl: u32,
     /// A second number for the same call, of x32.
     ioctl_alias: u32,
+    fcntl: u32,
+    /// `fcntl64` of 32-bit ABIs.
+    fcntl_alias: u32,
+    /// `add_key`, `request_key`, `keyctl`.
+    keys: [u32; 3],
 }
 
 /// Since Linux 5.1 new calls have one number on every architecture.
@@ -43,6 +53,10 @@ const IOPRIO_WHO_PGRP: u32 = 2;
 /// asm-generic/ioctls.h; both architectures below use it.
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
+const FIOASYNC: u32 = 0x5452;
+/// asm-generic/fcntl.h.
+const F_SETFL: u32 = 4;
+const O_ASYNC: u32 = 0x2000;
 /// `__X32_SYSCALL_BIT`, set in the call numbers of the x32 ABI.
 const X32_BIT: u32 = 0x4000_0000;
 
@@ -55,6 +69,9 @@ const ABIS: [Abi; 2] = [
         ioprio_set: 251,
         ioctl: 16,
         ioctl_alias: 514,
+        fcntl: 72,
+        fcntl_alias: 72,
+        keys: [248, 249, 250],
     },
     Abi {
         arch: 0x4000_0003, // AUDIT_ARCH_I386
@@ -63,6 +80,9 @@ const ABIS: [Abi; 2] = [
         ioprio_set: 289,
         ioctl: 54,
         ioctl_alias: 54,
+        fcntl: 55,
+        fcntl_alias: 221,
+        keys: [286, 287, 288],
     },
 ];
 
@@ -75,6 +95,9 @@ const ABIS: [Abi; 2] = [
         ioprio_set: 30,
         ioctl: 29,
         ioctl_alias: 29,
+        fcntl: 25,
+        fcntl_alias: 25,
+        keys: [217, 218, 219],
     },
     Abi {
         arch: 0x4000_0028, // AUDIT_ARCH_ARM
@@ -83,15 +106,18 @@ const ABIS: [Abi; 2] = [
         ioprio_set: 314,
         ioctl: 54,
         ioctl_alias: 54,
+        fcntl: 55,
+        fcntl_alias: 221,
+        keys: [309, 310, 311],
     },
 ];
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("the guest's system-call filter knows x86_64 and aarch64 only");
 
-/// What `kill(0, signal)` gives.
+/// What a call gives that the listener decides about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OwnGroup {
+enum Doubtful {
     /// A notification to our listener.
     Notify,
     /// Nothing of ours: an outer listener hears it.
@@ -143,16 +169,26 @@ fn rule(
     program.push(op(AND, !X32_BIT, 0, 0));
 }
 
-fn program(own_group: OwnGroup) -> Vec<libc::sock_filter> {
+fn program(doubtful: Doubtful) -> Vec<libc::sock_filter> {
     let equals = |k| op(JUMP_EQ, k, 0, 0);
     let has = |k| op(JUMP_ANY, k, 0, 0);
     let eperm = refuse(libc::EPERM);
     let mut program = Vec::new();
     for abi in &ABIS {
         let mut rules = vec![op(LOAD, OFFSET_NUMBER, 0, 0), op(AND, !X32_BIT, 0, 0)];
-        if own_group == OwnGroup::Notify {
+        if doubtful == Doubtful::Notify {
             let notify = op(RETURN, libc::SECCOMP_RET_USER_NOTIF, 0, 0);
             rule(&mut rules, abi.kill, &[(0, equals(0))], notify);
+            for number in [abi.fcntl, abi.fcntl_alias] {
+                let conditions = [(1, equals(F_SETFL)), (2, has(O_ASYNC))];
+                rule(&mut rules, number, &conditions, notify);
+            }
+            for number in [abi.ioctl, abi.ioctl_alias] {
+                rule(&mut rules, number, &[(1, equals(FIOASYNC))], notify);
+            }
+        }
+        for number in abi.keys {
+            rule(&mut rules, number, &[], refuse(libc::ENOSYS));
         }
         let group_flag = has(PIDFD_SIGNAL_PROCESS_GROUP);
         rule(&mut rules, PIDFD_SEND_SIGNAL, &[(3, group_flag)], eperm);
@@ -184,7 +220,7 @@ pub fn install() -> io::Result<Option<Listener>> {
     // Without this flag (Linux 5.19) a signal handler of the caller may interrupt the call while
     // it is answered, and it would be made a second time.
     let steady = flags | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV;
-    let with_listener = program(OwnGroup::Notify);
+    let with_listener = program(Doubtful::Notify);
     let mut result = load(&with_listener, steady);
     let mut is_steady = true;
     if result.as_ref().is_err_and(|e| e.raw_os_error() == Some(libc::EINVAL)) {
@@ -198,7 +234,7 @@ pub fn install() -> io::Result<Option<Listener>> {
             Ok(Some(Listener { fd, steady: is_steady }))
         }
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
-            load(&program(OwnGroup::Leave), 0)?;
+            load(&program(Doubtful::Leave), 0)?;
             Ok(None)
         }
         Err(error) => Err(error),
@@ -220,13 +256,91 @@ fn load(program: &[libc::sock_filter], flags: libc::c_ulong) -> io::Result<i32> 
     Ok(i32::try_from(result).unwrap_or(-1))
 }
 
-/// A `kill(0, signal)` that waits for its answer.
+/// What a call asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// `kill(0, signal)`.
+    Signal(i32),
+    /// Signals when a descriptor is ready.
+    Async { fd: i32, how: Async },
+}
+
+/// With which call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Async {
+    /// `fcntl(fd, F_SETFL, flags)`.
+    Flags(i32),
+    /// `ioctl(fd, FIOASYNC, pointer)`: where the caller has the number that says on or off.
+    Pointer(u64),
+}
+
+/// A call that waits for its answer.
 #[derive(Debug, Clone, Copy)]
-pub struct GroupSignal {
+pub struct Call {
     id: u64,
     /// The calling thread, as numbered in the PID namespace of who reads the notification.
     pub caller: i32,
-    pub signal: i32,
+    pub wish: Wish,
+}
+
+impl Call {
+    fn new(got: &libc::seccomp_notif) -> Self {
+        // The kernel takes these as 32-bit values: the low halves.
+        #[allow(clippy::cast_possible_truncation)]
+        let low = |n: usize| (got.data.args[n] as u32).cast_signed();
+        let number = got.data.nr.cast_unsigned() & !X32_BIT;
+        let abi = ABIS.iter().find(|abi| abi.arch == got.data.arch);
+        let wish = match abi {
+            Some(abi) if [abi.fcntl, abi.fcntl_alias].contains(&number) => {
+                Wish::Async { fd: low(0), how: Async::Flags(low(2)) }
+            }
+            Some(abi) if [abi.ioctl, abi.ioctl_alias].contains(&number) => {
+                Wish::Async { fd: low(0), how: Async::Pointer(got.data.args[2]) }
+            }
+            _ => Wish::Signal(low(1)),
+        };
+        Self { id: got.id, caller: got.pid.cast_signed(), wish }
+    }
+}
+
+/// Does for `process` what it asked with [`Wish::Async`], on its open file, unless that is a terminal.
+///
+/// May wait for locks that the caller's other threads hold: not for a process that others wait for.
+///
+/// # Errors
+/// What the caller is to be answered: `EPERM` for a terminal.
+pub fn set_async(process: i32, fd: i32, how: Async) -> io::Result<()> {
+    let pidfd = crate::process::open(process)?;
+    // SAFETY: pidfd_getfd has no memory arguments.
+    let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
+    if got < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given us this descriptor and nobody else knows it.
+    let file = unsafe { OwnedFd::from_raw_fd(i32::try_from(got).unwrap_or(-1)) };
+    if io::IsTerminal::is_terminal(&file) {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    let result = match how {
+        // SAFETY: F_SETFL takes a number.
+        Async::Flags(flags) => unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) },
+        Async::Pointer(address) => {
+            let mut on = [0; size_of::<libc::c_int>()];
+            std::os::unix::fs::FileExt::read_exact_at(
+                &std::fs::File::open(format!("/proc/{process}/mem"))?,
+                &mut on,
+                address,
+            )
+            .map_err(|_| io::Error::from_raw_os_error(libc::EFAULT))?;
+            let on = libc::c_int::from_ne_bytes(on);
+            // SAFETY: the request reads one int through the pointer.
+            unsafe { libc::ioctl(file.as_raw_fd(), libc::Ioctl::from(FIOASYNC), &raw const on) }
+        }
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// What to answer.
@@ -261,7 +375,7 @@ impl Listener {
     }
 
     /// The next call to answer; `None` if its caller has died meanwhile.
-    pub fn receive(&self) -> io::Result<Option<GroupSignal>> {
+    pub fn receive(&self) -> io::Result<Option<Call>> {
         // SAFETY: an all-zero notification is what the kernel demands to be given.
         let mut got: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: the request fills in the structure it is made for.
@@ -276,15 +390,12 @@ impl Listener {
                 _ => Err(error),
             };
         }
-        // The kernel takes the signal as an int: the low 32 bits.
-        #[allow(clippy::cast_possible_truncation)]
-        let signal = (got.data.args[1] as u32).cast_signed();
-        Ok(Some(GroupSignal { id: got.id, caller: got.pid.cast_signed(), signal }))
+        Ok(Some(Call::new(&got)))
     }
 
     /// Whether the caller is still in its call: only then does its number still name it.
     #[must_use]
-    pub fn is_waiting(&self, call: &GroupSignal) -> bool {
+    pub fn is_waiting(&self, call: &Call) -> bool {
         let mut id = call.id;
         // SAFETY: the request reads one u64 through the pointer.
         let result = unsafe {
@@ -294,7 +405,7 @@ impl Listener {
     }
 
     /// Answers a call. A caller that has died meanwhile is no error.
-    pub fn answer(&self, call: &GroupSignal, answer: Answer) -> io::Result<()> {
+    pub fn answer(&self, call: &Call, answer: Answer) -> io::Result<()> {
         // SAFETY: an all-zero response is a valid one: success with value 0.
         let mut response: libc::seccomp_notif_resp = unsafe { std::mem::zeroed() };
         response.id = call.id;
@@ -361,8 +472,8 @@ mod tests {
 
     #[test]
     fn the_own_group_is_out_of_reach_in_every_abi() {
-        let full = program(OwnGroup::Notify);
-        let nested = program(OwnGroup::Leave);
+        let full = program(Doubtful::Notify);
+        let nested = program(Doubtful::Leave);
         for abi in &ABIS {
             for x32 in [0, X32_BIT] {
                 let check = |number, args, expected| {
@@ -392,6 +503,16 @@ mod tests {
                     check(number, [0, 0x5412, 0, 0, 0, 0], EPERM);
                     check(number, [0, high | 0x541c, 0, 0, 0, 0], EPERM);
                     check(number, [0, 0x5401, 0, 0, 0, 0], libc::SECCOMP_RET_ALLOW);
+                    check(number, [0, high | 0x5452, 0, 0, 0, 0], libc::SECCOMP_RET_USER_NOTIF);
+                }
+                for number in [abi.fcntl, abi.fcntl_alias] {
+                    let flags = high | 0x2802;
+                    check(number, [0, 4, flags, 0, 0, 0], libc::SECCOMP_RET_USER_NOTIF);
+                    check(number, [0, 4, 0x802, 0, 0, 0], libc::SECCOMP_RET_ALLOW);
+                    check(number, [0, 3, flags, 0, 0, 0], libc::SECCOMP_RET_ALLOW);
+                }
+                for number in abi.keys {
+                    check(number, [0; 6], libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs());
                 }
                 check(1, [0, 0, 0, 0, 0, 0], libc::SECCOMP_RET_ALLOW);
             }
@@ -401,13 +522,13 @@ mod tests {
     #[test]
     fn an_unknown_abi_has_no_system_calls() {
         let enosys = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
-        assert_eq!(run(&program(OwnGroup::Notify), 0x1234, 62, [0; 6]), enosys);
+        assert_eq!(run(&program(Doubtful::Notify), 0x1234, 62, [0; 6]), enosys);
     }
 
     #[test]
     fn every_jump_stays_inside_the_program() {
-        for own_group in [OwnGroup::Notify, OwnGroup::Leave] {
-            let program = program(own_group);
+        for doubtful in [Doubtful::Notify, Doubtful::Leave] {
+            let program = program(doubtful);
             for (at, i) in program.iter().enumerate() {
                 if i.code == JUMP_EQ || i.code == JUMP_ANY {
                     let far = at + 1 + usize::from(i.jt.max(i.jf));

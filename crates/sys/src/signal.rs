@@ -4,6 +4,9 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+/// The signals that netherd itself deals with (signal(7)), for code that makes no system calls of its own.
+pub use libc::{SIGCHLD, SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
+
 /// A set of signals, as sigsetops(3) has it.
 #[derive(Clone, Copy)]
 pub struct SignalSet(libc::sigset_t);
@@ -235,16 +238,16 @@ pub fn group_exists(group: i32) -> bool {
 pub fn name(signal: i32) -> String {
     let known = [
         (libc::SIGHUP, "SIGHUP"),
-        (libc::SIGINT, "SIGINT"),
+        (SIGINT, "SIGINT"),
         (libc::SIGQUIT, "SIGQUIT"),
         (libc::SIGILL, "SIGILL"),
         (libc::SIGABRT, "SIGABRT"),
         (libc::SIGFPE, "SIGFPE"),
-        (libc::SIGKILL, "SIGKILL"),
+        (SIGKILL, "SIGKILL"),
         (libc::SIGSEGV, "SIGSEGV"),
         (libc::SIGPIPE, "SIGPIPE"),
         (libc::SIGALRM, "SIGALRM"),
-        (libc::SIGTERM, "SIGTERM"),
+        (SIGTERM, "SIGTERM"),
         (libc::SIGBUS, "SIGBUS"),
         (libc::SIGSYS, "SIGSYS"),
     ];
@@ -277,16 +280,16 @@ mod tests {
 
     #[test]
     fn sets_hold_what_they_were_given() {
-        let set = SignalSet::of(&[libc::SIGINT, 0, 4711]);
-        assert!(set.contains(libc::SIGINT) && !set.contains(libc::SIGTERM));
-        assert!(!set.without(libc::SIGINT).contains(libc::SIGINT));
-        assert!(SignalSet::all().contains(libc::SIGTERM));
+        let set = SignalSet::of(&[SIGINT, 0, 4711]);
+        assert!(set.contains(SIGINT) && !set.contains(SIGTERM));
+        assert!(!set.without(SIGINT).contains(SIGINT));
+        assert!(SignalSet::all().contains(SIGTERM));
     }
 
     #[test]
     fn a_group_is_never_signalled() {
         for pid in [0, -1, -5] {
-            assert_eq!(send(pid, libc::SIGTERM).unwrap_err().raw_os_error(), Some(libc::ESRCH));
+            assert_eq!(send(pid, SIGTERM).unwrap_err().raw_os_error(), Some(libc::ESRCH));
         }
     }
 }

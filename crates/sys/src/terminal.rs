@@ -55,8 +55,10 @@ impl AsFd for Terminal {
     }
 }
 
-/// The process group of this process.
+/// The process group of this process; 0 if it began outside of our PID namespace, as the group of a guest's
+/// command does.
 #[must_use]
 pub fn own_group() -> i32 {
-    rustix::process::getpgrp().as_raw_nonzero().get()
+    // Not rustix's getpgrp, which takes 0 for impossible.
+    crate::process::group(0).unwrap_or(0)
 }

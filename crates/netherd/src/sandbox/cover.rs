@@ -2,22 +2,42 @@
 //! systemd.
 //!
 //! The covers are mounted in M1, so they are locked in the guest's M2. What is looked for is decided
-//! by the outer process, which knows the caller's environment; init only mounts. A place that comes
-//! into being later could not be covered then, so the default places of netherd are made now.
+//! by the outer process, which knows the caller's environment; init only mounts, wherever the mounts show
+//! the place (a tree of `--rootfs` may have it too). A place that comes into being later could not be covered
+//! then, so the default places of netherd are made now.
+//!
+//! A cover over a file ends when the file is removed outside, and a server that starts again removes and
+//! makes its socket. So directories are covered. Where a directory also has what programs need, its cover
+//! is a *copy*: a directory in memory in which the other entries are shown one by one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use sys::errno::{EACCES, EINVAL, ENOENT};
+
+use super::mounts;
 
 /// A guest's own hypervisor publishes here; sockets, leases and little else.
 const NETWORKS_BYTES: u64 = 16 << 20;
-/// Sockets below this depth and beyond this number are none that systemd makes.
+/// Sockets below this depth are none that systemd makes.
 const DEPTH_MAX: u32 = 4;
-const SOCKETS_MAX: usize = 512;
+/// Entries of a directory that are shown in its copy.
+const ENTRIES_MAX: usize = 512;
+
+/// What the copy of a directory leaves out.
+#[derive(Debug, PartialEq, Eq)]
+enum Hidden {
+    /// These names, whatever they are now or later.
+    Names(BTreeSet<OsString>),
+    /// Sockets, also below.
+    Sockets,
+}
 
 /// The places, all absolute and without symbolic links.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,7 +46,9 @@ pub struct Covers {
     networks: BTreeSet<PathBuf>,
     /// An empty, read-only directory instead.
     directories: BTreeSet<PathBuf>,
-    /// `/dev/null` instead.
+    /// A copy instead. Beside what it hides, its entries are as they are when the guest starts.
+    copies: BTreeMap<PathBuf, Hidden>,
+    /// `/dev/null` instead: sockets in directories that are not ours to judge.
     sockets: BTreeSet<PathBuf>,
 }
 
@@ -73,12 +95,17 @@ impl Covers {
                 covers.add(&runtime.join(name));
             }
             covers.add(&runtime.join("bus"));
+            covers.add_runtime(runtime);
         }
         for path in bus_paths(&places.bus_address) {
             covers.add(Path::new(path));
         }
         covers.add(&places.run.join("dbus"));
-        covers.add_sockets(&places.run.join("systemd"), 0);
+        if let Ok(systemd) = fs::canonicalize(places.run.join("systemd"))
+            && has_socket(&systemd, 0)
+        {
+            covers.copies.insert(systemd, Hidden::Sockets);
+        }
         covers
     }
 
@@ -91,17 +118,20 @@ impl Covers {
         };
     }
 
-    /// systemd's own directory also holds files that programs need, so its sockets are covered one by
-    /// one. What we may not look into, the guest may not either.
-    fn add_sockets(&mut self, directory: &Path, depth: u32) {
-        let Ok(entries) = fs::read_dir(directory) else { return };
-        for entry in entries.flatten() {
-            let Ok(kind) = entry.file_type() else { continue };
-            if kind.is_socket() && self.sockets.len() < SOCKETS_MAX {
-                self.sockets.insert(entry.path());
-            } else if kind.is_dir() && depth < DEPTH_MAX {
-                self.add_sockets(&entry.path(), depth + 1);
-            }
+    /// A runtime directory as the specification wants it, its user's alone: the names in it are covered
+    /// whatever becomes of them.
+    fn add_runtime(&mut self, runtime: &Path) {
+        let Ok(path) = fs::canonicalize(runtime) else { return };
+        let private = fs::metadata(&path).is_ok_and(|m| {
+            m.is_dir() && m.uid() == sys::user::uid() && m.mode().trailing_zeros() >= 6
+        });
+        if private {
+            let mut names: BTreeSet<OsString> =
+                ["bus", "systemd", "dbus-1", "at-spi", "netherd"].map(OsString::from).into();
+            let listed = self.sockets.iter().chain(&self.networks).chain(&self.directories);
+            let below = listed.filter(|place| place.parent() == Some(&path));
+            names.extend(below.filter_map(|place| place.file_name().map(OsString::from)));
+            self.copies.insert(path, Hidden::Names(names));
         }
     }
 
@@ -110,13 +140,32 @@ impl Covers {
     /// # Errors
     /// A cover that cannot be mounted: the guest must not start without it.
     pub fn mount(&self) -> anyhow::Result<()> {
-        for path in &self.networks {
+        let table =
+            fs::read_to_string("/proc/self/mountinfo").context("the mounts are unreadable")?;
+        let mounts: Vec<mounts::Mount> = mounts::parse(&table).collect();
+        let everywhere = |path: &Path| -> Vec<PathBuf> {
+            let file = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
+            let own = file(path);
+            let same = |alias: &PathBuf| alias == path || (own.is_some() && file(alias) == own);
+            mounts::aliases(&mounts, path).into_iter().filter(same).collect()
+        };
+        // All found before the first is mounted, which hides the others' places.
+        let copies: Vec<_> = self.copies.iter().map(|(p, h)| (everywhere(p), h)).collect();
+        let networks: Vec<_> = self.networks.iter().flat_map(|p| everywhere(p)).collect();
+        let directories: Vec<_> = self.directories.iter().flat_map(|p| everywhere(p)).collect();
+        let sockets: Vec<_> = self.sockets.iter().flat_map(|p| everywhere(p)).collect();
+        for (places, hidden) in &copies {
+            for path in places {
+                self.mount_one(path, |p| copy(p, hidden, 0))?;
+            }
+        }
+        for path in &networks {
             self.mount_one(path, |p| sys::mount::tmpfs(p, 0o700, NETWORKS_BYTES))?;
         }
-        for path in &self.directories {
+        for path in &directories {
             self.mount_one(path, sys::mount::empty)?;
         }
-        for path in &self.sockets {
+        for path in &sockets {
             self.mount_one(path, |p| sys::mount::bind(Path::new("/dev/null"), p))?;
         }
         Ok(())
@@ -137,6 +186,69 @@ impl Covers {
     }
 }
 
+/// Whether systemd's directory has a socket here or below. What we may not look into, the guest may not
+/// either.
+fn has_socket(directory: &Path, depth: u32) -> bool {
+    let Ok(entries) = fs::read_dir(directory) else { return false };
+    entries.flatten().any(|entry| {
+        entry.file_type().is_ok_and(|kind| {
+            kind.is_socket()
+                || (kind.is_dir() && depth < DEPTH_MAX && has_socket(&entry.path(), depth + 1))
+        })
+    })
+}
+
+/// Covers a directory with a copy of itself. An entry that cannot be shown is left out.
+fn copy(directory: &Path, hidden: &Hidden, depth: u32) -> io::Result<()> {
+    // What is below the cover stays within reach through this descriptor.
+    let below =
+        fs::File::options().read(true).custom_flags(sys::mount::PATH_ONLY).open(directory)?;
+    let mode = below.metadata()?.mode() & 0o7777;
+    let entries: Vec<fs::DirEntry> = fs::read_dir(directory)?.flatten().take(ENTRIES_MAX).collect();
+    sys::mount::tmpfs(directory, mode, NETWORKS_BYTES)?;
+    let below = PathBuf::from(format!("/proc/self/fd/{}", below.as_raw_fd()));
+    for entry in entries {
+        let _ = show(&entry, &below, directory, hidden, depth);
+    }
+    if *hidden == Hidden::Sockets && depth == 0 {
+        sys::mount::make_read_only(directory)?;
+    }
+    Ok(())
+}
+
+fn show(
+    entry: &fs::DirEntry,
+    below: &Path,
+    directory: &Path,
+    hidden: &Hidden,
+    depth: u32,
+) -> io::Result<()> {
+    let name = entry.file_name();
+    let kind = entry.file_type()?;
+    let (source, target) = (below.join(&name), directory.join(&name));
+    let is_hidden = match hidden {
+        Hidden::Names(names) => names.contains(&name),
+        Hidden::Sockets => kind.is_socket(),
+    };
+    if kind.is_symlink() {
+        if !is_hidden {
+            symlink(fs::read_link(&source)?, &target)?;
+        }
+    } else if kind.is_dir() {
+        fs::create_dir(&target)?;
+        if !is_hidden {
+            sys::mount::bind_recursive(&source, &target)?;
+            if *hidden == Hidden::Sockets && depth < DEPTH_MAX && has_socket(&target, depth + 1) {
+                copy(&target, hidden, depth + 1)?;
+            }
+        }
+    } else if !is_hidden {
+        fs::File::create(&target)?;
+        sys::mount::bind(&source, &target)?;
+    }
+    Ok(())
+}
+
 /// The socket paths in a D-Bus address list: `unix:path=/run/user/1000/bus,guid=...;unix:...`.
 fn bus_paths(address: &str) -> impl Iterator<Item = &str> {
     address
@@ -145,19 +257,49 @@ fn bus_paths(address: &str) -> impl Iterator<Item = &str> {
         .flat_map(|keys| keys.split(',').filter_map(|pair| pair.strip_prefix("path=")))
 }
 
-/// Where sysfs is mounted, control groups below it: read-only for guests, because writing to a control
-/// group that the user owns ends or freezes processes in it, outer ones too.
-pub fn freeze_sys() -> io::Result<()> {
-    // Not there or no mount point; or a kernel before 5.12, which cannot do it.
-    const ABSENT: [i32; 3] = [2, 22, 38]; // ENOENT, EINVAL, ENOSYS
-    match sys::mount::make_read_only(Path::new("/sys")) {
-        Err(error) if error.raw_os_error().is_some_and(|e| ABSENT.contains(&e)) => Ok(()),
-        result => result,
+/// Makes sysfs and every mount of control groups read-only for guests: writing to a control group that the
+/// user owns ends or freezes processes in it, outer ones too.
+///
+/// # Errors
+/// A place that cannot be made so: the guest must not start with it.
+pub fn freeze_control_groups() -> anyhow::Result<()> {
+    let table = fs::read_to_string("/proc/self/mountinfo").context("the mounts are unreadable")?;
+    let mut places = BTreeSet::from([PathBuf::from("/sys")]);
+    places.extend(
+        mounts::parse(&table)
+            .filter(|mount| matches!(mount.kind.as_str(), "cgroup" | "cgroup2" | "sysfs"))
+            .map(|mount| mount.place),
+    );
+    for place in places {
+        match sys::mount::make_read_only(&place) {
+            // Not there, hidden below another mount, or no mount point.
+            Err(error) if matches!(error.raw_os_error(), Some(ENOENT | EINVAL | EACCES)) => {}
+            result => result.with_context(|| {
+                format!("{} cannot be made read-only for the guest", place.display())
+            })?,
+        }
+    }
+    Ok(())
+}
+
+/// Sees to it that nobody in the guest makes a control group namespace: its owner may mount the hierarchy
+/// anew and write to it, and its root would be the guest's own group, which outer processes share. The limit
+/// holds for all user namespaces below ours, whose owners can lower their own limits only.
+///
+/// # Errors
+/// The limit cannot be set: the guest must not start.
+pub fn forbid_control_group_namespaces() -> anyhow::Result<()> {
+    match fs::write("/proc/sys/user/max_cgroup_namespaces", "0") {
+        // A kernel without control groups.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.context("control group namespaces cannot be forbidden to the guest"),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixListener;
 
     use super::*;
@@ -199,7 +341,17 @@ mod tests {
             covers.directories,
             BTreeSet::from([real(runtime.join("systemd")), real(run.join("dbus"))])
         );
-        assert_eq!(covers.sockets, sockets.iter().cloned().map(real).collect());
+        let single = [root.join("runtime/bus"), root.join("other")];
+        assert_eq!(covers.sockets, single.map(real).into());
+        // Only a private runtime directory is one.
+        let copies = covers.copies;
+        assert_eq!(copies, BTreeMap::from([(real(run.join("systemd")), Hidden::Sockets)]));
+        fs::set_permissions(&runtime, PermissionsExt::from_mode(0o700)).unwrap();
+        let covers = Covers::find_in(&networks, &places);
+        let Some(Hidden::Names(names)) = covers.copies.get(&real(runtime.clone())) else {
+            panic!("{covers:?}")
+        };
+        assert!(["bus", "systemd", "netherd"].iter().all(|n| names.contains(OsStr::new(n))));
         fs::remove_dir_all(&root).unwrap();
     }
 }

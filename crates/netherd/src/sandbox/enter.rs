@@ -11,6 +11,7 @@
 //! dumpable, so that `/proc/PID` and ptrace(2) are closed to the guest even for the same user, and closes
 //! every descriptor but those it needs; the command gets 0 to 2.
 
+use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, anyhow, bail};
@@ -22,7 +23,7 @@ use sys::ns::{Child, Forked, Namespaces, Parenthood};
 use super::channel::{Channel, Inner, Report};
 use super::command::{CommandLine, start_in};
 use super::guest;
-use super::job::{Job, Role};
+use super::job::Job;
 use crate::output::failure::{self, NOT_STARTED};
 
 /// In the order of entering.
@@ -167,7 +168,7 @@ impl Inside<'_> {
                 let Ok(control) = control.try_clone() else {
                     sys::process::exit_now(i32::from(NOT_STARTED))
                 };
-                let job = Job { command, control, listener, role: Role::Relay };
+                let job = Job { command, control, listener };
                 if sys::detach::close_all_but(&job.descriptors()).is_err() {
                     sys::process::exit_now(i32::from(NOT_STARTED));
                 }
@@ -180,8 +181,20 @@ impl Inside<'_> {
         }
     }
 
+    /// Becomes the command. While exec(2) is at work, the new memory belongs to the guest already, and its
+    /// user id 0 may look; descriptors that exec is still to close would be there. So they are closed before,
+    /// and a failure is told by standard error and status alone.
+    fn execute(&self) -> ! {
+        if sys::detach::close_all_but(&[]).is_err() {
+            sys::process::exit_now(i32::from(NOT_STARTED));
+        }
+        let (status, sentence) = self.command.exec();
+        let _ = writeln!(std::io::stderr(), "netherd: {sentence}");
+        sys::process::exit_now(i32::from(status))
+    }
+
     fn start_command(&self, setup: &Channel) -> anyhow::Result<(Child, Option<Listener>)> {
-        sys::process::set_death_signal(9)?;
+        sys::process::set_death_signal(sys::signal::SIGKILL)?;
         // As in `run`; where the ids are too few for it, it is refused, and not needed.
         let _ = sys::process::clear_groups();
         start_in(self.directory)?;
@@ -189,15 +202,14 @@ impl Inside<'_> {
         let command = match sys::ns::fork(Namespaces::NONE, Parenthood::Own)? {
             Forked::Child => {
                 drop(to_command);
-                let prepared = sys::process::set_death_signal(9)
+                let prepared = sys::process::set_death_signal(sys::signal::SIGKILL)
                     .map_err(anyhow::Error::from)
                     .and_then(|()| guest::confine(self.door.caps, &to_relay));
-                let (status, sentence) = match prepared {
-                    Ok(()) => self.command.exec(),
-                    Err(error) => (NOT_STARTED, failure::sentence(&error)),
-                };
-                setup.fail(status, &sentence);
-                sys::process::exit_now(i32::from(status))
+                if let Err(error) = prepared {
+                    setup.fail(NOT_STARTED, &failure::sentence(&error));
+                    sys::process::exit_now(i32::from(NOT_STARTED));
+                }
+                self.execute()
             }
             Forked::Parent(child) => child,
         };

@@ -9,17 +9,11 @@ use std::process::ExitCode;
 
 use sys::ns::Child;
 use sys::process::{Patience, Which};
-use sys::signal::{SignalFd, SignalSet};
+use sys::signal::{SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SignalFd, SignalSet};
 use sys::terminal::{Terminal, own_group};
 
 use super::channel::{Channel, End, Order, Report};
 use super::session::{Change, Session};
-
-const SIGKILL: i32 = 9;
-const SIGTERM: i32 = 15;
-const SIGCHLD: i32 = 17;
-const SIGCONT: i32 = 18;
-const SIGSTOP: i32 = 19;
 
 /// The caller's terminal as it was.
 #[derive(Debug)]

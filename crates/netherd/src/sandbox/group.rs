@@ -1,4 +1,4 @@
-//! The answer to `kill(0, signal)` of a guest's process ([`sys::notify`] says why it is asked).
+//! The answers to what a guest's processes ask through the system-call filter ([`sys::notify`] says why).
 //!
 //! "The caller's process group" means its members that the caller can see: those in its PID namespace or
 //! below. If the group's first process has a number in that namespace, all members are inside and the
@@ -10,11 +10,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use sys::caps::Capabilities;
-use sys::notify::{Answer, GroupSignal, Listener};
-use sys::ns::Namespaces;
-
-const EPERM: i32 = 1;
-const ESRCH: i32 = 3;
+use sys::errno::{EINVAL, EIO, EPERM, ESRCH};
+use sys::notify::{Answer, Async, Call, Listener, Wish};
+use sys::ns::{Forked, Namespaces, Parenthood};
 
 /// What `/proc/PID/status` tells of a process, seen from our PID namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,22 +66,45 @@ impl Process {
 /// Takes one notification and answers it.
 pub fn answer_next(listener: &Listener) -> io::Result<()> {
     let Some(call) = listener.receive()? else { return Ok(()) };
-    let (answer, itself) = judge(listener, &call);
+    let signal = match call.wish {
+        Wish::Signal(signal) => signal,
+        Wish::Async { fd, how } => return set_async(listener, &call, fd, how),
+    };
+    let (answer, itself) = judge(listener, &call, signal);
     // kill(2) delivers to the caller before it returns. That is safe only if the caller's wait is not
     // interrupted by the signal, or else it would make the call again.
     let first = listener.is_steady();
     if let Some(pid) = itself.filter(|_| first) {
-        let _ = sys::signal::send(pid, call.signal);
+        let _ = sys::signal::send(pid, signal);
     }
     listener.answer(&call, answer)?;
     if let Some(pid) = itself.filter(|_| !first) {
-        let _ = sys::signal::send(pid, call.signal);
+        let _ = sys::signal::send(pid, signal);
     }
     Ok(())
 }
 
+/// A process of its own does it: the guest can make it wait as long as it likes. It ends with the guest.
+fn set_async(listener: &Listener, call: &Call, fd: i32, how: Async) -> io::Result<()> {
+    match sys::ns::fork(Namespaces::NONE, Parenthood::Own)? {
+        Forked::Parent(_) => Ok(()),
+        Forked::Child => {
+            let leader = Process::read(call.caller).map(|caller| caller.leader);
+            let answer = match leader.filter(|_| listener.is_waiting(call)) {
+                None => Answer::Fail(ESRCH),
+                Some(leader) => match sys::notify::set_async(leader, fd, how) {
+                    Ok(()) => Answer::Done,
+                    Err(error) => Answer::Fail(error.raw_os_error().unwrap_or(EIO)),
+                },
+            };
+            let _ = listener.answer(call, answer);
+            sys::process::exit_now(0)
+        }
+    }
+}
+
 /// The answer, and the caller's process if it has to be signalled too.
-fn judge(listener: &Listener, call: &GroupSignal) -> (Answer, Option<i32>) {
+fn judge(listener: &Listener, call: &Call, signal: i32) -> (Answer, Option<i32>) {
     let Some(caller) = Process::read(call.caller) else { return (Answer::Fail(ESRCH), None) };
     let Ok(namespace) = sys::ns::of(call.caller, Namespaces::PID) else {
         return (Answer::Fail(ESRCH), None);
@@ -95,8 +116,8 @@ fn judge(listener: &Listener, call: &GroupSignal) -> (Answer, Option<i32>) {
     if caller.group_inside != 0 {
         return (Answer::Continue, None);
     }
-    if !(0..=64).contains(&call.signal) {
-        return (Answer::Fail(22), None); // EINVAL, as the kernel says
+    if !(0..=64).contains(&signal) {
+        return (Answer::Fail(EINVAL), None); // As the kernel says.
     }
     let ourselves = sys::process::own_pid();
     let mut delivered = false;
@@ -108,7 +129,7 @@ fn judge(listener: &Listener, call: &GroupSignal) -> (Answer, Option<i32>) {
         if member.group == caller.group
             && caller.may_signal(&member)
             && is_reached(pid, &member, namespace.as_fd())
-            && sys::signal::send(pid, call.signal).is_ok()
+            && sys::signal::send(pid, signal).is_ok()
         {
             delivered = true;
         }

@@ -68,13 +68,14 @@ fn prepare(blueprint: &Blueprint, to_init: &Channel, setup: &Channel) -> anyhow:
 /// The filter's listener goes through `channel` as [`Inner::Listener`]. It is installed while this
 /// process has `CAP_SYS_ADMIN` in its user namespace, which spares it `no_new_privs`.
 pub fn confine(caps: Capabilities, channel: &Channel) -> anyhow::Result<()> {
+    // Before the filter, behind which there are no keys.
+    sys::process::leave_session_keyring().context("the outer session's keys cannot be left")?;
     let listener =
         sys::notify::install().context("the guest's system-call filter cannot be installed")?;
     if let Some(listener) = listener {
         let message = Inner::Listener { steady: listener.is_steady() };
         channel.send(&message, &[listener.as_fd()])?;
     }
-    sys::process::leave_session_keyring().context("the outer session's keys cannot be left")?;
     let (uid, _) = sys::process::ids();
     if uid == 0 {
         // User id 0 has all of the bounding set after exec.

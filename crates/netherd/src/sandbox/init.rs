@@ -13,7 +13,7 @@ use super::command::{CommandLine, start_in};
 use super::cover::{self, Covers};
 use super::identity::Identity;
 use super::interface::{self, Link, Plan};
-use super::job::{Job, Role};
+use super::job::Job;
 use super::{guest, refusal, rootfs};
 use crate::output::failure::NOT_STARTED;
 
@@ -57,7 +57,7 @@ pub fn main(blueprint: &Blueprint, channels: Channels) -> ! {
     match start(blueprint, &control, &setup) {
         Ok((command, listener)) => {
             drop(setup);
-            Job { command, control, listener, role: Role::Init }.supervise()
+            Job { command, control, listener }.supervise()
         }
         Err(error) => {
             setup.fail(NOT_STARTED, &crate::output::failure::sentence(&error));
@@ -72,7 +72,7 @@ fn start(
     setup: &Channel,
 ) -> anyhow::Result<(Child, Option<Listener>)> {
     // From here on `run`'s death is ours. It may have died before: then its channel has ended.
-    sys::process::set_death_signal(9).context("init cannot be tied to `run`")?;
+    sys::process::set_death_signal(sys::signal::SIGKILL).context("init cannot be tied to `run`")?;
     match control.receive::<Order>()? {
         Some((Order::Mapped, _)) => {}
         _ => sys::process::exit_now(0),
@@ -115,9 +115,11 @@ fn start(
 fn mount(blueprint: &Blueprint) -> anyhow::Result<()> {
     sys::mount::make_private()
         .map_err(|error| anyhow!(refusal::explain(refusal::Step::Privilege, &error)))?;
-    cover::freeze_sys().context("/sys cannot be made read-only for the guest")?;
+    cover::freeze_control_groups()?;
     match &blueprint.rootfs {
         Some(root) => {
+            // The tree may show the outer places somewhere; it then shows their covers.
+            blueprint.covers.mount()?;
             rootfs::prepare(root, &blueprint.identity.inner_groups)?;
             rootfs::enter(root)?;
         }
@@ -127,6 +129,7 @@ fn mount(blueprint: &Blueprint) -> anyhow::Result<()> {
             blueprint.covers.mount()?;
         }
     }
+    cover::forbid_control_group_namespaces()?;
     // By name, again: the directory we stand in may be one that is covered now.
     start_in(blueprint.directory.as_deref().filter(|_| blueprint.rootfs.is_none()))
 }

@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 use host::api::message::Joined;
+use sys::errno::{EACCES, EAFNOSUPPORT, EOPNOTSUPP, EPROTONOSUPPORT};
 use sys::ethtool::{Ethtool, beyond_vnet_header};
 use sys::netlink::{LinkChange, Netlink, PeerNamespace};
 use sys::tap::TapOffloads;
@@ -18,8 +19,9 @@ pub const NAME: &str = "eth0";
 const OUTER: &str = "outer";
 /// Its number: beyond those that interfaces of a namespace get one after the other.
 const OUTER_INDEX: u32 = 1 << 20;
-/// How long to wait for the kernel to have an interface ready: 200 ms in all, usually under one.
-const READY_TRIES: u32 = 200;
+/// How long to wait for the kernel to have an interface ready: some seconds on a
+/// machine that is busy, usually under a millisecond.
+const READY_TRIES: u32 = 5000;
 const READY_PAUSE: Duration = Duration::from_millis(1);
 /// The index of `lo` in every network namespace (`LOOPBACK_IFINDEX`, net/flow.h).
 const LOOPBACK: u32 = 1;
@@ -203,12 +205,14 @@ fn await_link_local(netlink: &mut Netlink, index: u32) -> anyhow::Result<()> {
                 && matches!(a.address, IpAddr::V6(v6) if v6.is_unicast_link_local())
         });
         if ready {
-            break;
+            return Ok(());
         }
         std::thread::sleep(READY_PAUSE);
     }
-    // Later than it should be, but it comes: no reason to refuse the guest.
-    Ok(())
+    bail!(
+        "the kernel does not give the interface a link-local IPv6 address; see whether this machine restricts \
+         IPv6 (sysctl -a | grep disable_ipv6), then try again"
+    )
 }
 
 /// `lo` up, and echo requests allowed to these groups (icmp(7), ping_group_range), in the current
@@ -223,7 +227,8 @@ pub fn prepare_namespace(groups: (u32, u32)) -> anyhow::Result<()> {
 }
 
 fn no_ipv6(error: &io::Error) -> bool {
-    const ABSENT: [i32; 4] = [13, 93, 95, 97]; // EACCES (disabled), EPROTONOSUPPORT, EOPNOTSUPP, EAFNOSUPPORT
+    // EACCES where it is disabled.
+    const ABSENT: [i32; 4] = [EACCES, EPROTONOSUPPORT, EOPNOTSUPP, EAFNOSUPPORT];
     error.raw_os_error().is_some_and(|errno| ABSENT.contains(&errno))
 }
 

@@ -9,23 +9,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 use sys::notify::Listener;
 use sys::ns::Child;
 use sys::process::{Patience, Status, Which};
-use sys::signal::{SignalFd, SignalSet};
+use sys::signal::{SIGCHLD, SIGCONT, SignalFd, SignalSet};
 use sys::terminal::Terminal;
 
 use super::channel::{Channel, End, Order, Report};
 use super::group;
-
-const SIGCHLD: i32 = 17;
-const SIGCONT: i32 = 18;
-
-/// Which parent this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// PID 1: when it ends, the guest does. Inherits and reaps every orphan.
-    Init,
-    /// One of many; when it ends, only its command does (`PR_SET_PDEATHSIG`).
-    Relay,
-}
 
 /// CMD and what belongs to it.
 #[derive(Debug)]
@@ -34,7 +22,6 @@ pub struct Job {
     pub control: Channel,
     /// `None` where a filter of an outer guest is responsible.
     pub listener: Option<Listener>,
-    pub role: Role,
 }
 
 impl Job {
@@ -86,11 +73,7 @@ impl Job {
 
     /// Takes in all that has happened to children; CMD's end ends the search.
     fn reap(&self) -> Option<End> {
-        let which = match self.role {
-            Role::Init => Which::Any,
-            Role::Relay => Which::Pid(self.command.pid),
-        };
-        while let Ok(Some((pid, status))) = sys::process::wait(which, Patience::Now) {
+        while let Ok(Some((pid, status))) = sys::process::wait(Which::Any, Patience::Now) {
             if pid != self.command.pid {
                 continue;
             }

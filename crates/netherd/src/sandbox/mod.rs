@@ -54,6 +54,7 @@ pub mod identity;
 pub mod init;
 pub mod interface;
 pub mod job;
+pub mod mounts;
 pub mod netns;
 pub mod refusal;
 pub mod rootfs;

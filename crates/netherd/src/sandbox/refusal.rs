@@ -118,9 +118,7 @@ pub fn explain_proc(error: &io::Error) -> String {
 
 /// The few numbers of errno(3) that decide above; the same on all architectures of Linux we run on.
 mod errno {
-    pub(super) const EINVAL: i32 = 22;
-    pub(super) const ENOSPC: i32 = 28;
-    pub(super) const EUSERS: i32 = 87;
+    pub(super) use sys::errno::{EINVAL, ENOSPC, EUSERS};
 }
 
 #[cfg(test)]
