@@ -36,7 +36,7 @@ pub fn run(args: &AttachArgs) -> anyhow::Result<ExitCode> {
         ready.leave_caller(&args.network.net, &name)?;
         let _ = sys::process::set_directory(Path::new("/"));
         let target = target.into_watch();
-        Ok((name, move || keep(session, &target)))
+        Ok((name, move || keep(session, target)))
     })
 }
 
@@ -55,16 +55,16 @@ fn start(args: &AttachArgs, target: &Target) -> anyhow::Result<(Session, String)
 
 /// The keeper: holds the link until the namespace has gone or somebody takes it away. The interface goes
 /// with the last descriptor of its link.
-fn keep(mut session: Session, target: &Target) {
+fn keep(mut session: Session, mut target: Target) {
     loop {
         let mut fds = vec![target.fd()];
         fds.extend(session.fd());
         let timeout = session.timeout();
         let Ok(ready) = sys::process::poll(&fds, timeout) else { return };
+        let wakes = ready.get(1) == Some(&true) || (fds.len() == 1 && timeout.is_some());
         if ready[0] && target.is_gone() {
             return;
         }
-        let wakes = ready.get(1) == Some(&true) || (fds.len() == 1 && timeout.is_some());
         if wakes && matches!(session.attend(), Change::Closed { .. }) {
             return;
         }

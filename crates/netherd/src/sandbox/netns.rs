@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -16,8 +17,9 @@ use crate::output::failure::{self, FAILED};
 /// How we learn that the namespace has gone.
 #[derive(Debug)]
 enum Watch {
-    /// The process whose namespace it is: readable when it has ended.
-    Process(OwnedFd),
+    /// A process whose namespace it is: readable when it has ended. The namespace then lives as long as
+    /// another process is in it.
+    Process { pidfd: OwnedFd, identity: (u64, u64) },
     /// The directory of the file that names it: readable when one of its files has gone.
     File { inotify: OwnedFd, path: PathBuf, identity: (u64, u64) },
 }
@@ -73,13 +75,15 @@ impl Target {
             Ok(netns) => netns,
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 let owner = std::fs::metadata(format!("/proc/{pid}")).ok();
-                let owner = owner.map(|m| std::os::unix::fs::MetadataExt::uid(&m));
+                let owner = owner.map(|m| MetadataExt::uid(&m));
                 return Err(not_yours(&shown, owner));
             }
             Err(error) => return Err(error).with_context(|| format!("{shown} has ended")),
         };
         let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        Ok(Self { netns, watch: Watch::Process(process), shown, command: comm.trim().to_owned() })
+        let identity = sys::ns::identity(netns.as_fd())?;
+        let watch = Watch::Process { pidfd: process, identity };
+        Ok(Self { netns, watch, shown, command: comm.trim().to_owned() })
     }
 
     fn of_file(path: &Path) -> anyhow::Result<Self> {
@@ -112,16 +116,22 @@ impl Target {
     #[must_use]
     pub fn fd(&self) -> BorrowedFd<'_> {
         match &self.watch {
-            Watch::Process(pidfd) => pidfd.as_fd(),
+            Watch::Process { pidfd, .. } => pidfd.as_fd(),
             Watch::File { inotify, .. } => inotify.as_fd(),
         }
     }
 
     /// After [`Target::fd`] was readable: whether the namespace has ended for us.
     #[must_use]
-    pub fn is_gone(&self) -> bool {
-        match &self.watch {
-            Watch::Process(_) => true,
+    pub fn is_gone(&mut self) -> bool {
+        match &mut self.watch {
+            Watch::Process { pidfd, identity } => match member(*identity) {
+                Some(other) => {
+                    *pidfd = other;
+                    false
+                }
+                None => true,
+            },
             Watch::File { inotify, path, identity } => {
                 sys::process::drain(inotify.as_fd());
                 let now = File::open(path).ok().and_then(|f| sys::ns::identity(f.as_fd()).ok());
@@ -232,6 +242,23 @@ impl Target {
         }
         Ok(())
     }
+}
+
+/// A process that is in this network namespace, of those that the caller may look at.
+fn member(namespace: (u64, u64)) -> Option<OwnedFd> {
+    let is_in = |pid: i32| {
+        let place = std::fs::metadata(format!("/proc/{pid}/ns/net")).ok()?;
+        let found = (MetadataExt::dev(&place), MetadataExt::ino(&place));
+        (found == namespace).then_some(())
+    };
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        is_in(pid)?;
+        let pidfd = sys::process::open(pid).ok()?;
+        // The number may have come to mean another process.
+        is_in(pid)?;
+        Some(pidfd)
+    })
 }
 
 /// The process in `/proc/PID/ns/net`.

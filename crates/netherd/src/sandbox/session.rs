@@ -2,12 +2,17 @@
 //!
 //! The guest is in the network as long as the connection is open. The link's descriptor stays with us, so
 //! whoever serves the network next gets the same link under the same name.
+//!
+//! Coming back may take as long as a hypervisor that is stopped or starts slowly likes, so a thread does it,
+//! while the process goes on to pass signals and to see its command end.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use host::api::client::Client;
 use host::api::message::{
     Call, Closed, Event, GuestKind, Join, Joined, LinkArgs, LinkMechanism, Linked,
@@ -16,9 +21,12 @@ use host::start::{StartOptions, connect_or_start};
 
 use crate::cli::NetworkArgs;
 
-/// Between tries to come back, the first one at once.
+/// Between tries to come back; the first one is made at once.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LAST: Duration = Duration::from_secs(5);
+/// A place that was lost sooner than this counts as a try that failed: a link that closes at once would
+/// otherwise be handed over again and again.
+const STEADY: Duration = Duration::from_secs(10);
 
 /// What a guest asks of its network.
 #[derive(Debug, Clone)]
@@ -101,17 +109,73 @@ pub enum Change {
     Closed { why: String, end: bool },
 }
 
+/// A return that is under way.
+#[derive(Debug)]
+struct Return {
+    /// Hung up when there is a result.
+    done: OwnedFd,
+    result: Receiver<anyhow::Result<(Client, Joined)>>,
+}
+
+impl Return {
+    fn start(
+        request: Request,
+        before: Joined,
+        link: Option<Arc<KeptLink>>,
+    ) -> anyhow::Result<Self> {
+        let (done, working) = sys::process::pipe().context("no pipe")?;
+        let (send, result) = channel();
+        let work = move || {
+            let back = request.join(Some(&before)).and_then(|(mut client, joined)| {
+                if let Some(link) = &link {
+                    link.hand_over(&mut client)?;
+                }
+                Ok((client, joined))
+            });
+            // Nobody waits for it any more: the guest has ended.
+            let _ = send.send(back);
+            drop(working);
+        };
+        std::thread::Builder::new().name("return".to_owned()).spawn(work).context("no thread")?;
+        Ok(Self { done, result })
+    }
+}
+
+/// When to try again.
+#[derive(Debug, Clone, Copy)]
+struct Retry {
+    at: Instant,
+    /// How long to wait after that try.
+    pause: Duration,
+}
+
+impl Retry {
+    /// After a place was lost that was taken `since`, with `pause` the pause reached before.
+    fn after_loss(now: Instant, since: Instant, pause: Duration) -> Self {
+        if now.saturating_duration_since(since) >= STEADY {
+            Self { at: now, pause: RETRY_FIRST }
+        } else {
+            Self::after_failure(now, pause)
+        }
+    }
+
+    fn after_failure(now: Instant, pause: Duration) -> Self {
+        Self { at: now + pause, pause: (pause * 2).clamp(RETRY_FIRST, RETRY_LAST) }
+    }
+}
+
 /// A guest's connection.
 #[derive(Debug)]
 pub struct Session {
     request: Request,
     joined: Joined,
-    link: Option<KeptLink>,
+    link: Option<Arc<KeptLink>>,
     client: Option<Client>,
-    /// When to try again, and how long to wait after that.
-    retry: Option<(Instant, Duration)>,
-    /// Somebody ended it on purpose.
-    over: bool,
+    /// Since when there was a client; how long to pause if it is lost soon.
+    since: Instant,
+    pause: Duration,
+    retry: Option<Retry>,
+    coming: Option<Return>,
 }
 
 impl Session {
@@ -122,7 +186,17 @@ impl Session {
     pub fn open(mut request: Request) -> anyhow::Result<Self> {
         let (client, joined) = request.join(None)?;
         request.name = Some(joined.guest.clone());
-        Ok(Self { request, joined, link: None, client: Some(client), retry: None, over: false })
+        Ok(Self {
+            request,
+            joined,
+            link: None,
+            client: Some(client),
+            since: Instant::now(),
+            // The hypervisor that a young guest loses was no trouble yet.
+            pause: Duration::ZERO,
+            retry: None,
+            coming: None,
+        })
     }
 
     #[must_use]
@@ -142,7 +216,7 @@ impl Session {
     pub fn link(&mut self, link: KeptLink) -> anyhow::Result<()> {
         let client = self.client.as_mut().ok_or_else(|| anyhow!("the session has ended"))?;
         link.hand_over(client)?;
-        self.link = Some(link);
+        self.link = Some(Arc::new(link));
         Ok(())
     }
 
@@ -152,64 +226,94 @@ impl Session {
         self.link.is_some()
     }
 
-    /// What to wait for, if connected.
+    /// What to wait for, if there is anything: [`Session::attend`] is to be called when it is readable.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.client.as_ref().map(Client::fd)
+        let coming = self.coming.as_ref().map(|coming| coming.done.as_fd());
+        coming.or_else(|| self.client.as_ref().map(Client::fd))
     }
 
     /// Milliseconds until [`Session::attend`] is to be called even if nothing is readable.
     #[must_use]
     pub fn timeout(&self) -> Option<u32> {
-        let (at, _) = self.retry?;
-        let left = at.saturating_duration_since(Instant::now()).as_millis();
+        let left = self.retry?.at.saturating_duration_since(Instant::now()).as_millis();
         Some(u32::try_from(left).unwrap_or(u32::MAX).saturating_add(1))
     }
 
-    /// Reads what the hypervisor tells, and comes back to the network when the connection broke.
+    /// Reads what the hypervisor tells, and comes back to the network when the connection broke. Waits for
+    /// nothing.
     pub fn attend(&mut self) -> Change {
         if let Some(client) = &mut self.client {
             match client.pending_event() {
                 Ok(None | Some(Event::Other)) => return Change::None,
-                Ok(Some(Event::Closed(closed))) => {
-                    let Closed { why, wanted, end, .. } = closed;
+                Ok(Some(Event::Closed(Closed { why, wanted, end, .. }))) => {
                     self.client = None;
                     if wanted {
-                        self.over = true;
                         return Change::Closed { why, end };
                     }
                 }
                 Err(_) => self.client = None,
             }
-            self.retry = Some((Instant::now(), RETRY_FIRST));
+            self.retry = Some(Retry::after_loss(Instant::now(), self.since, self.pause));
         }
-        match self.retry {
-            Some((at, _)) if self.over || at > Instant::now() => Change::None,
-            Some((_, pause)) => self.come_back(pause),
-            None => Change::None,
+        if let Some(coming) = &self.coming {
+            match coming.result.try_recv() {
+                Err(TryRecvError::Empty) => return Change::None,
+                Ok(Ok((client, joined))) => return self.has_come_back(client, joined),
+                Ok(Err(_)) | Err(TryRecvError::Disconnected) => self.has_failed(),
+            }
+        }
+        if self.retry.is_some_and(|retry| retry.at <= Instant::now()) {
+            self.come_back();
+        }
+        Change::None
+    }
+
+    fn come_back(&mut self) {
+        if let Some(retry) = self.retry.take() {
+            self.pause = retry.pause;
+        }
+        let (request, before) = (self.request.clone(), self.joined.clone());
+        match Return::start(request, before, self.link.clone()) {
+            Ok(coming) => self.coming = Some(coming),
+            Err(_) => self.has_failed(),
         }
     }
 
-    fn come_back(&mut self, pause: Duration) -> Change {
-        let result = self.request.join(Some(&self.joined)).and_then(|(mut client, joined)| {
-            if let Some(link) = &self.link {
-                link.hand_over(&mut client)?;
-            }
-            Ok((client, joined))
-        });
-        match result {
-            Ok((client, joined)) => {
-                self.client = Some(client);
-                self.retry = None;
-                let plan = |j: &Joined| (j.mac.clone(), j.ipv4.clone(), j.ipv6.clone(), j.mtu);
-                let moved = plan(&joined) != plan(&self.joined);
-                self.joined = joined;
-                if moved { Change::Moved } else { Change::None }
-            }
-            Err(_) => {
-                self.retry = Some((Instant::now() + pause, (pause * 2).min(RETRY_LAST)));
-                Change::None
-            }
+    fn has_failed(&mut self) {
+        self.coming = None;
+        self.retry = Some(Retry::after_failure(Instant::now(), self.pause));
+    }
+
+    fn has_come_back(&mut self, client: Client, joined: Joined) -> Change {
+        self.coming = None;
+        self.client = Some(client);
+        self.since = Instant::now();
+        let plan = |j: &Joined| (j.mac.clone(), j.ipv4.clone(), j.ipv6.clone(), j.mtu);
+        let moved = plan(&joined) != plan(&self.joined);
+        self.joined = joined;
+        if moved { Change::Moved } else { Change::None }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_lost_at_once_is_not_taken_again_at_once() {
+        let start = Instant::now();
+        let young = Retry::after_loss(start, start, Duration::ZERO);
+        assert_eq!((young.at, young.pause), (start, RETRY_FIRST));
+        let mut pause = RETRY_FIRST;
+        let mut waited = Vec::new();
+        for _ in 0..7 {
+            let again = Retry::after_loss(start, start, pause);
+            waited.push((again.at - start).as_millis());
+            pause = again.pause;
         }
+        assert_eq!(waited, [250, 500, 1000, 2000, 4000, 5000, 5000]);
+        let steady = Retry::after_loss(start + STEADY, start, RETRY_LAST);
+        assert_eq!((steady.at, steady.pause), (start + STEADY, RETRY_FIRST));
     }
 }
