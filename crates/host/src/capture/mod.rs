@@ -9,18 +9,18 @@
 //!
 //! A capture ends when its client's connection ends, when the descriptor cannot be written to, or with the network.
 //!
-//! Limits: [`CAPTURES_MAX`] per network, [`QUEUE_BYTES`] of frames waiting in each.
+//! Limits: [`CAPTURES_MAX`] threads per network, [`QUEUE_BYTES`] of frames waiting in each.
 
 pub mod pcapng;
 pub mod writer;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use engine::{CapturePlan, CaptureRecord, Engine, Instant, PortId};
+use engine::{CapturePlan, CaptureRecord, Engine, Instant, PortId, Verdict, VlanMode};
 use wire::MacAddr;
 
 use crate::names::Name;
-use writer::Writer;
+use writer::{Leaving, Writer};
 
 /// Most captures of one network at a time.
 pub const CAPTURES_MAX: usize = 8;
@@ -58,6 +58,37 @@ pub struct Captures {
     told_drops: u64,
     /// Frames that captures which have ended could not take.
     ended_drops: u64,
+    /// Taken from the engine, not yet offered.
+    pending: Vec<CaptureRecord>,
+    /// Threads of captures that were stopped, as long as their clients keep them from ending.
+    leaving: Vec<Leaving>,
+}
+
+/// What is left of the captures of a network that has ended: threads that still write.
+#[derive(Default)]
+pub struct Remains(Vec<Leaving>);
+
+impl std::fmt::Debug for Remains {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Remains").field(&self.0.len()).finish()
+    }
+}
+
+impl Remains {
+    /// Adds those of another network.
+    pub fn add(&mut self, more: Self) {
+        self.0.retain(|it| !it.has_ended());
+        self.0.extend(more.0);
+    }
+
+    /// Waits until all have written what they hold, at most `patience`: for the end of the process, when nobody else
+    /// waits for this thread.
+    pub fn wait(&self, patience: Duration) {
+        let deadline = std::time::Instant::now() + patience;
+        while !self.0.iter().all(Leaving::has_ended) && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
 }
 
 impl std::fmt::Debug for Captures {
@@ -70,7 +101,8 @@ impl std::fmt::Debug for Captures {
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     #[error(
-        "The network has {CAPTURES_MAX} captures already, which is the most: end one of them first."
+        "The network has {CAPTURES_MAX} captures already, which is the most: end one of them first. One that was stopped \
+         counts until its reader has read the rest, or is gone."
     )]
     TooMany,
     #[error("The capture could not be started: {0}.")]
@@ -103,7 +135,8 @@ impl Captures {
         snaplen: u32,
         out: std::os::fd::OwnedFd,
     ) -> Result<CaptureId, CaptureError> {
-        if self.running.len() >= CAPTURES_MAX {
+        self.leaving.retain(|it| !it.has_ended());
+        if self.running.len() + self.leaving.len() >= CAPTURES_MAX {
             return Err(CaptureError::TooMany);
         }
         let snaplen = snaplen.clamp(1, SNAPLEN_MAX);
@@ -120,20 +153,18 @@ impl Captures {
 
     /// Ends a capture; its file gets its statistics if it can still be written to.
     pub fn stop(&mut self, engine: &mut Engine, id: CaptureId) {
-        let before = self.running.len();
-        let ended = self.running.iter().filter(|it| it.id == id);
-        self.ended_drops += ended.map(|it| it.writer.drops()).sum::<u64>();
-        self.running.retain(|it| it.id != id);
-        if self.running.len() != before {
-            self.plan(engine);
-        }
+        let Some(at) = self.running.iter().position(|it| it.id == id) else { return };
+        let capture = self.running.remove(at);
+        self.ended_drops += capture.writer.drops();
+        self.leaving.push(capture.writer.finish());
+        self.plan(engine);
     }
 
-    /// Ends all captures, at the end of the network: each gets a moment to write what it holds.
-    pub fn finish(&mut self, engine: &mut Engine) {
+    /// Ends all captures, at the end of the network.
+    pub fn finish(mut self, engine: &mut Engine) -> Remains {
         engine.capture(None);
-        let writers: Vec<Writer> = self.running.drain(..).map(|it| it.writer).collect();
-        Writer::finish_all(writers, Duration::from_millis(300));
+        self.leaving.extend(self.running.drain(..).map(|it| it.writer.finish()));
+        Remains(self.leaving)
     }
 
     /// Captures that end because their descriptor cannot be written to any more, or their port is gone.
@@ -143,6 +174,8 @@ impl Captures {
 
     /// The engine has one plan: that of the only capture, or one that is enough for all.
     fn plan(&mut self, engine: &mut Engine) {
+        // Another plan makes the engine forget what was not taken.
+        self.pending = self.take(engine);
         self.told_drops = 0;
         let Some(first) = self.running.first() else { return engine.capture(None) };
         let same = self.running.iter().all(|it| it.port == first.port);
@@ -163,19 +196,26 @@ impl Captures {
                 capture.writer.lost(lost);
             }
         }
-        std::iter::from_fn(|| engine.poll_capture()).collect()
+        let mut records = std::mem::take(&mut self.pending);
+        records.extend(std::iter::from_fn(|| engine.poll_capture()));
+        records
     }
 
     /// Offers records to the captures. `describe` tells about a port that a capture has not seen before.
-    pub fn offer(&mut self, records: Vec<CaptureRecord>, describe: &impl Fn(PortId) -> Described) {
+    pub fn offer(
+        &mut self,
+        engine: &Engine,
+        records: Vec<CaptureRecord>,
+        describe: &impl Fn(PortId) -> Described,
+    ) {
         let Some((last, others)) = self.running.split_last_mut() else { return };
         for record in records {
             for capture in &mut *others {
-                if capture.wants(&record) {
+                if capture.wants(engine, &record) {
                     capture.writer.offer(record.clone(), describe);
                 }
             }
-            if last.wants(&record) {
+            if last.wants(engine, &record) {
                 last.writer.offer(record, describe);
             }
         }
@@ -190,16 +230,37 @@ impl Captures {
 }
 
 impl Capture {
-    fn wants(&self, record: &CaptureRecord) -> bool {
+    fn wants(&self, engine: &Engine, record: &CaptureRecord) -> bool {
         match (self.port, record.verdict) {
             (None, _) => true,
             (Some(port), _) if record.port == port => true,
-            (Some(port), engine::Verdict::Forward(to)) => to == port,
-            // The record does not say who had a copy.
-            (Some(_), engine::Verdict::Flood { copies }) => copies > 0,
-            (Some(_), _) => false,
+            (Some(port), Verdict::Forward(to)) => to == port,
+            (Some(port), Verdict::Flood { .. }) => had_copy(engine, record, port),
+            (Some(_), Verdict::Drop(_)) => false,
         }
     }
+}
+
+/// Whether a flooded frame went to `port`: the record does not say who had a copy, so it is what the ports are now.
+fn had_copy(engine: &Engine, record: &CaptureRecord, port: PortId) -> bool {
+    let (Some(from), Some(to)) = (engine.port(record.port), engine.port(port)) else {
+        return false;
+    };
+    let vlan = match &from.vlan {
+        VlanMode::Access(vlan) => Some(*vlan),
+        VlanMode::Trunk { native, .. } => match record.bytes.get(12..16) {
+            // IEEE 802.1Q: the tag's type, and the VLAN in the low twelve bits; 0 is a priority only.
+            Some(&[0x81, 0x00, high, low]) => {
+                Some(u16::from_be_bytes([high & 0x0f, low])).filter(|vlan| *vlan != 0).or(*native)
+            }
+            _ => *native,
+        },
+    };
+    let member = vlan.is_some_and(|vlan| match &to.vlan {
+        VlanMode::Access(access) => *access == vlan,
+        VlanMode::Trunk { native, allowed } => *native == Some(vlan) || allowed.contains(vlan),
+    });
+    member && !(from.isolated && to.isolated)
 }
 
 #[cfg(test)]

@@ -17,11 +17,17 @@ struct Stage {
 
 impl Stage {
     fn new(ports: usize) -> Self {
+        Self::with((0..ports).map(|_| PortSpec::default()))
+    }
+
+    fn with(ports: impl Iterator<Item = PortSpec>) -> Self {
         let plan = NetworkPlan::validate(NetworkSpec::default()).expect("valid");
         let mut engine = Engine::new(plan.clone(), [7; 16]);
-        let spec = PortPlan::validate(PortSpec::default(), &plan).expect("valid");
-        let ports =
-            (0..ports).map(|_| engine.add_port(at(0), spec.clone()).expect("room")).collect();
+        let add = |spec| {
+            let spec = PortPlan::validate(spec, &plan).expect("valid");
+            engine.add_port(at(0), spec).expect("room")
+        };
+        let ports = ports.map(add).collect();
         let pool = Pool::new(PoolLimits { small: 64, large: 2, headers: 64 });
         Self { engine, pool, ports, captures: Captures::default() }
     }
@@ -49,7 +55,7 @@ impl Stage {
         self.engine.ingress(at(1_000), &mut self.pool, self.ports[port], &mut batch);
         let names: Vec<PortId> = self.ports.clone();
         let records = self.captures.take(&mut self.engine);
-        self.captures.offer(records, &|id| Described {
+        self.captures.offer(&self.engine, records, &|id| Described {
             name: format!("port-{}", names.iter().position(|it| *it == id).unwrap_or(99)),
             about: "stream".to_owned(),
             mac: None,
@@ -203,6 +209,89 @@ fn a_reader_that_does_not_read_costs_its_own_frames() {
 }
 
 #[test]
+fn a_port_is_shown_the_floods_that_reach_it_and_no_others() {
+    let access =
+        |vlan, isolated| PortSpec { vlan: VlanMode::Access(vlan), isolated, ..PortSpec::default() };
+    let trunk = PortSpec {
+        vlan: VlanMode::Trunk { native: Some(1), allowed: [7].into_iter().collect() },
+        ..PortSpec::default()
+    };
+    let ports = [
+        access(1, false),
+        access(1, false),
+        access(7, false),
+        trunk,
+        access(1, true),
+        access(1, true),
+    ];
+    let mut stage = Stage::with(ports.into_iter());
+    // Two captures of different ports, so that the engine shows all frames.
+    let captures: Vec<_> = (1..6).map(|port| stage.start(Some(port), SNAPLEN_MAX)).collect();
+    stage.send(0, 1, 255);
+    stage.send(2, 2, 255);
+    stage.send(4, 3, 255);
+    let mut shown = Vec::new();
+    for (id, out) in captures {
+        stage.captures.stop(&mut stage.engine, id);
+        let (names, _, _) = parsed(&read(out));
+        shown.push(names);
+    }
+    assert_eq!(
+        shown,
+        [
+            vec!["port-0", "port-4"],
+            vec!["port-2"],
+            vec!["port-0", "port-2", "port-4"],
+            vec!["port-0", "port-4"],
+            vec!["port-0"],
+        ]
+    );
+}
+
+#[test]
+fn frames_that_wait_when_another_capture_starts_are_shown() {
+    let mut stage = Stage::new(2);
+    let (first, out) = stage.start(None, SNAPLEN_MAX);
+    let mut frame = vec![0xff; 64];
+    frame[6..12].copy_from_slice(&station(1).0);
+    let mut batch = RxBatch::default();
+    let frame = stage.pool.copy_in(&frame, Offload::default()).expect("room");
+    assert!(batch.push(frame).is_ok());
+    stage.engine.ingress(at(1_000), &mut stage.pool, stage.ports[0], &mut batch);
+    let (second, _out) = stage.start(None, SNAPLEN_MAX);
+    stage.captures.stop(&mut stage.engine, second);
+    stage.send(0, 1, 255);
+    stage.captures.stop(&mut stage.engine, first);
+    assert_eq!(parsed(&read(out)).1.len(), 2, "the one that waited, and the next");
+}
+
+#[test]
+fn a_stopped_capture_counts_until_its_thread_has_ended() {
+    let mut stage = Stage::new(2);
+    let mut readers = Vec::new();
+    for _ in 0..CAPTURES_MAX {
+        let (id, out) = stage.start(None, SNAPLEN_MAX);
+        // More than a pipe takes, so the thread waits for its reader.
+        for _ in 0..1000 {
+            stage.send(0, 1, 255);
+        }
+        stage.captures.stop(&mut stage.engine, id);
+        readers.push(out);
+    }
+    let (_reader, writer) = std::io::pipe().expect("a pipe");
+    let network = "lab".parse().expect("a name");
+    let refused = stage.captures.start(&mut stage.engine, at(0), &network, None, 64, writer.into());
+    assert!(matches!(refused, Err(CaptureError::TooMany)), "eight threads are there already");
+    // Ending the network does not wait for them: nobody reads yet.
+    let mut remains = Remains::default();
+    remains.add(stage.captures.finish(&mut stage.engine));
+    assert_eq!(remains.0.len(), CAPTURES_MAX);
+    drop(readers);
+    remains.wait(Duration::from_secs(20));
+    assert!(remains.0.iter().all(Leaving::has_ended));
+}
+
+#[test]
 fn a_reader_that_goes_ends_its_capture() {
     let mut stage = Stage::new(2);
     let (id, out) = stage.start(None, SNAPLEN_MAX);
@@ -228,7 +317,7 @@ fn there_are_so_many_captures_and_no_more() {
     let network = "lab".parse().expect("a name");
     let refused = stage.captures.start(&mut stage.engine, at(0), &network, None, 64, writer.into());
     assert!(matches!(refused, Err(CaptureError::TooMany)));
-    stage.captures.finish(&mut stage.engine);
+    let _writing = stage.captures.finish(&mut stage.engine);
     for (_, out) in kept {
         assert_eq!(parsed(&read(out)).0.len(), 0);
     }

@@ -35,6 +35,15 @@ struct Shared {
     ended: AtomicBool,
 }
 
+/// A thread that was told to end.
+pub(super) struct Leaving(Arc<Shared>);
+
+impl Leaving {
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
+    }
+}
+
 /// The daemon's end of one capture. Dropping it ends the thread after what is queued.
 pub(super) struct Writer {
     items: SyncSender<Item>,
@@ -120,17 +129,9 @@ impl Writer {
         }
     }
 
-    /// Ends threads, and waits for them at most `patience` in all: one may be held by a client that does not
-    /// read.
-    pub(super) fn finish_all(writers: Vec<Self>, patience: Duration) {
-        let shared: Vec<Arc<Shared>> = writers.iter().map(|it| Arc::clone(&it.shared)).collect();
-        drop(writers);
-        let deadline = std::time::Instant::now() + patience;
-        while !shared.iter().all(|it| it.ended.load(Ordering::Acquire))
-            && std::time::Instant::now() < deadline
-        {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+    /// Tells the thread to end after what is queued; a client that does not read may keep it.
+    pub(super) fn finish(self) -> Leaving {
+        Leaving(self.shared)
     }
 
     fn describe(&mut self, port: PortId, describe: &impl Fn(PortId) -> Described) -> bool {

@@ -37,6 +37,7 @@ use sd_notify::NotifyState;
 use sys::poll::Interest;
 use sys::signal::{SignalFd, SignalSet};
 
+use crate::capture::Remains;
 use crate::config::{Checked, Overrides};
 use crate::confine;
 use crate::link::CloseReason;
@@ -114,11 +115,15 @@ struct Daemon {
     clients: HashMap<Token, Client>,
     /// Clients with requests, each once, the one that is served next first ([`clients`]).
     line: VecDeque<Token>,
+    /// Captures of networks that have ended, which still write what they have.
+    remains: Remains,
     signals: SignalFd,
     signal_token: Token,
     stopping: bool,
 }
 
+/// So long captures may write on at the end of the process.
+const CAPTURE_PATIENCE: Duration = Duration::from_millis(300);
 /// How often captures are looked at whose reader may have gone.
 const CAPTURE_CHECK: Duration = Duration::from_millis(500);
 
@@ -146,6 +151,7 @@ impl Daemon {
             networks: Vec::new(),
             clients: HashMap::new(),
             line: VecDeque::new(),
+            remains: Remains::default(),
             signals,
             signal_token,
             stopping: false,
@@ -201,6 +207,7 @@ impl Daemon {
             self.close_network(worker, network, "The hypervisor was stopped.");
         }
         self.flush_all();
+        self.remains.wait(CAPTURE_PATIENCE);
         result
     }
 
@@ -313,7 +320,7 @@ impl Daemon {
             self.tell_closed(worker, session, &name, why.to_owned(), Ending::Unlinked);
         }
         let network = self.networks.remove(at);
-        network.close(worker);
+        self.remains.add(network.close(worker));
         for client in self.clients.values_mut().filter(|client| client.network == id) {
             client.closing = true;
             client.captures.clear();
@@ -363,7 +370,9 @@ impl Daemon {
             }
             let id = network.id;
             let records = network.captures.take(worker.engine_mut(id));
-            network.captures.offer(records, &|port| reports::describe_port(worker, id, port));
+            network.captures.offer(worker.engine(id), records, &|port| {
+                reports::describe_port(worker, id, port)
+            });
             for ended in network.captures.ended() {
                 network.captures.stop(worker.engine_mut(id), ended);
             }

@@ -15,7 +15,7 @@ use super::rates::RateMeter;
 use super::{ServeError, Startup};
 use crate::address::{Plan, store, subnet};
 use crate::api::message::Restart;
-use crate::capture::Captures;
+use crate::capture::{Captures, Remains};
 use crate::config;
 use crate::directory::{self, Access, PORTS, Published};
 use crate::log;
@@ -155,13 +155,14 @@ impl Served {
     }
 
     /// Takes a network out of service. Its directory is cleaned when this is dropped.
-    pub(super) fn close(mut self, worker: &mut Worker) {
+    pub(super) fn close(mut self, worker: &mut Worker) -> Remains {
         let _gone = worker.deregister(self.api_token, self.api.as_fd());
-        self.captures.finish(worker.engine_mut(self.id));
+        let remains = self.captures.finish(worker.engine_mut(self.id));
         worker.remove_network(self.id);
         // Whatever the file's state, this is the last word about it.
         self.plan_file.changed(worker.now());
         self.plan_file.finish(self.published.dir(), &self.plan);
+        remains
     }
 
     /// What is due by now: changes of the plan go to its file, and guests that have not come back are given up.

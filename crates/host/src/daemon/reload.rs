@@ -50,7 +50,9 @@ impl Daemon {
         let mut changes = Vec::new();
         let mut opened = Vec::new();
         if let Err(error) = self.change(worker, &checked, &mut changes, &mut opened) {
-            opened.into_iter().for_each(|served: Served| served.close(worker));
+            for served in opened {
+                self.remains.add(served.close(worker));
+            }
             for (id, change) in changes.into_iter().rev() {
                 if let Some(served) = self.network_mut(id) {
                     served.take_back(worker, change);

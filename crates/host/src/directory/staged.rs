@@ -116,20 +116,21 @@ impl Published {
 
     /// Undoes staging and putting: whatever was in the place is there again.
     pub fn take_back(&mut self, staged: Staged) {
-        let Some(temporary) = &staged.temporary else { return };
-        let Ok((dir, name)) = self.parent_of(&staged.node, &staged.access) else { return };
+        let Staged { node, access, temporary, placed, directory_had } = staged;
+        let Some(temporary) = temporary else { return };
+        let Ok((dir, name)) = self.parent_of(&node, &access) else { return };
         // What cannot be undone now the next start cleans up.
-        let _left = match staged.placed {
-            Placed::No => dir.remove(temporary),
+        let _left = match placed {
+            Placed::No => dir.remove(&temporary),
             Placed::New => dir.remove(name),
             Placed::Exchanged => {
-                exchange(&dir, temporary, name).and_then(|()| dir.remove(temporary))
+                exchange(&dir, &temporary, name).and_then(|()| dir.remove(&temporary))
             }
         };
-        if let Some((gid, mode)) = staged.directory_had {
+        if let Some((gid, mode)) = directory_had {
             let _left = dir.set_owner(None, Some(gid)).and_then(|()| dir.set_mode(mode));
         }
-        self.remove_empty_parents(&staged.node);
+        self.remove_empty_parents(&node);
     }
 
     /// The change stands: what the node replaced is removed.

@@ -125,6 +125,7 @@ fn a_reload_that_fails_half_way_is_undone_and_told() {
     assert_eq!(sockets_in(&z), ["api", "dgram", "stream"]);
     assert_eq!(show(&mut client).mtu, 9000);
     assert_eq!(show(&mut client).ports.len(), 1, "open ports live on");
-    Stream::open(&a.join("stream")).send([0xff; 6], B, b"new ones are served");
+    let mut second = Stream::open(&a.join("stream"));
+    second.send([0xff; 6], B, b"new ones are served");
     until(&daemon, "the second port", || show(&mut client).ports.len() == 2);
 }
