@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from dataclasses import dataclass
 
@@ -103,31 +104,49 @@ class UdpFrames:
         return Sample(frames / sent["seconds"], per_gigabit, more)
 
 
+@dataclass(frozen=True)
+class Placement:
+    """Which processors the two ends and the forwarder may use.
+
+    Left to the scheduler, the three of them end up on one processor in this
+    run and on two in the next, and a wake-up across processors costs more than
+    everything that is to be measured.
+    """
+
+    name: str
+    ask: set[int]
+    answer: set[int]
+    forward: set[int]
+
+
+def placements() -> list[Placement]:
+    everywhere = os.sched_getaffinity(0)
+    first, *others = sorted(everywhere)
+    one = Placement("one processor", {first}, {first}, {first})
+    if not others:
+        return [one]
+    return [one, Placement("two processors", {first}, {others[0]}, everywhere)]
+
+
 class RoundTrips:
-    """Median round trip of a UDP datagram, in microseconds; `pause` 0 is back to back."""
+    """Median round trip of a UDP datagram, in microseconds; `pause_us` 0 is back to back."""
 
     def __init__(self, laboratory: Laboratory, path: Path, seconds: float) -> None:
         self.path = path
         self.tool = laboratory.tool("round-trip")
         self.seconds = seconds
         where = f"{path.b.address}:{ECHO_PORT}"
-        laboratory.spawn(path.b.within([self.tool, "answer", where]), f"round-trip-{path.name}")
+        command = path.b.within([self.tool, "answer", where])
+        self.answerer = laboratory.spawn(command, f"round-trip-{path.name}")
         wait_until("round-trip's answerer", lambda: path.b.listens(ECHO_PORT, "udp"))
 
-    def measure(self, pause_us: int) -> Sample:
-        answer = json.loads(
-            check(
-                self.path.a.within(
-                    [
-                        self.tool,
-                        "ask",
-                        f"{self.path.b.address}:{ECHO_PORT}",
-                        "--pause-us",
-                        str(pause_us),
-                        "--seconds",
-                        str(self.seconds),
-                    ]
-                )
-            )
-        )
+    def measure(self, placement: Placement, pause_us: int) -> Sample:
+        os.sched_setaffinity(self.answerer.pid, placement.answer)
+        for pid in self.path.forwarders:
+            for thread in os.listdir(f"/proc/{pid}/task"):
+                os.sched_setaffinity(int(thread), placement.forward)
+        ask = [self.tool, "ask", f"{self.path.b.address}:{ECHO_PORT}"]
+        ask += ["--pause-us", str(pause_us), "--seconds", str(self.seconds)]
+        pinned = ["taskset", "--cpu-list", ",".join(map(str, placement.ask)), *ask]
+        answer = json.loads(check(self.path.a.within(pinned)))
         return Sample(answer["median_us"], None, {"p99_us": answer["p99_us"]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from ..laboratory import Laboratory, cpu_ticks
 from ..pairs import Contender, Row, Target, interleave, row
@@ -10,7 +11,7 @@ from ..paths import Path, build
 from ..paths.bridge import bridge
 from ..paths.naive import naive_packet, naive_tap
 from ..paths.netherd import Hypervisor
-from ..traffic import RoundTrips
+from ..traffic import RoundTrips, placements
 
 NAME = "latency"
 ABOUT = "UDP round trips, idle and back to back, and the CPU time of an idle network"
@@ -38,30 +39,25 @@ def measure(laboratory: Laboratory, options) -> list[Row]:
     )
     trips = {path.name: RoundTrips(laboratory, path, options.seconds) for path in paths}
 
-    def samples(pause_us: int):
-        return interleave(
-            [
-                Contender(name, lambda trip=trip: trip.measure(pause_us))
-                for name, trip in trips.items()
-            ],
-            options,
-            missing,
-        )
-
-    idle, busy = samples(IDLE_PAUSE_US), samples(0)
     rows = []
-    for label, found, musts in (
-        (
-            "idle",
-            idle,
-            {"netherd-tap": ("naive-tap", 1.2), "netherd-packet": ("naive-packet", 1.2)},
-        ),
-        ("back to back", busy, {"netherd-tap": ("bridge", 2.0), "netherd-packet": ("bridge", 2.0)}),
-    ):
-        for name in (*trips, *missing):
-            peer, bound = musts.get(name, (None, None))
-            must = Target(bound, at_least=False) if bound else None
-            rows.append(row(NAME, name, "us", found, peer=peer, must=must, label=f"{name} {label}"))
+    for placement in placements():
+        for label, pause_us, musts in (
+            ("idle", IDLE_PAUSE_US, {"tap": ("naive-tap", 1.2), "packet": ("naive-packet", 1.2)}),
+            ("back to back", 0, {"tap": ("bridge", 2.0), "packet": ("bridge", 2.0)}),
+        ):
+            samples = interleave(
+                [
+                    Contender(name, partial(trip.measure, placement, pause_us))
+                    for name, trip in trips.items()
+                ],
+                options,
+                missing,
+            )
+            for name in (*trips, *missing):
+                peer, bound = musts.get(name.removeprefix("netherd-"), (None, None))
+                must = Target(bound, at_least=False) if bound else None
+                full = f"{name} {label}, {placement.name}"
+                rows.append(row(NAME, name, "us", samples, peer=peer, must=must, label=full))
 
     # Let what follows the traffic (neighbour checks, ageing) pass first.
     time.sleep(2)

@@ -22,6 +22,8 @@ use rustix::thread::set_current_timer_slack;
 
 /// Datagrams in one system call.
 const BATCH: usize = 32;
+/// Between two bursts of a slow load.
+const SHORTEST_SLEEP: Duration = Duration::from_micros(100);
 /// The payload starts with the number of the datagram; this one ends the run.
 const END: u64 = u64::MAX;
 /// End marks are sent this often, as any of them may be lost.
@@ -68,6 +70,9 @@ fn send(to: SocketAddr, frame: usize, rate: u64, seconds: f64) -> io::Result<()>
     socket.connect(to)?;
     set_current_timer_slack(NonZeroU64::new(1))?;
     let pace = Pace::new(rate);
+    // At least so many at a time, as sleeping has its price; few, or queues would overflow by our
+    // bursts.
+    let burst = pace.due(SHORTEST_SLEEP).clamp(1, BATCH as u64 / 2);
     let mut payloads = vec![vec![0_u8; length]; BATCH];
     let mut sent = 0_u64;
     let start = Instant::now();
@@ -78,8 +83,7 @@ fn send(to: SocketAddr, frame: usize, rate: u64, seconds: f64) -> io::Result<()>
         }
         let due = pace.due(elapsed).saturating_sub(sent);
         if due == 0 {
-            // Half a batch from now: small enough that no queue overflows by our burst.
-            sleep(pace.when(sent + BATCH as u64 / 2).saturating_sub(elapsed));
+            sleep(pace.when(sent + burst).saturating_sub(elapsed));
             continue;
         }
         let count = usize::try_from(due).unwrap_or(BATCH).min(BATCH);
