@@ -123,6 +123,7 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_listen,
     libc::SYS_accept4,
     libc::SYS_shutdown,
+    libc::SYS_pidfd_open,
     libc::SYS_getsockname,
     libc::SYS_getpeername,
     libc::SYS_getsockopt,

@@ -26,5 +26,6 @@ pub mod confine;
 pub mod detach;
 pub mod dir;
 pub mod lock;
+pub mod peer;
 pub mod user;
 pub mod wait;

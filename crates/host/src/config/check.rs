@@ -48,6 +48,7 @@ impl Network {
             nodes: NODES.to_vec(),
             ports_per_user: 256,
             clients_per_user: 512,
+            peers: file::Peers::default(),
             plan,
             anonymous: PortSpec {
                 source: SourceMode::Learn { max_macs: ANONYMOUS_MACS },
@@ -137,6 +138,7 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
     network.ports_per_user = limit(file.ports_per_user.as_ref(), network.ports_per_user, 65_536)?;
     network.clients_per_user =
         limit(file.clients_per_user.as_ref(), network.clients_per_user, 65_536)?;
+    network.peers = file.peers.unwrap_or_default();
     network.plan = check_plan(&file, name)?;
     if let Some(max_macs) = &file.max_macs {
         network.anonymous.source = SourceMode::Learn { max_macs: *max_macs.get_ref() };

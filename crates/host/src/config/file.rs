@@ -40,6 +40,7 @@ pub struct Network {
     pub ports: Option<Spanned<usize>>,
     pub ports_per_user: Option<Spanned<usize>>,
     pub clients_per_user: Option<Spanned<usize>>,
+    pub peers: Option<Peers>,
     pub mac_total: Option<Spanned<usize>>,
     pub mac_ageing: Option<Spanned<u64>>,
     pub max_macs: Option<Spanned<u16>>,
@@ -54,6 +55,17 @@ pub struct Network {
 pub enum Forwarding {
     Switch,
     Hub,
+}
+
+/// `peers`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Peers {
+    /// Processes in the hypervisor's own PID namespace: no guests, no containers.
+    #[default]
+    OwnNamespace,
+    /// Whoever can open the socket.
+    Any,
 }
 
 /// One of `nodes`.

@@ -33,6 +33,7 @@ use crate::names::Name;
 use crate::node::NodeKind;
 
 pub use excerpt::ConfigError;
+pub use file::Peers;
 
 /// How long a network that `run` started stays without guests.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -120,6 +121,8 @@ pub struct Network {
     pub ports_per_user: usize,
     /// Guests and other connections to `api` that one user may hold.
     pub clients_per_user: usize,
+    /// Who may use `api`, of those who can open it.
+    pub peers: Peers,
     /// MTU, mode, and bounds of the engine.
     pub plan: NetworkPlan,
     /// What a port of an anonymous client is like.

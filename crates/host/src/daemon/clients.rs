@@ -4,15 +4,18 @@
 //! in one line, whoever they are ([`Daemon::serve_waiting`]): one turn serves from its head for [`TURN`], and ends with
 //! the first report, which is the only answer that may take long. Whoever has more to ask goes to the end of the line.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use sys::Cred;
+use sys::peer::PeerPlace;
 use sys::poll::Interest;
 
 use super::Daemon;
-use crate::api::message::{Closed, Event};
+use crate::api::message::{Closed, Code, Event, Failure};
 use crate::api::server::{Connection, Over, REQUESTS_PER_VISIT};
 use crate::capture::CaptureId;
+use crate::config::Peers;
 use crate::link::CloseReason;
 use crate::log;
 use crate::names::Name;
@@ -44,6 +47,8 @@ pub(super) struct Client {
     pub(super) finished: bool,
     /// The client is to be disconnected once its answers are out.
     pub(super) closing: bool,
+    /// Why it may not make any call: what its first request is answered with.
+    refused: Option<String>,
 }
 
 /// What a session is told about the end of its guest's port.
@@ -89,6 +94,9 @@ impl Daemon {
                 continue;
             }
             let id = network.id;
+            let refused = (network.config.peers == Peers::OwnNamespace)
+                .then(|| stranger(stream.as_fd(), cred))
+                .flatten();
             let own = sys::user::uid();
             let connection = Connection::new(stream, cred);
             match worker.register(connection.fd(), Interest::READABLE) {
@@ -103,6 +111,7 @@ impl Daemon {
                         in_line: false,
                         finished: false,
                         closing: false,
+                        refused,
                     };
                     self.clients.insert(token, client);
                 }
@@ -199,7 +208,12 @@ impl Daemon {
                 client.connection.drop_fds();
                 break;
             };
+            let refused = client.refused.take();
+            client.closing |= refused.is_some();
             let (id, result) = match asked {
+                Ok(request) if refused.is_some() => {
+                    (request.id, Err(Failure::new(Code::NotAllowed, refused.unwrap_or_default())))
+                }
                 Ok(request) => {
                     time_left &= !request.call.is_report();
                     (request.id, self.call(worker, token, &request.call))
@@ -294,4 +308,25 @@ impl Daemon {
         }
         self.flush(worker, session);
     }
+}
+
+/// Why a peer that opened `api` may not use it where only peers of our own PID namespace may: a guest that finds the
+/// socket of a network must not become its second guest, or its owner.
+fn stranger(socket: BorrowedFd<'_>, cred: Cred) -> Option<String> {
+    let why = match sys::peer::place(socket, cred) {
+        Ok(PeerPlace::Here | PeerPlace::Outside | PeerPlace::Unknown) => return None,
+        Ok(PeerPlace::Inside) => {
+            "This process is in a PID namespace inside of the hypervisor's, and guests and containers may not use api"
+                .to_owned()
+        }
+        Ok(PeerPlace::Ended) => "The process that connected has ended".to_owned(),
+        Err(error) => format!("The hypervisor cannot tell which process connected ({error})"),
+    };
+    log::guest(&format!(
+        "A connection of uid {}, pid {} to api was refused: {why}.",
+        cred.uid, cred.pid
+    ));
+    Some(format!(
+        "{why}: run the command outside, or let such processes in with `peers = \"any\"` in the network's configuration."
+    ))
 }

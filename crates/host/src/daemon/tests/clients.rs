@@ -90,21 +90,9 @@ fn ports_of_others_are_as_good_as_none() {
         let line =
             format!("{{\"v\":1,\"id\":1,\"call\":\"show\",\"args\":{{\"port\":\"{port}\"}}}}");
         use std::os::unix::process::CommandExt;
-        // It waits for the answer when it has asked.
-        let mut socat = Command::new("socat")
-            .args(["-t", "20", "-"])
-            .arg(format!("UNIX-CONNECT:{}", directory.join("api").display()))
-            .uid(65534)
-            .gid(65534)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("socat runs");
-        let mut stdin = socat.stdin.take().expect("a pipe");
-        writeln!(stdin, "{line}").expect("room");
-        drop(stdin);
-        let output = socat.wait_with_output().expect("it ends");
-        String::from_utf8(output.stdout).expect("text").replace(port, "PORT")
+        let mut socat = Command::new("socat");
+        socat.uid(65534).gid(65534);
+        answer(&mut socat, &directory.join("api"), &line).replace(port, "PORT")
     };
     let (open, none) = (ask("stream-1"), ask("stream-2"));
     assert!(none.contains("no-such-port"), "{none}");
@@ -175,4 +163,47 @@ fn without_descriptors_clients_wait_and_nothing_spins() {
     drop(many);
     let mut late = daemon.client("lab");
     late.hello().expect("and who comes later as well");
+}
+
+/// What `api` answers to a line that socat sends, run as `command` says; the arguments are added.
+fn answer(command: &mut Command, api: &Path, line: &str) -> String {
+    let mut socat = command
+        // It waits for the answer when it has asked.
+        .args(["-t", "20", "-"])
+        .arg(format!("UNIX-CONNECT:{}", api.display()))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("socat runs");
+    let mut stdin = socat.stdin.take().expect("a pipe");
+    writeln!(stdin, "{line}").expect("room");
+    drop(stdin);
+    String::from_utf8(socat.wait_with_output().expect("it ends").stdout).expect("text")
+}
+
+/// A guest that finds the socket, in a directory that was published after it had started, is not served.
+#[test]
+fn peers_in_inner_pid_namespaces_may_not_use_api_unless_it_is_said() {
+    let inside = ["--user", "--map-root-user", "--pid", "--fork"];
+    let possible = Command::new("unshare").args(inside).arg("true").status();
+    if !possible.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: this user may make no PID namespaces");
+        return;
+    }
+    let root = Daemon::root("peers");
+    let config = root.join("netherd.toml");
+    std::fs::write(&config, "[network.a]\n[network.b]\npeers = \"any\"\n").expect("writable");
+    let daemon = Daemon::start_in(root, &format!("config={}", config.display())).ready();
+    let hello = "{\"v\":1,\"id\":1,\"call\":\"hello\"}";
+    let ask = |namespaces: &[&str], network: &str| {
+        let mut command = Command::new("unshare");
+        command.args(namespaces).arg("socat");
+        answer(&mut command, &daemon.path(network).join("api"), hello)
+    };
+    let refused = ask(&inside, "a");
+    assert!(refused.contains("not-allowed") && refused.contains("peers = "), "{refused}");
+    assert!(ask(&inside, "b").contains("\"ok\""));
+    // Programs that only map ids or change the network are no guests: vdens, rootless tools before they start one.
+    assert!(ask(&["--user", "--map-root-user", "--net"], "a").contains("\"ok\""));
+    assert!(daemon.log().contains("was refused"), "{}", daemon.log());
 }
