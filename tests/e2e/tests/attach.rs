@@ -118,3 +118,26 @@ fn what_is_not_the_callers_is_refused_with_its_owner() {
     let output = person.netherd(["attach", "--netns", "/etc/passwd"]).run();
     assert!(output.refused().contains("is no network namespace"));
 }
+
+#[test]
+fn the_interface_stays_while_any_process_is_in_the_namespace() {
+    need!(e2e::skip::program("unshare"));
+    need!(e2e::skip::program("nsenter"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let script = "sleep 600 & echo $! made; exec sleep 601";
+    let mut first = person.job("unshare").args(["-Urn", "sh", "-c", script]).spawn();
+    let said = first.says("made");
+    let second: i32 = said.split(' ').next().and_then(|pid| pid.parse().ok()).expect("a number");
+    let pid = first.pid().to_string();
+    person.netherd(["attach", "--pid", &pid, "--name", "one"]).run().ok();
+    let _ended = first.stop(Signal::KILL);
+    // Longer than a keeper needs to see the end of the process.
+    person.netherd(["run", "--", "true"]).run().ok();
+    assert!(person.show(NET).find("one").is_some());
+    assert!(inside(&person, second, "ip -o link").contains("eth0"));
+    let second = rustix::process::Pid::from_raw(second).expect("a process");
+    rustix::process::kill_process(second, Signal::KILL).expect("the test's own process");
+    until("the end of the port", || person.show(NET).find("one").is_none().then_some(()));
+}

@@ -5,6 +5,8 @@ use e2e::{Lab, Tun, User, need};
 
 const NET: &str = "default";
 const PROGRAM: &str = include_str!("programs/escape.py");
+const TERMINAL: &str = include_str!("programs/terminal.py");
+const CONTROL_GROUPS: &str = include_str!("programs/control_groups.sh");
 
 fn is_held(tun: Tun, root: bool) {
     need!(tun.possible());
@@ -106,4 +108,134 @@ fn the_sockets_of_others_are_covered() {
     let inside = person.netherd(["run", "--", "sh", "-c", "ls"]).cwd(&elsewhere).run().ok();
     assert_eq!(inside, "");
     assert!(neighbour.alive() && listener.alive());
+}
+
+/// A server that starts again removes its socket and makes another one.
+#[test]
+fn a_socket_made_anew_is_covered_too() {
+    need!(e2e::skip::program("python3"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let listen = "import os,socket,sys,time\n\
+                  kept=[]\n\
+                  for path in sys.argv[1:]:\n\
+                  \x20if os.path.exists(path): os.unlink(path)\n\
+                  \x20s=socket.socket(socket.AF_UNIX); s.bind(path); s.listen(); kept.append(s)\n\
+                  print('listening',flush=True)\n\
+                  time.sleep(600)\n";
+    let paths = [person.runtime().join("bus"), person.home().join("free")];
+    let listener = || {
+        let mut listener = person.job("python3").args(["-c", listen]).args(&paths).spawn();
+        listener.says("listening");
+        listener
+    };
+    let first = listener();
+    let probe = "import os,socket,sys,time\n\
+                 print('ready',flush=True)\n\
+                 while not os.path.exists('go'): time.sleep(0.01)\n\
+                 for path in sys.argv[1:]:\n\
+                 \x20s=socket.socket(socket.AF_UNIX)\n\
+                 \x20try: s.connect(path); print('reached')\n\
+                 \x20except OSError: print('covered')\n";
+    let run = person.netherd(["run", "--root", "--", "python3", "-c", probe]).args(&paths);
+    let mut guest = run.cwd(person.home()).spawn();
+    guest.says("ready");
+    let _ended = first.stop(rustix::process::Signal::KILL);
+    let _second = listener();
+    std::fs::write(person.home().join("go"), "").expect("a file in the person's home");
+    assert_eq!(guest.end().ok(), "ready\ncovered\nreached\n");
+}
+
+/// A tree that shows the machine's own directories.
+#[test]
+fn another_root_has_the_covers_too() {
+    need!(e2e::skip::root());
+    need!(e2e::skip::namespaces());
+    need!(e2e::skip::program("python3"));
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let user = person.user();
+    let run = person.netherd(["run", "--name", "neighbour", "--", "sleep", "600"]);
+    let _neighbour = person.guest(NET, "neighbour", run);
+    let probe = "import socket,sys\n\
+                 for path in sys.argv[1:]:\n\
+                 \x20try: socket.socket(socket.AF_UNIX).connect(path); print('reached')\n\
+                 \x20except OSError: print('covered')\n";
+    let tree = lab.folder("tree", user, 0o755);
+    let script = format!(
+        "mount --rbind / $0 && mkdir -p $0/$0/again && mount --bind $3 $0/$0/again && \
+         exec setpriv --reuid={} --regid={} --init-groups $1 run --root --rootfs $0 -- \
+         python3 -c \"$2\" $3/{NET}/api $0/again/{NET}/api",
+        user.uid, user.gid
+    );
+    let networks = person.network(NET);
+    let networks = networks.parent().expect("a network's directory has one above it");
+    let job = person.job("unshare").user(need!(User::root()));
+    let job = job.args(["--mount", "--propagation", "private", "sh", "-c", &script]).arg(&tree);
+    let job = job.arg(e2e::binary::netherd()).arg(probe).arg(networks);
+    assert_eq!(job.run().ok(), "covered\ncovered\n");
+}
+
+#[test]
+fn the_terminal_signals_nobody_for_a_guest() {
+    need!(e2e::skip::program("python3"));
+    need!(e2e::skip::program("script"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let program = person.home().join("terminal.py");
+    std::fs::write(&program, TERMINAL).expect("a file in the person's home");
+    let netherd = e2e::binary::netherd().display();
+    for before in [format!("{netherd} run"), format!("{netherd} run --root -- {netherd} run")] {
+        let line = format!("{before} -- python3 {}", program.display());
+        let output = person.job("script").args(["-qec", &line, "/dev/null"]).run();
+        let account = output.account();
+        assert_eq!(output.ok().trim(), "held", "{account}");
+    }
+}
+
+/// In a control group of the test's own: what a guest could do there would hit all that is in it.
+#[test]
+fn the_control_group_is_out_of_reach() {
+    need!(e2e::skip::root());
+    need!(e2e::skip::namespaces());
+    let roots = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"].map(std::path::Path::new);
+    let Some(root) = roots.into_iter().find(|root| root.join("cgroup.controllers").is_file())
+    else {
+        e2e::skip!("control groups of version 2 are not mounted")
+    };
+    let group = root.join(format!("netherd-test-{}", std::process::id()));
+    if let Err(error) = std::fs::create_dir(&group) {
+        e2e::skip!("no control group can be made: {error}");
+    }
+    let result = std::panic::catch_unwind(|| {
+        for user in [need!(User::first()), need!(User::root())] {
+            let lab = Lab::new();
+            let person = lab.person(user);
+            let user = person.user();
+            // The user owns the group, as systemd delegates one.
+            for name in ["", "cgroup.procs", "cgroup.kill", "cgroup.freeze"] {
+                let _ = std::os::unix::fs::chown(group.join(name), Some(user.uid), Some(user.gid));
+            }
+            for options in ["", "--root"] {
+                let script = format!(
+                    "echo $$ >$0/cgroup.procs && sleep 600 & victim=$!; echo $$ >$0/cgroup.procs; \
+                     setpriv --reuid={} --regid={} --init-groups \"$1\" run {options} -- sh -c \"$2\"; \
+                     kill $victim && echo the victim lived",
+                    user.uid, user.gid
+                );
+                // In the person's surroundings, but root, who may enter the group.
+                let job = person.job("sh").user(need!(User::root())).args(["-c", &script]);
+                let output = job.arg(&group).arg(e2e::binary::netherd()).arg(CONTROL_GROUPS).run();
+                let account = output.account();
+                assert!(output.stdout.ends_with("held\nthe victim lived\n"), "{account}");
+                assert!(!output.stdout.contains("ESCAPED"), "{account}");
+            }
+        }
+    });
+    e2e::until("the end of the test's control group", || std::fs::remove_dir(&group).ok());
+    if let Err(panic) = result {
+        std::panic::resume_unwind(panic);
+    }
 }

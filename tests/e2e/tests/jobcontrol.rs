@@ -140,3 +140,38 @@ fn the_own_group_is_that_of_the_guest() {
         "{said}"
     );
 }
+
+/// `run` is not deaf while nobody answers it.
+#[test]
+fn signals_reach_the_command_while_the_hypervisor_is_stopped() {
+    need!(e2e::skip::program("python3"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let daemon = person.up("default");
+    let mut guest = trapping(&person);
+    daemon.signal(Signal::STOP);
+    guest.signal(Signal::HUP);
+    guest.says("got HUP");
+    let output = guest.stop(Signal::TERM);
+    assert_eq!(output.status.code(), Some(5), "{}", output.account());
+    daemon.signal(Signal::CONT);
+
+    // One that takes connections and then never says a word: `run` is coming back and has to wait for it.
+    let mut guest = trapping(&person);
+    let _ended = daemon.stop(Signal::KILL);
+    let silent = "import os,socket,sys,time\n\
+                  if os.path.exists(sys.argv[1]): os.unlink(sys.argv[1])\n\
+                  s=socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n\
+                  kept=s.accept()\n\
+                  print('asked',flush=True)\n\
+                  time.sleep(600)\n";
+    let api = person.node("default", "api");
+    let mut silent = person.job("python3").args(["-c", silent]).arg(api).spawn();
+    silent.says("asked");
+    guest.signal(Signal::HUP);
+    guest.says_within(std::time::Duration::from_secs(10), "got HUP");
+    guest.signal(Signal::TERM);
+    let output = guest.end_within(std::time::Duration::from_secs(10));
+    assert_eq!(output.status.code(), Some(5), "{}", output.account());
+}

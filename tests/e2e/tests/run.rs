@@ -143,6 +143,7 @@ fn a_refusal_is_a_sentence_with_a_status() {
         (&["--mac", "01:00:00:00:00:01", "--", "true"], 2, "cannot be the address"),
         (&["--rootfs", "/etc/passwd", "--", "true"], 125, "is no directory"),
         (&["--rootfs", "/no/such", "--", "true"], 125, "/no/such"),
+        (&["--rootfs", "/", "--", "true"], 125, "leave the option out"),
     ] {
         let output = person.netherd(["run"]).args(line).run();
         assert_eq!(output.status.code(), Some(status), "{}", output.account());

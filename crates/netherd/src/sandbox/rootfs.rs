@@ -25,6 +25,12 @@ pub fn check(root: &Path) -> anyhow::Result<()> {
     if !meta.is_dir() {
         bail!("--rootfs {} is no directory; name the root of a tree", root.display());
     }
+    if fs::canonicalize(root).is_ok_and(|root| root == Path::new("/")) {
+        bail!(
+            "--rootfs {} is the root that the guest has anyway; leave the option out",
+            root.display()
+        );
+    }
     for needed in ["proc", "dev"] {
         if !root.join(needed).is_dir() {
             bail!(
