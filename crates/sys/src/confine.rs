@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetCreatedAttr,
-    RulesetStatus, path_beneath_rules,
+    RulesetStatus, Scope, path_beneath_rules,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use seccompiler::{
@@ -57,8 +57,9 @@ pub enum Landlocked {
     No,
 }
 
-/// Opening files is possible only below these places (landlock(7)). Descriptors that are open stay usable, and
-/// connecting to sockets is not restricted.
+/// Opening files is possible only below these places, and signals only to ourselves (landlock(7)). Descriptors that are
+/// open stay usable, and connecting to sockets is not restricted: clients of VDE are reached by names of theirs, in the
+/// file system and abstract ones.
 ///
 /// # Errors
 /// When the kernel has Landlock and refuses the rules.
@@ -67,6 +68,7 @@ pub fn restrict_files(writable: &[PathBuf], readable: &[PathBuf]) -> io::Result<
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(abi))
+        .and_then(|ruleset| ruleset.scope(Scope::Signal))
         .and_then(|ruleset| ruleset.create())
         .and_then(|ruleset| {
             // What is written to is never run.
@@ -110,7 +112,6 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_sendto,
     libc::SYS_sendmsg,
     libc::SYS_sendmmsg,
-    libc::SYS_ioctl,
     libc::SYS_epoll_create1,
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
@@ -194,6 +195,20 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
+/// Requests to drivers and sockets (ioctl(2)) that serving makes: what a tap is, what a socket has not delivered yet,
+/// and how the standard library marks descriptors.
+#[allow(clippy::unnecessary_cast, reason = "the type of requests depends on the C library")]
+const IOCTLS: [u64; 5] = [
+    libc::TUNGETIFF as u64,
+    libc::TUNGETVNETHDRSZ as u64,
+    libc::TIOCOUTQ as u64,
+    libc::FIONBIO as u64,
+    libc::FIOCLEX as u64,
+];
+
+/// The bits of a socket's type beside its flags (include/linux/net.h, `SOCK_TYPE_MASK`).
+const SOCK_TYPE_MASK: u64 = 0xf;
+
 /// The older calls that C libraries still use where an architecture has them.
 #[cfg(target_arch = "x86_64")]
 const ALLOWED_BY_ARCH: &[libc::c_long] = &[
@@ -256,9 +271,16 @@ fn any(calls: &[libc::c_long]) -> Rules {
 }
 
 fn when(argument: u8, operator: SeccompCmpOp, value: u64) -> io::Result<SeccompRule> {
-    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
-        .and_then(|condition| SeccompRule::new(vec![condition]))
-        .map_err(io::Error::other)
+    when_all(&[(argument, operator, value)])
+}
+
+/// A call whose arguments, by number, all compare so.
+fn when_all(arguments: &[(u8, SeccompCmpOp, u64)]) -> io::Result<SeccompRule> {
+    let condition = |(argument, operator, value): &(u8, SeccompCmpOp, u64)| {
+        SeccompCondition::new(*argument, SeccompCmpArgLen::Dword, operator.clone(), *value)
+    };
+    let conditions: Result<Vec<_>, _> = arguments.iter().map(condition).collect();
+    conditions.and_then(SeccompRule::new).map_err(io::Error::other)
 }
 
 fn program(
@@ -291,14 +313,33 @@ pub fn filter_system_calls(unlisted: Unlisted) -> io::Result<()> {
     let exec = libc::PROT_EXEC as u64;
     allowed.insert(libc::SYS_mmap, vec![when(2, mask(exec), 0)?]);
     allowed.insert(libc::SYS_mprotect, vec![when(2, mask(exec), 0)?]);
-    // Sockets to processes of this machine, and to the kernel for routes.
+    // Sockets to processes of this machine, and to the kernel for routes and for what sockets there are.
+    let local = |kind: libc::c_int| {
+        when_all(&[
+            (0, SeccompCmpOp::Eq, libc::AF_UNIX as u64),
+            (1, mask(SOCK_TYPE_MASK), kind as u64),
+            (2, SeccompCmpOp::Eq, 0),
+        ])
+    };
+    let kernel = |protocol: libc::c_int| {
+        when_all(&[
+            (0, SeccompCmpOp::Eq, libc::AF_NETLINK as u64),
+            (2, SeccompCmpOp::Eq, protocol as u64),
+        ])
+    };
     allowed.insert(
         libc::SYS_socket,
         vec![
-            when(0, SeccompCmpOp::Eq, libc::AF_UNIX as u64)?,
-            when(0, SeccompCmpOp::Eq, libc::AF_NETLINK as u64)?,
+            local(libc::SOCK_STREAM)?,
+            local(libc::SOCK_DGRAM)?,
+            local(libc::SOCK_SEQPACKET)?,
+            kernel(libc::NETLINK_ROUTE)?,
+            kernel(libc::NETLINK_SOCK_DIAG)?,
         ],
     );
+    let requests: io::Result<Vec<_>> =
+        IOCTLS.iter().map(|request| when(1, SeccompCmpOp::Eq, *request)).collect();
+    allowed.insert(libc::SYS_ioctl, requests?);
     // Names for threads and their memory.
     allowed.insert(
         libc::SYS_prctl,
@@ -333,15 +374,29 @@ mod tests {
 
     #[test]
     fn what_is_not_listed_is_refused() {
-        let (socket, file, memory, thread) = in_thread(|| {
+        let refused = |result: io::Result<()>| {
+            result.expect_err("not on the list").raw_os_error().expect("the kernel's")
+        };
+        let (socket, file, memory, thread, uevents, terminal) = in_thread(|| {
             no_new_privileges().expect("always allowed");
             filter_system_calls(Unlisted::Refuse).expect("a kernel with seccomp");
             let socket = std::net::UdpSocket::bind("127.0.0.1:0").map(|_| ());
             let file = std::fs::read("/proc/self/comm").map(|_| ());
             let link = std::os::unix::fs::symlink("/", "/tmp/netherd-never-made");
             let thread = std::thread::spawn(|| 7).join().ok();
-            (socket, file, link, thread)
+            let protocol = Some(rustix::net::netlink::KOBJECT_UEVENT);
+            let uevents = rustix::net::socket(
+                rustix::net::AddressFamily::NETLINK,
+                rustix::net::SocketType::RAW,
+                protocol,
+            );
+            let null = std::fs::File::open("/dev/null").expect("there");
+            let terminal = rustix::termios::tcgetattr(&null);
+            let (uevents, terminal) = (uevents.map(drop), terminal.map(drop));
+            (socket, file, link, thread, uevents.map_err(Into::into), terminal.map_err(Into::into))
         });
+        assert_eq!(refused(uevents), libc::EPERM, "no other netlink than for routes and sockets");
+        assert_eq!(refused(terminal), libc::EPERM, "no other requests than those of the list");
         assert_eq!(socket.expect_err("no internet sockets").raw_os_error(), Some(libc::EPERM));
         file.expect("reading is allowed");
         assert_eq!(memory.expect_err("not on the list").raw_os_error(), Some(libc::EPERM));
