@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 use e2e::client::frame::{BROADCAST, EXPERIMENT, frame, mac, payload};
 use e2e::client::stream::Stream;
@@ -130,5 +131,36 @@ fn a_declared_address_is_kept_for_its_port() {
     assert!(
         payload(&web.receive_until(|f| f[..6] == mac(7)))
             .is_some_and(|p| p.starts_with(b"still there"))
+    );
+}
+
+/// A network that somebody configured does not come back as another one: its guests wait for its owner.
+#[test]
+fn guests_of_a_killed_network_wait_for_its_configuration() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let config = "[network.n]\nmtu = 1400\nnodes = [\"stream\"]\n[network.n.port.web]\n";
+    let first = serve(&person, config);
+    let run = person.netherd(["run", "--net", NET, "--name", "g", "--", "sleep", "60"]);
+    let _guest = person.guest(NET, "g", run);
+    let before = person.port(NET, "g");
+
+    let pid = rustix::process::Pid::from_raw(first.pid()).expect("not 0");
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("ours");
+    e2e::job::gone(first.pid(), e2e::wait::PATIENCE);
+    // Its keeper tries at once, and again after a quarter of a second.
+    let log = person.home().join(".local/state/netherd/n.log");
+    std::thread::sleep(Duration::from_millis(600));
+    assert!(!log.exists() && person.try_show(NET).is_none(), "nobody started another network");
+
+    let second = serve(&person, config);
+    let after = person.show_until(NET, "the guest's return", |report| report.find("g"));
+    assert_eq!(person.show(NET).pid(), second.pid());
+    assert!(person.node(NET, "ports/web/stream").exists());
+    assert!(!person.node(NET, "stream").with_file_name("ctl").exists());
+    assert_eq!(
+        (after.mac(), after.ipv4(), after.ipv6()),
+        (before.mac(), before.ipv4(), before.ipv6())
     );
 }
