@@ -92,6 +92,8 @@ fn a_reload_that_fails_half_way_is_undone_and_told() {
     let before = places.each_ref().map(|path| state(path));
     let descriptors =
         || std::fs::read_dir(format!("/proc/{}/fd", daemon.process.id())).expect("ours").count();
+    // Answered, so that our own connection is among them.
+    assert_eq!(show(&mut client).mtu, 1500);
     let open = descriptors();
 
     // Everything can be made, but one node cannot take its place: something that is not ours is in it.
