@@ -393,6 +393,16 @@ impl Listener {
         Ok(Some(Call::new(&got)))
     }
 
+    /// Whether no process is left that the filter applies to: nothing will come any more.
+    #[must_use]
+    pub fn is_unused(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec};
+        let mut set = [PollFd::new(&self.fd, PollFlags::IN)];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        rustix::event::poll(&mut set, Some(&now)).is_ok()
+            && set[0].revents().contains(PollFlags::HUP)
+    }
+
     /// Whether the caller is still in its call: only then does its number still name it.
     #[must_use]
     pub fn is_waiting(&self, call: &Call) -> bool {

@@ -93,3 +93,33 @@ fn the_guest_cannot_look_at_what_enters() {
     }
     assert_eq!(guest.stdout(), "watching\n");
 }
+
+/// What asks init of its guest for a signal of its group still has somebody who answers.
+#[test]
+fn what_a_program_leaves_running_is_answered() {
+    need!(e2e::skip::program("python3"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let run = person.netherd(["run", "--name", "g", "--", "sleep", "600"]);
+    let _guest = person.guest(NET, "g", run);
+    let program = "import os,signal,time,sys\n\
+                   if os.fork(): os._exit(0)\n\
+                   null=os.open('/dev/null',os.O_RDWR)\n\
+                   for n in range(3): os.dup2(null,n)\n\
+                   while not os.path.exists('go'): time.sleep(0.01)\n\
+                   got=[]\n\
+                   signal.signal(signal.SIGURG,lambda *_: got.append(1))\n\
+                   try: os.kill(0,signal.SIGURG); said='done %d' % len(got)\n\
+                   except OSError as e: said=str(e)\n\
+                   open('said.new','w').write(said); os.rename('said.new','said')\n";
+    let exec = person.netherd(["exec", "g", "--", "python3", "-c", program]);
+    let output = exec.cwd(person.home()).run();
+    assert!(!output.held, "{}", output.account());
+    output.ok();
+    std::fs::write(person.home().join("go"), "").expect("a file in the person's home");
+    let said = until("the answer", || std::fs::read_to_string(person.home().join("said")).ok());
+    assert_eq!(said, "done 1");
+    // The guest is as it was.
+    person.netherd(["exec", "g", "--", "true"]).run().ok();
+}

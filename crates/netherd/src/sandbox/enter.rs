@@ -23,7 +23,7 @@ use sys::ns::{Child, Forked, Namespaces, Parenthood};
 use super::channel::{Channel, Inner, Report};
 use super::command::{CommandLine, start_in};
 use super::guest;
-use super::job::Job;
+use super::job::{Job, Role};
 use crate::output::failure::{self, NOT_STARTED};
 
 /// In the order of entering.
@@ -168,7 +168,7 @@ impl Inside<'_> {
                 let Ok(control) = control.try_clone() else {
                     sys::process::exit_now(i32::from(NOT_STARTED))
                 };
-                let job = Job { command, control, listener };
+                let job = Job { command, control, listener, role: Role::Relay };
                 if sys::detach::close_all_but(&job.descriptors()).is_err() {
                     sys::process::exit_now(i32::from(NOT_STARTED));
                 }

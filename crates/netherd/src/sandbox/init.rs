@@ -13,7 +13,7 @@ use super::command::{CommandLine, start_in};
 use super::cover::{self, Covers};
 use super::identity::Identity;
 use super::interface::{self, Link, Plan};
-use super::job::Job;
+use super::job::{Job, Role};
 use super::{guest, refusal, rootfs};
 use crate::output::failure::NOT_STARTED;
 
@@ -57,7 +57,7 @@ pub fn main(blueprint: &Blueprint, channels: Channels) -> ! {
     match start(blueprint, &control, &setup) {
         Ok((command, listener)) => {
             drop(setup);
-            Job { command, control, listener }.supervise()
+            Job { command, control, listener, role: Role::Init }.supervise()
         }
         Err(error) => {
             setup.fail(NOT_STARTED, &crate::output::failure::sentence(&error));

@@ -7,13 +7,22 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use sys::notify::Listener;
-use sys::ns::Child;
+use sys::ns::{Child, Forked, Namespaces, Parenthood};
 use sys::process::{Patience, Status, Which};
 use sys::signal::{SIGCHLD, SIGCONT, SignalFd, SignalSet};
 use sys::terminal::Terminal;
 
 use super::channel::{Channel, End, Order, Report};
 use super::group;
+
+/// Which parent this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// PID 1: when it ends, the guest does.
+    Init,
+    /// One of many: what its command leaves running lives on, and may still ask.
+    Relay,
+}
 
 /// CMD and what belongs to it.
 #[derive(Debug)]
@@ -22,14 +31,41 @@ pub struct Job {
     pub control: Channel,
     /// `None` where a filter of an outer guest is responsible.
     pub listener: Option<Listener>,
+    pub role: Role,
 }
 
 impl Job {
     /// Stays until CMD has ended or the outer side has gone; then ends this process.
     pub fn supervise(self) -> ! {
         let end = self.watch();
+        if self.role == Role::Relay && end.is_some() {
+            self.leave_successor();
+        }
         if let Some(end) = end {
             let _ = self.control.send(&Report::Ended(end), &[]);
+        }
+        sys::process::exit_now(0)
+    }
+
+    /// Starts a process that answers for those that the command has left behind, until the last has ended.
+    fn leave_successor(&self) {
+        let Some(listener) = self.listener.as_ref().filter(|listener| !listener.is_unused()) else {
+            return;
+        };
+        // Without one, what they ask fails with ENOSYS.
+        let Ok(Forked::Child) = sys::ns::fork(Namespaces::NONE, Parenthood::Own) else { return };
+        let alone = sys::detach::replace_standard_streams(None)
+            .and_then(|()| sys::detach::close_all_but(&[listener.as_fd()]));
+        while alone.is_ok() && !listener.is_unused() {
+            match sys::process::poll(&[listener.as_fd()], None) {
+                Ok(_) if listener.is_unused() => {}
+                Ok(_) => {
+                    let _ = group::answer_next(listener);
+                    // Those that answered for it.
+                    while let Ok(Some(_)) = sys::process::wait(Which::Any, Patience::Now) {}
+                }
+                Err(_) => break,
+            }
         }
         sys::process::exit_now(0)
     }
