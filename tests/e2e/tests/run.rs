@@ -252,3 +252,24 @@ fn a_covered_proc_is_explained() {
     assert_eq!(output.status.code(), Some(125), "{}", output.account());
     assert!(output.refused().contains("a fresh /proc cannot be mounted"));
 }
+
+/// A netherd in a guest makes a network of its own, whoever the guest's user is there.
+#[test]
+fn a_guest_has_guests() {
+    need!(e2e::skip::program("ip"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let netherd = e2e::binary::netherd();
+    for user in [User::first(), User::root()] {
+        let person = lab.person(need!(user));
+        for outer in [&["run"][..], &["run", "--root"]] {
+            for inner in [&["run"][..], &["run", "--root"]] {
+                let script = "ip -o -4 addr show dev eth0 | grep -c 'inet 10\\.'; echo $$";
+                let run = person.netherd(outer).arg("--").arg(netherd).args(inner);
+                let output = run.args(["--", "sh", "-c", script]).run();
+                let account = output.account();
+                assert_eq!(output.ok(), "1\n2\n", "{account}");
+            }
+        }
+    }
+}
