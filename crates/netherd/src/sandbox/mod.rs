@@ -20,7 +20,8 @@
 //! namespaces U1, M1, N1 are out of the guest's reach: its capabilities are of U2.
 //!
 //! *No system call reaches outer processes.* They have no number in P1. The calls that reach the
-//! caller's process group without a number are filtered ([`sys::notify`], [`group`]). Outer
+//! caller's process group without a number are filtered ([`sys::notify`], [`group`]). Control groups are
+//! read-only, and no namespace of them can be made, in which they could be mounted anew ([`cover`]). Outer
 //! descriptors are closed; init is not dumpable, so `/proc/1/fd` gives nothing away. The directory the
 //! guest starts in is looked up again after the covers are made.
 //!
