@@ -12,9 +12,10 @@ use e2e::{Job, Lab, Person, Running, User, need, until};
 fn publish(owner: &Person<'_>, directory: &Path, flags: &[&str]) -> Running {
     let job = owner.netherd(["up", "shared", "--dir"]).arg(directory).args(flags);
     let mut daemon = job.spawn();
-    until("the published nodes", || {
+    until("an answer of the network", || {
         assert!(daemon.alive(), "the daemon ended: {}", daemon.stderr());
-        directory.join("api").exists().then_some(())
+        let answered = owner.netherd(["show", "--dir"]).arg(directory).run().status.success();
+        answered.then_some(())
     });
     daemon
 }
