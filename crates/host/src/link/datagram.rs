@@ -82,7 +82,7 @@ impl Link for DatagramLink {
     }
 
     fn receive(&mut self, intake: &mut Intake<'_>) -> Result<Progress, CloseReason> {
-        let Intake { pool, batch, scratch, mtu, no_buffer, .. } = intake;
+        let Intake { pool, batch, scratch, mtu, lost, .. } = intake;
         let count = match scratch.ring.receive(self.fd.as_fd(), BATCH, 0, false) {
             Ok(count) => count,
             Err(e) if errno::is_transient(&e) => return Ok(Progress::Done),
@@ -100,7 +100,7 @@ impl Link for DatagramLink {
             } else {
                 Offload::NONE
             };
-            copy_frame(pool, batch, no_buffer, packet.body, offload);
+            copy_frame(pool, batch, lost, packet.body, offload);
         }
         Ok(Progress::Done)
     }

@@ -31,7 +31,7 @@ use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use engine::{Frame, Instant, Pool, RxBatch, TxBatch};
+use engine::{Engine, Frame, Instant, LARGE_CAPACITY, Pool, PortId, Reason, RxBatch, TxBatch};
 use wire::OffloadSet;
 
 use crate::worker::Scratch;
@@ -214,15 +214,41 @@ pub(crate) struct Intake<'a> {
     pub(crate) scratch: &'a mut Scratch,
     /// The network's MTU, for links whose frames do not carry their segment size.
     pub(crate) mtu: u16,
-    /// Frames lost because the pool had no buffer.
-    pub(crate) no_buffer: u64,
-    /// Bytes or messages that were no frames.
-    pub(crate) bad_framing: u64,
+    pub(crate) lost: Lost,
 }
 
 impl Intake<'_> {
     pub(crate) fn push(&mut self, frame: Frame) {
-        push_frame(self.pool, self.batch, &mut self.no_buffer, frame);
+        push_frame(self.pool, self.batch, &mut self.lost, frame);
+    }
+}
+
+/// What was read and is not in the batch, to be counted on its port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// Frames for which the pool had no buffer.
+    pub(crate) no_buffer: u64,
+    /// Frames longer than any buffer, and so than any network takes.
+    pub(crate) oversize: u64,
+    /// Frames shorter than an Ethernet header, beyond those that the engine is shown.
+    pub(crate) runts: u64,
+    /// Bytes or messages that were no frames.
+    pub(crate) bad_framing: u64,
+}
+
+impl Lost {
+    /// Counts everything on its port.
+    pub(crate) fn report(self, engine: &mut Engine, port: PortId) {
+        for (reason, frames) in [
+            (Reason::NoBuffer, self.no_buffer),
+            (Reason::Oversize, self.oversize),
+            (Reason::Runt, self.runts),
+            (Reason::BadFraming, self.bad_framing),
+        ] {
+            if frames > 0 {
+                engine.receive_failed(port, reason, frames);
+            }
+        }
     }
 }
 
@@ -231,21 +257,22 @@ impl Intake<'_> {
 pub(crate) fn copy_frame(
     pool: &mut Pool,
     batch: &mut RxBatch,
-    no_buffer: &mut u64,
+    lost: &mut Lost,
     bytes: &[u8],
     offload: wire::Offload,
 ) {
     match pool.copy_in(bytes, offload) {
-        Ok(frame) => push_frame(pool, batch, no_buffer, frame),
-        Err(_) => *no_buffer += 1,
+        Ok(frame) => push_frame(pool, batch, lost, frame),
+        Err(_) if bytes.len() > LARGE_CAPACITY => lost.oversize += 1,
+        Err(_) => lost.no_buffer += 1,
     }
 }
 
-fn push_frame(pool: &mut Pool, batch: &mut RxBatch, no_buffer: &mut u64, frame: Frame) {
+fn push_frame(pool: &mut Pool, batch: &mut RxBatch, lost: &mut Lost, frame: Frame) {
     if let Err(frame) = batch.push(frame) {
         // Links stop at a full batch; this is a second line of defence.
         pool.release(frame);
-        *no_buffer += 1;
+        lost.no_buffer += 1;
     }
 }
 

@@ -49,7 +49,7 @@ impl PacketLink {
 
     /// Small frames: many a call.
     fn receive_batch(&mut self, intake: &mut Intake<'_>) -> io::Result<()> {
-        let Intake { pool, batch, scratch, no_buffer, bad_framing, .. } = intake;
+        let Intake { pool, batch, scratch, lost, .. } = intake;
         let count = scratch.ring.receive_packets(self.fd.as_fd(), BATCH, HEADER_LEN)?;
         for i in 0..count {
             let Some(frame) = scratch.ring.take_packet(i) else { break };
@@ -57,9 +57,9 @@ impl PacketLink {
             match vnet::decode(&frame.head) {
                 Ok(offload) => {
                     let offload = if frame.tagged { offload.with_tag_pushed() } else { offload };
-                    copy_frame(pool, batch, no_buffer, frame.body, offload);
+                    copy_frame(pool, batch, lost, frame.body, offload);
                 }
-                Err(_) => *bad_framing += 1,
+                Err(_) => lost.bad_framing += 1,
             }
         }
         Ok(())
@@ -90,7 +90,7 @@ impl PacketLink {
                         }
                         Err(_) => {
                             intake.pool.give_back(lease);
-                            intake.bad_framing += 1;
+                            intake.lost.bad_framing += 1;
                         }
                     }
                 }

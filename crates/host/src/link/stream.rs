@@ -11,6 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use engine::{BATCH, Pool, TxBatch};
 use sys::errno;
 use wire::Offload;
+use wire::ethernet::HEADER_LEN;
 
 use super::framing::{Decoder, PREFIX_LEN, RECORD_MAX, Step, prefix};
 use super::{
@@ -43,7 +44,7 @@ impl Link for StreamLink {
     }
 
     fn receive(&mut self, intake: &mut Intake<'_>) -> Result<Progress, CloseReason> {
-        let Intake { pool, batch, scratch, mtu, no_buffer, .. } = intake;
+        let Intake { pool, batch, scratch, mtu, lost, .. } = intake;
         if scratch.from == scratch.to {
             match sys::unix::receive(self.fd.as_fd(), &mut scratch.bytes) {
                 Ok(0) => return Err(CloseReason::PeerClosed),
@@ -55,13 +56,19 @@ impl Link for StreamLink {
         let mut input = &scratch.bytes[scratch.from..scratch.to];
         while !batch.is_full() {
             match self.decoder.next(&mut input) {
+                // A visit's worth of bytes holds very many empty records: they must cost as little
+                // as they are worth. The first few get their verdict as every frame does.
+                Step::Frame(frame) if frame.len() < HEADER_LEN && scratch.runts >= BATCH => {
+                    lost.runts += 1;
+                }
                 Step::Frame(frame) => {
+                    scratch.runts += usize::from(frame.len() < HEADER_LEN);
                     let offload = if self.raw_offload {
                         raw_offload::infer(frame, *mtu)
                     } else {
                         Offload::NONE
                     };
-                    copy_frame(pool, batch, no_buffer, frame, offload);
+                    copy_frame(pool, batch, lost, frame, offload);
                 }
                 Step::Incomplete => {
                     scratch.forget();

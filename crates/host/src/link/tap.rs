@@ -49,15 +49,9 @@ impl TapLink {
             match vnet::decode(header) {
                 Ok(offload) => {
                     let bytes = &intake.scratch.bytes[..n];
-                    super::copy_frame(
-                        intake.pool,
-                        intake.batch,
-                        &mut intake.no_buffer,
-                        bytes,
-                        offload,
-                    );
+                    super::copy_frame(intake.pool, intake.batch, &mut intake.lost, bytes, offload);
                 }
-                Err(_) => intake.bad_framing += 1,
+                Err(_) => intake.lost.bad_framing += 1,
             }
             return Ok(n);
         };
@@ -70,7 +64,7 @@ impl TapLink {
                     }
                     Err(_) => {
                         intake.pool.give_back(lease);
-                        intake.bad_framing += 1;
+                        intake.lost.bad_framing += 1;
                     }
                 }
                 Ok(n)

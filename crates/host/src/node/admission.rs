@@ -15,53 +15,37 @@ pub(crate) const HANDSHAKES: usize = 128;
 const TOLD_AT_ONCE: u32 = 10;
 const TOLD_EVERY: Duration = Duration::from_secs(1);
 
-/// The books of one node.
-#[derive(Debug)]
-pub(crate) struct Admission {
+/// Who has how many of the ports that a network gives to anonymous clients, whatever the node they
+/// came through. It belongs to the network: nodes come and go with the configuration.
+#[derive(Debug, Default)]
+pub(crate) struct Users {
     ports: usize,
     ports_of: HashMap<u32, usize>,
-    handshakes: usize,
-    handshakes_of: HashMap<u32, usize>,
-    tellable: u32,
-    told_last: Option<Instant>,
-    untold: u64,
 }
 
-impl Admission {
-    pub(crate) fn new() -> Admission {
-        Admission {
-            ports: 0,
-            ports_of: HashMap::new(),
-            handshakes: 0,
-            handshakes_of: HashMap::new(),
-            tellable: TOLD_AT_ONCE,
-            told_last: None,
-            untold: 0,
-        }
-    }
-
+impl Users {
     /// Whether this user may have one more port.
     ///
     /// # Errors
     /// A sentence why not.
     pub(crate) fn check(
         &self,
-        node: &str,
         uid: u32,
         max_ports: usize,
         max_per_user: usize,
     ) -> Result<(), String> {
-        if self.ports >= max_ports {
-            return Err(format!(
-                "{node} already has {} ports, which is its limit; close one or raise max_ports",
-                self.ports
-            ));
-        }
         let has = self.ports_of.get(&uid).copied().unwrap_or(0);
         if has >= max_per_user {
             return Err(format!(
-                "user {uid} already has {has} ports on {node}, which is the limit per user; close \
-                 one or raise max_ports_per_user"
+                "user {uid} already has {has} ports of this network, which is the limit per user; \
+                 close one or raise ports_per_user"
+            ));
+        }
+        if self.ports >= max_ports {
+            return Err(format!(
+                "clients of nodes already have {} ports, and the others of this network are kept \
+                 for guests and declared ports; close one or raise ports",
+                self.ports
             ));
         }
         Ok(())
@@ -75,6 +59,52 @@ impl Admission {
     pub(crate) fn closed(&mut self, uid: u32) {
         self.ports = self.ports.saturating_sub(1);
         lower(&mut self.ports_of, uid);
+    }
+}
+
+/// The books of one node.
+#[derive(Debug)]
+pub(crate) struct Admission {
+    ports: usize,
+    handshakes: usize,
+    handshakes_of: HashMap<u32, usize>,
+    tellable: u32,
+    told_last: Option<Instant>,
+    untold: u64,
+}
+
+impl Admission {
+    pub(crate) fn new() -> Admission {
+        Admission {
+            ports: 0,
+            handshakes: 0,
+            handshakes_of: HashMap::new(),
+            tellable: TOLD_AT_ONCE,
+            told_last: None,
+            untold: 0,
+        }
+    }
+
+    /// Whether a declared port's node may have one more connection.
+    ///
+    /// # Errors
+    /// A sentence why not.
+    pub(crate) fn check(&self, node: &str, max_ports: usize) -> Result<(), String> {
+        if self.ports >= max_ports {
+            return Err(format!(
+                "{node} already has {} ports, which is its limit; close one or raise connections",
+                self.ports
+            ));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn opened(&mut self) {
+        self.ports += 1;
+    }
+
+    pub(crate) fn closed(&mut self) {
+        self.ports = self.ports.saturating_sub(1);
     }
 
     /// Whether this user may begin one more handshake.
@@ -137,18 +167,28 @@ mod tests {
 
     #[test]
     fn one_user_cannot_take_all_ports() {
-        let mut a = Admission::new();
+        let mut users = Users::default();
         for _ in 0..3 {
-            a.check("stream", 1000, 4, 3).unwrap();
-            a.opened(1000);
+            users.check(1000, 4, 3).unwrap();
+            users.opened(1000);
         }
-        let why = a.check("stream", 1000, 4, 3).unwrap_err();
+        let why = users.check(1000, 4, 3).unwrap_err();
         assert!(why.contains("user 1000") && why.contains("3 ports"), "{why}");
-        a.check("stream", 1001, 4, 3).unwrap();
-        a.opened(1001);
-        assert!(a.check("stream", 1002, 4, 3).unwrap_err().contains("limit"));
-        a.closed(1000);
-        a.check("stream", 1000, 4, 3).unwrap();
+        users.check(1001, 4, 3).unwrap();
+        users.opened(1001);
+        assert!(users.check(1002, 4, 3).unwrap_err().contains("kept for guests"));
+        users.closed(1000);
+        users.check(1000, 4, 3).unwrap();
+    }
+
+    #[test]
+    fn a_declared_port_has_as_many_connections_as_it_may() {
+        let mut a = Admission::new();
+        a.check("ports/web/stream", 1).unwrap();
+        a.opened();
+        assert!(a.check("ports/web/stream", 1).unwrap_err().contains("ports/web/stream"));
+        a.closed();
+        a.check("ports/web/stream", 1).unwrap();
     }
 
     #[test]

@@ -7,8 +7,9 @@
 //! (SO_PEERCRED, SCM_CREDENTIALS). Each connection is one port, named after the node:
 //! `stream-1`, `stream-2`, the lowest free number. A declared port's node gives the declared name.
 //!
-//! [`Admission`] bounds what users can hold: ports per node, ports per user, unfinished handshakes
-//! per user. A refusal is a sentence in [`WorkerEvent::Refused`](crate::worker::WorkerEvent), at a
+//! What users can hold is bounded (`admission`): ports of the network that are given to anonymous
+//! clients, in total and per user, over all nodes; connections of a declared port; unfinished
+//! handshakes per user. A refusal is a sentence in [`WorkerEvent::Refused`](crate::worker::WorkerEvent), at a
 //! bounded rate; the client sees its connection closed, which is all that these protocols offer.
 //!
 //! When descriptors run out (EMFILE, ENFILE), accepting pauses: the connection stays in the
@@ -92,7 +93,10 @@ pub struct NodeTemplate {
     pub spec: PortSpec,
     /// The name of a declared port; its second connection is `NAME-2` where `max_ports` allows it.
     pub port_name: Option<String>,
+    /// Of a declared port: connections of this node. Else: ports that anonymous clients may have,
+    /// through all nodes of the network together.
     pub max_ports: usize,
+    /// How many of these one user may have, through all nodes. Not for a declared port.
     pub max_ports_per_user: usize,
     /// Frames come with partial checksums and unsegmented although the socket has no place for
     /// the metadata (libkrun's legacy network interfaces): [`crate::link::raw_offload`].

@@ -4,7 +4,7 @@ use engine::{PortId, PortPlan, PortSpec, Reason};
 use sys::poll::Interest;
 
 use super::slots::Slot;
-use super::{NetworkId, NodeId, OpenError, Port, Source, Worker, WorkerEvent};
+use super::{NetworkId, OpenError, Port, Source, Through, Worker, WorkerEvent};
 use crate::link::{CloseReason, Link, PortAbout};
 
 impl Worker {
@@ -15,11 +15,11 @@ impl Worker {
         spec: PortSpec,
         link: Box<dyn Link>,
         about: PortAbout,
-        node: Option<NodeId>,
+        through: Option<Through>,
     ) -> Result<PortId, OpenError> {
         let now = self.now();
         let network = self.networks.get_mut(net.0).ok_or(OpenError::NoNetwork)?;
-        if network.ports.values().any(|p| p.about.name == about.name) {
+        if network.names.contains_key(&about.name) {
             return Err(OpenError::NameTaken(about.name));
         }
         let plan = PortPlan::validate(spec, &network.plan)?;
@@ -34,7 +34,12 @@ impl Worker {
             }
         };
         if let Some(network) = self.networks.get_mut(net.0) {
-            let entry = Port { about, link, sources, node, blocked: false, watching_write: false };
+            if let Some(user) = through.and_then(|t| t.user) {
+                network.users.opened(user);
+            }
+            network.names.insert(about.name.clone(), port);
+            let entry =
+                Port { about, link, sources, through, blocked: false, watching_write: false };
             network.ports.insert(port, entry);
         }
         Ok(port)
@@ -79,6 +84,10 @@ impl Worker {
             network.engine.transmit_failed(port, Reason::LinkClosed, cut);
         }
         network.engine.remove_port(now, &mut self.pool, port);
+        network.names.remove(&entry.about.name);
+        if let Some(user) = entry.through.and_then(|t| t.user) {
+            network.users.closed(user);
+        }
         // A descriptor of which somebody keeps a copy (a tap's, kept by `netherd run`) stays
         // registered after we close ours, so it is taken out by hand.
         for fd in [entry.link.descriptor(), entry.link.control()].into_iter().flatten() {
@@ -87,8 +96,10 @@ impl Worker {
         for slot in entry.sources.into_iter().flatten() {
             self.sources.remove(slot);
         }
-        if let Some(node) = entry.node.and_then(|n| self.nodes.get_mut(n.0)) {
-            node.port_closed(port, entry.about.peer.map(|p| p.uid));
+        if let Some(through) = entry.through
+            && let Some(node) = self.nodes.get_mut(through.node.0)
+        {
+            node.port_closed(port, through.number);
         }
         self.outbox.push_back(WorkerEvent::PortClosed { net, port, about: entry.about, why });
     }

@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::{BATCH, Instant, PortId, Reason};
+use engine::{BATCH, Instant, PortId};
 use sys::Cred;
 use sys::unix::{self, Address, PeerPath, SocketKind};
 use wire::Offload;
@@ -13,7 +13,7 @@ use wire::Offload;
 use super::timers::Timer;
 use super::{NetworkId, NodeId, Worker};
 use crate::link::shared::SharedLink;
-use crate::link::{CloseReason, copy_frame, raw_offload};
+use crate::link::{CloseReason, Lost, copy_frame, raw_offload};
 use crate::node::first_contact::{self, Contact};
 
 /// How often silent clients are looked after.
@@ -37,7 +37,7 @@ impl Worker {
         let mut ring = std::mem::replace(&mut self.scratch.ring, sys::mmsg::ReceiveRing::empty());
         if let Ok(count) = ring.receive(socket.as_fd(), BATCH, 0, true) {
             let mut current = None;
-            let mut no_buffer = 0;
+            let mut lost = Lost::default();
             for i in 0..count {
                 let Some(datagram) = ring.take(i) else { break };
                 let named = !datagram.from.is_unnamed();
@@ -70,37 +70,31 @@ impl Worker {
                     continue;
                 }
                 if current != Some(port) {
-                    self.ingest(now, net, current, &mut no_buffer);
+                    self.ingest(now, net, current, &mut lost);
                     current = Some(port);
                 }
                 let mtu = self.networks.get(net.0).map_or(0, |n| n.plan.spec().mtu);
                 let raw = self.nodes.get(id.0).is_some_and(|n| n.template.raw_offload);
                 let offload =
                     if raw { raw_offload::infer(datagram.body, mtu) } else { Offload::NONE };
-                copy_frame(&mut self.pool, &mut self.rx, &mut no_buffer, datagram.body, offload);
+                copy_frame(&mut self.pool, &mut self.rx, &mut lost, datagram.body, offload);
             }
-            self.ingest(now, net, current, &mut no_buffer);
+            self.ingest(now, net, current, &mut lost);
         }
         self.scratch.ring = ring;
     }
 
     /// Hands the batch to the engine as `port`'s.
-    fn ingest(&mut self, now: Instant, net: NetworkId, port: Option<PortId>, no_buffer: &mut u64) {
+    fn ingest(&mut self, now: Instant, net: NetworkId, port: Option<PortId>, lost: &mut Lost) {
         let Some(port) = port else { return };
         let Some(network) = self.networks.get_mut(net.0) else {
             return self.rx.clear(&mut self.pool);
         };
-        if *no_buffer > 0 {
-            network.engine.receive_failed(port, Reason::NoBuffer, *no_buffer);
-            *no_buffer = 0;
-        }
+        std::mem::take(lost).report(&mut network.engine, port);
         let frames = self.rx.len();
         if frames > 0 {
             network.engine.ingress(now, &mut self.pool, port, &mut self.rx);
-            self.heard(net, port, frames);
-            if self.unflushed >= BATCH {
-                self.flush(now, net);
-            }
+            self.heard(now, net, port, frames);
         }
     }
 

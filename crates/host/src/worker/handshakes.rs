@@ -27,6 +27,8 @@ pub(crate) struct Handshake {
     cred: Cred,
     bytes: [u8; REQUEST_MAX],
     filled: usize,
+    /// When it is closed if it is not finished.
+    until: Instant,
 }
 
 impl Worker {
@@ -41,9 +43,13 @@ impl Worker {
             node.admission.end_handshake(cred.uid);
             return self.refuse(now, id, Some(cred), format!("a connection failed: {e}"));
         }
-        let handshake = Handshake { node: id, fd, cred, bytes: [0; REQUEST_MAX], filled: 0 };
-        self.handshakes.insert(slot, handshake);
-        self.timers.set(now + HANDSHAKE_TIME, Timer::Handshake(slot));
+        let until = now + HANDSHAKE_TIME;
+        let bytes = [0; REQUEST_MAX];
+        self.handshakes.insert(slot, Handshake { node: id, fd, cred, bytes, filled: 0, until });
+        if !self.handshakes_timed {
+            self.handshakes_timed = true;
+            self.timers.set(until, Timer::Handshakes);
+        }
     }
 
     pub(crate) fn visit_handshake(&mut self, now: Instant, slot: Slot) {
@@ -72,14 +78,22 @@ impl Worker {
         }
     }
 
-    pub(crate) fn handshake_expired(&mut self, slot: Slot) {
-        let now = self.now();
-        if let Some(h) = self.drop_handshake(slot) {
+    /// Closes the handshakes whose time is over. There are few: nodes bound them.
+    pub(crate) fn handshakes_expire(&mut self, now: Instant) {
+        let over: Vec<Slot> =
+            self.handshakes.iter().filter(|(_, h)| h.until <= now).map(|(slot, _)| *slot).collect();
+        for slot in over {
+            let Some(h) = self.drop_handshake(slot) else { continue };
             let why = format!(
                 "a client connected and did not say what it wants for {} seconds; it was closed",
                 HANDSHAKE_TIME.as_secs()
             );
             self.refuse(now, h.node, Some(h.cred), why);
+        }
+        let next = self.handshakes.values().map(|h| h.until).min();
+        self.handshakes_timed = next.is_some();
+        if let Some(next) = next {
+            self.timers.set(next, Timer::Handshakes);
         }
     }
 

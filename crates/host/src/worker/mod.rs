@@ -23,6 +23,7 @@
 pub(crate) mod close;
 pub(crate) mod datagrams;
 pub(crate) mod handshakes;
+pub(crate) mod names;
 pub(crate) mod nodes;
 pub(crate) mod slots;
 pub(crate) mod spin;
@@ -48,6 +49,7 @@ use crate::link::packet::PacketLink;
 use crate::link::stream::StreamLink;
 use crate::link::tap::TapLink;
 use crate::link::{CloseReason, Link, LinkSetup, PortAbout};
+use crate::node::admission::Users;
 use crate::node::{NodeKind, NodeTemplate};
 use nodes::Node;
 use slots::{Slot, Slots};
@@ -125,6 +127,8 @@ pub(crate) struct Scratch {
     /// The part of `bytes` (or of the ring) that was read and not yet decoded.
     pub(crate) from: usize,
     pub(crate) to: usize,
+    /// Frames of the current visit that were shorter than an Ethernet header.
+    pub(crate) runts: usize,
 }
 
 impl Scratch {
@@ -132,6 +136,7 @@ impl Scratch {
     pub(crate) fn forget(&mut self) {
         self.from = 0;
         self.to = 0;
+        self.runts = 0;
     }
 }
 
@@ -147,16 +152,31 @@ pub(crate) struct Port {
     pub(crate) about: PortAbout,
     pub(crate) link: Box<dyn Link>,
     pub(crate) sources: [Option<Slot>; 2],
-    pub(crate) node: Option<NodeId>,
+    pub(crate) through: Option<Through>,
     pub(crate) blocked: bool,
     /// EPOLLOUT is asked for.
     pub(crate) watching_write: bool,
+}
+
+/// How a client came to its port.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Through {
+    pub(crate) node: NodeId,
+    /// Of the port's name; see [`names`].
+    pub(crate) number: usize,
+    /// The user in whose account it is; nobody for a declared port.
+    pub(crate) user: Option<u32>,
 }
 
 pub(crate) struct Network {
     pub(crate) engine: Engine,
     pub(crate) plan: NetworkPlan,
     pub(crate) ports: HashMap<PortId, Port>,
+    /// The ports by name.
+    pub(crate) names: HashMap<String, PortId>,
+    pub(crate) users: Users,
+    /// Frames that entered the engine since the last flush.
+    pub(crate) unflushed: usize,
 }
 
 /// What a token of the poller stands for.
@@ -181,14 +201,14 @@ pub struct Worker {
     pub(crate) nodes: Slots<Node>,
     pub(crate) sources: Slots<Source>,
     pub(crate) handshakes: HashMap<Slot, handshakes::Handshake>,
+    /// The timer of handshakes is set.
+    pub(crate) handshakes_timed: bool,
     pub(crate) timers: Timers,
     pub(crate) spin: Spin,
     pub(crate) scratch: Scratch,
     pub(crate) rx: RxBatch,
     pub(crate) tx: TxBatch,
     pub(crate) outbox: VecDeque<WorkerEvent>,
-    /// Frames that entered engines since the last flush.
-    pub(crate) unflushed: usize,
     /// The last turn moved frames.
     pub(crate) traffic: bool,
     /// Frames that ports handed in during this turn, and the last port that did.
@@ -221,6 +241,7 @@ impl Worker {
             nodes: Slots::new(),
             sources: Slots::new(),
             handshakes: HashMap::new(),
+            handshakes_timed: false,
             timers: Timers::default(),
             spin: Spin::default(),
             scratch: Scratch {
@@ -228,11 +249,11 @@ impl Worker {
                 bytes: vec![0; STREAM_READ].into_boxed_slice(),
                 from: 0,
                 to: 0,
+                runts: 0,
             },
             rx: RxBatch::default(),
             tx: TxBatch::new(),
             outbox: VecDeque::new(),
-            unflushed: 0,
             traffic: false,
             turn_frames: 0,
             speaker: None,
@@ -248,7 +269,14 @@ impl Worker {
     /// Adds an empty network.
     pub fn add_network(&mut self, plan: NetworkPlan) -> NetworkId {
         let engine = Engine::new(plan.clone(), self.hash_key);
-        NetworkId(self.networks.insert(Network { engine, plan, ports: HashMap::new() }))
+        NetworkId(self.networks.insert(Network {
+            engine,
+            plan,
+            ports: HashMap::new(),
+            names: HashMap::new(),
+            users: Users::default(),
+            unflushed: 0,
+        }))
     }
 
     /// Applies a changed plan to a live network.
@@ -383,8 +411,7 @@ impl Worker {
     /// The port with this name.
     #[must_use]
     pub fn port_named(&self, net: NetworkId, name: &str) -> Option<PortId> {
-        let network = self.networks.get(net.0)?;
-        network.ports.iter().find(|(_, p)| p.about.name == name).map(|(id, _)| *id)
+        self.networks.get(net.0)?.names.get(name).copied()
     }
 
     /// Frames the kernel dropped before the link could read them, where it tells.

@@ -13,9 +13,10 @@ use sys::unix::{self, Address};
 use wire::OffloadSet;
 
 use super::datagrams::Client;
+use super::names::Numbers;
 use super::slots::Slot;
 use super::timers::Timer;
-use super::{NetworkId, NodeId, OpenError, Source, Worker, WorkerEvent};
+use super::{NetworkId, NodeId, OpenError, Source, Through, Worker, WorkerEvent};
 use crate::link::datagram::DatagramLink;
 use crate::link::shared::SharedSocket;
 use crate::link::stream::StreamLink;
@@ -38,6 +39,7 @@ pub(crate) struct Node {
     source: Slot,
     pub(crate) template: NodeTemplate,
     pub(super) admission: Admission,
+    numbers: Numbers,
     /// Datagram clients by name.
     pub(super) clients: HashMap<Address, Client>,
     /// A look at the clients is due.
@@ -45,10 +47,9 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn port_closed(&mut self, port: PortId, uid: Option<u32>) {
-        if let Some(uid) = uid {
-            self.admission.closed(uid);
-        }
+    pub(crate) fn port_closed(&mut self, port: PortId, number: usize) {
+        self.admission.closed();
+        self.numbers.give_back(number);
         if self.kind == NodeKind::Dgram {
             self.clients.retain(|_, client| client.port != port);
         }
@@ -100,6 +101,7 @@ impl Worker {
             source,
             template,
             admission: Admission::new(),
+            numbers: Numbers::new(),
             clients: HashMap::new(),
             looking: false,
         }));
@@ -196,8 +198,15 @@ impl Worker {
         let Some(node) = self.nodes.get(id.0) else {
             return Err("the node was closed".into());
         };
+        let Some(network) = self.networks.get(node.net.0) else {
+            return Err("the network was stopped".into());
+        };
         let t = &node.template;
-        node.admission.check(&t.node, uid, t.max_ports, t.max_ports_per_user)
+        if t.port_name.is_some() {
+            node.admission.check(&t.node, t.max_ports)
+        } else {
+            network.users.check(uid, t.max_ports, t.max_ports_per_user)
+        }
     }
 
     /// Opens a port for a client of a node, and tells the owner.
@@ -209,9 +218,23 @@ impl Worker {
         cred: Cred,
         description: Option<String>,
     ) -> Result<PortId, String> {
-        let Some(node) = self.nodes.get(id.0) else { return Err("the node was closed".into()) };
+        let Some(node) = self.nodes.get_mut(id.0) else {
+            return Err("the node was closed".into());
+        };
         let net = node.net;
-        let name = self.free_name(node)?;
+        let Some(network) = self.networks.get(net.0) else {
+            return Err("the network was stopped".into());
+        };
+        let name_of = |template: &NodeTemplate, number| match &template.port_name {
+            Some(declared) if number == 1 => declared.clone(),
+            Some(declared) => format!("{declared}-{number}"),
+            None => format!("{}-{number}", node.kind),
+        };
+        let is_taken = |number: usize| network.names.contains_key(&name_of(&node.template, number));
+        let number = node.numbers.take(is_taken);
+        let name = name_of(&node.template, number);
+        let user = node.template.port_name.is_none().then_some(cred.uid);
+        let through = Through { node: id, number, user };
         let mut about = PortAbout::new(name, node.kind.link_kind(), now);
         about.node = Some(node.template.node.clone());
         about.peer = Some(cred);
@@ -226,11 +249,16 @@ impl Worker {
             ..node.template.spec.clone()
         };
         let what = node.template.node.clone();
-        match self.open_boxed(net, spec, link, about, Some(id)) {
+        let opened = self.open_boxed(net, spec, link, about, Some(through));
+        if let Some(node) = self.nodes.get_mut(id.0) {
+            if opened.is_ok() {
+                node.admission.opened();
+            } else {
+                node.numbers.give_back(number);
+            }
+        }
+        match opened {
             Ok(port) => {
-                if let Some(node) = self.nodes.get_mut(id.0) {
-                    node.admission.opened(cred.uid);
-                }
                 self.outbox.push_back(WorkerEvent::PortOpened { net, port });
                 Ok(port)
             }
@@ -239,24 +267,6 @@ impl Worker {
             }
             Err(e) => Err(format!("a connection to {what} gets no port: {e}")),
         }
-    }
-
-    /// `stream-1`, or the declared name.
-    fn free_name(&self, node: &Node) -> Result<String, String> {
-        let Some(network) = self.networks.get(node.net.0) else {
-            return Err("the network was stopped".into());
-        };
-        let taken = |name: &str| network.ports.values().any(|p| p.about.name == name);
-        let t = &node.template;
-        let (base, first) = match &t.port_name {
-            Some(declared) if !taken(declared) => return Ok(declared.clone()),
-            Some(declared) => (declared.as_str(), 2),
-            None => (node.kind.file_name(), 1),
-        };
-        (first..=network.ports.len() + 2)
-            .map(|n| format!("{base}-{n}"))
-            .find(|name| !taken(name))
-            .ok_or_else(|| format!("{} finds no free name for a port", t.node))
     }
 
     pub(super) fn refuse(&mut self, now: Instant, id: NodeId, peer: Option<Cred>, why: String) {

@@ -5,14 +5,14 @@ use std::collections::BinaryHeap;
 
 use engine::{Instant, PortId};
 
-use super::slots::Slot;
 use super::{NetworkId, NodeId};
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// A handshake that is not finished by now is closed.
-    Handshake(Slot),
+    /// Handshakes that are not finished by now are closed. One timer for all: clients can begin
+    /// and drop them far faster than their time runs out.
+    Handshakes,
     /// A link that nobody reports as writable is tried again.
     Retry(NetworkId, PortKey),
     /// Accepting is tried again after descriptors ran out.
@@ -54,6 +54,12 @@ impl Timers {
 
     pub(crate) fn next(&self) -> Option<Instant> {
         self.heap.peek().map(|Reverse((at, _, _))| *at)
+    }
+
+    /// How many are set.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
     }
 
     pub(crate) fn due(&mut self, now: Instant) -> Option<Timer> {

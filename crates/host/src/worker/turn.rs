@@ -9,7 +9,7 @@ use sys::poll::{Event, Interest};
 use super::slots::Slot;
 use super::timers::{PortKey, Timer};
 use super::{NetworkId, Source, Worker, WorkerEvent};
-use crate::link::{CloseReason, Intake, LinkState, Progress, Sent};
+use crate::link::{CloseReason, Intake, LinkState, Lost, Progress, Sent};
 
 impl Worker {
     pub(crate) fn turn_inner(&mut self, deadline: Option<Instant>) -> io::Result<()> {
@@ -41,12 +41,16 @@ impl Worker {
         Ok(())
     }
 
-    /// Books frames that a port has just handed to its engine.
-    pub(crate) fn heard(&mut self, net: NetworkId, port: PortId, frames: usize) {
+    /// Books frames that a port has just handed to its engine, and writes when there are many.
+    pub(crate) fn heard(&mut self, now: Instant, net: NetworkId, port: PortId, frames: usize) {
         self.traffic = true;
         self.turn_frames += frames;
         self.speaker = Some((net, port));
-        self.unflushed += frames;
+        let Some(network) = self.networks.get_mut(net.0) else { return };
+        network.unflushed += frames;
+        if network.unflushed >= BATCH {
+            self.flush(now, net);
+        }
     }
 
     /// Waits for something to do. After traffic it polls first, where that pays.
@@ -124,7 +128,7 @@ impl Worker {
 
     fn fire(&mut self, now: Instant, timer: Timer) {
         match timer {
-            Timer::Handshake(slot) => self.handshake_expired(slot),
+            Timer::Handshakes => self.handshakes_expire(now),
             Timer::Retry(net, PortKey(port)) => self.resume(now, net, port),
             Timer::Accept(node) => self.resume_accepting(node),
             Timer::Clients(node) => self.look_after_clients(now, node),
@@ -142,24 +146,15 @@ impl Worker {
                 batch: &mut self.rx,
                 scratch: &mut self.scratch,
                 mtu: network.plan.spec().mtu,
-                no_buffer: 0,
-                bad_framing: 0,
+                lost: Lost::default(),
             };
             let result = entry.link.receive(&mut intake);
-            let Intake { no_buffer, bad_framing, .. } = intake;
+            let lost = intake.lost;
             let frames = self.rx.len();
-            if no_buffer > 0 {
-                network.engine.receive_failed(port, Reason::NoBuffer, no_buffer);
-            }
-            if bad_framing > 0 {
-                network.engine.receive_failed(port, Reason::BadFraming, bad_framing);
-            }
+            lost.report(&mut network.engine, port);
             if frames > 0 {
                 network.engine.ingress(now, &mut self.pool, port, &mut self.rx);
-                self.heard(net, port, frames);
-                if self.unflushed >= BATCH {
-                    self.flush(now, net);
-                }
+                self.heard(now, net, port, frames);
             }
             match result {
                 Ok(Progress::More) => {}
@@ -167,7 +162,7 @@ impl Worker {
                 Ok(Progress::Done) => {
                     // A descriptor that reports its end and gives nothing more would be reported
                     // for ever.
-                    if event.hangup && frames == 0 && no_buffer == 0 && bad_framing == 0 {
+                    if event.hangup && frames == 0 && lost == Lost::default() {
                         self.close_port_inner(net, port, CloseReason::PeerClosed);
                     }
                     return;
@@ -196,9 +191,9 @@ impl Worker {
 
     /// Pulls and writes every port that has something queued and a link that takes it.
     pub(crate) fn flush(&mut self, now: Instant, net: NetworkId) {
-        self.unflushed = 0;
         loop {
             let Some(network) = self.networks.get_mut(net.0) else { return };
+            network.unflushed = 0;
             let Some(port) = network.engine.poll_ready() else { return };
             self.write(now, net, port, false);
         }

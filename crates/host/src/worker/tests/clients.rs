@@ -56,6 +56,107 @@ fn one_user_is_capped_and_a_closed_port_frees_its_place() {
 }
 
 #[test]
+fn one_user_has_one_account_over_all_nodes() {
+    let mut s = Stage::new("account");
+    let capped = |s: &Stage, kind| NodeTemplate { max_ports_per_user: 4, ..s.template(kind) };
+    let mut nodes = Vec::new();
+    for kind in [NodeKind::Stream, NodeKind::Ctl, NodeKind::Dgram, NodeKind::Seqpacket] {
+        let template = capped(&s, kind);
+        nodes.push(s.node_as(kind, template));
+    }
+    let dgram = |s: &mut Stage, n: u32| {
+        let fd = datagram_client(&s.path.join(format!("client-{n}")));
+        unix::connect(fd.as_fd(), &Address::from_path(&s.path.join("dgram")).unwrap()).unwrap();
+        send(&fd, &frame(1, 0, 60, n)).unwrap();
+        s.turns();
+        fd
+    };
+    let first = s.connect(NodeKind::Stream);
+    let _second = s.connect(NodeKind::Seqpacket);
+    let _third = dgram(&mut s, 3);
+    let _fourth = dgram(&mut s, 4);
+    assert_eq!(s.worker.ports(s.net).count(), 4);
+    let _over =
+        (s.connect(NodeKind::Stream), s.connect(NodeKind::Seqpacket), s.connect(NodeKind::Ctl));
+    let _over = dgram(&mut s, 5);
+    assert_eq!(s.worker.ports(s.net).count(), 4);
+    assert_eq!(s.refusals().len(), 4);
+    assert!(s.refusals().iter().all(|why| why.contains("already has 4 ports of this network")));
+    // A reload makes nodes anew: who has a port still has it, and its name.
+    s.worker.close_node(nodes[0]);
+    std::fs::remove_file(s.path.join("stream")).unwrap();
+    let template = capped(&s, NodeKind::Stream);
+    s.node_as(NodeKind::Stream, template);
+    let _over = s.connect(NodeKind::Stream);
+    assert_eq!(s.refusals().len(), 5);
+    drop(first);
+    s.turns();
+    let _another = s.connect(NodeKind::Stream);
+    assert_eq!(s.worker.ports(s.net).count(), 4);
+    s.port("stream-1");
+}
+
+#[test]
+fn clients_of_nodes_leave_the_ports_that_are_kept_for_guests() {
+    let mut s = Stage::new("kept");
+    for kind in [NodeKind::Stream, NodeKind::Seqpacket] {
+        let template = NodeTemplate { max_ports: 2, ..s.template(kind) };
+        s.node_as(kind, template);
+    }
+    let _clients = (s.connect(NodeKind::Stream), s.connect(NodeKind::Seqpacket));
+    let _over = s.connect(NodeKind::Stream);
+    assert!(s.refusals()[0].contains("kept for guests"), "{:?}", s.refusals());
+    let (_, _guest) = s.stream_port("guest", PortSpec::default());
+    assert_eq!(s.worker.ports(s.net).count(), 3);
+}
+
+#[test]
+fn frames_of_one_network_do_not_wait_for_those_of_another() {
+    let mut s = Stage::new("two-networks");
+    let other = s.worker.add_network(NetworkPlan::validate(NetworkSpec::default()).unwrap());
+    let port = |s: &mut Stage, net, name: &str| {
+        let (ours, theirs) = unix::pair(SocketKind::Stream, true).unwrap();
+        let about = PortAbout::new(name, LinkKind::Stream, s.worker.now());
+        let setup = LinkSetup::Stream { fd: ours };
+        (s.worker.open_link(net, PortSpec::default(), setup, about).unwrap(), theirs)
+    };
+    let net = s.net;
+    let ((a, _a), (_, _b)) = (port(&mut s, net, "a"), port(&mut s, net, "b"));
+    let ((c, _c), (_, _d)) = (port(&mut s, other, "c"), port(&mut s, other, "d"));
+    let now = s.worker.now();
+    s.worker.heard(now, net, a, 60);
+    s.worker.heard(now, other, c, 64);
+    let waiting = |s: &Stage, net: NetworkId| s.worker.networks.get(net.0).unwrap().unflushed;
+    assert_eq!((waiting(&s, net), waiting(&s, other)), (60, 0));
+    s.worker.heard(now, net, a, 4);
+    assert_eq!(waiting(&s, net), 0);
+}
+
+#[test]
+fn frames_that_were_refused_are_counted_also_when_the_same_write_ends_the_port() {
+    let mut s = Stage::new("refused");
+    let (ours, theirs) = unix::pair(SocketKind::Seqpacket, true).unwrap();
+    unix::set_buffers(ours.as_fd(), 4096, 4096).unwrap();
+    let about = PortAbout::new("a", LinkKind::Seqpacket, s.worker.now());
+    let setup = LinkSetup::Seqpacket { fd: ours };
+    let spec = PortSpec { queue_frames: 4, ..PortSpec::default() };
+    s.worker.apply(
+        s.net,
+        NetworkPlan::validate(NetworkSpec { mtu: 9000, ..NetworkSpec::default() }).unwrap(),
+    );
+    s.worker.open_link(s.net, spec, setup, about).unwrap();
+    let (_, sender) = s.stream_port("b", PortSpec::default());
+    // One that is longer than the socket can ever take, and one for a client that is gone.
+    send(&sender, &[record(&frame(1, 0, 9000, 1)), record(&frame(1, 0, 60, 2))].concat()).unwrap();
+    drop(theirs);
+    s.turns();
+    assert_eq!(s.closed(), [("a".to_owned(), CloseReason::PeerClosed)]);
+    let gone = s.worker.engine(s.net).retired_counters();
+    let lost = [Reason::LinkRefused, Reason::LinkFull, Reason::LinkClosed].map(|r| gone.dropped(r));
+    assert_eq!(lost.iter().sum::<u64>(), gone.tx_queued, "{lost:?}");
+}
+
+#[test]
 fn seqpacket_clients_exchange_frames_and_end_with_their_connection() {
     let mut s = Stage::new("seqpacket");
     s.node(NodeKind::Seqpacket);

@@ -98,8 +98,10 @@ fn a_request_in_pieces_is_waited_for_and_half_of_one_ends() {
     send(&half, &whole[..50]).unwrap();
     s.turns();
     assert_eq!(s.worker.handshakes.len(), 1);
-    let slot = *s.worker.handshakes.keys().next().unwrap();
-    s.worker.handshake_expired(slot);
+    let now = s.worker.now();
+    s.worker.handshakes_expire(now);
+    assert_eq!(s.worker.handshakes.len(), 1, "it still has time");
+    s.worker.handshakes_expire(now + std::time::Duration::from_secs(5));
     s.turns();
     assert_eq!(s.worker.handshakes.len(), 0);
     assert_eq!(unix::receive(half.as_fd(), &mut [0; 1]).unwrap(), 0);
@@ -111,6 +113,18 @@ fn a_request_in_pieces_is_waited_for_and_half_of_one_ends() {
     s.turns();
     assert_eq!(s.worker.handshakes.len(), 0);
     assert_eq!(s.refusals().len(), 1);
+}
+
+#[test]
+fn connections_that_come_and_go_leave_no_timers() {
+    let mut s = Stage::new("vde-timers");
+    s.node(NodeKind::Ctl);
+    for _ in 0..100 {
+        drop(s.connect(NodeKind::Ctl));
+        s.turns();
+    }
+    assert_eq!(s.worker.handshakes.len(), 0);
+    assert_eq!(s.worker.timers.len(), 1);
 }
 
 #[test]
