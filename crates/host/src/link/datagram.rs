@@ -82,8 +82,8 @@ impl Link for DatagramLink {
     }
 
     fn receive(&mut self, intake: &mut Intake<'_>) -> Result<Progress, CloseReason> {
-        let Intake { pool, batch, scratch, mtu, lost, .. } = intake;
-        let count = match scratch.ring.receive(self.fd.as_fd(), BATCH, 0, false) {
+        let Intake { pool, batch, scratch, mtu, limit, lost, .. } = intake;
+        let count = match scratch.ring.receive(self.fd.as_fd(), *limit, 0, false) {
             Ok(count) => count,
             Err(e) if errno::is_transient(&e) => return Ok(Progress::Done),
             Err(e) => return Err(CloseReason::of(&e)),

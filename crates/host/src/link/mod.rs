@@ -214,6 +214,9 @@ pub(crate) struct Intake<'a> {
     pub(crate) scratch: &'a mut Scratch,
     /// The network's MTU, for links whose frames do not carry their segment size.
     pub(crate) mtu: u16,
+    /// Frames to ask the descriptor for, 1 to [`BATCH`](engine::BATCH); for links that pay by the
+    /// look.
+    pub(crate) limit: usize,
     pub(crate) lost: Lost,
 }
 

@@ -49,8 +49,8 @@ impl PacketLink {
 
     /// Small frames: many a call.
     fn receive_batch(&mut self, intake: &mut Intake<'_>) -> io::Result<()> {
-        let Intake { pool, batch, scratch, lost, .. } = intake;
-        let count = scratch.ring.receive_packets(self.fd.as_fd(), BATCH, HEADER_LEN)?;
+        let Intake { pool, batch, scratch, limit, lost, .. } = intake;
+        let count = scratch.ring.receive_packets(self.fd.as_fd(), *limit, HEADER_LEN)?;
         for i in 0..count {
             let Some(frame) = scratch.ring.take_packet(i) else { break };
             self.large |= frame.body.len() > LARGE;
@@ -69,7 +69,7 @@ impl PacketLink {
     fn receive_large(&mut self, intake: &mut Intake<'_>) -> io::Result<()> {
         let mut bytes = 0;
         let mut any_large = false;
-        while bytes < VISIT_BYTES && !intake.batch.is_full() {
+        while bytes < VISIT_BYTES && intake.batch.len() < intake.limit {
             let Ok(lease) = intake.pool.lease_large() else {
                 // No large buffer: the batch path copies what fits small ones.
                 self.large = false;

@@ -8,7 +8,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use engine::{BATCH, Frame, Pool, TxBatch};
+use engine::{Frame, Pool, TxBatch};
 use sys::errno;
 use wire::{HEADER_MAX, VNET_HDR_LEN, vnet};
 
@@ -84,7 +84,7 @@ impl Link for TapLink {
 
     fn receive(&mut self, intake: &mut Intake<'_>) -> Result<Progress, CloseReason> {
         let mut bytes = 0;
-        for _ in 0..BATCH {
+        for _ in 0..intake.limit {
             match self.read_one(intake) {
                 Ok(n) => bytes += n,
                 Err(e) if errno::is_transient(&e) => break,

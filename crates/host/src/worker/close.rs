@@ -3,6 +3,7 @@
 use engine::{PortId, PortPlan, PortSpec, Reason};
 use sys::poll::Interest;
 
+use super::look::Look;
 use super::slots::Slot;
 use super::{NetworkId, OpenError, Port, Source, Through, Worker, WorkerEvent};
 use crate::link::{CloseReason, Link, PortAbout};
@@ -38,8 +39,15 @@ impl Worker {
                 network.users.opened(user);
             }
             network.names.insert(about.name.clone(), port);
-            let entry =
-                Port { about, link, sources, through, blocked: false, watching_write: false };
+            let entry = Port {
+                about,
+                link,
+                sources,
+                through,
+                blocked: false,
+                look: Look::default(),
+                watching_write: false,
+            };
             network.ports.insert(port, entry);
         }
         Ok(port)

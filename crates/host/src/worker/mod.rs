@@ -23,6 +23,7 @@
 pub(crate) mod close;
 pub(crate) mod datagrams;
 pub(crate) mod handshakes;
+pub(crate) mod look;
 pub(crate) mod names;
 pub(crate) mod nodes;
 pub(crate) mod slots;
@@ -51,6 +52,7 @@ use crate::link::tap::TapLink;
 use crate::link::{CloseReason, Link, LinkSetup, PortAbout};
 use crate::node::admission::Users;
 use crate::node::{NodeKind, NodeTemplate};
+use look::Look;
 use nodes::Node;
 use slots::{Slot, Slots};
 use spin::Spin;
@@ -154,6 +156,8 @@ pub(crate) struct Port {
     pub(crate) sources: [Option<Slot>; 2],
     pub(crate) through: Option<Through>,
     pub(crate) blocked: bool,
+    /// What its last visits found.
+    pub(crate) look: Look,
     /// EPOLLOUT is asked for.
     pub(crate) watching_write: bool,
 }

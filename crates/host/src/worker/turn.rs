@@ -146,11 +146,13 @@ impl Worker {
                 batch: &mut self.rx,
                 scratch: &mut self.scratch,
                 mtu: network.plan.spec().mtu,
+                limit: entry.look.limit(),
                 lost: Lost::default(),
             };
             let result = entry.link.receive(&mut intake);
             let lost = intake.lost;
             let frames = self.rx.len();
+            entry.look.found(frames);
             lost.report(&mut network.engine, port);
             if frames > 0 {
                 network.engine.ingress(now, &mut self.pool, port, &mut self.rx);
