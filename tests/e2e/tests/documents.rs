@@ -149,6 +149,8 @@ fn socat() {
 #[test]
 fn uml() {
     need!(e2e::skip::program("linux.uml"));
+    // Of the init system, which is not for the tests to install.
+    need!(e2e::skip::program("poweroff"));
     need!(follow("clients/uml.md"));
 }
 
