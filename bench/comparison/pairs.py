@@ -121,7 +121,9 @@ def row(
     """The row of contender `name` beside `peer`; `key` picks one of the further figures."""
 
     def figures(of: str) -> list[float]:
-        return [s.figure if key is None else s.more[key] for s in samples.by_name[of]]
+        return [
+            s.figure if key is None else s.more.get(key, float("nan")) for s in samples.by_name[of]
+        ]
 
     if name in samples.missing:
         return Row(subject, label or name, None, unit, must=must, remark=samples.missing[name])
