@@ -173,15 +173,18 @@ fn a_runtime_directory_of_somebody_else_is_not_used() {
     let _ = job(&["down", &net]).run().ok();
 }
 
+/// Writes a file that the lab's persons may read.
+fn write_readable(path: &Path, text: &str) {
+    std::fs::write(path, text).expect("the lab is ours");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).expect("ours");
+}
+
 #[test]
 fn an_invalid_configuration_names_its_place() {
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let config = person.home().join("c.toml");
-    let write = |text: &str| {
-        std::fs::write(&config, text).expect("the lab is ours");
-        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).expect("ours");
-    };
+    let write = |text: &str| write_readable(&config, text);
     for (text, words) in [
         ("[network.n]\nmtuu = 1500\n", &["mtuu", "2"][..]),
         ("[network.n]\nmtu = \"big\"\n", &["mtu", "2"]),
@@ -204,10 +207,7 @@ fn an_invalid_reload_changes_nothing() {
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let config = person.home().join("c.toml");
-    let write = |text: &str| {
-        std::fs::write(&config, text).expect("the lab is ours");
-        std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).expect("ours");
-    };
+    let write = |text: &str| write_readable(&config, text);
     write("[network.n]\nmtu = 9000\n");
     let daemon = person.serving(NET, person.netherd(["up", "-c"]).arg(&config));
     assert_eq!(person.show(NET).0["mtu"], 9000);

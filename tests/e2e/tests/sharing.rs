@@ -141,3 +141,26 @@ fn one_user_cannot_take_all_ports() {
     });
     assert!(next.alive());
 }
+
+/// Clients of nodes may be anybody's, so a quarter of the ports is kept for guests that have names.
+#[test]
+fn clients_leave_ports_for_guests() {
+    let lab = Lab::new();
+    let owner = lab.person(need!(User::first()));
+    let config = owner.home().join("netherd.toml");
+    std::fs::write(&config, "[network.n]\nports = 4\n").expect("the lab is ours");
+    std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).expect("ours");
+    let _daemon = owner.serving("n", owner.netherd(["up", "n", "-c"]).arg(&config));
+    let node = owner.node("n", "stream");
+    let _clients: Vec<Running> = (0..3).map(|_| plug(&owner, &node).spawn()).collect();
+    owner.show_until("n", "three ports", |report| (report.ports().count() == 3).then_some(()));
+    // A fourth client is hung up on, and a guest finds room.
+    let fourth = plug(&owner, &node).run();
+    assert!(
+        fourth.stderr.contains("Broken pipe") || fourth.stderr.contains("reset"),
+        "{}",
+        fourth.account()
+    );
+    owner.netherd(["run", "--net", "n", "--", "true"]).run().ok();
+    assert_eq!(owner.show("n").ports().count(), 3);
+}

@@ -280,7 +280,10 @@ pub(super) fn wanted_nodes(
     access: &Access,
     path: &std::path::Path,
 ) -> Result<Vec<WantedNode>, ServeError> {
+    // Clients of nodes are anonymous and may be anybody's; a quarter of the ports stays for guests
+    // of `run` and `attach` and for declared ports, which somebody named.
     let ports = config.plan.spec().ports;
+    let for_clients = ports - ports / 4;
     let mut wanted = Vec::new();
     for kind in &config.nodes {
         wanted.push(WantedNode {
@@ -289,7 +292,7 @@ pub(super) fn wanted_nodes(
             access: access.clone(),
             spec: config.anonymous.clone(),
             port_name: None,
-            max_ports: ports,
+            max_ports: for_clients,
             max_ports_per_user: config.ports_per_user,
             raw_offload: false,
         });

@@ -155,3 +155,29 @@ pub(super) fn send_batch(
     }
     Ok(left)
 }
+
+#[cfg(test)]
+mod tests {
+    use engine::PoolLimits;
+
+    use super::*;
+
+    #[test]
+    fn what_was_refused_is_told_also_when_the_same_batch_meets_the_end() {
+        let (ours, theirs) = sys::unix::pair(SocketKind::Datagram, true).unwrap();
+        sys::unix::set_buffers(ours.as_fd(), 4096, 4096).unwrap();
+        let mut link = DatagramLink::new(ours, false).unwrap();
+        drop(theirs);
+        let mut pool = Pool::new(PoolLimits { small: 8, large: 8, headers: 0 });
+        let mut batch = TxBatch::new();
+        // One that is longer than the socket can ever take, and one for a client that is gone.
+        for len in [60_000, 60] {
+            batch.push(pool.copy_in(&vec![0; len], Offload::NONE).unwrap());
+        }
+        let sent = link.transmit(&mut pool, &mut batch);
+        assert_eq!(sent, Sent { state: Err(CloseReason::PeerClosed), refused: 1 });
+        assert_eq!(batch.len(), 1, "the other goes back to its port");
+        release_front(&mut pool, &mut batch, 1);
+        assert_eq!((pool.usage().small.used, pool.usage().large.used), (0, 0));
+    }
+}

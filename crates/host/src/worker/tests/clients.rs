@@ -133,30 +133,6 @@ fn frames_of_one_network_do_not_wait_for_those_of_another() {
 }
 
 #[test]
-fn frames_that_were_refused_are_counted_also_when_the_same_write_ends_the_port() {
-    let mut s = Stage::new("refused");
-    let (ours, theirs) = unix::pair(SocketKind::Seqpacket, true).unwrap();
-    unix::set_buffers(ours.as_fd(), 4096, 4096).unwrap();
-    let about = PortAbout::new("a", LinkKind::Seqpacket, s.worker.now());
-    let setup = LinkSetup::Seqpacket { fd: ours };
-    let spec = PortSpec { queue_frames: 4, ..PortSpec::default() };
-    s.worker.apply(
-        s.net,
-        NetworkPlan::validate(NetworkSpec { mtu: 9000, ..NetworkSpec::default() }).unwrap(),
-    );
-    s.worker.open_link(s.net, spec, setup, about).unwrap();
-    let (_, sender) = s.stream_port("b", PortSpec::default());
-    // One that is longer than the socket can ever take, and one for a client that is gone.
-    send(&sender, &[record(&frame(1, 0, 9000, 1)), record(&frame(1, 0, 60, 2))].concat()).unwrap();
-    drop(theirs);
-    s.turns();
-    assert_eq!(s.closed(), [("a".to_owned(), CloseReason::PeerClosed)]);
-    let gone = s.worker.engine(s.net).retired_counters();
-    let lost = [Reason::LinkRefused, Reason::LinkFull, Reason::LinkClosed].map(|r| gone.dropped(r));
-    assert_eq!(lost.iter().sum::<u64>(), gone.tx_queued, "{lost:?}");
-}
-
-#[test]
 fn seqpacket_clients_exchange_frames_and_end_with_their_connection() {
     let mut s = Stage::new("seqpacket");
     s.node(NodeKind::Seqpacket);
