@@ -14,16 +14,17 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("engine", &["wire"]),
     ("sys", &[]),
-    ("host", &["engine", "sys", "wire"]),
-    ("netherd", &["engine", "host", "sys", "wire"]),
+    ("gateway", &["engine", "sys", "wire"]),
+    ("host", &["engine", "gateway", "sys", "wire"]),
+    ("netherd", &["engine", "gateway", "host", "sys", "wire"]),
     ("testkit", &["engine", "wire"]),
-    ("bench", &["engine", "host", "sys", "testkit", "wire"]),
+    ("bench", &["engine", "gateway", "host", "sys", "testkit", "wire"]),
     ("e2e", &[]),
     ("xtask", &["engine", "netherd"]),
 ];
 
 /// Only tests may link these, whoever's tests they are.
-const FOR_TESTS: &[&str] = &["e2e", "engine", "host", "sys", "testkit", "wire"];
+const FOR_TESTS: &[&str] = &["e2e", "engine", "gateway", "host", "sys", "testkit", "wire"];
 
 /// One crate makes all system calls, so one crate may be unsafe.
 const MAY_BE_UNSAFE: &str = "sys";

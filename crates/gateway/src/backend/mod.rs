@@ -1,0 +1,1 @@
+//! What the translations stand on: host sockets.

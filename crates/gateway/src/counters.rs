@@ -1,0 +1,134 @@
+//! Where every packet ends, and how people are told.
+
+/// Makes the enumeration, the names and the sentences of one list.
+macro_rules! reasons {
+    ($($variant:ident, $name:literal, $sentence:literal;)*) => {
+        /// What became of a packet, or what happened to a flow.
+        ///
+        /// Reasons are counted in [`GatewayCounters`]. A name never changes its meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason { $(#[doc = $sentence] $variant,)* }
+
+        impl Reason {
+            /// All reasons, in the order in which they are shown.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in counters, reports and documents.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What it means, as a sentence.
+            #[must_use]
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$variant => $sentence,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    TcpOut, "tcp-out", "Segments of guests that the TCP translation took.";
+    UdpOut, "udp-out", "Datagrams of guests written to host sockets; a large frame counts once.";
+    UdpIn, "udp-in", "Datagrams read from host sockets and sent to guests; a large frame counts once.";
+    EchoOut, "echo-out", "Echo requests of guests written to ICMP sockets.";
+    EchoIn, "echo-in", "Echo replies sent to guests.";
+    Service, "service", "Packets that a service of the network took: DHCP, DNS, router solicitation.";
+    IcmpErrorIn, "icmp-error-in", "Errors of the outside sent to guests as ICMP messages.";
+    Malformed, "malformed", "The headers could not be read, or their lengths do not fit the frame.";
+    Checksum, "checksum", "The transport checksum is wrong.";
+    Fragment, "fragment", "A fragment that was not put together before it came here.";
+    Protocol, "protocol", "A protocol that host sockets cannot carry; answered as unreachable.";
+    Source, "source", "The source address is none that answers could be sent to.";
+    Multicast, "multicast", "The destination is a multicast or broadcast address, which NAT does not carry.";
+    HostRefused, "host-refused", "The destination is the host itself, and nothing allows that; answered as prohibited.";
+    NoService, "no-service", "For the gateway's own address, at a port where nothing listens; answered as unreachable.";
+    NoNat, "no-nat", "For the outside, and the network has no way out; answered as unreachable.";
+    NoRoute, "no-route", "The host has no route to the destination; answered as unreachable.";
+    GuestLimit, "guest-limit", "The guest has as many flows as it may, and none that is idle.";
+    FlowLimit, "flow-limit", "All guests together have as many flows as they may.";
+    Evicted, "evicted", "Flows ended because the guest that owned them opened more than it may have.";
+    Expired, "expired", "Flows ended because nothing passed for their time.";
+    OutOfDescriptors, "out-of-descriptors", "The process has as many descriptors as it may; the packet was dropped.";
+    SocketFailed, "socket-failed", "A host socket could not be made, for another reason than descriptors.";
+    SendFull, "send-full", "The host socket's buffer is full; the datagram was dropped, as on a full link.";
+    SendFailed, "send-failed", "The host refused to send the datagram.";
+    TooBig, "too-big", "The datagram is larger than the path takes and must not be cut; the guest was told.";
+    TtlExpired, "ttl-expired", "The packet may travel no further than here.";
+    PoolEmpty, "pool-empty", "No buffer was free for a packet towards a guest.";
+    ReplyTruncated, "reply-truncated", "A datagram from outside was longer than any packet.";
+    EchoRefused, "echo-refused", "The host gives this user no ICMP sockets; answered as prohibited.";
+    IcmpIgnored, "icmp-ignored", "An ICMP message that is neither an echo request nor an error of a known flow.";
+    IcmpFromGuest, "icmp-from-guest", "An ICMP error of a guest about a published UDP port; counted, never sent.";
+    RateLimited, "rate-limited", "An ICMP error was due to a guest that gets them too fast already.";
+    PublishedUnknown, "published-unknown", "For a published port whose guest is not here.";
+    PublishedOut, "published-out", "Answers of guests sent to clients of published UDP ports.";
+    PublishedIn, "published-in", "Datagrams of clients sent to published UDP ports.";
+}
+
+/// Packets and flows by [`Reason`], since the gateway was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayCounters {
+    counts: [u64; Reason::ALL.len()],
+}
+
+impl Default for GatewayCounters {
+    fn default() -> Self {
+        Self { counts: [0; Reason::ALL.len()] }
+    }
+}
+
+impl GatewayCounters {
+    /// Counts one.
+    #[inline]
+    pub fn count(&mut self, reason: Reason) {
+        self.add(reason, 1);
+    }
+
+    /// Counts several.
+    #[inline]
+    pub fn add(&mut self, reason: Reason, count: u64) {
+        if let Some(counter) = self.counts.get_mut(reason as usize) {
+            *counter = counter.wrapping_add(count);
+        }
+    }
+
+    /// How often.
+    #[must_use]
+    pub fn get(&self, reason: Reason) -> u64 {
+        self.counts.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Those that are not zero, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
+        Reason::ALL
+            .iter()
+            .map(|reason| (*reason, self.get(*reason)))
+            .filter(|(_, count)| *count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own_and_a_sentence() {
+        for (i, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i);
+            assert!(reason.describe().ends_with('.'), "{}", reason.name());
+            assert!(Reason::ALL[..i].iter().all(|other| other.name() != reason.name()));
+        }
+    }
+
+    #[test]
+    fn only_what_happened_is_shown() {
+        let mut counters = GatewayCounters::default();
+        counters.count(Reason::UdpOut);
+        counters.add(Reason::Fragment, 3);
+        let shown: Vec<_> = counters.iter().collect();
+        assert_eq!(shown, [(Reason::UdpOut, 1), (Reason::Fragment, 3)]);
+    }
+}

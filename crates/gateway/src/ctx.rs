@@ -1,0 +1,82 @@
+//! What every part of the gateway is handed when it is called, and the packet it is called with.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+
+use engine::{Frame, Pool};
+use wire::Parsed;
+
+use crate::counters::GatewayCounters;
+use crate::poll::Poller;
+
+/// How much the guest behind an address can be sent.
+///
+/// The worker answers from the guest's egress queue. The gateway asks before it reads from a host
+/// socket, so that data waits in the kernel and not in a queue that drops.
+pub trait Room {
+    /// Bytes of frames that the queue towards `destination` still takes. Zero also where the
+    /// address belongs to nobody, as long as that can change.
+    fn room(&self, destination: IpAddr) -> usize;
+}
+
+/// Room without end: for tests, and for what must be sent whatever the queue.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Unbounded;
+
+impl Room for Unbounded {
+    fn room(&self, _: IpAddr) -> usize {
+        usize::MAX
+    }
+}
+
+/// The surroundings of one call into a part of the gateway.
+pub struct Ctx<'a> {
+    /// The worker's buffers.
+    pub pool: &'a mut Pool,
+    /// Frames towards guests; see [`crate::Gateway::poll_frame`].
+    pub out: &'a mut VecDeque<Frame>,
+    /// Credit of the guests' queues.
+    pub room: &'a dyn Room,
+    /// Where every packet ends.
+    pub counters: &'a mut GatewayCounters,
+    /// The gateway's own epoll.
+    pub poller: &'a Poller,
+    /// Bytes of an IP packet that the network carries.
+    pub mtu: usize,
+}
+
+impl std::fmt::Debug for Ctx<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Ctx")
+            .field("out", &self.out.len())
+            .field("mtu", &self.mtu)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One packet of a guest, parsed and judged: it is not a fragment, its headers are in the first
+/// bytes, its lengths agree with the frame, and its ends are known.
+#[derive(Debug)]
+pub struct Packet<'a> {
+    /// The frame; its bytes are `ctx.pool.pieces(frame)`, its checksum may be partial.
+    pub frame: &'a Frame,
+    /// Its headers. Offsets count from the Ethernet header.
+    pub parsed: &'a Parsed,
+    /// The guest's end: source address and port (or echo identifier).
+    pub guest: SocketAddr,
+    /// The other end as the guest names it: destination address and port.
+    pub remote: SocketAddr,
+    /// Where the host's socket connects: `remote`, except that `host.internal` is the loopback
+    /// address here.
+    pub host: SocketAddr,
+    /// Bytes of the transport's payload.
+    pub payload_len: usize,
+}
+
+impl Packet<'_> {
+    /// Offset of the transport's payload from the first byte of the frame.
+    #[must_use]
+    pub fn payload_offset(&self) -> usize {
+        self.parsed.headers_len().unwrap_or(0)
+    }
+}

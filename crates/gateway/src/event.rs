@@ -1,0 +1,23 @@
+//! What the gateway tells its owner.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use wire::MacAddr;
+
+use crate::GuestKey;
+
+/// Something happened that the engine's bindings, the log or the reports must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GatewayEvent {
+    /// A lease was given or renewed: the address belongs to this guest for that long.
+    Bind { guest: GuestKey, mac: MacAddr, address: IpAddr, lifetime: Duration },
+    /// A lease was released or has ended.
+    Unbind { address: IpAddr },
+    /// The leases changed, and should be kept.
+    LeasesChanged,
+    /// The host's default routes came or went.
+    OutsideChanged { v4: bool, v6: bool },
+    /// Something that a person should know: a sentence with what, where and what to do.
+    Trouble(String),
+}

@@ -1,0 +1,1 @@
+//! Is this destination the host itself? Asked of the kernel once per new flow.

@@ -1,0 +1,235 @@
+//! What a gateway is to do: validated, and nothing in it can fail later.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+use wire::MacAddr;
+
+/// A transport that has ports (or, for echo, identifiers).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+    Echo,
+}
+
+impl Protocol {
+    /// As it is written: `tcp`, `udp`, `echo`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Echo => "echo",
+        }
+    }
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A port of the host itself that guests may reach as `host.internal`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
+    /// TCP or UDP; both where it is not said.
+    pub protocol: Option<Protocol>,
+    pub port: u16,
+}
+
+/// How large the tables may grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Flows (TCP, UDP and echo) of all guests together.
+    pub flows: usize,
+    /// Flows of one guest.
+    pub flows_per_guest: usize,
+    /// DHCP leases of one guest.
+    pub leases_per_guest: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { flows: 32_768, flows_per_guest: 16_384, leases_per_guest: 16 }
+    }
+}
+
+/// What a gateway is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayPlan {
+    /// The network's name, a label; guests are `GUEST.NAME.internal`.
+    pub name: String,
+    /// The gateway's MAC address; its link-local address follows from it.
+    pub mac: MacAddr,
+    /// The network's IPv4 subnet: host number 1 is the gateway, 2 is `host.internal`.
+    pub subnet: Option<Ipv4Net>,
+    /// The network's IPv6 prefix (64 bits): `::1` is the gateway, `::2` is `host.internal`.
+    pub prefix: Option<Ipv6Net>,
+    /// Further prefixes that are not outside: of routed networks, and of routes to guests.
+    pub inside: Vec<ipnet::IpNet>,
+    /// Bytes of an IP packet that the network carries.
+    pub mtu: u16,
+    /// Guests reach the outside through the host's sockets. False: only the services.
+    pub nat: bool,
+    pub dhcp: bool,
+    pub advertise: bool,
+    pub dhcpv6: bool,
+    pub dns: bool,
+    /// Where names are asked; empty: where the host's resolv.conf says.
+    pub resolvers: Vec<SocketAddr>,
+    /// Ports of the host that every guest may reach.
+    pub allow_host: Vec<HostPort>,
+    pub limits: Limits,
+}
+
+/// Why a gateway could not be made or changed.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    #[error(
+        "the IPv4 subnet {0} has no room for a gateway, host.internal and a guest: it needs a prefix of at most 29 bits"
+    )]
+    SubnetTooSmall(Ipv4Net),
+    #[error("the IPv6 prefix {0} is not one of 64 bits, which addresses of guests are made in")]
+    PrefixLength(Ipv6Net),
+    #[error("an MTU of {0} is below what IPv4 asks of every link, which is 576 (1280 with IPv6)")]
+    Mtu(u16),
+    #[error("the gateway cannot watch descriptors: {0}")]
+    Poller(#[source] std::io::Error),
+}
+
+impl GatewayPlan {
+    /// A plan with everything on.
+    #[must_use]
+    pub fn new(name: &str, mac: MacAddr, subnet: Option<Ipv4Net>, prefix: Option<Ipv6Net>) -> Self {
+        Self {
+            name: name.to_owned(),
+            mac,
+            subnet,
+            prefix,
+            inside: Vec::new(),
+            mtu: 1500,
+            nat: true,
+            dhcp: true,
+            advertise: true,
+            dhcpv6: true,
+            dns: true,
+            resolvers: Vec::new(),
+            allow_host: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// Whether the plan can be carried out.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check(&self) -> Result<(), GatewayError> {
+        if let Some(subnet) = self.subnet.filter(|subnet| subnet.prefix_len() > 29) {
+            return Err(GatewayError::SubnetTooSmall(subnet));
+        }
+        if let Some(prefix) = self.prefix.filter(|prefix| prefix.prefix_len() != 64) {
+            return Err(GatewayError::PrefixLength(prefix));
+        }
+        let least = if self.prefix.is_some() { 1280 } else { 576 };
+        if self.mtu < least {
+            return Err(GatewayError::Mtu(self.mtu));
+        }
+        Ok(())
+    }
+
+    /// The gateway's IPv4 address.
+    #[must_use]
+    pub fn gateway4(&self) -> Option<Ipv4Addr> {
+        self.subnet.map(|subnet| host_number(subnet, 1))
+    }
+
+    /// The address of `host.internal`.
+    #[must_use]
+    pub fn host4(&self) -> Option<Ipv4Addr> {
+        self.subnet.map(|subnet| host_number(subnet, 2))
+    }
+
+    /// The gateway's IPv6 address.
+    #[must_use]
+    pub fn gateway6(&self) -> Option<Ipv6Addr> {
+        self.prefix.map(|prefix| Ipv6Addr::from(u128::from(prefix.network()) | 1))
+    }
+
+    /// The IPv6 address of `host.internal`.
+    #[must_use]
+    pub fn host6(&self) -> Option<Ipv6Addr> {
+        self.prefix.map(|prefix| Ipv6Addr::from(u128::from(prefix.network()) | 2))
+    }
+
+    /// The gateway's link-local address: EUI-64 of its MAC (RFC 4291 appendix A).
+    #[must_use]
+    pub fn link_local(&self) -> Ipv6Addr {
+        let [a, b, c, d, e, f] = self.mac.0;
+        let id = u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+        Ipv6Addr::from(0xfe80_u128 << 112 | u128::from(id))
+    }
+
+    /// Whether the gateway itself has this address.
+    #[must_use]
+    pub fn is_own(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.gateway4() == Some(address),
+            IpAddr::V6(address) => self.gateway6() == Some(address) || self.link_local() == address,
+        }
+    }
+
+    /// Whether an address belongs to the network, or to one that it is routed to.
+    #[must_use]
+    pub fn is_inside(&self, address: IpAddr) -> bool {
+        let own = match address {
+            IpAddr::V4(address) => self.subnet.is_some_and(|subnet| subnet.contains(&address)),
+            IpAddr::V6(address) => self.prefix.is_some_and(|prefix| prefix.contains(&address)),
+        };
+        own || self.inside.iter().any(|net| net.contains(&address))
+    }
+}
+
+fn host_number(subnet: Ipv4Net, number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(u32::from(subnet.network()) | number)
+}
+
+/// Why a port of the host is not one.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is not a port of the host: write PORT, tcp/PORT or udp/PORT, with a port of 1 to 65535"
+)]
+pub struct HostPortError(String);
+
+impl FromStr for HostPort {
+    type Err = HostPortError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (protocol, port) = match text.split_once('/') {
+            Some(("tcp", port)) => (Some(Protocol::Tcp), port),
+            Some(("udp", port)) => (Some(Protocol::Udp), port),
+            Some(_) => return Err(HostPortError(text.to_owned())),
+            None => (None, text),
+        };
+        match port.parse() {
+            Ok(port) if port != 0 && text.is_ascii() && !text.contains('+') => {
+                Ok(Self { protocol, port })
+            }
+            _ => Err(HostPortError(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.protocol {
+            Some(protocol) => write!(f, "{protocol}/{}", self.port),
+            None => write!(f, "{}", self.port),
+        }
+    }
+}

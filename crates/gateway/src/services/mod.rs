@@ -1,0 +1,1 @@
+//! The network's own services: DHCP, router advertisement, DNS.

@@ -1,0 +1,1 @@
+//! TCP of guests on stream sockets of the host.
