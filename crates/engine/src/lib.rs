@@ -81,6 +81,7 @@ mod counters;
 mod engine;
 mod event;
 mod frame;
+mod guard;
 mod ingress;
 mod keyed;
 mod mac_table;
@@ -101,6 +102,10 @@ pub use counters::PortCounters;
 pub use engine::{Engine, MacEntry, MacKind, PortError};
 pub use event::{EVENT_CAPACITY, Event};
 pub use frame::{Frame, Lease};
+pub use guard::{
+    Action, Actions, CHECK_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard, Prefix,
+    Quarantine, Rate, Rates, Role, Storm,
+};
 pub use plan::{
     MAC_TOTAL_MAX, MTU_MIN, Mode, NetworkPlan, NetworkSpec, OWN_MACS_MAX, PlanError, PortPlan,
     PortSpec, QUEUE_FRAMES_MAX, SourceMode,

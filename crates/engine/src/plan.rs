@@ -4,10 +4,12 @@
 //! engine accepts only plans, so it has no half-valid states to guard against.
 
 use alloc::vec::Vec;
+use core::net::IpAddr;
 use core::time::Duration;
 
 use wire::{MacAddr, OffloadSet};
 
+use crate::guard::{GuardSpec, NetworkGuard, Prefix, Role};
 use crate::port::MAX_PORTS;
 use crate::vlan::{self, VlanMode};
 
@@ -47,6 +49,8 @@ pub struct NetworkSpec {
     pub mac_total: usize,
     /// How long a learned address lives after its last frame.
     pub mac_ageing: Duration,
+    /// What the guards of all ports have in common.
+    pub guard: NetworkGuard,
 }
 
 impl Default for NetworkSpec {
@@ -58,6 +62,7 @@ impl Default for NetworkSpec {
             mac_total: 8192,
             // The recommended value of IEEE 802.1Q table 8-6.
             mac_ageing: Duration::from_secs(300),
+            guard: NetworkGuard::default(),
         }
     }
 }
@@ -87,14 +92,22 @@ impl Default for SourceMode {
 /// A port as it is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PortSpec {
+    /// What is behind it.
+    pub role: Role,
+    /// What it may claim to be, and say about others.
+    pub guard: GuardSpec,
     /// The port's own addresses: bound to it, in every VLAN, for as long as it lives.
     pub macs: Vec<MacAddr>,
     /// Whether it may use others.
     pub source: SourceMode,
     /// Its VLANs.
     pub vlan: VlanMode,
-    /// An isolated port exchanges frames only with ports that are not isolated.
+    /// An isolated port exchanges frames only with ports that are neither isolated nor of a
+    /// community.
     pub isolated: bool,
+    /// A port of a community exchanges frames with the others of the same community, and with ports
+    /// that are neither isolated nor of a community.
+    pub community: Option<u16>,
     /// What its link can carry towards the guest.
     pub offloads_to_guest: OffloadSet,
     /// What its link may carry from the guest.
@@ -108,10 +121,13 @@ pub struct PortSpec {
 impl Default for PortSpec {
     fn default() -> Self {
         Self {
+            role: Role::default(),
+            guard: GuardSpec::default(),
             macs: Vec::new(),
             source: SourceMode::default(),
             vlan: VlanMode::default(),
             isolated: false,
+            community: None,
             offloads_to_guest: OffloadSet::empty(),
             offloads_from_guest: OffloadSet::empty(),
             queue_frames: 1024,
@@ -172,6 +188,13 @@ pub enum PlanError {
     )]
     HalfUso,
     /// See the text.
+    #[error("{address}/{len} is no prefix: its length is at most {max}", address = .0.address,
+        len = .0.len, max = if .0.address.is_ipv4() { 32 } else { 128 })]
+    Prefix(Prefix),
+    /// See the text.
+    #[error("{0} cannot be a port's address: it is unspecified, loopback or a group address")]
+    Address(IpAddr),
+    /// See the text.
     #[error("a queue of {0} frames cannot be had: choose between 1 and {QUEUE_FRAMES_MAX}")]
     QueueFrames(usize),
     /// See the text.
@@ -205,6 +228,7 @@ impl NetworkPlan {
         if spec.mac_ageing < Duration::from_secs(1) {
             return Err(PlanError::MacAgeing(spec.mac_ageing));
         }
+        spec.guard.subnet.iter().chain(&spec.guard.announced).try_for_each(check_prefix)?;
         Ok(Self(spec))
     }
 
@@ -249,6 +273,12 @@ impl PortPlan {
             }
             VlanMode::Access(_) | VlanMode::Trunk { .. } => {}
         }
+        spec.guard.prefixes.iter().try_for_each(check_prefix)?;
+        for &address in &spec.guard.addresses {
+            if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
+                return Err(PlanError::Address(address));
+            }
+        }
         check_offloads(spec.offloads_to_guest)?;
         check_offloads(spec.offloads_from_guest)?;
         if !(1..=QUEUE_FRAMES_MAX).contains(&spec.queue_frames) {
@@ -270,6 +300,11 @@ impl PortPlan {
     pub(crate) fn into_spec(self) -> PortSpec {
         self.0
     }
+}
+
+fn check_prefix(prefix: &Prefix) -> Result<(), PlanError> {
+    let longest = if prefix.address.is_ipv4() { 32 } else { 128 };
+    if prefix.len > longest { Err(PlanError::Prefix(*prefix)) } else { Ok(()) }
 }
 
 fn check_offloads(set: OffloadSet) -> Result<(), PlanError> {

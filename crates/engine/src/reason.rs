@@ -15,7 +15,7 @@ pub enum Side {
 }
 
 macro_rules! reasons {
-    ($($(#[doc = $doc:literal])+ $variant:ident, $side:ident, $name:literal;)+) => {
+    ($($(#[doc = $doc:literal])+ $variant:ident, $side:ident, $name:literal $(, $check:literal)?;)+) => {
         /// Why a frame, or one copy of a flooded frame, was dropped.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
@@ -46,6 +46,20 @@ macro_rules! reasons {
                 match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
             }
 
+            /// The number of the guard's check that this reason belongs to; `docs/guard.md` has a
+            /// line for each.
+            #[must_use]
+            pub const fn check(self) -> Option<u8> {
+                #[allow(unused_mut, unused_assignments, reason = "most reasons are no check's")]
+                match self {
+                    $(Self::$variant => {
+                        let mut check = None;
+                        $(check = Some($check);)?
+                        check
+                    })+
+                }
+            }
+
             /// On which port this drop is counted.
             #[must_use]
             pub const fn side(self) -> Side {
@@ -57,41 +71,41 @@ macro_rules! reasons {
 
 reasons! {
     /// The frame is shorter than an Ethernet header, or than its VLAN tag.
-    Runt, Ingress, "runt";
+    Runt, Ingress, "runt", 1;
     /// The frame, or one segment of it, is longer than the network's MTU allows.
-    Oversize, Ingress, "oversize";
+    Oversize, Ingress, "oversize", 1;
     /// The source address is zero, multicast or broadcast.
-    BadSource, Ingress, "bad-source";
+    BadSource, Ingress, "bad-source", 2;
     /// The destination is one of 01:80:c2:00:00:00 to 0f, which IEEE 802.1Q 8.6.3 tells a bridge
     /// never to forward.
-    ReservedGroup, Ingress, "reserved-group";
+    ReservedGroup, Ingress, "reserved-group", 4;
     /// The frame carries a VLAN tag that this port does not take.
-    VlanTagged, Ingress, "vlan-tagged";
+    VlanTagged, Ingress, "vlan-tagged", 7;
     /// The frame carries no VLAN tag and this trunk port has no native VLAN.
-    VlanUntagged, Ingress, "vlan-untagged";
+    VlanUntagged, Ingress, "vlan-untagged", 7;
     /// The frame's VLAN is not among those that this trunk port carries.
-    VlanNotAllowed, Ingress, "vlan-not-allowed";
+    VlanNotAllowed, Ingress, "vlan-not-allowed", 7;
     /// The frame carries a second VLAN tag, and its sender or its receiver is not on a trunk.
-    VlanDouble, Ingress, "vlan-double";
+    VlanDouble, Ingress, "vlan-double", 7;
     /// The frame asks for an offload that its link did not declare when it opened.
-    OffloadUndeclared, Ingress, "offload-undeclared";
+    OffloadUndeclared, Ingress, "offload-undeclared", 57;
     /// The frame's offload metadata contradicts its bytes.
-    BadOffload, Ingress, "bad-offload";
+    BadOffload, Ingress, "bad-offload", 57;
     /// The source address is not one of this port's own.
-    MacForeign, Ingress, "mac-foreign";
+    MacForeign, Ingress, "mac-foreign", 2;
     /// The source address is bound to another port, or kept for a guest that is away.
-    MacBound, Ingress, "mac-bound";
+    MacBound, Ingress, "mac-bound", 10;
     /// The source address is in use on another port that is alive.
-    MacMoved, Ingress, "mac-moved";
+    MacMoved, Ingress, "mac-moved", 10;
     /// The port already uses as many addresses as it may.
-    MacLimit, Ingress, "mac-limit";
+    MacLimit, Ingress, "mac-limit", 10;
     /// The port has its share of the table of addresses, and what the network has beyond the shares
     /// is used up.
-    MacTableFull, Ingress, "mac-table-full";
+    MacTableFull, Ingress, "mac-table-full", 10;
     /// The destination is behind the port that the frame came from.
-    SamePort, Ingress, "same-port";
+    SamePort, Ingress, "same-port", 52;
     /// Both ports are isolated: they may talk to the uplink and the gateway, not to each other.
-    Isolated, Ingress, "isolated";
+    Isolated, Ingress, "isolated", 52;
     /// The destination belongs to a guest that is away.
     MacAway, Ingress, "mac-away";
     /// The link read a frame and the worker had no free buffer for it.

@@ -86,6 +86,7 @@ impl World {
             mac_ageing: Duration::from_secs(program.of(&[1, 10, 300])?),
             ports: PORTS,
             mode: Mode::Switch,
+            ..NetworkSpec::default()
         };
         // More buffers than the queues can hold, because the model knows no pool.
         let limits = PoolLimits { small: 1024, large: 8, headers: 512 };

@@ -1,0 +1,364 @@
+//! What the guard of a port, and of a network, is asked to do.
+//!
+//! The check numbers are the project's own; `docs/guard.md` has one line for each.
+
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr};
+use core::time::Duration;
+
+use crate::reason::Reason;
+
+/// The largest check number.
+pub const CHECK_MAX: u8 = 60;
+
+/// What a port is to its network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A guest is behind it: it may be what its bindings say, and nothing else.
+    #[default]
+    Guest,
+    /// The outside is behind it: it may be anybody, but nobody who is inside.
+    Uplink,
+    /// The network's own router is behind it. It may announce routes, serve DHCP, and send from any
+    /// address, because it forwards for others.
+    Router,
+}
+
+/// Where a port's addresses come from, and so how strictly it is held to them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum GuardMode {
+    /// No check above the Ethernet addresses.
+    #[default]
+    Off,
+    /// First come, first served, up to [`FirstCome`]; never an address that is bound or planned
+    /// elsewhere (RFC 6620).
+    Learn,
+    /// What the network's DHCP servers gave it, seen in their answers; link-local IPv6 addresses and
+    /// those of announced prefixes first come, first served.
+    Dhcp,
+    /// What configuration or a lease of ours bound to it; link-local IPv6 addresses and those of
+    /// announced prefixes first come, first served.
+    Static,
+}
+
+/// What becomes of a frame that fails a check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// It is dropped.
+    #[default]
+    Drop,
+    /// It is dropped, and the guest is told: an ICMP error "administratively prohibited", where the
+    /// frame is an IP packet that may be answered, at a bounded rate.
+    Reject,
+    /// It is counted and told as if it were dropped, and goes on.
+    Audit,
+    /// The check is not made.
+    Allow,
+}
+
+/// An action for each check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Actions([Action; CHECK_MAX as usize + 1]);
+
+impl Actions {
+    /// The same action for every check.
+    #[must_use]
+    pub const fn all(action: Action) -> Self {
+        Self([action; CHECK_MAX as usize + 1])
+    }
+
+    /// The action of check `number`; [`Action::Drop`] for a number that no check has.
+    #[inline]
+    #[must_use]
+    pub fn get(&self, number: u8) -> Action {
+        self.0.get(usize::from(number)).copied().unwrap_or(Action::Drop)
+    }
+
+    /// Changes the action of check `number`. False, and nothing changes, if there is no such check.
+    pub fn set(&mut self, number: u8, action: Action) -> bool {
+        match self.0.get_mut(usize::from(number)) {
+            Some(place) if number > 0 => {
+                *place = action;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The action for a drop reason: that of its check. A reason that is no check's is a drop.
+    #[inline]
+    #[must_use]
+    pub fn of(&self, reason: Reason) -> Action {
+        reason.check().map_or(Action::Drop, |number| self.get(number))
+    }
+}
+
+impl Default for Actions {
+    fn default() -> Self {
+        Self::all(Action::Drop)
+    }
+}
+
+/// An address prefix: an address and how many of its leading bits count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Prefix {
+    /// Any address of the prefix.
+    pub address: IpAddr,
+    /// Leading bits, at most 32 or 128.
+    pub len: u8,
+}
+
+impl Prefix {
+    /// Whether `address` is of this prefix. Addresses of the other version never are.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(mine), IpAddr::V4(other)) => {
+                let differing = u32::from(mine) ^ u32::from(other);
+                differing.leading_zeros() >= u32::from(self.len)
+            }
+            (IpAddr::V6(mine), IpAddr::V6(other)) => {
+                let differing = u128::from(mine) ^ u128::from(other);
+                differing.leading_zeros() >= u32::from(self.len)
+            }
+            _ => false,
+        }
+    }
+
+    /// The last address of an IPv4 prefix, which addresses all its stations; none for prefixes too
+    /// long to have one (RFC 3021).
+    #[must_use]
+    pub fn broadcast(&self) -> Option<Ipv4Addr> {
+        let IpAddr::V4(address) = self.address else { return None };
+        if self.len > 30 {
+            return None;
+        }
+        Some(Ipv4Addr::from(u32::from(address) | u32::MAX >> self.len))
+    }
+}
+
+/// How many addresses a port may take without being given them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirstCome {
+    /// IPv4, in mode [`GuardMode::Learn`] only.
+    pub v4: u16,
+    /// IPv6: link-local ones and those of announced prefixes; in mode [`GuardMode::Learn`] others
+    /// too.
+    pub v6: u16,
+}
+
+impl Default for FirstCome {
+    fn default() -> Self {
+        Self { v4: 8, v6: 8 }
+    }
+}
+
+/// A token bucket: so many a second on average, so many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens that come in a second. Zero means that none ever come.
+    pub per_second: u32,
+    /// Tokens that a quiet time saves up.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// See the fields.
+    #[must_use]
+    pub const fn new(per_second: u32, burst: u32) -> Self {
+        Self { per_second, burst }
+    }
+}
+
+/// How much control traffic a port may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rates {
+    /// ARP packets (check 18), RARP excepted.
+    pub arp: Rate,
+    /// Requests, ARP and ND, for addresses that nobody is known to have (checks 18 and 43).
+    pub unknown: Rate,
+    /// DHCP and DHCPv6 messages (checks 32 and 46).
+    pub dhcp: Rate,
+    /// Neighbour discovery messages, router solicitations excepted (checks 41 and 43).
+    pub nd: Rate,
+    /// Router solicitations (check 42).
+    pub solicitations: Rate,
+    /// Answers about addresses in use to those who try them (check 44).
+    pub duplicates: Rate,
+    /// IGMP and MLD messages (checks 45 and 50).
+    pub groups: Rate,
+    /// ICMPv6 and ICMP error messages (check 47).
+    pub errors: Rate,
+}
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self {
+            arp: Rate::new(15, 30),
+            unknown: Rate::new(10, 30),
+            dhcp: Rate::new(5, 10),
+            nd: Rate::new(30, 60),
+            solicitations: Rate::new(1, 5),
+            duplicates: Rate::new(5, 10),
+            groups: Rate::new(20, 64),
+            errors: Rate::new(100, 200),
+        }
+    }
+}
+
+/// Storm control (check 48): what a port may send to many. `None` is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storm {
+    /// Broadcast frames.
+    pub broadcast: Option<Rate>,
+    /// Multicast frames.
+    pub multicast: Option<Rate>,
+    /// Unicast frames whose destination nobody is known to have.
+    pub unknown: Option<Rate>,
+    /// Bytes of all of these together; a second of them may come at once.
+    pub bytes_per_second: Option<u32>,
+    /// Puts a port that meets a limit into quarantine for this long.
+    pub shutdown: Option<Duration>,
+}
+
+impl Default for Storm {
+    fn default() -> Self {
+        let rate = Some(Rate::new(1000, 1000));
+        Self {
+            broadcast: rate,
+            multicast: rate,
+            unknown: rate,
+            // One percent of a line of 10 Gbit/s.
+            bytes_per_second: Some(12_500_000),
+            shutdown: None,
+        }
+    }
+}
+
+/// When a port is cut off for its violations, and for how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quarantine {
+    /// Violations that are too many ...
+    pub violations: u32,
+    /// ... within this time.
+    pub within: Duration,
+    /// How long the port stays cut off.
+    pub release: Duration,
+}
+
+/// The guard of one port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardSpec {
+    /// Where its addresses come from.
+    pub mode: GuardMode,
+    /// What becomes of a frame that fails a check.
+    pub actions: Actions,
+    /// Addresses bound to the port from the start, by configuration.
+    pub addresses: Vec<IpAddr>,
+    /// Prefixes that are routed to the port, whose addresses it may all use: a network behind it
+    /// (check 46).
+    pub prefixes: Vec<Prefix>,
+    /// How many addresses it may take without being given them.
+    pub first_come: FirstCome,
+    /// EtherTypes it may send beside IPv4, ARP and IPv6 (check 8).
+    pub ethertypes: Vec<u16>,
+    /// Whether it may send to IPv4 link-local addresses, 169.254/16 (check 23). The metadata address
+    /// 169.254.169.254 stays refused.
+    pub link_local_v4: bool,
+    /// Whether the port may be given delegated prefixes by DHCPv6 (check 46).
+    pub delegated_prefixes: bool,
+    /// Multicast groups that it may join (checks 45, 49 and 50).
+    pub groups: u16,
+    /// How much control traffic it may send.
+    pub rates: Rates,
+    /// How much it may send to many.
+    pub storm: Storm,
+    /// Cutting the port off for its violations.
+    pub quarantine: Option<Quarantine>,
+    /// Cuts the port off for this long when it sends a bridge's own frames (check 5).
+    pub bpdu_shutdown: Option<Duration>,
+}
+
+impl Default for GuardSpec {
+    fn default() -> Self {
+        Self {
+            mode: GuardMode::Off,
+            actions: Actions::default(),
+            addresses: Vec::new(),
+            prefixes: Vec::new(),
+            first_come: FirstCome::default(),
+            ethertypes: Vec::new(),
+            link_local_v4: false,
+            delegated_prefixes: false,
+            groups: 32,
+            rates: Rates::default(),
+            storm: Storm::default(),
+            quarantine: None,
+            bpdu_shutdown: None,
+        }
+    }
+}
+
+/// What becomes of multicast DNS, LLMNR and SSDP between guests (check 51).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum MdnsPolicy {
+    /// They are multicast as any other.
+    #[default]
+    Flood,
+    /// They are dropped.
+    Off,
+    /// They go to the router port alone, where a responder answers for all.
+    Proxy,
+    /// Multicast DNS goes on to the other guests, LLMNR and SSDP do not.
+    Reflect,
+}
+
+/// What the guards of all ports of a network have in common.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NetworkGuard {
+    /// The network's IPv4 subnet, whose broadcast address is nobody's (check 21).
+    pub subnet: Option<Prefix>,
+    /// IPv6 prefixes that the network announces for stateless configuration: guests may take
+    /// addresses of them (check 34).
+    pub announced: Vec<Prefix>,
+    /// Answers and forwards multicast only to those who asked for it (check 49).
+    pub snooping: bool,
+    /// Multicast DNS and its like (check 51).
+    pub mdns: MdnsPolicy,
+    /// Guests see only the router: every address is behind its MAC, and their own frames reach
+    /// nobody else (check 55).
+    pub routed: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes() {
+        let prefix = Prefix { address: "10.1.2.3".parse().unwrap(), len: 16 };
+        assert!(prefix.contains("10.1.255.1".parse().unwrap()));
+        assert!(!prefix.contains("10.2.0.1".parse().unwrap()));
+        assert!(!prefix.contains("::10.1.0.1".parse().unwrap()));
+        assert_eq!(prefix.broadcast(), Some(Ipv4Addr::new(10, 1, 255, 255)));
+        assert_eq!(Prefix { len: 31, ..prefix }.broadcast(), None);
+        assert_eq!(Prefix { len: 0, ..prefix }.broadcast(), Some(Ipv4Addr::BROADCAST));
+        let prefix = Prefix { address: "fd00:1::".parse().unwrap(), len: 64 };
+        assert!(prefix.contains("fd00:1::ffff:1".parse().unwrap()));
+        assert!(!prefix.contains("fd00:1:0:1::1".parse().unwrap()));
+        assert_eq!(prefix.broadcast(), None);
+        let host = Prefix { address: "fd00:1::7".parse().unwrap(), len: 128 };
+        assert!(host.contains("fd00:1::7".parse().unwrap()));
+        assert!(!host.contains("fd00:1::6".parse().unwrap()));
+    }
+
+    #[test]
+    fn actions() {
+        let mut actions = Actions::default();
+        assert!(actions.set(14, Action::Audit) && !actions.set(0, Action::Audit));
+        assert!(!actions.set(61, Action::Audit));
+        assert_eq!(actions.get(14), Action::Audit);
+        assert_eq!(actions.get(13), Action::Drop);
+        assert_eq!(actions.of(Reason::QueueFull), Action::Drop);
+    }
+}
