@@ -13,10 +13,12 @@ pub mod terminal;
 pub mod clock;
 pub mod diag;
 pub mod errno;
+pub mod inet;
 pub mod mmsg;
 pub mod packet;
 pub mod poll;
 pub mod random;
+pub mod route;
 pub mod tap;
 pub mod unix;
 
