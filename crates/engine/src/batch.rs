@@ -30,9 +30,9 @@ impl RxBatch {
         Self::default()
     }
 
-    /// Adds a frame, as [`Pool::copy_in`] or [`Pool::fill`] made it. One that an engine gave out may
-    /// share its bytes with other ports' frames and has to be copied first, or it may be refused
-    /// ([`Reason::BadFraming`](crate::Reason::BadFraming)).
+    /// Adds a frame, as [`Pool::copy_in`] or [`Pool::fill`] made it, or as an engine gave it out and
+    /// [`Pool::header_mut`] changed it. One whose bytes are shared with other ports' frames must not
+    /// carry a VLAN tag, or it is refused ([`Reason::BadFraming`](crate::Reason::BadFraming)).
     ///
     /// # Errors
     ///

@@ -76,9 +76,9 @@ impl Capture {
     #[must_use]
     pub(crate) fn record(&mut self, now: Instant, pool: &Pool, subject: &Subject<'_>) -> bool {
         let Subject { frame, removed_tag, port, verdict } = *subject;
-        let body = pool.body(frame);
+        let [head, tail] = pool.pieces(frame);
         let tag_len = if removed_tag.is_some() { 4 } else { 0 };
-        let len = body.len() + tag_len;
+        let len = frame.len() + tag_len;
         let kept = len.min(self.plan.snaplen);
         let cost = kept + RECORD_OVERHEAD;
         if self.queued_bytes + cost > self.plan.queue_bytes {
@@ -86,13 +86,18 @@ impl Capture {
         }
         let mut bytes = Vec::with_capacity(kept);
         let mut offload = *frame.offload();
-        match (removed_tag, body.split_at_checked(12)) {
+        match (removed_tag, head.split_at_checked(12)) {
             (Some(tci), Some((addresses, rest))) => {
                 let [hi, lo] = tci.to_be_bytes();
-                bytes.extend(addresses.iter().chain(&[0x81, 0, hi, lo]).chain(rest).take(kept));
+                let tag = [0x81, 0, hi, lo];
+                bytes.extend(addresses.iter().chain(&tag).chain(rest).chain(tail).take(kept));
                 offload = offload.with_tag_pushed();
             }
-            _ => bytes.extend_from_slice(body.get(..kept).unwrap_or(body)),
+            _ => {
+                let head = head.get(..kept).unwrap_or(head);
+                bytes.extend_from_slice(head);
+                bytes.extend_from_slice(tail.get(..kept - head.len()).unwrap_or(tail));
+            }
         }
         self.queued_bytes += cost;
         self.queue.push_back(CaptureRecord { now, port, verdict, offload, len, bytes });

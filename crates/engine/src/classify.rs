@@ -60,6 +60,7 @@ impl Engine {
         let (mut bytes, mut multicast, mut broadcast) = (0, 0, 0);
         for (frame, work) in frames.iter_mut().zip(work) {
             bytes += frame.len() as u64;
+            frame.origin = port.id.index;
             *work = Work { src_place: NOWHERE, dst_place: NOWHERE, ..Work::default() };
             work.refused = read_headers(pool, network, port, hub, frame, work).err();
             multicast += u64::from(frame.cast == Cast::Multicast);
@@ -86,10 +87,7 @@ fn read_headers(
     frame: &mut Frame,
     work: &mut Work,
 ) -> Result<(), Reason> {
-    if frame.header.is_some() {
-        return Err(Reason::BadFraming);
-    }
-    let body = pool.body(frame);
+    let Some(body) = pool.front(frame) else { return Err(Reason::BadFraming) };
     let Some(head) = body.first_chunk::<ETHERNET>() else { return Err(Reason::Runt) };
     let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *head;
     let dst = u64::from_be_bytes([0, 0, d0, d1, d2, d3, d4, d5]);
@@ -179,7 +177,7 @@ fn check_offload(
         return Err(Reason::OffloadUndeclared);
     }
     let mtu = usize::from(network.mtu);
-    match offload::check(&frame.offload, pool.body(frame), frame.len(), mtu) {
+    match offload::check(&frame.offload, pool.front(frame).unwrap_or_default(), frame.len(), mtu) {
         Ok(()) => Ok(()),
         Err(OffloadError::SegmentTooLarge) => Err(Reason::Oversize),
         // The sum of a packet inside a tunnel is completed here and now: nobody further on looks

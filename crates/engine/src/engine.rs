@@ -9,6 +9,7 @@ use alloc::vec;
 use wire::MacAddr;
 
 use crate::batch::BATCH;
+use crate::bindings::Bindings;
 use crate::capture::{Capture, CapturePlan, CaptureRecord};
 use crate::classify::Work;
 use crate::counters::PortCounters;
@@ -72,6 +73,7 @@ pub struct Engine {
     pub(crate) network: NetworkSpec,
     pub(crate) ports: Ports,
     pub(crate) macs: MacTable,
+    pub(crate) bindings: Bindings,
     pub(crate) events: EventQueue,
     pub(crate) ready: VecDeque<PortId>,
     pub(crate) capture: Option<Capture>,
@@ -93,6 +95,7 @@ impl Engine {
         let network = plan.spec().clone();
         Self {
             macs: MacTable::new(&hash_key, &network),
+            bindings: Bindings::new(&hash_key, network.ports),
             network,
             ports: Ports::default(),
             events: EventQueue::default(),
@@ -117,6 +120,7 @@ impl Engine {
     pub fn apply(&mut self, _now: Instant, plan: NetworkPlan) {
         self.network = plan.spec().clone();
         self.macs.configure(&self.network);
+        self.bindings.configure(self.bindings.limits(), self.network.ports);
         if self.network.mode == Mode::Hub {
             self.macs.forget_all_learned();
         }
@@ -179,6 +183,7 @@ impl Engine {
         port: PortId,
     ) -> Option<PortCounters> {
         let mut gone = self.ports.remove(port)?;
+        self.end_bindings_of(port);
         for &mac in &gone.spec.macs {
             self.macs.unbind(mac_bits(mac));
         }
@@ -217,6 +222,12 @@ impl Engine {
     /// The live ports, in the order they came.
     pub fn ports(&self) -> impl Iterator<Item = PortId> + '_ {
         self.ports.iter().map(|port| port.id)
+    }
+
+    /// The live port with this index, as [`Frame::origin`](crate::Frame::origin) gives it.
+    #[must_use]
+    pub fn port_at(&self, index: u16) -> Option<PortId> {
+        self.ports.at(index).map(|port| port.id)
     }
 
     /// What a port is asked to be; `None` if it is gone.
@@ -282,13 +293,14 @@ impl Engine {
     /// May be in the past: then there is more to do at once, in another bounded step.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.macs.deadline()
+        self.macs.deadline().into_iter().chain(self.bindings.deadline()).min()
     }
 
     /// Does what is due. Every call is bounded; calls before the deadline, or without one, do
     /// nothing.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.macs.sweep(tick(now));
+        self.expire_bindings(now);
     }
 
     /// Starts a capture, replacing one that runs, or stops it. Records that were not polled are

@@ -8,6 +8,7 @@ use alloc::collections::VecDeque;
 
 use wire::MacAddr;
 
+use crate::bindings::{Address, BindingSource};
 use crate::port::PortId;
 
 /// How many events wait at most.
@@ -68,6 +69,35 @@ pub enum Event {
         /// The address that found no place.
         mac: MacAddr,
     },
+    /// An address belongs to a port now that did not before.
+    BindingMade {
+        /// The port.
+        port: PortId,
+        /// What was bound.
+        address: Address,
+        /// Where it is known from.
+        source: BindingSource,
+    },
+    /// An address does not belong to its port any more.
+    BindingEnded {
+        /// The port that had it; it may be gone.
+        port: PortId,
+        /// What was bound.
+        address: Address,
+        /// Why it ended.
+        why: BindingEnd,
+    },
+}
+
+/// Why a binding ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindingEnd {
+    /// Its time was over.
+    Expired,
+    /// The owner of the engine ended it.
+    Unbound,
+    /// Its port was removed.
+    PortRemoved,
 }
 
 /// Events that wait to be polled.

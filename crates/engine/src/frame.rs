@@ -65,8 +65,13 @@ pub struct Frame {
     /// The payload begins with a tag of its own.
     pub(crate) inner_tag: bool,
     pub(crate) cast: Cast,
+    /// The index of the port it came in by, or [`NO_ORIGIN`].
+    pub(crate) origin: u16,
     pub(crate) offload: Offload,
 }
+
+/// The frame came in by no port: somebody in here made it.
+const NO_ORIGIN: u16 = u16::MAX;
 
 impl Frame {
     #[inline]
@@ -84,6 +89,7 @@ impl Frame {
             tci: 0,
             inner_tag: false,
             cast: Cast::Unicast,
+            origin: NO_ORIGIN,
             offload,
         }
     }
@@ -107,6 +113,15 @@ impl Frame {
     #[must_use]
     pub fn offload(&self) -> &Offload {
         &self.offload
+    }
+
+    /// The index of the port that the frame came in by, on the network whose engine saw it last;
+    /// [`Engine::port_at`](crate::Engine::port_at) tells which port that is. `None` for a frame that
+    /// no engine has taken in.
+    #[inline]
+    #[must_use]
+    pub fn origin(&self) -> Option<u16> {
+        (self.origin != NO_ORIGIN).then_some(self.origin)
     }
 
     /// A second handle with the same content. The caller has counted it.

@@ -23,7 +23,7 @@ use crate::frame::{Cast, Frame};
 use crate::keyed::{Key, NOWHERE};
 use crate::mac_table::{Destination, Source, Tick, tick};
 use crate::plan::{Mode, SourceMode};
-use crate::pool::Pool;
+use crate::pool::{Pool, PoolEmpty};
 use crate::port::{Hints, Port, PortId};
 use crate::reason::Reason;
 use crate::time::Instant;
@@ -184,7 +184,7 @@ impl Engine {
         let mac = work.src.mac();
         let source = if from.static_source {
             let Some(port) = self.ports.at(index) else { return Err(Reason::PortGone) };
-            if port.owns(mac_addr(mac)) {
+            if port.owns(mac_addr(mac)) || self.macs.owner(mac) == Some(index) {
                 Source::Own
             } else {
                 Source::Refused(Reason::MacForeign, None)
@@ -303,12 +303,18 @@ impl Engine {
             }
             to.counters.tx_offered += 1;
             match to.queue.admit(pool, &frame) {
-                Ok(()) => {
-                    let copy = pool.share(&frame);
-                    if enqueue(to, copy) {
-                        self.ready.push_back(to.id);
+                Ok(()) => match pool.share(&frame) {
+                    Ok(copy) => {
+                        if enqueue(to, copy) {
+                            self.ready.push_back(to.id);
+                        }
                     }
-                }
+                    // Counted as queued first, because that is where drops for this reason are.
+                    Err(PoolEmpty) => {
+                        to.counters.tx_queued += 1;
+                        to.counters.count_drop(Reason::NoHeader, 1);
+                    }
+                },
                 Err(reason) => to.counters.count_drop(reason, 1),
             }
         }

@@ -75,6 +75,7 @@
 extern crate alloc;
 
 mod batch;
+pub mod bindings;
 mod capture;
 mod classify;
 mod counters;
@@ -84,6 +85,7 @@ mod frame;
 mod guard;
 mod ingress;
 mod keyed;
+mod keyed_slab;
 mod mac_table;
 mod plan;
 mod pool;
@@ -91,6 +93,7 @@ mod port;
 mod ports;
 mod queue;
 mod reason;
+pub mod router;
 mod time;
 mod transmit;
 mod verdict;
@@ -100,7 +103,7 @@ pub use batch::{BATCH, Budget, RxBatch, TxBatch};
 pub use capture::{CapturePlan, CaptureRecord, RECORD_OVERHEAD};
 pub use counters::PortCounters;
 pub use engine::{Engine, MacEntry, MacKind, PortError};
-pub use event::{EVENT_CAPACITY, Event};
+pub use event::{BindingEnd, EVENT_CAPACITY, Event};
 pub use frame::{Frame, Lease};
 pub use guard::{
     Action, Actions, CHECK_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard, Prefix,

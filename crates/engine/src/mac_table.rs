@@ -223,6 +223,16 @@ impl MacTable {
         self.bound.get(Key::new(0, mac)).and_then(|value| Binding(value).port())
     }
 
+    /// The port of a bound address, or that it is reserved; none if it is neither.
+    pub(crate) fn binding_of(&self, mac: u64) -> Option<Option<u16>> {
+        self.bound.get(Key::new(0, mac)).map(|value| Binding(value).port())
+    }
+
+    /// Every bound or reserved address with its port.
+    pub(crate) fn bound_rows(&self) -> impl Iterator<Item = (u64, Option<u16>)> + '_ {
+        self.bound.iter().map(|(key, value)| (key.mac(), Binding(value).port()))
+    }
+
     /// Binds addresses to a port, and forgets where they were learned. The caller has checked that
     /// no other port has them.
     pub(crate) fn bind(&mut self, macs: impl Iterator<Item = u64>, port: u16) {

@@ -33,7 +33,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 use wire::segment::Segmenter;
-use wire::{HEADER_MAX, Offload, checksum};
+use wire::{HEADER_MAX, Offload, PartialChecksum, checksum};
 
 use crate::batch::BATCH;
 use crate::frame::{Body, Frame, Lease};
@@ -252,9 +252,171 @@ impl Pool {
         self.small.is_scarce() || self.large.is_scarce() || self.headers.is_scarce()
     }
 
-    /// A second frame on the same body. The frame must not have a header piece.
+    /// The bytes in which the headers of a frame are, all of them: a header piece holds the first
+    /// [`HEADER_MAX`] bytes of its frame or the whole frame, unless it is one that
+    /// [`Self::next_segment`] made. None for such a one.
     #[inline]
-    pub(crate) fn share(&mut self, frame: &Frame) -> Frame {
+    pub(crate) fn front(&self, frame: &Frame) -> Option<&[u8]> {
+        match frame.header {
+            None => Some(self.body(frame)),
+            Some(_) if usize::from(frame.header_len) < HEADER_MAX && frame.len > 0 => None,
+            Some(_) => Some(self.pieces(frame)[0]),
+        }
+    }
+
+    /// The first `len` bytes of a frame, to be changed: in place where nobody shares them, else in a
+    /// header piece, which the frame gets if it has none. The rest of the body stays where it is and
+    /// is never copied.
+    ///
+    /// None, and nothing changed, if the frame or [`HEADER_MAX`] is shorter than that, or no header
+    /// buffer is free.
+    #[inline]
+    pub fn header_mut(&mut self, frame: &mut Frame, len: usize) -> Option<&mut [u8]> {
+        if frame.header.is_none() {
+            let large = frame.body.is_large();
+            if self.class_mut(large).is_exclusive(frame.body) {
+                if len > frame.len as usize {
+                    return None;
+                }
+                let start = frame.start as usize;
+                return self.class_mut(large).bytes_mut(frame.body).get_mut(start..start + len);
+            }
+            self.add_header(frame)?;
+        }
+        let start = usize::from(frame.header_start);
+        let piece = self.headers.bytes_mut(frame.header?);
+        piece.get_mut(start..start + usize::from(frame.header_len))?.get_mut(..len)
+    }
+
+    /// Moves the front of a frame into a header piece of its own.
+    #[cold]
+    fn add_header(&mut self, frame: &mut Frame) -> Option<()> {
+        let header = self.headers.take(false)?;
+        let body = body_of(&self.small, &self.large, frame);
+        let front = body.get(..HEADER_MAX).unwrap_or(body);
+        let len = front.len();
+        let room = self.headers.bytes_mut(header).get_mut(HEADER_ROOM..HEADER_ROOM + len);
+        if let Some(room) = room {
+            room.copy_from_slice(front);
+        }
+        frame.set_header(header, HEADER_ROOM, len);
+        frame.advance(len);
+        Some(())
+    }
+
+    /// Makes a frame of `front`, which is a header piece of its own, and of the bytes `range` of
+    /// another frame behind it, which stay shared. The new frame has no metadata.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolEmpty`] if no header buffer is free, or `front` and what of `range` has to stand with it
+    /// are longer than [`HEADER_MAX`].
+    pub(crate) fn compose(
+        &mut self,
+        front: &[u8],
+        frame: &Frame,
+        range: Range<usize>,
+    ) -> Result<Frame, PoolEmpty> {
+        let header = self.headers.take(false).ok_or(PoolEmpty)?;
+        let mut piece = self.share_body(frame);
+        piece.offload = Offload::NONE;
+        piece.set_header(header, HEADER_ROOM, 0);
+        let mut filled = self.append(&mut piece, front);
+        // What of the range is in the other frame's header piece is copied; the body is not.
+        let border = usize::from(frame.header_len);
+        if let Some(other) = frame.header
+            && range.start < border
+        {
+            let mut copy = [0; HEADER_MAX];
+            let from = usize::from(frame.header_start);
+            let part = from + range.start..from + range.end.min(border);
+            let part = self.headers.bytes(other).get(part).unwrap_or_default();
+            let len = part.len();
+            if let Some(room) = copy.get_mut(..len) {
+                room.copy_from_slice(part);
+            }
+            filled &= self.append(&mut piece, copy.get(..len).unwrap_or_default());
+        }
+        piece.narrow(range.start.saturating_sub(border)..range.end.saturating_sub(border));
+        // The front is as complete as everybody who reads headers expects.
+        let missing = HEADER_MAX.saturating_sub(usize::from(piece.header_len));
+        let missing = missing.min(piece.len as usize);
+        let mut copy = [0; HEADER_MAX];
+        if let (Some(room), Some(part)) =
+            (copy.get_mut(..missing), body_of(&self.small, &self.large, &piece).get(..missing))
+        {
+            room.copy_from_slice(part);
+        }
+        filled &= self.append(&mut piece, copy.get(..missing).unwrap_or_default());
+        piece.advance(missing);
+        if filled {
+            return Ok(piece);
+        }
+        self.release(piece);
+        Err(PoolEmpty)
+    }
+
+    /// Adds bytes at the end of a header piece. False if there is no room.
+    fn append(&mut self, frame: &mut Frame, bytes: &[u8]) -> bool {
+        let Some(header) = frame.header else { return false };
+        let len = usize::from(frame.header_len);
+        let at = usize::from(frame.header_start) + len;
+        if len + bytes.len() > HEADER_MAX {
+            return false;
+        }
+        let Some(room) = self.headers.bytes_mut(header).get_mut(at..at + bytes.len()) else {
+            return false;
+        };
+        room.copy_from_slice(bytes);
+        frame.set_header(header, usize::from(frame.header_start), len + bytes.len());
+        true
+    }
+
+    /// Cuts a frame to its first `len` bytes.
+    pub(crate) fn truncate(frame: &mut Frame, len: usize) {
+        let front = usize::from(frame.header_len).min(len);
+        // At most what it was.
+        #[expect(clippy::cast_possible_truncation)]
+        let front = front as u16;
+        frame.header_len = front;
+        frame.narrow(0..len - usize::from(front));
+    }
+
+    /// A second frame with the same content, on the same body.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolEmpty`] if the frame has a header piece and no buffer is free for a copy.
+    #[inline]
+    pub(crate) fn share(&mut self, frame: &Frame) -> Result<Frame, PoolEmpty> {
+        match frame.header {
+            None => Ok(self.share_body(frame)),
+            Some(header) => self.share_with(frame, header),
+        }
+    }
+
+    #[cold]
+    fn share_with(&mut self, frame: &Frame, header: Body) -> Result<Frame, PoolEmpty> {
+        let copy = self.headers.take(false).ok_or(PoolEmpty)?;
+        let mut bytes = [0; HEADER_MAX];
+        let start = usize::from(frame.header_start);
+        let len = usize::from(frame.header_len).min(HEADER_MAX);
+        if let (Some(to), Some(from)) =
+            (bytes.get_mut(..len), self.headers.bytes(header).get(start..start + len))
+        {
+            to.copy_from_slice(from);
+        }
+        if let Some(to) = self.headers.bytes_mut(copy).get_mut(HEADER_ROOM..HEADER_ROOM + len) {
+            to.copy_from_slice(bytes.get(..len).unwrap_or_default());
+        }
+        let mut shared = self.share_body(frame);
+        shared.set_header(copy, HEADER_ROOM, len);
+        Ok(shared)
+    }
+
+    /// A second frame on the same body, without the header piece.
+    #[inline]
+    fn share_body(&mut self, frame: &Frame) -> Frame {
         self.class_mut(frame.body.is_large()).share(frame.body);
         frame.alias()
     }
@@ -327,6 +489,9 @@ impl Pool {
         if self.complete_in_place(frame) {
             return Ok(());
         }
+        if frame.header.is_some() {
+            return Err(RewriteError::Refused);
+        }
         let header = self.headers.take(false).ok_or(RewriteError::PoolEmpty)?;
         let body = body_of(&self.small, &self.large, frame);
         let done = header_room(&mut self.headers, header)
@@ -346,8 +511,11 @@ impl Pool {
     /// frame's bytes are shared or the field is not in them.
     pub(crate) fn complete_in_place(&mut self, frame: &mut Frame) -> bool {
         let Some(partial) = frame.offload.checksum else { return false };
+        if frame.header.is_some() {
+            return self.complete_in_header(frame, partial);
+        }
         let class = self.class_mut(frame.body.is_large());
-        if frame.header.is_some() || !class.is_exclusive(frame.body) {
+        if !class.is_exclusive(frame.body) {
             return false;
         }
         let range = frame.start as usize..(frame.start + frame.len) as usize;
@@ -363,9 +531,29 @@ impl Pool {
         true
     }
 
+    /// The same for a frame with a header piece, which is nobody else's.
+    #[cold]
+    fn complete_in_header(&mut self, frame: &mut Frame, partial: PartialChecksum) -> bool {
+        let sum = !checksum::sum_pieces(
+            &self.pieces(frame),
+            &(usize::from(partial.start)..frame.len()),
+        );
+        let Some(header) = frame.header else { return false };
+        let start = usize::from(frame.header_start);
+        let piece = self.headers.bytes_mut(header);
+        let piece = piece.get_mut(start..start + usize::from(frame.header_len));
+        let field = piece
+            .and_then(|piece| piece.get_mut(partial.field()..))
+            .and_then(|field| field.first_chunk_mut());
+        let Some(field) = field else { return false };
+        *field = if sum == 0 { [0xff; 2] } else { sum.to_be_bytes() };
+        frame.offload.checksum = None;
+        true
+    }
+
     /// Starts to cut a GSO frame.
     pub(crate) fn segmenter(&self, frame: &Frame) -> Result<Segmenter, RewriteError> {
-        Segmenter::new(&frame.offload, &[self.body(frame), &[]]).map_err(|_| RewriteError::Refused)
+        Segmenter::new(&frame.offload, &self.pieces(frame)).map_err(|_| RewriteError::Refused)
     }
 
     /// The next segment of `frame`: a header piece of its own, and a range of the shared body.
@@ -374,6 +562,9 @@ impl Pool {
         frame: &Frame,
         segmenter: &mut Segmenter,
     ) -> Result<Frame, RewriteError> {
+        if frame.header.is_some() {
+            return self.next_segment_behind_header(frame, segmenter);
+        }
         let header = self.headers.take(false).ok_or(RewriteError::PoolEmpty)?;
         let body = body_of(&self.small, &self.large, frame);
         let segment = header_room(&mut self.headers, header)
@@ -382,11 +573,25 @@ impl Pool {
             self.headers.put(header);
             return Err(RewriteError::Refused);
         };
-        let mut piece = self.share(frame);
+        let mut piece = self.share_body(frame);
         piece.offload = Offload::NONE;
         piece.set_header(header, HEADER_ROOM, segment.header_len);
         piece.narrow(segment.payload);
         Ok(piece)
+    }
+
+    /// The same for a frame whose front is in a header piece, with part of the payload perhaps.
+    #[cold]
+    fn next_segment_behind_header(
+        &mut self,
+        frame: &Frame,
+        segmenter: &mut Segmenter,
+    ) -> Result<Frame, RewriteError> {
+        let mut room = [0; HEADER_MAX];
+        let segment = segmenter.next(&self.pieces(frame), &mut room);
+        let segment = segment.ok_or(RewriteError::Refused)?;
+        let front = room.get(..segment.header_len).unwrap_or_default();
+        self.compose(front, frame, segment.payload).map_err(|PoolEmpty| RewriteError::PoolEmpty)
     }
 
     #[inline]

@@ -1,0 +1,383 @@
+//! Which IP address belongs to which port.
+//!
+//! # Theory of operation
+//!
+//! A *binding* says that an address belongs to a port, where that is known from (its *source*) and
+//! until when. The guard asks for it at every new source address of a port, the router before it
+//! believes an answer about a neighbour, and the owner of the engine makes and ends bindings: from
+//! the configuration, from leases, and, for ports that may, from what they used first.
+//!
+//! Invariants:
+//!
+//! * An address has at most one owner. Binding it to another port is refused, never a take-over;
+//!   that holds across an address and a prefix that contains it, and across overlapping prefixes.
+//! * An address may be *planned* for a MAC address: then only a port that owns that MAC address can
+//!   have it, whether its guest is there or away.
+//! * Ethernet addresses are in the MAC table, which was there first; binding one puts it there, and
+//!   the listing here shows them.
+//! * What guests can make grow (leases and first use) is bounded for each port and in total, and
+//!   each port is sure of its share of the total, as in the MAC table. Configuration and plans are
+//!   bounded by [`BINDINGS_MAX`] alone.
+//! * A binding ends when its time is over, when it is unbound, and when its port goes. Every end is
+//!   an [`Event::BindingEnded`](crate::Event::BindingEnded).
+//!
+//! Look-ups hash with a key that guests do not know. [`Bindings::generation`] changes whenever an
+//! owner does, so that the frame path can remember an answer and compare one number.
+
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use wire::MacAddr;
+
+use crate::keyed_slab::{KeyedSlab, Number};
+use crate::port::PortId;
+use crate::time::Instant;
+
+mod operations;
+#[cfg(test)]
+mod tests;
+
+/// The most bindings and planned addresses of one network, whatever their source.
+pub const BINDINGS_MAX: usize = 1 << 18;
+
+/// How many bindings one step of the expiry ends.
+const EXPIRE_STEP: usize = 256;
+
+/// What can be bound to a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// An Ethernet address, in every VLAN.
+    Mac(MacAddr),
+    /// An IPv4 or IPv6 address.
+    Ip(IpAddr),
+    /// Every address of a prefix that is routed to the port.
+    Prefix(IpNet),
+}
+
+impl From<MacAddr> for Address {
+    fn from(mac: MacAddr) -> Self {
+        Self::Mac(mac)
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        Self::Ip(address)
+    }
+}
+
+impl From<Ipv4Addr> for Address {
+    fn from(address: Ipv4Addr) -> Self {
+        Self::Ip(address.into())
+    }
+}
+
+impl From<Ipv6Addr> for Address {
+    fn from(address: Ipv6Addr) -> Self {
+        Self::Ip(address.into())
+    }
+}
+
+impl From<IpNet> for Address {
+    fn from(prefix: IpNet) -> Self {
+        Self::Prefix(prefix)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mac(mac) => mac.fmt(f),
+            Self::Ip(address) => address.fmt(f),
+            Self::Prefix(prefix) => prefix.fmt(f),
+        }
+    }
+}
+
+/// Where a binding is known from, the weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BindingSource {
+    /// The port used the address first.
+    FirstUse,
+    /// The network's own services gave it to the guest for a time.
+    Lease,
+    /// It follows from the names of guest and network.
+    Plan,
+    /// It stands in the configuration, or was asked for when the port was made.
+    Configuration,
+}
+
+impl BindingSource {
+    /// The source as one word: `first-use`, `lease`, `plan`, `configuration`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::FirstUse => "first-use",
+            Self::Lease => "lease",
+            Self::Plan => "plan",
+            Self::Configuration => "configuration",
+        }
+    }
+
+    /// Whether guests can make such bindings at will, so that they count against the bounds.
+    const fn grows(self) -> bool {
+        matches!(self, Self::FirstUse | Self::Lease)
+    }
+}
+
+/// How long a binding holds, if its port lives that long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lifetime {
+    /// Until this moment.
+    Until(Instant),
+    /// As long as the port.
+    Forever,
+}
+
+/// One line of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// What is bound.
+    pub address: Address,
+    /// The port that has it; `None` while its guest is away.
+    pub port: Option<PortId>,
+    /// For whom it is planned, if it is.
+    pub planned: Option<MacAddr>,
+    /// Where it is known from.
+    pub source: BindingSource,
+    /// How long it holds.
+    pub lifetime: Lifetime,
+}
+
+/// Whose an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A port has it.
+    Port(PortId),
+    /// It is kept for the guest with this MAC address, which is away.
+    Planned(MacAddr),
+    /// It is an Ethernet address that is reserved for a guest that is away.
+    Reserved,
+}
+
+/// Why an address could not be bound. Nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    /// See the text.
+    #[error("port {0} does not exist any more")]
+    NoSuchPort(PortId),
+    /// See the text.
+    #[error("{address} already belongs to port {owner}: choose another address")]
+    Taken {
+        /// What was to be bound.
+        address: Address,
+        /// The port that has it, or an address or a prefix that overlaps with it.
+        owner: PortId,
+    },
+    /// See the text.
+    #[error("{address} is kept for the guest with the address {mac}: choose another one")]
+    Planned {
+        /// What was to be bound.
+        address: Address,
+        /// For whom it is kept.
+        mac: MacAddr,
+    },
+    /// See the text.
+    #[error("{0} is reserved for a guest that is away: choose another address")]
+    Reserved(MacAddr),
+    /// See the text.
+    #[error("{0} cannot belong to one port: it is no address of a single station")]
+    NotUnicast(Address),
+    /// See the text.
+    #[error("port {port} already has {limit} addresses of its own choice, as many as it may")]
+    PortLimit {
+        /// The port.
+        port: PortId,
+        /// What it may have.
+        limit: u32,
+    },
+    /// See the text.
+    #[error("the network's table of bindings is full: raise its limit, or remove guests")]
+    TableFull,
+}
+
+/// How many bindings guests can make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BindingLimits {
+    /// Leases and first uses that one port may have.
+    pub per_port: u32,
+    /// Leases and first uses that all ports together may have. Half of them are shared out among
+    /// the ports that the network may have.
+    pub total: u32,
+}
+
+impl Default for BindingLimits {
+    fn default() -> Self {
+        Self { per_port: 32, total: 16_384 }
+    }
+}
+
+/// What the table knows of an address.
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    port: Option<PortId>,
+    planned: Option<MacAddr>,
+    source: BindingSource,
+    lifetime: Lifetime,
+}
+
+/// The bindings of one network.
+#[derive(Debug)]
+pub(crate) struct Bindings {
+    table: KeyedSlab<Address, Entry>,
+    /// Bound prefixes, the longest first, so that the first that contains an address is its owner.
+    /// There are few: one for each routed port.
+    prefixes: Vec<(IpNet, PortId)>,
+    /// What ends when, by the number of its entry.
+    timers: BTreeSet<(Instant, Number)>,
+    /// How many leases and first uses each port has, by its index.
+    per_port: Vec<u32>,
+    limits: BindingLimits,
+    /// What each port is sure of.
+    share: u32,
+    /// How many of these bindings are beyond the shares.
+    beyond: u32,
+    generation: u32,
+}
+
+impl Bindings {
+    pub(crate) fn new(hash_key: &[u8; 16], ports: usize) -> Self {
+        let mut bindings = Self {
+            table: KeyedSlab::new(hash_key),
+            prefixes: Vec::new(),
+            timers: BTreeSet::new(),
+            per_port: Vec::new(),
+            limits: BindingLimits::default(),
+            share: 0,
+            beyond: 0,
+            generation: 0,
+        };
+        bindings.configure(BindingLimits::default(), ports);
+        bindings
+    }
+
+    /// New limits. What is beyond them stays until it ends.
+    pub(crate) fn configure(&mut self, limits: BindingLimits, ports: usize) {
+        let ports = u32::try_from(ports.max(1)).unwrap_or(u32::MAX);
+        self.limits = limits;
+        self.share = limits.total / 2 / ports;
+        self.beyond = self.per_port.iter().map(|count| count.saturating_sub(self.share)).sum();
+    }
+
+    pub(crate) fn limits(&self) -> BindingLimits {
+        self.limits
+    }
+
+    /// Changes with every change of an owner. An answer that was got at this generation holds for
+    /// as long as it stays.
+    #[inline]
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
+    }
+
+    /// Whether nothing is bound or planned at all.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+
+    /// Whose an IP address is: its own binding first, then the longest prefix.
+    pub(crate) fn owner_of_ip(&self, address: IpAddr) -> Option<Owner> {
+        match self.entry(Address::Ip(address)) {
+            Some(Entry { port: Some(port), .. }) => Some(Owner::Port(*port)),
+            Some(Entry { planned: Some(mac), .. }) => Some(Owner::Planned(*mac)),
+            _ => self.prefix_of(address).map(|(_, port)| Owner::Port(port)),
+        }
+    }
+
+    /// The longest bound prefix with this address in it, and its port.
+    fn prefix_of(&self, address: IpAddr) -> Option<(IpNet, PortId)> {
+        self.prefixes.iter().find(|(prefix, _)| prefix.contains(&address)).copied()
+    }
+
+    fn entry(&self, address: Address) -> Option<&Entry> {
+        self.table.at(self.table.find(&address)?).map(|(_, entry)| entry)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Binding> + '_ {
+        self.table.iter().map(|(_, &address, entry)| binding(address, entry))
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    fn count(&self, port: PortId) -> u32 {
+        self.per_port.get(port.index()).copied().unwrap_or(0)
+    }
+
+    fn count_in(&mut self, port: PortId) {
+        if self.per_port.len() <= port.index() {
+            self.per_port.resize(port.index() + 1, 0);
+        }
+        if let Some(count) = self.per_port.get_mut(port.index()) {
+            self.beyond += u32::from(*count >= self.share);
+            *count += 1;
+        }
+    }
+
+    fn count_out(&mut self, port: PortId) {
+        if let Some(count) = self.per_port.get_mut(port.index()) {
+            *count = count.saturating_sub(1);
+            self.beyond = self.beyond.saturating_sub(u32::from(*count >= self.share));
+        }
+    }
+
+    /// Whether a port may have one more binding that counts.
+    fn check_room(&self, port: PortId) -> Result<(), BindError> {
+        let limit = self.limits.per_port;
+        if self.count(port) >= limit {
+            return Err(BindError::PortLimit { port, limit });
+        }
+        let ports = self.limits.total - self.limits.total / 2;
+        if self.count(port) >= self.share && self.beyond >= ports {
+            return Err(BindError::TableFull);
+        }
+        Ok(())
+    }
+}
+
+fn binding(address: Address, entry: &Entry) -> Binding {
+    let Entry { port, planned, source, lifetime } = *entry;
+    Binding { address, port, planned, source, lifetime }
+}
+
+/// Whether an address is that of one station.
+fn is_unicast(address: Address) -> bool {
+    match address {
+        Address::Mac(mac) => mac.is_unicast(),
+        Address::Ip(IpAddr::V4(ip)) => {
+            !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback() || ip.octets()[0] >= 240)
+        }
+        Address::Ip(IpAddr::V6(ip)) => {
+            !(ip.is_unspecified() || ip.is_multicast() || ip.is_loopback())
+        }
+        Address::Prefix(IpNet::V4(net)) => net.prefix_len() > 0 && !net.network().is_multicast(),
+        Address::Prefix(IpNet::V6(net)) => net.prefix_len() > 0 && !net.network().is_multicast(),
+    }
+}
+
+/// Whether two bindings could both be asked for one address.
+fn overlap(a: IpNet, b: IpNet) -> bool {
+    a.contains(&b) || b.contains(&a)
+}
+
+fn host_prefix(address: IpAddr) -> IpNet {
+    match address {
+        IpAddr::V4(ip) => IpNet::V4(Ipv4Net::from(ip)),
+        IpAddr::V6(ip) => IpNet::V6(Ipv6Net::from(ip)),
+    }
+}

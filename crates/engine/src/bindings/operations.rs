@@ -1,0 +1,340 @@
+//! Binding and unbinding: what the owner of the engine calls.
+
+use super::{
+    Address, BINDINGS_MAX, BindError, Binding, BindingLimits, BindingSource, EXPIRE_STEP, Entry,
+    Lifetime, Owner, host_prefix, is_unicast, overlap,
+};
+use super::{Bindings, IpAddr, IpNet, MacAddr, Vec};
+use crate::engine::{Engine, mac_addr, mac_bits};
+use crate::event::{BindingEnd, Event};
+use crate::port::{Hints, PortId};
+use crate::time::Instant;
+
+impl Engine {
+    /// Binds an address to a port. Binding what the port already has gives it the new lifetime, and
+    /// the stronger of the two sources.
+    ///
+    /// # Errors
+    ///
+    /// The port is gone, a bound is met, or the address is not free; nothing is changed. A planned
+    /// address is free for a port that owns the MAC address that it is planned for.
+    pub fn bind(
+        &mut self,
+        _now: Instant,
+        port: PortId,
+        address: impl Into<Address>,
+        lifetime: Lifetime,
+        source: BindingSource,
+    ) -> Result<(), BindError> {
+        let address = normal(address.into());
+        if self.ports.get(port).is_none() {
+            return Err(BindError::NoSuchPort(port));
+        }
+        if !is_unicast(address) {
+            return Err(BindError::NotUnicast(address));
+        }
+        match address {
+            Address::Mac(mac) => self.check_mac(port, mac)?,
+            Address::Ip(ip) => self.check_ip(port, ip)?,
+            Address::Prefix(prefix) => self.bindings.check_prefix(port, prefix)?,
+        }
+        let fresh = self.bindings.set(port, address, lifetime, source)?;
+        if let Address::Mac(mac) = address {
+            self.macs.bind(core::iter::once(mac_bits(mac)), port.index);
+        }
+        if fresh {
+            self.events.push(Event::BindingMade { port, address, source });
+        }
+        Ok(())
+    }
+
+    /// Ends a binding. A planned address stays planned. False if there was no such binding; the
+    /// addresses of [`PortSpec::macs`](crate::PortSpec::macs) are none.
+    pub fn unbind(&mut self, address: impl Into<Address>) -> bool {
+        self.end_binding(normal(address.into()), BindingEnd::Unbound)
+    }
+
+    /// Keeps an IP address for the guest with this MAC address: no port but one that owns the MAC
+    /// address can have it, now or while the guest is away.
+    ///
+    /// # Errors
+    ///
+    /// The address is no station's, a port without that MAC address has it, or the table is full.
+    pub fn plan_address(&mut self, address: IpAddr, mac: MacAddr) -> Result<(), BindError> {
+        if !is_unicast(address.into()) {
+            return Err(BindError::NotUnicast(address.into()));
+        }
+        if let Some(Owner::Port(owner)) = self.bindings.owner_of_ip(address)
+            && !self.owns_mac(owner, mac)
+        {
+            return Err(BindError::Taken { address: address.into(), owner });
+        }
+        self.bindings.plan(address, mac)
+    }
+
+    /// Ends the plan of [`Self::plan_address`]. A port that has the address keeps it.
+    pub fn unplan_address(&mut self, address: IpAddr) {
+        self.bindings.unplan(address);
+    }
+
+    /// Whose an address is; for a prefix, who has exactly that prefix.
+    #[must_use]
+    pub fn owner_of(&self, address: impl Into<Address>) -> Option<Owner> {
+        match normal(address.into()) {
+            Address::Ip(ip) => self.bindings.owner_of_ip(ip),
+            Address::Mac(mac) => self.macs.binding_of(mac_bits(mac)).map(|port| {
+                port.and_then(|index| self.port_at(index)).map_or(Owner::Reserved, Owner::Port)
+            }),
+            Address::Prefix(prefix) => {
+                self.bindings.prefixes.iter().find(|(known, _)| *known == prefix).map(
+                    |(_, port)| Owner::Port(*port),
+                )
+            }
+        }
+    }
+
+    /// Every binding, in no order: Ethernet addresses that ports own or that are reserved, IP
+    /// addresses with their plans, prefixes. Learned Ethernet addresses are in
+    /// [`Self::mac_table`].
+    pub fn bindings(&self) -> impl Iterator<Item = Binding> + '_ {
+        let macs = self.macs.bound_rows().filter_map(|(mac, port)| {
+            let address = Address::Mac(mac_addr(mac));
+            self.bindings.table.find(&address).is_none().then_some(Binding {
+                address,
+                port: port.and_then(|index| self.port_at(index)),
+                planned: None,
+                source: BindingSource::Configuration,
+                lifetime: Lifetime::Forever,
+            })
+        });
+        macs.chain(self.bindings.iter())
+    }
+
+    /// Changes how many bindings guests can make. What is there stays.
+    pub fn set_binding_limits(&mut self, limits: BindingLimits) {
+        self.bindings.configure(limits, self.network.ports);
+    }
+
+    /// How many bindings guests can make.
+    #[must_use]
+    pub fn binding_limits(&self) -> BindingLimits {
+        self.bindings.limits()
+    }
+
+    /// Ends what has expired, a bounded number.
+    pub(crate) fn expire_bindings(&mut self, now: Instant) {
+        for _ in 0..EXPIRE_STEP {
+            let Some(&(at, number)) = self.bindings.timers.first() else { return };
+            if at > now {
+                return;
+            }
+            match self.bindings.table.at(number) {
+                Some(&(address, _)) => {
+                    self.end_binding(address, BindingEnd::Expired);
+                }
+                None => {
+                    self.bindings.timers.remove(&(at, number));
+                }
+            }
+        }
+    }
+
+    /// Ends the bindings of a port that goes.
+    pub(crate) fn end_bindings_of(&mut self, port: PortId) {
+        let its: Vec<Address> = self
+            .bindings
+            .iter()
+            .filter(|binding| binding.port == Some(port))
+            .map(|binding| binding.address)
+            .collect();
+        for address in its {
+            self.end_binding(address, BindingEnd::PortRemoved);
+        }
+    }
+
+    fn end_binding(&mut self, address: Address, why: BindingEnd) -> bool {
+        let Some(port) = self.bindings.clear(address) else { return false };
+        if let Address::Mac(mac) = address {
+            let owned = self.ports.get(port).is_some_and(|port| port.owns(mac));
+            if !owned && self.macs.owner(mac_bits(mac)) == Some(port.index) {
+                self.macs.unbind(mac_bits(mac));
+            }
+            if let Some(port) = self.ports.get_mut(port) {
+                port.hints = Hints::NONE;
+            }
+        }
+        self.events.push(Event::BindingEnded { port, address, why });
+        true
+    }
+
+    fn owns_mac(&self, port: PortId, mac: MacAddr) -> bool {
+        self.macs.owner(mac_bits(mac)) == Some(port.index)
+    }
+
+    fn check_mac(&self, port: PortId, mac: MacAddr) -> Result<(), BindError> {
+        match self.owner_of(mac) {
+            Some(Owner::Port(owner)) if owner != port => {
+                Err(BindError::Taken { address: mac.into(), owner })
+            }
+            Some(Owner::Reserved) => Err(BindError::Reserved(mac)),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_ip(&self, port: PortId, ip: IpAddr) -> Result<(), BindError> {
+        let address = Address::Ip(ip);
+        let entry = self.bindings.entry(address);
+        if let Some(owner) = entry.and_then(|entry| entry.port).filter(|owner| *owner != port) {
+            return Err(BindError::Taken { address, owner });
+        }
+        if let Some(mac) = entry.and_then(|entry| entry.planned)
+            && !self.owns_mac(port, mac)
+        {
+            return Err(BindError::Planned { address, mac });
+        }
+        match self.bindings.prefix_of(ip) {
+            Some((_, owner)) if owner != port => Err(BindError::Taken { address, owner }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Bindings {
+    fn check_prefix(&self, port: PortId, prefix: IpNet) -> Result<(), BindError> {
+        let address = Address::Prefix(prefix);
+        for &(other, owner) in &self.prefixes {
+            if owner != port && overlap(prefix, other) {
+                return Err(BindError::Taken { address, owner });
+            }
+        }
+        for (_, known, entry) in self.table.iter() {
+            let Address::Ip(ip) = *known else { continue };
+            if !prefix.contains(&host_prefix(ip)) {
+                continue;
+            }
+            match *entry {
+                Entry { port: Some(owner), .. } if owner != port => {
+                    return Err(BindError::Taken { address, owner });
+                }
+                Entry { port: None, planned: Some(mac), .. } => {
+                    return Err(BindError::Planned { address, mac });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds what the caller has found to be free. True if the port did not have it before.
+    fn set(
+        &mut self,
+        port: PortId,
+        address: Address,
+        lifetime: Lifetime,
+        source: BindingSource,
+    ) -> Result<bool, BindError> {
+        let number = self.table.find(&address);
+        let old = number.and_then(|number| self.table.at(number)).map(|(_, entry)| *entry);
+        let had = old.filter(|old| old.port == Some(port));
+        let source = had.map_or(source, |old| old.source.max(source));
+        let counted = had.is_some_and(|old| old.source.grows());
+        if source.grows() && !counted {
+            self.check_room(port)?;
+        }
+        if number.is_none() && self.table.len() >= BINDINGS_MAX {
+            return Err(BindError::TableFull);
+        }
+        let entry =
+            Entry { port: Some(port), planned: old.and_then(|old| old.planned), source, lifetime };
+        let number = match number {
+            Some(number) => {
+                if let Some((_, place)) = self.table.at_mut(number) {
+                    *place = entry;
+                }
+                number
+            }
+            None => self.table.insert(address, entry),
+        };
+        if let Some(Lifetime::Until(at)) = old.map(|old| old.lifetime) {
+            self.timers.remove(&(at, number));
+        }
+        if let Lifetime::Until(at) = lifetime {
+            self.timers.insert((at, number));
+        }
+        match (counted, source.grows()) {
+            (false, true) => self.count_in(port),
+            (true, false) => self.count_out(port),
+            _ => {}
+        }
+        if had.is_none() {
+            self.generation = self.generation.wrapping_add(1);
+            if let Address::Prefix(prefix) = address {
+                self.prefixes.push((prefix, port));
+                self.prefixes.sort_by_key(|(prefix, _)| core::cmp::Reverse(prefix.prefix_len()));
+            }
+        }
+        Ok(had.is_none())
+    }
+
+    /// Ends the binding of an address to a port, and tells the port.
+    fn clear(&mut self, address: Address) -> Option<PortId> {
+        let number = self.table.find(&address)?;
+        let (_, entry) = self.table.at_mut(number)?;
+        let old = *entry;
+        let port = old.port?;
+        if old.planned.is_some() {
+            entry.port = None;
+            entry.source = BindingSource::Plan;
+            entry.lifetime = Lifetime::Forever;
+        } else {
+            self.table.remove(&address);
+        }
+        if let Lifetime::Until(at) = old.lifetime {
+            self.timers.remove(&(at, number));
+        }
+        if old.source.grows() {
+            self.count_out(port);
+        }
+        if let Address::Prefix(prefix) = address {
+            self.prefixes.retain(|(known, _)| *known != prefix);
+        }
+        self.generation = self.generation.wrapping_add(1);
+        Some(port)
+    }
+
+    fn plan(&mut self, address: IpAddr, mac: MacAddr) -> Result<(), BindError> {
+        self.generation = self.generation.wrapping_add(1);
+        let address = Address::Ip(address);
+        if let Some(number) = self.table.find(&address) {
+            if let Some((_, entry)) = self.table.at_mut(number) {
+                entry.planned = Some(mac);
+            }
+            return Ok(());
+        }
+        if self.table.len() >= BINDINGS_MAX {
+            return Err(BindError::TableFull);
+        }
+        let (source, lifetime) = (BindingSource::Plan, Lifetime::Forever);
+        self.table.insert(address, Entry { port: None, planned: Some(mac), source, lifetime });
+        Ok(())
+    }
+
+    fn unplan(&mut self, address: IpAddr) {
+        let address = Address::Ip(address);
+        let Some(number) = self.table.find(&address) else { return };
+        let Some((_, entry)) = self.table.at_mut(number) else { return };
+        entry.planned = None;
+        if entry.port.is_none() {
+            self.table.remove(&address);
+        }
+        self.generation = self.generation.wrapping_add(1);
+    }
+}
+
+/// A prefix without host bits; anything else as it is.
+fn normal(address: Address) -> Address {
+    match address {
+        Address::Prefix(prefix) => Address::Prefix(prefix.trunc()),
+        other => other,
+    }
+}

@@ -1,0 +1,195 @@
+use alloc::vec;
+use core::time::Duration;
+
+use super::*;
+use crate::{BindingEnd, Engine, Event, NetworkPlan, NetworkSpec, Pool, PoolLimits, PortPlan};
+use crate::{PortSpec, SourceMode};
+
+const NOW: Instant = Instant::EPOCH;
+
+fn engine() -> Engine {
+    let plan = NetworkPlan::validate(NetworkSpec { ports: 8, ..NetworkSpec::default() });
+    Engine::new(plan.expect("a network"), [7; 16])
+}
+
+fn port(engine: &mut Engine, macs: &[MacAddr]) -> PortId {
+    let network = NetworkPlan::validate(engine.network().clone()).expect("a network");
+    let spec =
+        PortSpec { macs: macs.to_vec(), source: SourceMode::default(), ..PortSpec::default() };
+    let plan = PortPlan::validate(spec, &network).expect("a port");
+    engine.add_port(NOW, plan).expect("room")
+}
+
+fn mac(number: u8) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0, number])
+}
+
+fn twins(number: u8) -> [IpAddr; 2] {
+    let v6 = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into());
+    [IpAddr::from([10, 0, 0, number]), v6.into()]
+}
+
+fn prefixes() -> [(IpNet, IpAddr); 2] {
+    [
+        ("10.7.0.0/16".parse().expect("a prefix"), "10.7.1.2".parse().expect("an address")),
+        ("fd07::/48".parse().expect("a prefix"), "fd07::1:2".parse().expect("an address")),
+    ]
+}
+
+fn events(engine: &mut Engine) -> Vec<Event> {
+    core::iter::from_fn(|| engine.poll_event()).collect()
+}
+
+fn bind(engine: &mut Engine, port: PortId, address: impl Into<Address>) -> Result<(), BindError> {
+    engine.bind(NOW, port, address, Lifetime::Forever, BindingSource::Configuration)
+}
+
+#[test]
+fn an_address_has_one_owner_until_it_ends() {
+    for ip in twins(5) {
+        let mut engine = engine();
+        let (a, b) = (port(&mut engine, &[]), port(&mut engine, &[]));
+        assert_eq!(engine.owner_of(ip), None);
+        bind(&mut engine, a, ip).expect("free");
+        assert_eq!(engine.owner_of(ip), Some(Owner::Port(a)));
+        let taken = BindError::Taken { address: ip.into(), owner: a };
+        assert_eq!(bind(&mut engine, b, ip), Err(taken));
+        bind(&mut engine, a, ip).expect("its own");
+        assert!(engine.unbind(ip) && !engine.unbind(ip));
+        bind(&mut engine, b, ip).expect("free again");
+        let mut pool = Pool::new(PoolLimits { small: 1, large: 1, headers: 1 });
+        engine.remove_port(NOW, &mut pool, b).expect("a live port");
+        assert_eq!(engine.owner_of(ip), None);
+        let address = Address::Ip(ip);
+        let source = BindingSource::Configuration;
+        assert_eq!(
+            events(&mut engine),
+            [
+                Event::BindingMade { port: a, address, source },
+                Event::BindingEnded { port: a, address, why: BindingEnd::Unbound },
+                Event::BindingMade { port: b, address, source },
+                Event::BindingEnded { port: b, address, why: BindingEnd::PortRemoved },
+            ]
+        );
+    }
+}
+
+#[test]
+fn a_planned_address_waits_for_its_guest() {
+    for ip in twins(6) {
+        let mut engine = engine();
+        engine.plan_address(ip, mac(1)).expect("free");
+        let (other, its) = (port(&mut engine, &[mac(2)]), port(&mut engine, &[mac(1)]));
+        let planned = BindError::Planned { address: ip.into(), mac: mac(1) };
+        assert_eq!(bind(&mut engine, other, ip), Err(planned));
+        assert_eq!(engine.owner_of(ip), Some(Owner::Planned(mac(1))));
+        bind(&mut engine, its, ip).expect("its plan");
+        assert_eq!(engine.owner_of(ip), Some(Owner::Port(its)));
+        assert!(engine.unbind(ip));
+        assert_eq!(engine.owner_of(ip), Some(Owner::Planned(mac(1))), "the plan stays");
+        engine.unplan_address(ip);
+        bind(&mut engine, other, ip).expect("free");
+        let taken = BindError::Taken { address: ip.into(), owner: other };
+        assert_eq!(engine.plan_address(ip, mac(1)), Err(taken));
+    }
+}
+
+#[test]
+fn a_prefix_and_its_addresses_have_one_owner() {
+    for (prefix, inside) in prefixes() {
+        let mut engine = engine();
+        let (a, b) = (port(&mut engine, &[]), port(&mut engine, &[]));
+        bind(&mut engine, a, prefix).expect("free");
+        assert_eq!(engine.owner_of(inside), Some(Owner::Port(a)));
+        let taken = |address: Address| Err(BindError::Taken { address, owner: a });
+        assert_eq!(bind(&mut engine, b, inside), taken(inside.into()));
+        bind(&mut engine, a, inside).expect("inside its own prefix");
+        let wider = IpNet::new(prefix.network(), prefix.prefix_len() - 3).expect("a prefix");
+        assert_eq!(bind(&mut engine, b, wider), taken(wider.trunc().into()));
+        assert!(engine.unbind(prefix));
+        assert_eq!(bind(&mut engine, b, prefix), taken(prefix.into()), "an address inside is a's");
+        assert!(engine.unbind(inside));
+        bind(&mut engine, b, prefix).expect("free");
+    }
+}
+
+#[test]
+fn an_ethernet_address_is_bound_in_the_mac_table() {
+    let mut engine = engine();
+    let (a, b) = (port(&mut engine, &[mac(1)]), port(&mut engine, &[mac(2)]));
+    bind(&mut engine, a, mac(3)).expect("free");
+    assert_eq!(engine.owner_of(mac(3)), Some(Owner::Port(a)));
+    let taken = |owner, number| Err(BindError::Taken { address: mac(number).into(), owner });
+    assert_eq!(bind(&mut engine, b, mac(3)), taken(a, 3));
+    assert_eq!(bind(&mut engine, b, mac(1)), taken(a, 1));
+    engine.reserve_mac(mac(4));
+    assert_eq!(bind(&mut engine, b, mac(4)), Err(BindError::Reserved(mac(4))));
+    assert_eq!(engine.owner_of(mac(4)), Some(Owner::Reserved));
+    assert_eq!(engine.bindings().filter(|b| matches!(b.address, Address::Mac(_))).count(), 4);
+    assert!(engine.unbind(mac(3)) && !engine.unbind(mac(1)));
+    assert_eq!(engine.owner_of(mac(3)), None);
+    assert_eq!(engine.owner_of(mac(1)), Some(Owner::Port(a)));
+}
+
+#[test]
+fn bindings_expire_and_can_be_renewed() {
+    for ip in twins(9) {
+        let mut engine = engine();
+        let a = port(&mut engine, &[]);
+        let after = |seconds| NOW + Duration::from_secs(seconds);
+        let mut lease = |until| {
+            let lifetime = Lifetime::Until(after(until));
+            engine.bind(NOW, a, ip, lifetime, BindingSource::Lease).expect("free");
+            engine.next_deadline()
+        };
+        assert_eq!(lease(10), Some(after(10)));
+        assert_eq!(lease(20), Some(after(20)));
+        engine.handle_timeout(after(19));
+        assert_eq!(engine.owner_of(ip), Some(Owner::Port(a)));
+        engine.handle_timeout(after(20));
+        assert_eq!((engine.owner_of(ip), engine.next_deadline()), (None, None));
+        let ended = Event::BindingEnded { port: a, address: ip.into(), why: BindingEnd::Expired };
+        assert_eq!(events(&mut engine).last(), Some(&ended));
+    }
+}
+
+#[test]
+fn the_port_that_meets_a_bound_pays() {
+    let mut engine = engine();
+    // Eight ports: a share of two each, and sixteen for whoever needs more.
+    engine.set_binding_limits(BindingLimits { per_port: 20, total: 32 });
+    let ports: Vec<PortId> = (0..3).map(|_| port(&mut engine, &[])).collect();
+    let mut use_first = |port, number: u32| {
+        let ip = IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
+        engine.bind(NOW, port, ip, Lifetime::Forever, BindingSource::FirstUse)
+    };
+    let mut got = vec![0; 3];
+    for number in 0..30 {
+        for (nth, &port) in ports.iter().enumerate().take(2) {
+            got[nth] += u32::from(use_first(port, number * 2 + nth as u32).is_ok());
+        }
+    }
+    assert_eq!(got.iter().sum::<u32>(), 2 + 2 + 16);
+    assert_eq!(use_first(ports[0], 1000), Err(BindError::TableFull));
+    use_first(ports[2], 2000).expect("its share");
+    use_first(ports[2], 2001).expect("its share");
+    assert_eq!(use_first(ports[2], 2002), Err(BindError::TableFull));
+    engine.set_binding_limits(BindingLimits { per_port: 2, total: 1000 });
+    let address = IpAddr::from([10, 9, 9, 9]);
+    let limit = engine.bind(NOW, ports[2], address, Lifetime::Forever, BindingSource::Lease);
+    assert_eq!(limit, Err(BindError::PortLimit { port: ports[2], limit: 2 }));
+    bind(&mut engine, ports[2], address).expect("configuration does not count");
+}
+
+#[test]
+fn nobody_has_the_address_of_many() {
+    let mut engine = engine();
+    let a = port(&mut engine, &[]);
+    for text in ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255", "::", "::1", "ff02::1"] {
+        let ip: IpAddr = text.parse().expect("an address");
+        assert_eq!(bind(&mut engine, a, ip), Err(BindError::NotUnicast(ip.into())));
+    }
+    let group = MacAddr([1, 0, 0, 0, 0, 1]);
+    assert_eq!(bind(&mut engine, a, group), Err(BindError::NotUnicast(group.into())));
+    assert_eq!(engine.bindings().count(), 0);
+}
