@@ -1,0 +1,123 @@
+//! Where every message to a service ends, and how people are told.
+
+/// Makes the enumeration, the names and the sentences of one list.
+macro_rules! reasons {
+    ($($variant:ident, $name:literal, $sentence:literal;)*) => {
+        /// What became of a message to a service, or what a service did.
+        ///
+        /// Reasons are counted in [`ServiceCounters`]. A name never changes its meaning.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum ServiceReason { $(#[doc = $sentence] $variant,)* }
+
+        impl ServiceReason {
+            /// All reasons, in the order in which they are shown.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The name in counters, reports and documents.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// What it means, as a sentence.
+            #[must_use]
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$variant => $sentence,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    DhcpOffer, "dhcp-offer", "Addresses offered.";
+    DhcpAck, "dhcp-ack", "Leases given or renewed.";
+    DhcpNak, "dhcp-nak", "Requests refused, because the address is not the client's to have.";
+    DhcpInform, "dhcp-inform", "Clients with an address of their own that were told about the network.";
+    DhcpRelease, "dhcp-release", "Leases that their client gave back.";
+    DhcpDecline, "dhcp-decline", "Addresses that a client found in use by another.";
+    DhcpExpired, "dhcp-expired", "Leases that ended because they were not renewed.";
+    DhcpReclaimed, "dhcp-reclaimed", "Leases taken back before their end: the guest had as many as it may, or is gone while others need an address.";
+    DhcpMalformed, "dhcp-malformed", "DHCP messages that could not be read.";
+    DhcpForged, "dhcp-forged", "DHCP messages in the name of another hardware address than their sender's, or from a relay.";
+    DhcpOther, "dhcp-other", "DHCP messages that are none of this server's business: for another server, about a lease it does not know, or of a kind that clients do not send.";
+    DhcpExhausted, "dhcp-exhausted", "Clients that got no answer, because every address is taken by another guest.";
+    DhcpLimited, "dhcp-limited", "DHCP messages dropped because their guest sends them too fast.";
+    AdvertPeriodic, "advert-periodic", "Router advertisements sent to all guests.";
+    AdvertSolicited, "advert-solicited", "Router advertisements sent to the one guest that asked.";
+    SolicitMalformed, "solicit-malformed", "Router solicitations that could not be read, or that came from behind a router.";
+    SolicitLimited, "solicit-limited", "Router solicitations dropped because their guest sends them too fast.";
+    Dhcp6Reply, "dhcp6-reply", "DHCPv6 messages answered.";
+    Dhcp6Malformed, "dhcp6-malformed", "DHCPv6 messages that could not be read.";
+    Dhcp6Other, "dhcp6-other", "DHCPv6 messages that are none of this server's business: for another server, or of a kind that clients do not send.";
+    Dhcp6Limited, "dhcp6-limited", "DHCPv6 messages dropped because their guest sends them too fast.";
+    DnsLocal, "dns-local", "Questions answered from the network's own names.";
+    DnsForwarded, "dns-forwarded", "Questions passed on to a resolver.";
+    DnsJoined, "dns-joined", "Questions that wait for the answer to the same question, passed on before.";
+    DnsAnswered, "dns-answered", "Answers of resolvers passed to guests.";
+    DnsTruncated, "dns-truncated", "Answers cut because they are longer than the guest takes in a datagram.";
+    DnsRefused, "dns-refused", "Questions refused: zone transfers, questions for everything, other classes and kinds of requests.";
+    DnsMalformed, "dns-malformed", "DNS messages that could not be read; answered as such where they can be.";
+    DnsNotQuery, "dns-not-query", "Answers where questions are taken; dropped, so that nothing is answered for ever.";
+    DnsLimited, "dns-limited", "Questions dropped because their guest asks too fast.";
+    DnsBusy, "dns-busy", "Questions refused because their guest, or all guests together, have as many unanswered as they may.";
+    DnsFailed, "dns-failed", "Questions that no resolver answered in time; the guest was told of a server failure.";
+    DnsRetried, "dns-retried", "Questions passed on once more, to the next resolver or to the same.";
+    DnsForged, "dns-forged", "Datagrams at the sockets towards resolvers that do not answer what was asked.";
+    DnsResolverRefused, "dns-resolver-refused", "Resolvers that could not be reached at all, at one question.";
+    DnsOverTcp, "dns-over-tcp", "Questions asked of a resolver again by TCP, because the answer did not fit a datagram.";
+    DnsStream, "dns-stream", "TCP connections of guests that were taken.";
+    DnsStreamRefused, "dns-stream-refused", "TCP connections of guests that were ended at once, because there were too many.";
+    DnsStreamEnded, "dns-stream-ended", "TCP connections of guests that were ended because they were idle, or broke the framing.";
+    OutOfDescriptors, "dns-out-of-descriptors", "Questions not passed on because the process has as many descriptors as it may.";
+    Backlog, "service-backlog", "Answers dropped because too many waited to be sent.";
+}
+
+/// Messages by [`ServiceReason`], since the services were made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceCounters {
+    counts: [u64; ServiceReason::ALL.len()],
+}
+
+impl Default for ServiceCounters {
+    fn default() -> Self {
+        Self { counts: [0; ServiceReason::ALL.len()] }
+    }
+}
+
+impl ServiceCounters {
+    /// Counts one.
+    pub(crate) fn count(&mut self, reason: ServiceReason) {
+        if let Some(counter) = self.counts.get_mut(reason as usize) {
+            *counter = counter.wrapping_add(1);
+        }
+    }
+
+    /// How often.
+    #[must_use]
+    pub fn get(&self, reason: ServiceReason) -> u64 {
+        self.counts.get(reason as usize).copied().unwrap_or(0)
+    }
+
+    /// Those that are not zero, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (ServiceReason, u64)> + '_ {
+        ServiceReason::ALL
+            .iter()
+            .map(|reason| (*reason, self.get(*reason)))
+            .filter(|(_, count)| *count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own_and_a_sentence() {
+        for (i, reason) in ServiceReason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, i);
+            assert!(reason.describe().ends_with('.'), "{}", reason.name());
+            assert!(ServiceReason::ALL[..i].iter().all(|other| other.name() != reason.name()));
+        }
+    }
+}
