@@ -314,7 +314,7 @@ pub(crate) enum LinkState {
 ///
 /// What a link will need that fills descriptor chains of a guest's memory instead of writing to a
 /// socket is here as well: it is handed whole frames in pieces and says how many it took.
-pub(crate) trait Link: fmt::Debug + Send {
+pub(crate) trait Link: fmt::Debug {
     /// What the poller watches; `None` when somebody else reads for this link (a shared socket).
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 

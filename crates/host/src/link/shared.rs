@@ -16,10 +16,10 @@
 //! client is believed to read a window's worth in the longest pause. There, and only there, a
 //! client that stops reading can take more than its share of the buffer.
 
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::rc::Rc;
 use std::time::Duration;
 
 use engine::{Pool, TxBatch};
@@ -39,18 +39,17 @@ fn charge(len: usize) -> usize {
     (len + 320).next_power_of_two() + 256
 }
 
-/// The socket of a node, and what all its clients share. The counters are only ever touched by
-/// the worker that owns them.
+/// The socket of a node, and what all its clients share.
 #[derive(Debug)]
 pub(crate) struct SharedSocket {
     fd: OwnedFd,
     /// Bytes the kernel lets the socket have in flight.
     send_buffer: usize,
-    clients: AtomicUsize,
+    clients: Cell<usize>,
     /// Counts how often everything was seen read.
-    drained: AtomicU64,
+    drained: Cell<u64>,
     /// Asked only about clients that used up their window.
-    diag: Mutex<Option<Diag>>,
+    diag: RefCell<Option<Diag>>,
 }
 
 impl SharedSocket {
@@ -58,7 +57,7 @@ impl SharedSocket {
         let (send_buffer, _) = sys::unix::set_buffers(fd.as_fd(), 4 << 20, 4 << 20)?;
         let mut socket = SharedSocket::listening(fd)?;
         socket.send_buffer = send_buffer;
-        socket.diag = Mutex::new(Diag::open().ok());
+        socket.diag = RefCell::new(Diag::open().ok());
         Ok(socket)
     }
 
@@ -68,16 +67,15 @@ impl SharedSocket {
         Ok(SharedSocket {
             fd,
             send_buffer: 0,
-            clients: AtomicUsize::new(0),
-            drained: AtomicU64::new(0),
-            diag: Mutex::new(None),
+            clients: Cell::new(0),
+            drained: Cell::new(0),
+            diag: RefCell::new(None),
         })
     }
 
     /// What the kernel answers about a client's socket; `None` where it cannot be asked.
     fn ask<T>(&self, question: impl FnOnce(&mut Diag) -> io::Result<T>) -> io::Result<Option<T>> {
-        let mut diag = self.diag.lock().unwrap_or_else(PoisonError::into_inner);
-        diag.as_mut().map(question).transpose()
+        self.diag.borrow_mut().as_mut().map(question).transpose()
     }
 
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
@@ -87,45 +85,49 @@ impl SharedSocket {
     /// What one client may have unread: half of the buffer is shared out, half is slack for what
     /// the estimate misses.
     fn window(&self) -> usize {
-        let clients = self.clients.load(Ordering::Relaxed).max(1);
+        let clients = self.clients.get().max(1);
         (self.send_buffer / 2 / clients).max(4 * 1024)
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct SharedLink {
-    socket: Arc<SharedSocket>,
+    socket: Rc<SharedSocket>,
     to: Address,
     /// Keeps `to` meaning the inode that was checked.
-    _pinned: Option<PeerPath>,
+    pinned: Option<PeerPath>,
     /// Charged to this client since it was last known to have read everything.
     unread: usize,
     /// The value of [`SharedSocket::drained`] when `unread` was last right.
     seen_drained: u64,
-    /// The client's own socket, where the kernel tells which that is.
-    id: Option<SocketId>,
+    identity: Identity,
     pause: Duration,
+}
+
+/// The client's own socket. Finding it takes a list of all sockets of the namespace, so it is
+/// looked for when a client first uses up its window, which most never do.
+#[derive(Debug, Clone, Copy)]
+enum Identity {
+    NotSought,
+    Known(SocketId),
+    /// The kernel does not tell.
+    Unknown,
 }
 
 impl SharedLink {
     pub(crate) fn new(
-        socket: Arc<SharedSocket>,
+        socket: Rc<SharedSocket>,
         to: Address,
         pinned: Option<PeerPath>,
     ) -> SharedLink {
-        socket.clients.fetch_add(1, Ordering::Relaxed);
-        let seen_drained = socket.drained.load(Ordering::Relaxed);
-        let found = socket.ask(|diag| match &pinned {
-            Some(path) => diag.find_pinned(path),
-            None => diag.find_abstract(&to),
-        });
+        socket.clients.update(|clients| clients + 1);
         SharedLink {
-            id: found.ok().flatten().flatten().map(|f| f.id),
+            seen_drained: socket.drained.get(),
             socket,
             to,
-            _pinned: pinned,
+            pinned,
             unread: 0,
-            seen_drained,
+            identity: Identity::NotSought,
             pause: RETRY_FIRST,
         }
     }
@@ -133,7 +135,7 @@ impl SharedLink {
 
 impl Drop for SharedLink {
     fn drop(&mut self) {
-        self.socket.clients.fetch_sub(1, Ordering::Relaxed);
+        self.socket.clients.update(|clients| clients - 1);
     }
 }
 
@@ -141,20 +143,38 @@ impl SharedLink {
     /// Forgets what is known to have been read.
     fn refresh(&mut self) -> io::Result<()> {
         if sys::unix::unsent(self.socket.as_fd())? == 0 {
-            self.socket.drained.fetch_add(1, Ordering::Relaxed);
+            self.socket.drained.update(|times| times + 1);
         }
-        let drained = self.socket.drained.load(Ordering::Relaxed);
-        let read = match self.id {
-            _ if drained != self.seen_drained => true,
-            // An error says that the socket is gone; sending will say so as well.
-            Some(id) => self.socket.ask(|diag| diag.has_read_everything(id))? == Some(true),
-            None => self.pause >= RETRY_LAST,
-        };
+        let drained = self.socket.drained.get();
+        let read = drained != self.seen_drained
+            || match self.identity() {
+                // An error says that the socket is gone; sending will say so as well.
+                Some(id) => self.socket.ask(|diag| diag.has_read_everything(id))? == Some(true),
+                None => self.pause >= RETRY_LAST,
+            };
         if read {
             self.seen_drained = drained;
             self.unread = 0;
         }
         Ok(())
+    }
+
+    fn identity(&mut self) -> Option<SocketId> {
+        if matches!(self.identity, Identity::NotSought) {
+            let found = self.socket.ask(|diag| match &self.pinned {
+                Some(path) => diag.find_pinned(path),
+                None => diag.find_abstract(&self.to),
+            });
+            self.identity = found
+                .ok()
+                .flatten()
+                .flatten()
+                .map_or(Identity::Unknown, |found| Identity::Known(found.id));
+        }
+        match self.identity {
+            Identity::Known(id) => Some(id),
+            Identity::NotSought | Identity::Unknown => None,
+        }
     }
 
     /// How many frames of the batch fit the window, and what they are charged.

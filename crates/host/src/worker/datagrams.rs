@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use engine::{BATCH, Instant, PortId};
@@ -32,7 +32,7 @@ pub(super) struct Client {
 impl Worker {
     pub(super) fn receive_datagrams(&mut self, now: Instant, id: NodeId) {
         let Some(node) = self.nodes.get(id.0) else { return };
-        let (net, socket) = (node.net, Arc::clone(&node.socket));
+        let (net, socket) = (node.net, Rc::clone(&node.socket));
         // Taken out so that the rest of the worker can be used while its slots are read.
         let mut ring = std::mem::replace(&mut self.scratch.ring, sys::mmsg::ReceiveRing::empty());
         if let Ok(count) = ring.receive(socket.as_fd(), BATCH, 0, true) {
@@ -119,7 +119,7 @@ impl Worker {
             }
             None => (from, None),
         };
-        let link = SharedLink::new(Arc::clone(&node.socket), to, pinned);
+        let link = SharedLink::new(Rc::clone(&node.socket), to, pinned);
         let port = self.open_from_node(now, id, Box::new(link), cred, None)?;
         let Some(node) = self.nodes.get_mut(id.0) else { return Ok(port) };
         node.clients.insert(from, Client { port, uid: cred.uid, to, heard: true });

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::time::Duration;
 
 use engine::{Instant, PortId, PortSpec};
@@ -35,7 +35,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 pub(crate) struct Node {
     pub(crate) net: NetworkId,
     pub(crate) kind: NodeKind,
-    pub(super) socket: Arc<SharedSocket>,
+    pub(super) socket: Rc<SharedSocket>,
     source: Slot,
     pub(crate) template: NodeTemplate,
     pub(super) admission: Admission,
@@ -97,7 +97,7 @@ impl Worker {
         let node = NodeId(self.nodes.insert(Node {
             net,
             kind,
-            socket: Arc::new(socket),
+            socket: Rc::new(socket),
             source,
             template,
             admission: Admission::new(),

@@ -3,8 +3,6 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use sys::netlink::{LinkChange, Netlink, PeerNamespace};
@@ -101,35 +99,32 @@ fn veth(s: &mut Stage, name: &str, host: u8) -> PortId {
     port
 }
 
-/// Sends [`VOLUME`] bytes by the kernels' TCP from one namespace to the other, through the worker,
-/// which a second thread turns.
-fn transfer(mut s: Stage, from: &OwnedFd, to: &OwnedFd, v6: bool) -> Stage {
+/// Sends [`VOLUME`] bytes by the kernels' TCP from one namespace to the other, on a second thread,
+/// while this one turns the worker that carries them.
+fn transfer(s: &mut Stage, from: &OwnedFd, to: &OwnedFd, v6: bool) {
     sys::ns::enter(to.as_fd(), Namespaces::NETWORK).unwrap();
     let listener = TcpListener::bind(SocketAddr::new(address(v6, 2), 4000)).unwrap();
+    // The second thread begins where this one is.
     sys::ns::enter(from.as_fd(), Namespaces::NETWORK).unwrap();
-    let done = Arc::new(AtomicBool::new(false));
-    let stop = Arc::clone(&done);
-    let turning = std::thread::spawn(move || {
-        while !stop.load(Ordering::Relaxed) {
-            let soon = s.worker.now() + Duration::from_millis(5);
-            s.worker.turn(Some(soon)).unwrap();
-            while let Some(event) = s.worker.poll_event() {
-                s.events.push(event);
-            }
-        }
-        s
+    let traffic = std::thread::spawn(move || {
+        let pattern: Vec<u8> = (0..VOLUME).map(|i| (i * 7 + i / 251) as u8).collect();
+        let mut sender = TcpStream::connect(SocketAddr::new(address(v6, 2), 4000)).unwrap();
+        let (mut receiver, _) = listener.accept().unwrap();
+        let sent = pattern.clone();
+        let sending = std::thread::spawn(move || sender.write_all(&sent).unwrap());
+        let mut got = Vec::with_capacity(VOLUME);
+        receiver.read_to_end(&mut got).unwrap();
+        sending.join().unwrap();
+        assert!(got == pattern, "the bytes that arrived are not those that were sent");
     });
-    let pattern: Vec<u8> = (0..VOLUME).map(|i| (i * 7 + i / 251) as u8).collect();
-    let mut sender = TcpStream::connect(SocketAddr::new(address(v6, 2), 4000)).unwrap();
-    let (mut receiver, _) = listener.accept().unwrap();
-    let sent = pattern.clone();
-    let sending = std::thread::spawn(move || sender.write_all(&sent).unwrap());
-    let mut got = Vec::with_capacity(VOLUME);
-    receiver.read_to_end(&mut got).unwrap();
-    sending.join().unwrap();
-    done.store(true, Ordering::Relaxed);
-    assert!(got == pattern, "the bytes that arrived are not those that were sent");
-    turning.join().unwrap()
+    while !traffic.is_finished() {
+        let soon = s.worker.now() + Duration::from_millis(5);
+        s.worker.turn(Some(soon)).unwrap();
+        while let Some(event) = s.worker.poll_event() {
+            s.events.push(event);
+        }
+    }
+    traffic.join().unwrap();
 }
 
 /// Average bytes of the frames that came from a port.
@@ -154,7 +149,7 @@ fn between(
     assert!(fresh_namespace(test));
     let to = here();
     let Some(b) = far(&mut s, "b", 2) else { return };
-    let s = transfer(s, &from, &to, v6);
+    transfer(&mut s, &from, &to, v6);
     for port in [a, b] {
         for reason in [Reason::BadFraming, Reason::BadOffload, Reason::OffloadUndeclared] {
             assert_eq!(s.dropped(port, reason), 0, "{reason}");
