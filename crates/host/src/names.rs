@@ -137,6 +137,7 @@ enum Purpose {
     Prefix = 2,
     Subnet = 3,
     Host = 4,
+    Gateway = 5,
 }
 
 fn hash(purpose: Purpose, network: &str, guest: &str) -> u64 {
@@ -153,6 +154,13 @@ fn hash(purpose: Purpose, network: &str, guest: &str) -> u64 {
 #[must_use]
 pub fn mac(network: &Name, guest: &Name) -> MacAddr {
     let [a, b, c, d, e, f, ..] = hash(Purpose::Mac, network.as_str(), guest.as_str()).to_be_bytes();
+    MacAddr([(a & 0xfc) | 0x02, b, c, d, e, f])
+}
+
+/// The MAC address of a network's gateway: locally administered and unicast, and no guest's by derivation.
+#[must_use]
+pub fn gateway_mac(network: &Name) -> MacAddr {
+    let [a, b, c, d, e, f, ..] = hash(Purpose::Gateway, network.as_str(), "").to_be_bytes();
     MacAddr([(a & 0xfc) | 0x02, b, c, d, e, f])
 }
 
@@ -244,6 +252,10 @@ mod tests {
         assert_eq!(mac.0[0] & 0x03, 0x02, "locally administered, unicast");
         assert_ne!(mac, super::mac(&name("other"), &web));
         assert_ne!(mac, super::mac(&net, &name("db")));
+        let gateway = gateway_mac(&net);
+        assert_eq!(gateway.0[0] & 0x03, 0x02, "locally administered, unicast");
+        assert_ne!(gateway, gateway_mac(&name("other")));
+        assert_ne!(gateway, mac);
         let prefix = ipv6_prefix(&net);
         assert_eq!(prefix.octets()[0], 0xfd);
         assert_eq!(prefix.octets()[8..], [0; 8]);

@@ -8,6 +8,154 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// A part of a long table.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Paged<T> {
+    pub rows: Vec<T>,
+    /// What to ask for to get the rows after these; none when these are the last.
+    pub next: Option<u64>,
+    /// How many rows there are in all, about.
+    pub total: usize,
+}
+
+/// Answer to `flows`.
+pub type Flows = Paged<Flow>;
+/// Answer to `leases`.
+pub type Leases = Paged<Lease>;
+/// Answer to `routes`.
+pub type Routes = Paged<Route>;
+/// Answer to `neighbours`.
+pub type Neighbours = Paged<Neighbour>;
+/// Answer to `bindings`.
+pub type Bindings = Paged<Binding>;
+/// Answer to `published`.
+pub type Publishes = Paged<Publish>;
+
+/// One connection that the gateway carries.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Flow {
+    /// `tcp`, `udp`, `icmp` or `icmpv6`.
+    pub protocol: String,
+    /// The port of the guest, as `show` names it.
+    pub port: String,
+    /// Address and port of the guest.
+    pub guest: String,
+    /// Address and port that the guest talks to, as the guest sees it.
+    pub outside: String,
+    /// What stands for it on the host: address and port of our socket, where known.
+    pub host: Option<String>,
+    /// `out`, or `in` for a forward's.
+    pub direction: String,
+    /// Of TCP: its state (RFC 9293 section 3.3.2), in lower case.
+    pub state: Option<String>,
+    /// Seconds since it began.
+    pub age: f64,
+    /// Seconds since something passed.
+    pub idle: f64,
+    /// Payload bytes from the guest, and to it.
+    pub bytes_out: u64,
+    pub bytes_in: u64,
+}
+
+/// One lease of DHCP.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    pub ipv4: String,
+    pub mac: String,
+    /// The guest or port that it is reserved for, by its planned name.
+    pub guest: Option<String>,
+    /// The host name that the client says, which is nobody's name here.
+    pub hostname: Option<String>,
+    /// `offered`, `leased`, `reserved`, `declined` or `expired`.
+    pub state: String,
+    /// Seconds until it ends, where it does.
+    pub left: Option<f64>,
+}
+
+/// One route of the router.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    pub to: String,
+    /// `network lab`, `10.1.2.3 in lab`, `gateway of lab`, `unreachable` or `prohibited`.
+    pub via: String,
+    /// The network whose interface it leaves by.
+    pub network: Option<String>,
+    /// `connected`, `default`, `static` or `guest`.
+    pub source: String,
+}
+
+/// One station that the router knows.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Neighbour {
+    pub network: String,
+    pub address: String,
+    /// None while it is asked for.
+    pub mac: Option<String>,
+    /// `reachable`, `stale`, `probe`, `incomplete`, `failed` or `permanent`.
+    pub state: String,
+    /// Seconds since it was confirmed.
+    pub age: Option<f64>,
+}
+
+/// One address that belongs to a port.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Binding {
+    pub address: String,
+    /// None while the guest is away.
+    pub port: Option<String>,
+    /// `configuration`, `plan`, `lease` or `first-use`.
+    pub source: String,
+    /// Seconds until it ends, where it does.
+    pub left: Option<f64>,
+}
+
+/// One forward into a guest.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Publish {
+    /// `8080:web:80`.
+    pub forward: String,
+    /// Addresses that the host listens at.
+    pub listens: Vec<String>,
+    /// `configuration`, `guest` or `call`.
+    pub source: String,
+    /// Whether the guest is in the network.
+    pub present: bool,
+    /// Connections (TCP) or peers (UDP) so far.
+    pub accepted: u64,
+}
+
+/// The state of a network's way out.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Outside {
+    /// `nat`, `none`, `nic:eth0`, ...
+    pub uplink: String,
+    /// Whether IPv4 and IPv6 have a way out of the host.
+    pub ipv4: bool,
+    pub ipv6: bool,
+    /// Whether echo (ping) reaches outside; if not, why.
+    pub ping: bool,
+    #[serde(default)]
+    pub ping_refused: Option<String>,
+    /// Resolvers that names are forwarded to.
+    pub resolvers: Vec<String>,
+    /// Services that run: of `dhcp`, `advertise`, `dhcpv6`, `dns`.
+    pub services: Vec<String>,
+    /// The domain of guests' names.
+    pub domain: String,
+    /// Connections now, and the most there may be.
+    pub flows: usize,
+    pub flows_max: usize,
+    /// What else is wrong, a sentence each.
+    #[serde(default)]
+    pub troubles: Vec<String>,
+    /// All counters of the gateway; the names are those of the documentation.
+    #[serde(default)]
+    pub counters: BTreeMap<String, u64>,
+    /// All counters of the router on this network.
+    #[serde(default)]
+    pub router: BTreeMap<String, u64>,
+}
+
 /// Answer to `networks`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Networks {
@@ -63,6 +211,9 @@ pub struct Network {
     pub declared: Vec<Declared>,
     /// Frames that captures could not take.
     pub capture_drops: u64,
+    /// The way out.
+    #[serde(default)]
+    pub outside: Option<Outside>,
 }
 
 /// One port.

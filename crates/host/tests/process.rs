@@ -116,6 +116,7 @@ fn join(command: &str, resume: bool) -> Call {
         mac: None,
         kind: GuestKind::Run,
         resume,
+        ..Join::default()
     })
 }
 

@@ -16,7 +16,8 @@
 //! |---|---|
 //! | 0 | the subnet itself |
 //! | 1 | the gateway |
-//! | 2 to 15 | services of the network |
+//! | 2 | the host, as `host.internal` |
+//! | 3 to 15 | declared ports, where the configuration says so |
 //! | 16 to half | named guests |
 //! | half to three quarters | DHCP leases |
 //! | three quarters to the end | first-come addresses of anonymous clients |
@@ -52,7 +53,11 @@ pub const PREFIX_MAX: u8 = 20;
 pub const PREFIX_MIN: u8 = 8;
 /// Host number of the gateway.
 pub const GATEWAY: u32 = 1;
-const FIRST_GUEST: u32 = 16;
+/// Host number of `host.internal`.
+pub const HOST: u32 = 2;
+/// Last host number, and last IPv6 interface identifier, that is kept for what is not a guest.
+pub const SERVICES_END: u32 = 15;
+const FIRST_GUEST: u32 = SERVICES_END + 1;
 
 /// What a host number is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +65,10 @@ pub enum Use {
     /// Not an address of a station: the subnet or its broadcast.
     None,
     Gateway,
-    Service,
+    /// `host.internal`.
+    Host,
+    /// For ports whose address the configuration says.
+    Fixed,
     Guest,
     Lease,
     FirstCome,
@@ -190,6 +198,31 @@ impl Plan {
         Ipv6Addr::from_bits(self.prefix.to_bits() | 1)
     }
 
+    /// The address that stands for the host.
+    #[must_use]
+    pub fn host(&self) -> Ipv4Addr {
+        self.address(HOST)
+    }
+
+    /// The IPv6 address that stands for the host: interface identifier 2.
+    #[must_use]
+    pub fn host_ipv6(&self) -> Ipv6Addr {
+        Ipv6Addr::from_bits(self.prefix.to_bits() | u128::from(HOST))
+    }
+
+    /// First and last address that a configuration can give to a port.
+    #[must_use]
+    pub fn fixed_range(&self) -> (Ipv4Addr, Ipv4Addr) {
+        (self.address(HOST + 1), self.address(self.guest_numbers().end - 1))
+    }
+
+    /// First and last address that DHCP gives to whoever asks.
+    #[must_use]
+    pub fn lease_range(&self) -> (Ipv4Addr, Ipv4Addr) {
+        let numbers = self.lease_numbers();
+        (self.address(numbers.start), self.address(numbers.end - 1))
+    }
+
     /// Number of addresses in the subnet.
     fn size(&self) -> u32 {
         1 << (32 - self.subnet.prefix_len())
@@ -226,7 +259,8 @@ impl Plan {
         Some(match number {
             0 => Use::None,
             GATEWAY => Use::Gateway,
-            _ if number < FIRST_GUEST => Use::Service,
+            HOST => Use::Host,
+            _ if number < FIRST_GUEST => Use::Fixed,
             _ if self.guest_numbers().contains(&number) => Use::Guest,
             _ if self.lease_numbers().contains(&number) => Use::Lease,
             _ if self.first_come_numbers().contains(&number) => Use::FirstCome,

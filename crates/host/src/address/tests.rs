@@ -24,8 +24,8 @@ fn ranges_are_disjoint_and_cover_the_subnet() {
         let last = plan.size() - 1;
         assert_eq!(plan.use_of(plan.address(0)), Some(Use::None));
         assert_eq!(plan.use_of(plan.gateway()), Some(Use::Gateway));
-        assert_eq!(plan.use_of(plan.address(2)), Some(Use::Service));
-        assert_eq!(plan.use_of(plan.address(15)), Some(Use::Service));
+        assert_eq!(plan.use_of(plan.address(2)), Some(Use::Host));
+        assert_eq!(plan.use_of(plan.address(15)), Some(Use::Fixed));
         assert_eq!(plan.use_of(plan.address(16)), Some(Use::Guest));
         assert_eq!(plan.use_of(plan.address(plan.size() / 2 - 1)), Some(Use::Guest));
         assert_eq!(plan.use_of(plan.address(plan.size() / 2)), Some(Use::Lease));

@@ -11,6 +11,7 @@
 //! answers may be added within a version: readers ignore those that they do not know.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -63,7 +64,56 @@ pub enum Call {
     Down {},
     /// Whether the network stays when its last guest has gone: answers [`Nothing`].
     Stay { stay: bool },
+    /// Forward a port of the host into a guest from now on: answers [`Published`]. It ends with `unpublish` or the
+    /// network, not with the guest or the connection.
+    Publish {
+        /// As in the configuration: `8080:web:80`, `udp/5353:web:53`.
+        forward: String,
+    },
+    /// End a forward: answers [`Nothing`].
+    Unpublish {
+        /// As [`Published::forward`] said it.
+        forward: String,
+    },
+    /// Let guests reach a port of the host as `host.internal`: answers [`Nothing`].
+    AllowHost {
+        /// `80`, `udp/53`.
+        port: String,
+        /// Only this guest, until it leaves; otherwise all, until the network ends.
+        #[serde(default)]
+        guest: Option<String>,
+    },
+    /// Connections that the gateway carries: answers [`crate::report::Flows`].
+    Flows(Page),
+    /// Addresses that DHCP gave: answers [`crate::report::Leases`].
+    Leases(Page),
+    /// Routes of this hypervisor's router: answers [`crate::report::Routes`].
+    Routes(Page),
+    /// Stations that the router knows: answers [`crate::report::Neighbours`].
+    Neighbours(Page),
+    /// Which addresses belong to which port: answers [`crate::report::Bindings`].
+    Bindings(Page),
+    /// Forwards into guests: answers [`crate::report::Publishes`].
+    Published {},
 }
+
+/// Arguments of a report in pages: a part of what there is, so that no answer takes long.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    /// [`crate::report::Paged::next`] of the page before; nothing for the first.
+    #[serde(default)]
+    pub after: Option<u64>,
+    /// Most rows to answer with, 1 to [`PAGE_MAX`].
+    #[serde(default)]
+    pub limit: Option<usize>,
+    /// Only what belongs to the port or guest of this name.
+    #[serde(default)]
+    pub port: Option<String>,
+}
+
+/// Most rows of a page.
+pub const PAGE_MAX: usize = 1024;
 
 impl Call {
     /// Whether the answer is about all that there is, so that it takes longer the more that is.
@@ -71,7 +121,15 @@ impl Call {
     pub fn is_report(&self) -> bool {
         matches!(
             self,
-            Self::Networks {} | Self::Show { .. } | Self::Metrics {} | Self::Reload { .. }
+            Self::Networks {}
+                | Self::Show { .. }
+                | Self::Metrics {}
+                | Self::Reload { .. }
+                | Self::Flows(_)
+                | Self::Leases(_)
+                | Self::Routes(_)
+                | Self::Neighbours(_)
+                | Self::Bindings(_)
         )
     }
 
@@ -91,13 +149,41 @@ impl Call {
             Self::Reload { .. } => "reload",
             Self::Down {} => "down",
             Self::Stay { .. } => "stay",
+            Self::Publish { .. } => "publish",
+            Self::Unpublish { .. } => "unpublish",
+            Self::AllowHost { .. } => "allow-host",
+            Self::Flows(_) => "flows",
+            Self::Leases(_) => "leases",
+            Self::Routes(_) => "routes",
+            Self::Neighbours(_) => "neighbours",
+            Self::Bindings(_) => "bindings",
+            Self::Published {} => "published",
         }
     }
 
     /// Names of all calls, in the order of the documentation.
-    pub const NAMES: [&str; 12] = [
-        "hello", "networks", "show", "join", "link", "detach", "exec", "capture", "metrics",
-        "reload", "down", "stay",
+    pub const NAMES: [&str; 21] = [
+        "hello",
+        "networks",
+        "show",
+        "join",
+        "link",
+        "detach",
+        "exec",
+        "capture",
+        "metrics",
+        "reload",
+        "down",
+        "stay",
+        "publish",
+        "unpublish",
+        "published",
+        "allow-host",
+        "flows",
+        "leases",
+        "routes",
+        "neighbours",
+        "bindings",
     ];
 }
 
@@ -146,9 +232,10 @@ pub struct Restart {
 }
 
 /// How a guest was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GuestKind {
+    #[default]
     /// By `netherd run`: its namespaces are its own.
     Run,
     /// By `netherd attach`: the namespaces existed before.
@@ -165,7 +252,7 @@ impl fmt::Display for GuestKind {
 }
 
 /// Arguments of `join`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Join {
     /// The name of the guest; without it one is derived from `command`, then `-2`, `-3`.
@@ -182,6 +269,25 @@ pub struct Join {
     /// The guest lived in this network before the daemon ended and keeps its name.
     #[serde(default)]
     pub resume: bool,
+    /// Ports of the host that are forwarded to the guest while it is in the network: `8080:80`, `udp/5353:53`,
+    /// `192.0.2.1:8080:80`. A port that cannot be had refuses the guest.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publish: Vec<String>,
+    /// Ports of the host that this guest reaches as `host.internal`: `80`, `udp/53`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_host: Vec<String>,
+    /// MAC addresses that the guest may use beside its own, first come first served: for a network behind it. Their
+    /// users may have as many first-come IP addresses.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub macs: u16,
+    /// Prefixes that are behind the guest: they are bound to its port and routed to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
+fn is_zero(number: &u16) -> bool {
+    *number == 0
 }
 
 /// Answer to `join`: what the guest is to configure.
@@ -203,6 +309,33 @@ pub struct Joined {
     /// As in [`Hello::restart`]: without it, a keeper whose hypervisor has died waits for the next one.
     #[serde(default)]
     pub restart: Option<Restart>,
+    /// The router's addresses in the network; none where there is no router, and so no default route.
+    #[serde(default)]
+    pub gateway4: Option<Ipv4Addr>,
+    #[serde(default)]
+    pub gateway6: Option<Ipv6Addr>,
+    /// Whether IPv6 has a way out of the network: without it no default route is wanted, or programs would try and
+    /// wait.
+    #[serde(default)]
+    pub outside6: bool,
+    /// Addresses of the network's name server, the best first; none where there is none.
+    #[serde(default)]
+    pub resolvers: Vec<IpAddr>,
+    /// Domains to search for bare names, the network's own first.
+    #[serde(default)]
+    pub search: Vec<String>,
+    /// Addresses that `host.internal` stands for; none where the host cannot be reached.
+    #[serde(default)]
+    pub host4: Option<Ipv4Addr>,
+    #[serde(default)]
+    pub host6: Option<Ipv6Addr>,
+}
+
+/// Answer to `publish`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    /// The forward in its full form, by which it is ended.
+    pub forward: String,
 }
 
 /// The mechanism that carries a guest's frames.
@@ -337,6 +470,10 @@ pub enum Code {
     NameTaken,
     NoSuchGuest,
     NoSuchPort,
+    /// No such forward, route or other thing.
+    NoSuchThing,
+    /// A port of the host cannot be had: it is taken, or the user may not have it.
+    PortTaken,
     /// The call does not fit the session's state, such as `link` before `join`.
     WrongState,
     /// A limit is reached.

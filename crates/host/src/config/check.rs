@@ -1,7 +1,7 @@
 //! From the file's shape to plans that make sense.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use toml::Spanned;
 use wire::MacAddr;
 
+use super::outside::{self, Outside};
 use super::{Checked, NETWORKS_MAX, Network, PORTS_MAX, Port, file};
-use crate::address::{PREFIX_MAX, PREFIX_MIN};
+use crate::address::{PREFIX_MAX, PREFIX_MIN, Plan, SERVICES_END, Use};
 use crate::log::Level;
 use crate::names::Name;
 use crate::node::NodeKind;
@@ -23,7 +24,7 @@ pub(super) struct Fault {
     pub(super) why: String,
 }
 
-fn fault<T>(at: &Spanned<T>, why: impl Into<String>) -> Fault {
+pub(super) fn fault<T>(at: &Spanned<T>, why: impl Into<String>) -> Fault {
     Fault { span: Some(at.span()), why: why.into() }
 }
 
@@ -55,6 +56,7 @@ impl Network {
                 ..PortSpec::default()
             },
             guest: PortSpec { source: SourceMode::Static, ..PortSpec::default() },
+            outside: Outside::default(),
             ports: Vec::new(),
         }
     }
@@ -140,6 +142,7 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
         limit(file.clients_per_user.as_ref(), network.clients_per_user, 65_536)?;
     network.peers = file.peers.unwrap_or_default();
     network.plan = check_plan(&file, name)?;
+    network.outside = outside::check(&file)?;
     if let Some(max_macs) = &file.max_macs {
         network.anonymous.source = SourceMode::Learn { max_macs: *max_macs.get_ref() };
     }
@@ -148,6 +151,7 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
     }
     validate(&network.anonymous, &network, &queue_span(&file, name))?;
     let mut owners: BTreeMap<MacAddr, Name> = BTreeMap::new();
+    let mut stations: BTreeMap<IpAddr, Name> = BTreeMap::new();
     if let Some(ports) = file.port {
         if ports.get_ref().len() > PORTS_MAX {
             let why = format!("a network declares at most {PORTS_MAX} ports");
@@ -160,6 +164,13 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
                     let why = format!("{mac} is the address of port {owner} already");
                     let span = file.mac.as_ref().map(Spanned::span);
                     return Err(Fault { span, why });
+                }
+            }
+            for address in port.addresses() {
+                if let Some(owner) = stations.insert(address, port.name.clone()) {
+                    let why = format!("{address} is the address of port {owner} already");
+                    let said = if address.is_ipv4() { &file.ipv4 } else { &file.ipv6 };
+                    return Err(Fault { span: said.as_ref().map(Spanned::span), why });
                 }
             }
             network.ports.push(port);
@@ -207,11 +218,7 @@ fn check_port(name: &Spanned<String>, file: &file::Port, network: &Network) -> R
         ..PortSpec::default()
     };
     if let Some(macs) = &file.mac {
-        let texts = match macs.get_ref() {
-            file::OneOrMore::One(text) => std::slice::from_ref(text),
-            file::OneOrMore::More(texts) => texts,
-        };
-        for text in texts {
+        for text in macs.get_ref().as_slice() {
             let mac = text.parse::<MacAddr>().map_err(|_| {
                 let why = format!("{text:?} is not a MAC address, such as \"02:00:5e:00:53:01\"");
                 fault(macs, why)
@@ -263,9 +270,77 @@ fn check_port(name: &Spanned<String>, file: &file::Port, network: &Network) -> R
         mode: file.mode.as_ref().map(check_mode).transpose()?,
         nodes: file.nodes.as_deref().map_or(Ok(vec![NodeKind::Stream]), check_nodes)?,
         connections,
+        ipv4: check_ipv4(file, network)?,
+        ipv6: check_ipv6(file, network)?,
         raw_offload: file.raw_offload.unwrap_or(false),
         spec,
     })
+}
+
+/// IPv4 addresses that a port has by configuration.
+fn check_ipv4(file: &file::Port, network: &Network) -> Result<Vec<Ipv4Addr>, Fault> {
+    let Some(texts) = &file.ipv4 else { return Ok(Vec::new()) };
+    let mut addresses = Vec::new();
+    for text in texts.get_ref().as_slice() {
+        let address: Ipv4Addr = text.parse().map_err(|_| {
+            fault(texts, format!("{text:?} is no IPv4 address, such as \"10.20.0.5\""))
+        })?;
+        if network.outside.uplink.plans_addresses() {
+            let Some(subnet) = network.subnet else {
+                let why = format!(
+                    "{address} can be said for sure only in a known subnet: set the network's `subnet`"
+                );
+                return Err(fault(texts, why));
+            };
+            let plan = Plan::new(network.name.clone(), subnet, Ipv6Addr::UNSPECIFIED);
+            if !matches!(plan.use_of(address), Some(Use::Fixed | Use::Guest)) {
+                let (first, last) = plan.fixed_range();
+                let why = format!("{address} is not for ports; choose from {first} to {last}");
+                return Err(fault(texts, why));
+            }
+        }
+        addresses.push(address);
+    }
+    addresses_once(texts, &addresses)?;
+    Ok(addresses)
+}
+
+/// IPv6 addresses that a port has by configuration.
+fn check_ipv6(file: &file::Port, network: &Network) -> Result<Vec<Ipv6Addr>, Fault> {
+    let Some(texts) = &file.ipv6 else { return Ok(Vec::new()) };
+    let mut addresses = Vec::new();
+    for text in texts.get_ref().as_slice() {
+        let address: Ipv6Addr = text.parse().map_err(|_| {
+            fault(texts, format!("{text:?} is no IPv6 address, such as \"fd12:3456:789a:1::5\""))
+        })?;
+        let own_host = address.to_bits() as u64 > u64::from(SERVICES_END);
+        if address.is_multicast() || address.is_loopback() || !own_host {
+            let why = format!(
+                "{address} is not for ports: choose one whose last 64 bits are more than {SERVICES_END:x}"
+            );
+            return Err(fault(texts, why));
+        }
+        if let (Some(prefix), true) = (network.prefix, network.outside.uplink.plans_addresses())
+            && !address.is_unicast_link_local()
+            && address.to_bits() >> 64 != prefix.to_bits() >> 64
+        {
+            return Err(fault(texts, format!("{address} is not in the network's prefix {prefix}/64")));
+        }
+        addresses.push(address);
+    }
+    addresses_once(texts, &addresses)?;
+    Ok(addresses)
+}
+
+fn addresses_once<T, A: Ord + std::fmt::Display>(
+    at: &Spanned<T>,
+    addresses: &[A],
+) -> Result<(), Fault> {
+    let mut seen = BTreeSet::new();
+    match addresses.iter().find(|address| !seen.insert(*address)) {
+        Some(twice) => Err(fault(at, format!("{twice} is in the list twice; name it once"))),
+        None => Ok(()),
+    }
 }
 
 fn validate(spec: &PortSpec, network: &Network, span: &Range<usize>) -> Result<(), Fault> {

@@ -46,6 +46,17 @@ pub struct Network {
     pub max_macs: Option<Spanned<u16>>,
     pub queue_frames: Option<Spanned<usize>>,
     pub queue_bytes: Option<Spanned<usize>>,
+    pub uplink: Option<Spanned<String>>,
+    pub gateway: Option<Spanned<OneOrMore<String>>>,
+    pub dhcp: Option<Spanned<bool>>,
+    pub advertise: Option<Spanned<bool>>,
+    pub dhcpv6: Option<Spanned<bool>>,
+    pub dns: Option<Spanned<bool>>,
+    pub resolvers: Option<Vec<Spanned<String>>>,
+    pub publish: Option<Spanned<Vec<Spanned<String>>>>,
+    pub allow_host: Option<Spanned<Vec<Spanned<PortText>>>>,
+    pub route: Option<Spanned<Vec<Route>>>,
+    pub routed: Option<bool>,
     pub port: Option<Spanned<BTreeMap<Spanned<String>, Port>>>,
 }
 
@@ -83,6 +94,8 @@ pub enum Node {
 #[serde(deny_unknown_fields)]
 pub struct Port {
     pub mac: Option<Spanned<OneOrMore<String>>>,
+    pub ipv4: Option<Spanned<OneOrMore<String>>>,
+    pub ipv6: Option<Spanned<OneOrMore<String>>>,
     pub max_macs: Option<Spanned<u16>>,
     pub owner: Option<Spanned<String>>,
     pub group: Option<Spanned<String>>,
@@ -103,6 +116,32 @@ pub struct Port {
 pub enum OneOrMore<T> {
     One(T),
     More(Vec<T>),
+}
+
+impl<T> OneOrMore<T> {
+    /// All of them.
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(one) => std::slice::from_ref(one),
+            Self::More(more) => more,
+        }
+    }
+}
+
+/// A port of the host, as number or with its protocol: `80`, `"tcp/80"`.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a port such as 80 or \"udp/53\"")]
+pub enum PortText {
+    Number(u16),
+    Text(String),
+}
+
+/// One of `route`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    pub to: Spanned<String>,
+    pub via: Spanned<String>,
 }
 
 /// `trunk`.

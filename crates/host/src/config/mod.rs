@@ -17,11 +17,13 @@
 pub mod check;
 pub mod excerpt;
 pub mod file;
+pub mod forward;
+pub mod outside;
 
 #[cfg(test)]
 mod tests;
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -34,6 +36,8 @@ use crate::node::NodeKind;
 
 pub use excerpt::ConfigError;
 pub use file::Peers;
+pub use forward::{Forward, HostPort, Transport};
+pub use outside::{Outside, Services, Uplink};
 
 /// How long a network that `run` started stays without guests.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -129,6 +133,8 @@ pub struct Network {
     pub anonymous: PortSpec,
     /// What a guest's port is like, but for its MAC address.
     pub guest: PortSpec,
+    /// Uplink, services, forwards and routes.
+    pub outside: Outside,
     pub ports: Vec<Port>,
 }
 
@@ -142,8 +148,19 @@ pub struct Port {
     pub nodes: Vec<NodeKind>,
     /// Connections at a time.
     pub connections: usize,
+    /// Addresses that are the port's, beside or instead of those of the plan.
+    pub ipv4: Vec<Ipv4Addr>,
+    pub ipv6: Vec<Ipv6Addr>,
     pub raw_offload: bool,
     pub spec: PortSpec,
+}
+
+impl Port {
+    /// Its addresses by configuration.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let v4 = self.ipv4.iter().copied().map(IpAddr::V4);
+        v4.chain(self.ipv6.iter().copied().map(IpAddr::V6))
+    }
 }
 
 /// Reads a configuration. `path` is only for messages.

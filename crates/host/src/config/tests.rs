@@ -50,9 +50,21 @@ fn every_key_is_taken() {
         max_macs = 4
         queue_frames = 512
         queue_bytes = 1000000
+        uplink = "net:nat"
+        dhcp = false
+        advertise = false
+        dhcpv6 = false
+        dns = true
+        resolvers = ["192.0.2.53", "[2001:db8::53]:5353"]
+        publish = ["8080:web:80", "udp/[::1]:5353:web:53"]
+        allow_host = ["tcp/5432", 80, "udp/53", 80]
+        route = [{ to = "10.9.0.0/16", via = "10.20.0.5" }, { to = "2001:db8::/32", via = "prohibit" }]
+        routed = false
 
         [network.lab.port.web]
         mac = "02:00:5e:00:53:01"
+        ipv4 = "10.20.0.5"
+        ipv6 = ["fd12:3456:789a:1::5:1", "fd12:3456:789a:1::5:2"]
         owner = "root"
         group = "users"
         mode = "0600"
@@ -70,11 +82,18 @@ fn every_key_is_taken() {
         connections = 2
 
         [network.other]
+        uplink = "nic:eth0"
+        gateway = ["192.0.2.1/24", "2001:db8::1/64"]
+        dhcp = true
         "#,
     );
     assert_eq!(checked.level(), Level::Debug);
     let [lab, other] = checked.networks() else { panic!("two networks") };
     assert_eq!(other.name.as_str(), "other");
+    assert_eq!(other.outside.uplink, Uplink::Nic("eth0".to_owned()));
+    assert_eq!(other.outside.services, Services { dhcp: true, ..Services::NONE });
+    assert_eq!(other.outside.gateway.len(), 2);
+    assert!(other.outside.has_router());
     assert_eq!(lab.dir.as_deref(), Some(Path::new("/srv/lab")));
     assert_eq!((lab.group.as_deref(), lab.mode), (Some("users"), Some(0o660)));
     assert_eq!(lab.nodes, [NodeKind::Stream, NodeKind::Ctl]);
@@ -87,8 +106,24 @@ fn every_key_is_taken() {
     assert_eq!((lab.ports_per_user, lab.clients_per_user), (10, 20));
     assert_eq!(lab.anonymous.source, SourceMode::Learn { max_macs: 4 });
     assert_eq!((lab.guest.queue_frames, lab.guest.queue_bytes), (512, 1_000_000));
+    let out = &lab.outside;
+    assert_eq!(out.uplink, Uplink::Net(outside::Parent::Nat));
+    assert_eq!(out.services, Services { dns: true, ..Services::NONE });
+    assert_eq!(
+        out.resolvers,
+        ["192.0.2.53:53".parse().expect("one"), "[2001:db8::53]:5353".parse().expect("one")]
+    );
+    let forwards: Vec<String> = out.publish.iter().map(ToString::to_string).collect();
+    assert_eq!(forwards, ["8080:web:80", "udp/[::1]:5353:web:53"]);
+    let allowed: Vec<String> = out.allow_host.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["tcp/80", "tcp/5432", "udp/53"]);
+    assert_eq!(out.routes.len(), 2);
+    assert_eq!(out.routes[0].via, outside::Via::Station("10.20.0.5".parse().expect("one")));
+    assert_eq!(out.routes[1].via, outside::Via::Prohibit);
+    assert!(!out.routed && other.outside.routed);
     let [trunk, web] = lab.ports.as_slice() else { panic!("two ports") };
     assert_eq!(web.spec.macs.len(), 1);
+    assert_eq!(web.addresses().count(), 3);
     assert_eq!(web.spec.source, SourceMode::Static);
     assert_eq!(web.spec.vlan, VlanMode::Access(10));
     assert!(web.spec.isolated && web.raw_offload);
@@ -153,6 +188,39 @@ fn errors_say_where_and_what() {
             "overlaps",
         ),
         ("[network.a]\ndir = \"/x\"\n[network.b]\ndir = \"/x\"", "n.toml:4:7", "another network"),
+        ("[network.a]\nuplink = \"nta\"", "n.toml:2:10", "\"nat\", \"none\""),
+        ("[network.a]\nuplink = \"nic\"", "n.toml:2:10", "nic:eth0"),
+        ("[network.a]\nuplink = \"tap:a/b\"", "n.toml:2:10", "network device"),
+        ("[network.a]\nuplink = \"nic:name-of-16-bytes\"", "n.toml:2:10", "network device"),
+        ("[network.a]\ngateway = \"192.0.2.1/24\"", "n.toml:2:11", "first addresses"),
+        ("[network.a]\nuplink = \"nic:x\"\ngateway = \"192.0.2.1\"", "n.toml:3:11", "prefix length"),
+        ("[network.a]\nuplink = \"nic:x\"\ngateway = \"192.0.2.0/24\"", "n.toml:3:11", "station"),
+        ("[network.a]\nuplink = \"nic:x\"\ngateway = \"ff02::1/64\"", "n.toml:3:11", "station"),
+        ("[network.a]\nuplink = \"nic:x\"\ndhcp = true", "n.toml:3:8", "`gateway`"),
+        ("[network.a]\ndhcp = 1", "n.toml:2:8", "invalid type"),
+        ("[network.a]\nresolvers = [\"dns\"]", "n.toml:2:14", "no resolver"),
+        ("[network.a]\nresolvers = [\"0.0.0.0\"]", "n.toml:2:14", "not the address"),
+        ("[network.a]\npublish = [\"80:web\"]", "n.toml:2:12", "names no guest"),
+        ("[network.a]\npublish = [\"80:Web:80\"]", "n.toml:2:12", "guest's name"),
+        ("[network.a]\npublish = [\"80:a:1\", \"80:b:1\"]", "n.toml:2:22", "80:a:1 want the same"),
+        ("[network.a]\nuplink = \"none\"\npublish = [\"80:a:1\"]", "n.toml:3:11", "gateway"),
+        ("[network.a]\nallow_host = [\"sctp/1\"]", "n.toml:2:15", "neither tcp nor udp"),
+        ("[network.a]\nallow_host = [0]", "n.toml:2:15", "1 to 65535"),
+        ("[network.a]\nuplink = \"none\"\nallow_host = [1]", "n.toml:3:14", "gateway"),
+        ("[network.a]\nroute = [{ to = \"10.9.0.1/16\", via = \"10.0.0.9\" }]", "n.toml:2:17", "10.9.0.0/16"),
+        ("[network.a]\nroute = [{ to = \"10.9.0.0/16\", via = \"fd00::9\" }]", "n.toml:2:38", "other family"),
+        ("[network.a]\nroute = [{ to = \"10.9.0.0/16\", via = \"lo\" }]", "n.toml:2:38", "no station"),
+        ("[network.a]\nroute = [{ to = \"::/0\", via = \"fd00::9\" }, { to = \"::/0\", via = \"prohibit\" }]", "n.toml:2:53", "already"),
+        ("[network.a]\nroute = [{ to = \"10.9.0.0/16\" }]", "n.toml:2:10", "via"),
+        ("[network.a.port.p]\nipv4 = \"10.0.0.9\"", "n.toml:2:8", "`subnet`"),
+        ("[network.a]\nsubnet = \"10.0.0.0/16\"\n[network.a.port.p]\nipv4 = \"10.0.0.2\"", "n.toml:4:8", "10.0.0.3"),
+        ("[network.a.port.p]\nipv6 = \"fd00::f\"", "n.toml:2:8", "more than f"),
+        ("[network.a.port.p]\nipv6 = [\"fd00::ff\", \"fd00::ff\"]", "n.toml:2:8", "twice"),
+        (
+            "[network.a.port.p]\nipv6 = \"fd00::1:1\"\n[network.a.port.q]\nipv6 = \"fd00::1:1\"",
+            "n.toml:4:8",
+            "port p",
+        ),
         ("", "n.toml: ", "names no network"),
         ("[network]", "n.toml:1:", "1 to 64"),
     ] {

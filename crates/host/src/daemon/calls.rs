@@ -143,6 +143,18 @@ impl Daemon {
                 network.stay = *stay;
                 done(Nothing {})
             }
+            Call::Publish { .. }
+            | Call::Unpublish { .. }
+            | Call::AllowHost { .. }
+            | Call::Flows(_)
+            | Call::Leases(_)
+            | Call::Routes(_)
+            | Call::Neighbours(_)
+            | Call::Bindings(_)
+            | Call::Published {} => {
+                let message = format!("{} is not served yet.", call.name());
+                Err(Failure::new(Code::WrongState, message))
+            }
         }
     }
 

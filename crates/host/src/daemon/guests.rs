@@ -115,6 +115,13 @@ impl Served {
             mtu: self.config.plan.spec().mtu,
             covers,
             restart: self.restart(control),
+            gateway4: None,
+            gateway6: None,
+            outside6: false,
+            resolvers: Vec::new(),
+            search: Vec::new(),
+            host4: None,
+            host6: None,
         })
     }
 

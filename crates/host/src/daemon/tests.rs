@@ -158,6 +158,7 @@ fn newcomer(guest: Option<&str>, command: &str) -> Join {
         mac: None,
         kind: GuestKind::Run,
         resume: false,
+        ..Join::default()
     }
 }
 

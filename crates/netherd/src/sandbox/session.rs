@@ -64,6 +64,7 @@ impl Request {
             mac: self.mac.map(|mac| mac.to_string()),
             kind: self.kind,
             resume: before.is_some(),
+            ..Join::default()
         };
         let joined = client.call::<Joined>(&Call::Join(join), &[])?.value;
         Ok((client, joined))

@@ -13,7 +13,13 @@ fn every_call() -> Vec<Call> {
         mac: None,
         kind: GuestKind::Attach,
         resume: true,
+        publish: vec!["8080:80".to_owned()],
+        allow_host: vec!["tcp/5432".to_owned()],
+        macs: 4,
+        routes: vec!["10.9.0.0/16".to_owned()],
     };
+    let page = Page { after: Some(7), limit: Some(10), port: Some("web".to_owned()) };
+    let forward = "8080:web:80".to_owned();
     let link = LinkArgs {
         link: LinkMechanism::Packet,
         vnet_hdr_len: 10,
@@ -34,6 +40,15 @@ fn every_call() -> Vec<Call> {
         Call::Reload { config: Some("[network.a]\n".to_owned()) },
         Call::Down {},
         Call::Stay { stay: true },
+        Call::Publish { forward: forward.clone() },
+        Call::Unpublish { forward },
+        Call::Published {},
+        Call::AllowHost { port: "tcp/80".to_owned(), guest: Some("web".to_owned()) },
+        Call::Flows(page.clone()),
+        Call::Leases(page.clone()),
+        Call::Routes(page.clone()),
+        Call::Neighbours(page.clone()),
+        Call::Bindings(page),
     ]
 }
 

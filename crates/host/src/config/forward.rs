@@ -1,0 +1,255 @@
+//! Ports in texts: what is forwarded into guests, and what of the host they may reach.
+//!
+//! The same words stand in the configuration, on the command line and in calls of `api`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use crate::names::Name;
+
+/// A protocol with ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Transport {
+    #[default]
+    Tcp,
+    Udp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// Why a text names no port, or no forward; the end of a sentence that begins with the text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ForwardError {
+    #[error("its protocol {0:?} is neither tcp nor udp")]
+    Protocol(String),
+    #[error("{0:?} is no port (1 to 65535)")]
+    Port(String),
+    #[error("{0:?} is no address: give an IPv4 address, or an IPv6 address in brackets")]
+    Address(String),
+    #[error("{0:?} is no guest's name")]
+    Guest(String),
+    #[error("it names no guest: write [tcp/|udp/][ADDRESS:]PORT:GUEST:PORT, such as \"8080:web:80\"")]
+    NoGuest,
+    #[error("it has too many parts: write [tcp/|udp/][ADDRESS:]PORT:GUEST:PORT, such as \"8080:web:80\"")]
+    Parts,
+}
+
+/// A port of the host that guests may reach as `host.internal`.
+///
+/// `80`, `tcp/5432`, `udp/53`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostPort {
+    pub transport: Transport,
+    pub port: u16,
+}
+
+impl FromStr for HostPort {
+    type Err = ForwardError;
+
+    fn from_str(text: &str) -> Result<Self, ForwardError> {
+        let (transport, port) = split_transport(text)?;
+        Ok(Self { transport, port: parse_port(port)? })
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.transport, self.port)
+    }
+}
+
+/// A port of the host that is forwarded to a port of a guest.
+///
+/// ```text
+/// 8080:web:80   udp/5353:web:53   192.0.2.1:8080:web:80   [::1]:8080:web:80
+/// ```
+///
+/// Without an address it is bound to loopback. For a guest that says it of itself the name is left out:
+/// `8080:80`, or `8080` when both ports are the same.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Forward {
+    pub transport: Transport,
+    /// Where the host listens; loopback, of both families, without it.
+    pub listen: Option<IpAddr>,
+    pub port: u16,
+    pub guest: Name,
+    pub to: u16,
+}
+
+impl Forward {
+    /// Reads a forward. `own` is the guest that it is for when it names none.
+    ///
+    /// # Errors
+    /// What the text lacks.
+    pub fn parse(text: &str, own: Option<&Name>) -> Result<Self, ForwardError> {
+        let (transport, rest) = split_transport(text)?;
+        let (listen, rest) = split_address(rest)?;
+        let parts: Vec<&str> = rest.split(':').collect();
+        let own = || own.cloned().ok_or(ForwardError::NoGuest);
+        let (port, guest, to) = match parts.as_slice() {
+            [port] => (*port, own()?, *port),
+            [port, to] => (*port, own()?, *to),
+            [port, guest, to] => {
+                let name = guest.parse().map_err(|_| ForwardError::Guest((*guest).to_owned()))?;
+                (*port, name, *to)
+            }
+            _ => return Err(ForwardError::Parts),
+        };
+        Ok(Self { transport, listen, port: parse_port(port)?, guest, to: parse_port(to)? })
+    }
+
+    /// The addresses and port that the host listens at.
+    pub fn listens(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let addresses = match self.listen {
+            Some(address) => [Some(address), None],
+            None => loopback.map(Some),
+        };
+        addresses.into_iter().flatten().map(|address| SocketAddr::new(address, self.port))
+    }
+
+    /// Whether both want the same port of the host.
+    #[must_use]
+    pub fn collides(&self, other: &Self) -> bool {
+        self.transport == other.transport
+            && self.port == other.port
+            && self.listens().any(|a| {
+                other.listens().any(|b| {
+                    a.is_ipv4() == b.is_ipv4()
+                        && (a == b || a.ip().is_unspecified() || b.ip().is_unspecified())
+                })
+            })
+    }
+}
+
+impl fmt::Display for Forward {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.transport == Transport::Udp {
+            f.write_str("udp/")?;
+        }
+        match self.listen {
+            Some(IpAddr::V4(address)) => write!(f, "{address}:")?,
+            Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
+            None => {}
+        }
+        write!(f, "{}:{}:{}", self.port, self.guest, self.to)
+    }
+}
+
+fn split_transport(text: &str) -> Result<(Transport, &str), ForwardError> {
+    match text.split_once('/') {
+        None => Ok((Transport::Tcp, text)),
+        Some(("tcp", rest)) => Ok((Transport::Tcp, rest)),
+        Some(("udp", rest)) => Ok((Transport::Udp, rest)),
+        Some((other, _)) => Err(ForwardError::Protocol(other.to_owned())),
+    }
+}
+
+/// The address before the first port, when there is one.
+fn split_address(text: &str) -> Result<(Option<IpAddr>, &str), ForwardError> {
+    let bad = |address: &str| ForwardError::Address(address.to_owned());
+    if let Some(rest) = text.strip_prefix('[') {
+        let (address, rest) = rest.split_once("]:").ok_or_else(|| bad(text))?;
+        let address = address.parse::<Ipv6Addr>().map_err(|_| bad(address))?;
+        return Ok((Some(address.into()), rest));
+    }
+    match text.split_once(':') {
+        Some((address, rest)) if address.contains('.') => {
+            let address = address.parse::<Ipv4Addr>().map_err(|_| bad(address))?;
+            Ok((Some(address.into()), rest))
+        }
+        _ => Ok((None, text)),
+    }
+}
+
+fn parse_port(text: &str) -> Result<u16, ForwardError> {
+    // `+80` is no port, though it parses.
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    match text.parse() {
+        Ok(port @ 1..) if digits => Ok(port),
+        _ => Err(ForwardError::Port(text.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(text: &str) -> Name {
+        text.parse().expect("a good name")
+    }
+
+    #[test]
+    fn a_forward_is_read_and_shown() {
+        for text in [
+            "8080:web:80",
+            "udp/5353:web:53",
+            "192.0.2.1:8080:web:80",
+            "[::1]:8080:web:80",
+            "udp/[::]:8080:web-2:80",
+            "0.0.0.0:1:w:65535",
+        ] {
+            let forward = Forward::parse(text, None).expect("a forward");
+            assert_eq!(forward.to_string(), text);
+            assert_eq!(Forward::parse(&forward.to_string(), None), Ok(forward));
+        }
+        let web = Forward::parse("tcp/8080:web:80", None).expect("a forward");
+        assert_eq!(web, Forward::parse("8080:80", Some(&name("web"))).expect("a forward"));
+        assert_eq!(web.listens().count(), 2);
+        let same = Forward::parse("[::1]:80", Some(&name("web"))).expect("a forward");
+        assert_eq!((same.port, same.to, same.listen.is_some()), (80, 80, true));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (text, why) in [
+            ("", ForwardError::NoGuest),
+            ("80", ForwardError::NoGuest),
+            ("80:80", ForwardError::NoGuest),
+            ("icmp/80:web:80", ForwardError::Protocol("icmp".into())),
+            ("0:web:80", ForwardError::Port("0".into())),
+            ("80:web:65536", ForwardError::Port("65536".into())),
+            ("+80:web:80", ForwardError::Port("+80".into())),
+            ("80:WEB:80", ForwardError::Guest("WEB".into())),
+            ("80:web:80:90", ForwardError::Parts),
+            ("1.2.3:80:web:80", ForwardError::Address("1.2.3".into())),
+            ("[1.2.3.4]:80:web:80", ForwardError::Address("1.2.3.4".into())),
+            ("[::1:80:web:80", ForwardError::Address("[::1:80:web:80".into())),
+        ] {
+            assert_eq!(Forward::parse(text, None), Err(why), "{text}");
+        }
+        assert_eq!("tcp/".parse::<HostPort>(), Err(ForwardError::Port(String::new())));
+    }
+
+    #[test]
+    fn ports_of_the_host() {
+        let port = |text: &str| text.parse::<HostPort>().expect("a port").to_string();
+        assert_eq!(port("80"), "tcp/80");
+        assert_eq!(port("udp/53"), "udp/53");
+    }
+
+    #[test]
+    fn two_forwards_collide_on_one_port_of_the_host() {
+        let forward = |text: &str| Forward::parse(text, None).expect("a forward");
+        let plain = forward("8080:web:80");
+        for (other, collides) in [
+            ("8080:db:1", true),
+            ("0.0.0.0:8080:db:1", true),
+            ("[::]:8080:db:1", true),
+            ("127.0.0.1:8080:db:1", true),
+            ("192.0.2.1:8080:db:1", false),
+            ("udp/8080:db:1", false),
+            ("8081:web:80", false),
+        ] {
+            assert_eq!(plain.collides(&forward(other)), collides, "{other}");
+        }
+    }
+}
