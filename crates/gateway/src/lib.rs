@@ -66,6 +66,6 @@ pub use counters::{GatewayCounters, Reason};
 pub use ctx::{Ctx, Packet, Room, Unbounded};
 pub use event::GatewayEvent;
 pub use gateway::{Gateway, GuestAddresses, GuestKey};
-pub use plan::{GatewayError, GatewayPlan, HostPort, Limits, Protocol};
+pub use plan::{GatewayError, GatewayPlan, HostPort, HostPortError, Limits, Protocol};
 pub use publish::{PublishError, PublishId, PublishSpec, Published};
 pub use report::{FlowReport, FlowState, GatewayStatus, LeaseReport};

@@ -291,7 +291,7 @@ fn is_zero(number: &u16) -> bool {
 }
 
 /// Answer to `join`: what the guest is to configure.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Joined {
     pub network: String,
     pub guest: String,

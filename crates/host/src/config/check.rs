@@ -324,7 +324,10 @@ fn check_ipv6(file: &file::Port, network: &Network) -> Result<Vec<Ipv6Addr>, Fau
             && !address.is_unicast_link_local()
             && address.to_bits() >> 64 != prefix.to_bits() >> 64
         {
-            return Err(fault(texts, format!("{address} is not in the network's prefix {prefix}/64")));
+            return Err(fault(
+                texts,
+                format!("{address} is not in the network's prefix {prefix}/64"),
+            ));
         }
         addresses.push(address);
     }

@@ -1,29 +1,11 @@
-//! Ports in texts: what is forwarded into guests, and what of the host they may reach.
-//!
-//! The same words stand in the configuration, on the command line and in calls of `api`.
+//! Forwards as texts: the same words stand in the configuration, on the command line and in calls of `api`.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::str::FromStr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use gateway::Protocol;
 
 use crate::names::Name;
-
-/// A protocol with ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Transport {
-    #[default]
-    Tcp,
-    Udp,
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
-    }
-}
 
 /// Why a text names no port, or no forward; the end of a sentence that begins with the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,51 +18,37 @@ pub enum ForwardError {
     Address(String),
     #[error("{0:?} is no guest's name")]
     Guest(String),
-    #[error("it names no guest: write [tcp/|udp/][ADDRESS:]PORT:GUEST:PORT, such as \"8080:web:80\"")]
+    #[error("{0:?} is no range of ports: give the first and the last, such as \"8000-8009\"")]
+    Range(String),
+    #[error("port {0} of the guest would be beyond 65535")]
+    Beyond(u32),
+    #[error(
+        "it names no guest: write [tcp/|udp/][ADDRESS:]PORT:GUEST:PORT, such as \"8080:web:80\""
+    )]
     NoGuest,
-    #[error("it has too many parts: write [tcp/|udp/][ADDRESS:]PORT:GUEST:PORT, such as \"8080:web:80\"")]
+    #[error(
+        "it has too many parts: write [tcp/|udp/][ADDRESS:]PORT:GUEST:PORT, such as \"8080:web:80\""
+    )]
     Parts,
 }
 
-/// A port of the host that guests may reach as `host.internal`.
-///
-/// `80`, `tcp/5432`, `udp/53`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostPort {
-    pub transport: Transport,
-    pub port: u16,
-}
-
-impl FromStr for HostPort {
-    type Err = ForwardError;
-
-    fn from_str(text: &str) -> Result<Self, ForwardError> {
-        let (transport, port) = split_transport(text)?;
-        Ok(Self { transport, port: parse_port(port)? })
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.transport, self.port)
-    }
-}
-
-/// A port of the host that is forwarded to a port of a guest.
+/// A port of the host that is forwarded to a port of a guest, or as many in a row.
 ///
 /// ```text
-/// 8080:web:80   udp/5353:web:53   192.0.2.1:8080:web:80   [::1]:8080:web:80
+/// 8080:web:80   udp/5353:web:53   192.0.2.1:8080:web:80   [::1]:8080:web:80   8000-8009:web:9000
 /// ```
 ///
-/// Without an address it is bound to loopback. For a guest that says it of itself the name is left out:
+/// Without an address it is bound to loopback. A range leads to as many ports from the given one on. For a guest that says it of itself the name is left out:
 /// `8080:80`, or `8080` when both ports are the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Forward {
-    pub transport: Transport,
+    pub protocol: Protocol,
     /// Where the host listens; loopback, of both families, without it.
     pub listen: Option<IpAddr>,
-    pub port: u16,
+    /// First and last port of the host.
+    pub ports: (u16, u16),
     pub guest: Name,
+    /// The guest's port for the first of them.
     pub to: u16,
 }
 
@@ -90,41 +58,60 @@ impl Forward {
     /// # Errors
     /// What the text lacks.
     pub fn parse(text: &str, own: Option<&Name>) -> Result<Self, ForwardError> {
-        let (transport, rest) = split_transport(text)?;
+        let (protocol, rest) = split_protocol(text)?;
         let (listen, rest) = split_address(rest)?;
         let parts: Vec<&str> = rest.split(':').collect();
         let own = || own.cloned().ok_or(ForwardError::NoGuest);
         let (port, guest, to) = match parts.as_slice() {
-            [port] => (*port, own()?, *port),
-            [port, to] => (*port, own()?, *to),
+            [port] => (*port, own()?, None),
+            [port, to] => (*port, own()?, Some(*to)),
             [port, guest, to] => {
                 let name = guest.parse().map_err(|_| ForwardError::Guest((*guest).to_owned()))?;
-                (*port, name, *to)
+                (*port, name, Some(*to))
             }
             _ => return Err(ForwardError::Parts),
         };
-        Ok(Self { transport, listen, port: parse_port(port)?, guest, to: parse_port(to)? })
+        let ports = parse_ports(port)?;
+        let to = to.map_or(Ok(ports.0), parse_port)?;
+        let beyond = u32::from(to) + u32::from(ports.1 - ports.0);
+        if beyond > u32::from(u16::MAX) {
+            return Err(ForwardError::Beyond(beyond));
+        }
+        Ok(Self { protocol, listen, ports, guest, to })
     }
 
-    /// The addresses and port that the host listens at.
-    pub fn listens(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+    /// The addresses that the host listens at.
+    pub fn listens(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
         let addresses = match self.listen {
             Some(address) => [Some(address), None],
             None => loopback.map(Some),
         };
-        addresses.into_iter().flatten().map(|address| SocketAddr::new(address, self.port))
+        addresses.into_iter().flatten()
+    }
+
+    /// What the gateway is asked for.
+    #[must_use]
+    pub fn spec(&self) -> gateway::PublishSpec {
+        gateway::PublishSpec {
+            protocol: self.protocol,
+            bind: self.listen,
+            ports: self.ports,
+            guest: self.guest.as_str().to_owned(),
+            to: self.to,
+        }
     }
 
     /// Whether both want the same port of the host.
     #[must_use]
     pub fn collides(&self, other: &Self) -> bool {
-        self.transport == other.transport
-            && self.port == other.port
+        self.protocol == other.protocol
+            && self.ports.0 <= other.ports.1
+            && other.ports.0 <= self.ports.1
             && self.listens().any(|a| {
                 other.listens().any(|b| {
                     a.is_ipv4() == b.is_ipv4()
-                        && (a == b || a.ip().is_unspecified() || b.ip().is_unspecified())
+                        && (a == b || a.is_unspecified() || b.is_unspecified())
                 })
             })
     }
@@ -132,7 +119,7 @@ impl Forward {
 
 impl fmt::Display for Forward {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.transport == Transport::Udp {
+        if self.protocol == Protocol::Udp {
             f.write_str("udp/")?;
         }
         match self.listen {
@@ -140,15 +127,19 @@ impl fmt::Display for Forward {
             Some(IpAddr::V6(address)) => write!(f, "[{address}]:")?,
             None => {}
         }
-        write!(f, "{}:{}:{}", self.port, self.guest, self.to)
+        match self.ports {
+            (port, last) if port == last => write!(f, "{port}")?,
+            (first, last) => write!(f, "{first}-{last}")?,
+        }
+        write!(f, ":{}:{}", self.guest, self.to)
     }
 }
 
-fn split_transport(text: &str) -> Result<(Transport, &str), ForwardError> {
+fn split_protocol(text: &str) -> Result<(Protocol, &str), ForwardError> {
     match text.split_once('/') {
-        None => Ok((Transport::Tcp, text)),
-        Some(("tcp", rest)) => Ok((Transport::Tcp, rest)),
-        Some(("udp", rest)) => Ok((Transport::Udp, rest)),
+        None => Ok((Protocol::Tcp, text)),
+        Some(("tcp", rest)) => Ok((Protocol::Tcp, rest)),
+        Some(("udp", rest)) => Ok((Protocol::Udp, rest)),
         Some((other, _)) => Err(ForwardError::Protocol(other.to_owned())),
     }
 }
@@ -168,6 +159,18 @@ fn split_address(text: &str) -> Result<(Option<IpAddr>, &str), ForwardError> {
         }
         _ => Ok((None, text)),
     }
+}
+
+fn parse_ports(text: &str) -> Result<(u16, u16), ForwardError> {
+    let Some((first, last)) = text.split_once('-') else {
+        let port = parse_port(text)?;
+        return Ok((port, port));
+    };
+    let (first, last) = (parse_port(first)?, parse_port(last)?);
+    if first > last {
+        return Err(ForwardError::Range(text.to_owned()));
+    }
+    Ok((first, last))
 }
 
 fn parse_port(text: &str) -> Result<u16, ForwardError> {
@@ -196,6 +199,7 @@ mod tests {
             "[::1]:8080:web:80",
             "udp/[::]:8080:web-2:80",
             "0.0.0.0:1:w:65535",
+            "8000-8009:web:9000",
         ] {
             let forward = Forward::parse(text, None).expect("a forward");
             assert_eq!(forward.to_string(), text);
@@ -205,7 +209,7 @@ mod tests {
         assert_eq!(web, Forward::parse("8080:80", Some(&name("web"))).expect("a forward"));
         assert_eq!(web.listens().count(), 2);
         let same = Forward::parse("[::1]:80", Some(&name("web"))).expect("a forward");
-        assert_eq!((same.port, same.to, same.listen.is_some()), (80, 80, true));
+        assert_eq!((same.ports, same.to, same.listen.is_some()), ((80, 80), 80, true));
     }
 
     #[test]
@@ -218,6 +222,9 @@ mod tests {
             ("0:web:80", ForwardError::Port("0".into())),
             ("80:web:65536", ForwardError::Port("65536".into())),
             ("+80:web:80", ForwardError::Port("+80".into())),
+            ("81-80:web:80", ForwardError::Range("81-80".into())),
+            ("80-:web:80", ForwardError::Port(String::new())),
+            ("80-82:web:65534", ForwardError::Beyond(65536)),
             ("80:WEB:80", ForwardError::Guest("WEB".into())),
             ("80:web:80:90", ForwardError::Parts),
             ("1.2.3:80:web:80", ForwardError::Address("1.2.3".into())),
@@ -226,14 +233,6 @@ mod tests {
         ] {
             assert_eq!(Forward::parse(text, None), Err(why), "{text}");
         }
-        assert_eq!("tcp/".parse::<HostPort>(), Err(ForwardError::Port(String::new())));
-    }
-
-    #[test]
-    fn ports_of_the_host() {
-        let port = |text: &str| text.parse::<HostPort>().expect("a port").to_string();
-        assert_eq!(port("80"), "tcp/80");
-        assert_eq!(port("udp/53"), "udp/53");
     }
 
     #[test]
@@ -248,6 +247,8 @@ mod tests {
             ("192.0.2.1:8080:db:1", false),
             ("udp/8080:db:1", false),
             ("8081:web:80", false),
+            ("8000-8080:db:1", true),
+            ("8000-8079:db:1", false),
         ] {
             assert_eq!(plain.collides(&forward(other)), collides, "{other}");
         }

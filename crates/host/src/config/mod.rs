@@ -36,7 +36,7 @@ use crate::node::NodeKind;
 
 pub use excerpt::ConfigError;
 pub use file::Peers;
-pub use forward::{Forward, HostPort, Transport};
+pub use forward::Forward;
 pub use outside::{Outside, Services, Uplink};
 
 /// How long a network that `run` started stays without guests.

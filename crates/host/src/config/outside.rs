@@ -1,14 +1,14 @@
 //! The way out of a network, as the configuration says it: uplink, services, forwards and routes.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
+use gateway::HostPort;
 use ipnet::IpNet;
 use toml::Spanned;
 
 use super::check::{Fault, fault};
 use super::file;
-use super::forward::{Forward, HostPort};
+use super::forward::Forward;
 
 /// Longest name of a network device, in bytes (IFNAMSIZ in linux/if.h, less the zero).
 const DEVICE_NAME_MAX: usize = 15;
@@ -222,7 +222,7 @@ pub(super) fn check(file: &file::Network) -> Result<Outside, Fault> {
     let other = outside.gateway.is_empty() && !outside.uplink.plans_addresses();
     // On somebody else's segment, services are his unless ours are asked for.
     let all = if outside.uplink.plans_addresses() { Services::ALL } else { Services::NONE };
-    let mut service = |key: Option<&Spanned<bool>>, default: bool, name: &str| match key {
+    let service = |key: Option<&Spanned<bool>>, default: bool, name: &str| match key {
         Some(on) if *on.get_ref() && other => Err(fault(
             on,
             format!(
@@ -250,9 +250,9 @@ pub(super) fn check(file: &file::Network) -> Result<Outside, Fault> {
 
 fn check_gateway<T>(at: &Spanned<T>, text: &str) -> Result<IpNet, Fault> {
     let bad = |why: &str| fault(at, format!("{text:?} {why}"));
-    let net: IpNet = text.parse().map_err(|_| {
-        bad("is no address with its prefix length, such as \"192.0.2.1/24\"")
-    })?;
+    let net: IpNet = text
+        .parse()
+        .map_err(|_| bad("is no address with its prefix length, such as \"192.0.2.1/24\""))?;
     let station = is_station(net.addr()) && net.addr() != net.network();
     if !station || (net.addr().is_ipv4() && net.addr() == net.broadcast()) {
         return Err(bad("is no address that a station can have"));
@@ -323,20 +323,24 @@ fn check_allow_host(
         return Err(fault(ports, gateway_needed("the host is reached", outside)));
     }
     if ports.get_ref().len() > ALLOW_HOST_MAX {
-        return Err(fault(ports, format!("at most {ALLOW_HOST_MAX} ports of the host are allowed")));
+        return Err(fault(
+            ports,
+            format!("at most {ALLOW_HOST_MAX} ports of the host are allowed"),
+        ));
     }
-    let mut allowed = BTreeSet::new();
+    let mut allowed = Vec::new();
     for port in ports.get_ref() {
         let text = match port.get_ref() {
             file::PortText::Number(number) => number.to_string(),
             file::PortText::Text(text) => text.clone(),
         };
-        let port = text.parse().map_err(|why| {
-            fault(port, format!("{text:?} is no port of the host, such as \"tcp/5432\": {why}"))
-        })?;
-        allowed.insert(port);
+        let port: HostPort =
+            text.parse().map_err(|why: gateway::HostPortError| fault(port, why.to_string()))?;
+        if !allowed.contains(&port) {
+            allowed.push(port);
+        }
     }
-    Ok(allowed.into_iter().collect())
+    Ok(allowed)
 }
 
 fn gateway_needed(what: &str, outside: &Outside) -> String {
@@ -376,7 +380,8 @@ fn check_routes(routes: Option<&Spanned<Vec<file::Route>>>) -> Result<Vec<Route>
         if let Via::Station(station) = via
             && station.is_ipv4() != to.addr().is_ipv4()
         {
-            let why = format!("{to} cannot be reached through {station}, which is of the other family");
+            let why =
+                format!("{to} cannot be reached through {station}, which is of the other family");
             return Err(fault(&route.via, why));
         }
         checked.push(Route { to, via });

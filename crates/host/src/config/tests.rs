@@ -116,7 +116,7 @@ fn every_key_is_taken() {
     let forwards: Vec<String> = out.publish.iter().map(ToString::to_string).collect();
     assert_eq!(forwards, ["8080:web:80", "udp/[::1]:5353:web:53"]);
     let allowed: Vec<String> = out.allow_host.iter().map(ToString::to_string).collect();
-    assert_eq!(allowed, ["tcp/80", "tcp/5432", "udp/53"]);
+    assert_eq!(allowed, ["tcp/5432", "80", "udp/53"]);
     assert_eq!(out.routes.len(), 2);
     assert_eq!(out.routes[0].via, outside::Via::Station("10.20.0.5".parse().expect("one")));
     assert_eq!(out.routes[1].via, outside::Via::Prohibit);
@@ -193,7 +193,11 @@ fn errors_say_where_and_what() {
         ("[network.a]\nuplink = \"tap:a/b\"", "n.toml:2:10", "network device"),
         ("[network.a]\nuplink = \"nic:name-of-16-bytes\"", "n.toml:2:10", "network device"),
         ("[network.a]\ngateway = \"192.0.2.1/24\"", "n.toml:2:11", "first addresses"),
-        ("[network.a]\nuplink = \"nic:x\"\ngateway = \"192.0.2.1\"", "n.toml:3:11", "prefix length"),
+        (
+            "[network.a]\nuplink = \"nic:x\"\ngateway = \"192.0.2.1\"",
+            "n.toml:3:11",
+            "prefix length",
+        ),
         ("[network.a]\nuplink = \"nic:x\"\ngateway = \"192.0.2.0/24\"", "n.toml:3:11", "station"),
         ("[network.a]\nuplink = \"nic:x\"\ngateway = \"ff02::1/64\"", "n.toml:3:11", "station"),
         ("[network.a]\nuplink = \"nic:x\"\ndhcp = true", "n.toml:3:8", "`gateway`"),
@@ -204,16 +208,36 @@ fn errors_say_where_and_what() {
         ("[network.a]\npublish = [\"80:Web:80\"]", "n.toml:2:12", "guest's name"),
         ("[network.a]\npublish = [\"80:a:1\", \"80:b:1\"]", "n.toml:2:22", "80:a:1 want the same"),
         ("[network.a]\nuplink = \"none\"\npublish = [\"80:a:1\"]", "n.toml:3:11", "gateway"),
-        ("[network.a]\nallow_host = [\"sctp/1\"]", "n.toml:2:15", "neither tcp nor udp"),
+        ("[network.a]\nallow_host = [\"sctp/1\"]", "n.toml:2:15", "tcp/PORT or udp/PORT"),
         ("[network.a]\nallow_host = [0]", "n.toml:2:15", "1 to 65535"),
         ("[network.a]\nuplink = \"none\"\nallow_host = [1]", "n.toml:3:14", "gateway"),
-        ("[network.a]\nroute = [{ to = \"10.9.0.1/16\", via = \"10.0.0.9\" }]", "n.toml:2:17", "10.9.0.0/16"),
-        ("[network.a]\nroute = [{ to = \"10.9.0.0/16\", via = \"fd00::9\" }]", "n.toml:2:38", "other family"),
-        ("[network.a]\nroute = [{ to = \"10.9.0.0/16\", via = \"lo\" }]", "n.toml:2:38", "no station"),
-        ("[network.a]\nroute = [{ to = \"::/0\", via = \"fd00::9\" }, { to = \"::/0\", via = \"prohibit\" }]", "n.toml:2:53", "already"),
+        (
+            "[network.a]\nroute = [{ to = \"10.9.0.1/16\", via = \"10.0.0.9\" }]",
+            "n.toml:2:17",
+            "10.9.0.0/16",
+        ),
+        (
+            "[network.a]\nroute = [{ to = \"10.9.0.0/16\", via = \"fd00::9\" }]",
+            "n.toml:2:38",
+            "other family",
+        ),
+        (
+            "[network.a]\nroute = [{ to = \"10.9.0.0/16\", via = \"lo\" }]",
+            "n.toml:2:38",
+            "no station",
+        ),
+        (
+            "[network.a]\nroute = [{ to = \"::/0\", via = \"fd00::9\" }, { to = \"::/0\", via = \"prohibit\" }]",
+            "n.toml:2:51",
+            "already",
+        ),
         ("[network.a]\nroute = [{ to = \"10.9.0.0/16\" }]", "n.toml:2:10", "via"),
         ("[network.a.port.p]\nipv4 = \"10.0.0.9\"", "n.toml:2:8", "`subnet`"),
-        ("[network.a]\nsubnet = \"10.0.0.0/16\"\n[network.a.port.p]\nipv4 = \"10.0.0.2\"", "n.toml:4:8", "10.0.0.3"),
+        (
+            "[network.a]\nsubnet = \"10.0.0.0/16\"\n[network.a.port.p]\nipv4 = \"10.0.0.2\"",
+            "n.toml:4:8",
+            "10.0.0.3",
+        ),
         ("[network.a.port.p]\nipv6 = \"fd00::f\"", "n.toml:2:8", "more than f"),
         ("[network.a.port.p]\nipv6 = [\"fd00::ff\", \"fd00::ff\"]", "n.toml:2:8", "twice"),
         (

@@ -289,8 +289,7 @@ mod tests {
             ipv4: "10.1.2.3/20".to_owned(),
             ipv6: "fd00::1/64".to_owned(),
             mtu: 1500,
-            covers: Vec::new(),
-            restart: None,
+            ..Joined::default()
         }
     }
 
