@@ -14,6 +14,8 @@ pub mod kind {
     pub const ECHO_REPLY: u8 = 0;
     /// Destination unreachable.
     pub const UNREACHABLE: u8 = 3;
+    /// Source quench, deprecated by RFC 6633.
+    pub const SOURCE_QUENCH: u8 = 4;
     /// Redirect.
     pub const REDIRECT: u8 = 5;
     /// Echo request.
@@ -22,6 +24,8 @@ pub mod kind {
     pub const ROUTER_ADVERTISEMENT: u8 = 9;
     /// Time exceeded.
     pub const TIME_EXCEEDED: u8 = 11;
+    /// Parameter problem.
+    pub const PARAMETER_PROBLEM: u8 = 12;
 }
 
 /// A view of the header.
