@@ -99,6 +99,14 @@ impl Poller {
         self.0.add(fd, token.pack(), interest)
     }
 
+    /// Starts to watch a descriptor for everything, by edges.
+    ///
+    /// # Errors
+    /// As [`Self::add`].
+    pub fn add_edges(&self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
+        self.0.add_edges(fd, token.pack())
+    }
+
     /// Changes what is waited for.
     ///
     /// # Errors

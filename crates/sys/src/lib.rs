@@ -20,6 +20,7 @@ pub mod poll;
 pub mod random;
 pub mod route;
 pub mod tap;
+pub mod tcp;
 pub mod unix;
 
 pub use unix::Cred;

@@ -1,7 +1,8 @@
 //! The poller: epoll(7) with waits of nanosecond precision.
 //!
 //! Registration is level triggered: a descriptor that a budget left half read is reported again
-//! by the next wait, behind the others, so that the kernel's ready list is our round robin.
+//! by the next wait, behind the others, so that the kernel's ready list is our round robin. The
+//! exception is [`Poller::add_edges`], for sockets in which data stays that was read already.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -42,6 +43,8 @@ pub struct Event {
     pub token: u64,
     pub readable: bool,
     pub writable: bool,
+    /// There is urgent data (EPOLLPRI); only where [`Poller::add_edges`] asked.
+    pub urgent: bool,
     /// The peer closed (EPOLLHUP, EPOLLRDHUP) or the descriptor has an error (EPOLLERR). There
     /// may still be something to read.
     pub hangup: bool,
@@ -86,6 +89,7 @@ impl Events {
                 token: raw.u64,
                 readable: bits & libc::EPOLLIN != 0,
                 writable: bits & libc::EPOLLOUT != 0,
+                urgent: bits & libc::EPOLLPRI != 0,
                 hangup: bits & (libc::EPOLLHUP | libc::EPOLLRDHUP | libc::EPOLLERR) != 0,
             }
         })
@@ -128,6 +132,16 @@ impl Poller {
         self.control(libc::EPOLL_CTL_ADD, fd, token, interest)
     }
 
+    /// Starts to watch `fd` for everything, edge triggered: each report tells that something came,
+    /// room became free, or the peer ended, since the last one.
+    ///
+    /// # Errors
+    /// As [`Poller::add`].
+    pub fn add_edges(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
+        let bits = Interest::BOTH.bits() | (libc::EPOLLPRI | libc::EPOLLET).cast_unsigned();
+        self.control_bits(libc::EPOLL_CTL_ADD, fd, token, bits)
+    }
+
     /// Changes what is waited for.
     ///
     /// # Errors
@@ -151,7 +165,17 @@ impl Poller {
         token: u64,
         interest: Interest,
     ) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: interest.bits(), u64: token };
+        self.control_bits(operation, fd, token, interest.bits())
+    }
+
+    fn control_bits(
+        &self,
+        operation: libc::c_int,
+        fd: BorrowedFd<'_>,
+        token: u64,
+        bits: u32,
+    ) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: bits, u64: token };
         // SAFETY: `event` lives over the call and the kernel does not keep the pointer; both
         // descriptors are open because they are borrowed.
         let r = unsafe {
@@ -267,6 +291,28 @@ mod tests {
         assert!(events.get(0).unwrap().hangup);
         poller.remove(b.as_fd()).unwrap();
         assert_eq!(poller.wait(&mut events, Some(Duration::ZERO)).unwrap(), 0);
+    }
+
+    #[test]
+    fn an_edge_is_reported_once() {
+        let poller = Poller::new().unwrap();
+        let mut events = Events::with_capacity(4);
+        let (mut a, b) = UnixStream::pair().unwrap();
+        poller.add_edges(b.as_fd(), 5).unwrap();
+        let mut wait = |poller: &Poller| {
+            poller.wait(&mut events, Some(Duration::ZERO)).unwrap();
+            events.get(0)
+        };
+        let first = wait(&poller).unwrap();
+        assert_eq!((first.readable, first.writable, first.urgent), (false, true, false));
+        assert_eq!(wait(&poller), None);
+        for _ in 0..2 {
+            a.write_all(b"x").unwrap();
+            assert!(wait(&poller).unwrap().readable);
+            assert_eq!(wait(&poller), None);
+        }
+        drop(a);
+        assert!(wait(&poller).unwrap().hangup);
     }
 
     #[test]

@@ -1,0 +1,207 @@
+//! Streams of the host: TCP sockets, and Unix sockets to services of this process.
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use sys::errno::is_transient;
+
+use super::stream::{Peek, Stream, StreamBackend, StreamError};
+use crate::poll::{Poller, Token};
+
+/// Makes [`HostStream`]s.
+#[derive(Clone, Copy, Debug)]
+pub struct HostStreams {
+    peek_offset: [bool; 2],
+}
+
+impl HostStreams {
+    /// Asks the kernel what it can do.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { peek_offset: [sys::tcp::has_peek_offset(false), sys::tcp::has_peek_offset(true)] }
+    }
+
+    /// As on a kernel that cannot peek at an offset.
+    #[cfg(test)]
+    pub(crate) fn without_peek_offset() -> Self {
+        Self { peek_offset: [false; 2] }
+    }
+
+    /// A stream of a TCP connection that a listener of the host accepted; `local` is its own
+    /// address.
+    ///
+    /// # Errors
+    /// When it is no TCP socket.
+    pub fn accepted(&self, fd: OwnedFd, local: SocketAddr) -> Result<HostStream, StreamError> {
+        sys::tcp::prepare(fd.as_fd()).map_err(|error| StreamError::from_io(&error))?;
+        let offsets = self.peek_offset[usize::from(local.is_ipv6())];
+        Ok(HostStream { fd, is_tcp: true, offset: if offsets { Offset::Unset } else { Offset::No } })
+    }
+}
+
+impl Default for HostStreams {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl StreamBackend for HostStreams {
+    type Stream = HostStream;
+
+    fn connect(
+        &mut self,
+        poller: &Poller,
+        token: Token,
+        target: SocketAddr,
+    ) -> Result<HostStream, StreamError> {
+        let fd = sys::tcp::connect(&target).map_err(|error| StreamError::from_io(&error))?;
+        let offsets = self.peek_offset[usize::from(target.is_ipv6())];
+        let offset = if offsets { Offset::Unset } else { Offset::No };
+        let stream = HostStream { fd, is_tcp: true, offset };
+        stream.watch(poller, token)?;
+        Ok(stream)
+    }
+}
+
+/// Where the kernel's next peek begins, as far as we know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Offset {
+    /// There is no such thing here.
+    No,
+    Unset,
+    At(usize),
+}
+
+/// One stream socket.
+#[derive(Debug)]
+pub struct HostStream {
+    fd: OwnedFd,
+    is_tcp: bool,
+    offset: Offset,
+}
+
+impl HostStream {
+    /// One end of a connected pair whose other end a service of this process has.
+    ///
+    /// # Errors
+    /// No descriptor or memory is left.
+    pub fn local_pair() -> Result<(Self, OwnedFd), StreamError> {
+        let (ours, theirs) =
+            sys::tcp::local_pair().map_err(|error| StreamError::from_io(&error))?;
+        Ok((Self { fd: ours, is_tcp: false, offset: Offset::Unset }, theirs))
+    }
+}
+
+impl AsFd for HostStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Stream for HostStream {
+    fn watch(&self, poller: &Poller, token: Token) -> Result<(), StreamError> {
+        poller.add_edges(self.as_fd(), token).map_err(|_| StreamError::NoMemory)
+    }
+
+    fn connected(&mut self) -> Result<(), StreamError> {
+        sys::tcp::take_error(self.as_fd()).map_err(|error| StreamError::from_io(&error))
+    }
+
+    fn peek(&mut self, offset: usize, room: &mut [u8]) -> Result<Peek, StreamError> {
+        let found = match self.offset {
+            Offset::No => sys::tcp::peek_from(self.fd.as_fd(), offset, room),
+            Offset::At(at) if at == offset => sys::tcp::peek(self.fd.as_fd(), room).map(Some),
+            Offset::Unset | Offset::At(_) => {
+                let wanted = u32::try_from(offset).unwrap_or(u32::MAX);
+                sys::tcp::set_peek_offset(self.fd.as_fd(), wanted)
+                    .map_err(|error| StreamError::from_io(&error))?;
+                self.offset = Offset::At(offset);
+                sys::tcp::peek(self.fd.as_fd(), room).map(Some)
+            }
+        };
+        match found {
+            Ok(Some(0)) => Ok(Peek::End),
+            Ok(Some(n)) => {
+                if let Offset::At(at) = &mut self.offset {
+                    *at += n;
+                }
+                Ok(Peek::Bytes(n))
+            }
+            Ok(None) => Ok(Peek::Nothing),
+            Err(error) if is_transient(&error) => Ok(Peek::Nothing),
+            Err(error) => Err(StreamError::from_io(&error)),
+        }
+    }
+
+    fn discard(&mut self, count: usize) -> Result<(), StreamError> {
+        let taken = if self.is_tcp {
+            sys::tcp::discard(self.fd.as_fd(), count)
+        } else {
+            sys::tcp::discard_copied(self.fd.as_fd(), count)
+        };
+        match taken {
+            // The bytes were peeked at, so they are there.
+            Ok(taken) if taken == count => {
+                if let Offset::At(at) = &mut self.offset {
+                    *at = at.saturating_sub(count);
+                }
+                Ok(())
+            }
+            Ok(_) => Err(StreamError::Reset),
+            Err(error) => Err(StreamError::from_io(&error)),
+        }
+    }
+
+    fn write(&mut self, pieces: &[IoSlice<'_>]) -> Result<usize, StreamError> {
+        match sys::tcp::write(self.fd.as_fd(), pieces) {
+            Ok(n) => Ok(n),
+            Err(error) if is_transient(&error) => Ok(0),
+            Err(error) => Err(StreamError::from_io(&error)),
+        }
+    }
+
+    fn room(&self) -> usize {
+        sys::tcp::send_room(self.fd.as_fd()).unwrap_or(0)
+    }
+
+    fn end(&mut self) -> Result<(), StreamError> {
+        sys::tcp::shutdown_write(self.fd.as_fd()).map_err(|error| StreamError::from_io(&error))
+    }
+
+    fn is_acknowledged(&self) -> bool {
+        !self.is_tcp || sys::tcp::unacknowledged(self.fd.as_fd()).map_or(true, |bytes| bytes == 0)
+    }
+
+    fn keep_alive(&mut self, interval: Duration) {
+        if self.is_tcp {
+            // Without it, a peer that is gone is found out later.
+            let _ = sys::tcp::keep_alive(self.fd.as_fd(), interval, interval);
+        }
+    }
+
+    fn abort(self) {
+        sys::tcp::abort(self.fd);
+    }
+}
+
+impl StreamError {
+    /// What an error of connect(2), recv(2), send(2) or socket(2) means.
+    #[must_use]
+    pub fn from_io(error: &io::Error) -> Self {
+        use sys::errno;
+        match error.raw_os_error() {
+            Some(errno::ECONNREFUSED) => Self::Refused,
+            Some(errno::ETIMEDOUT) => Self::TimedOut,
+            Some(errno::EHOSTUNREACH | errno::EHOSTDOWN) => Self::HostUnreachable,
+            Some(
+                errno::ENETUNREACH | errno::ENETDOWN | errno::EADDRNOTAVAIL | errno::EAFNOSUPPORT,
+            ) => Self::NetUnreachable,
+            Some(errno::EACCES | errno::EPERM) => Self::Prohibited,
+            Some(errno::EMFILE | errno::ENFILE) => Self::NoDescriptors,
+            Some(errno::ENOBUFS | errno::ENOMEM | errno::ENOSPC | errno::EAGAIN) => Self::NoMemory,
+            _ => Self::Reset,
+        }
+    }
+}
