@@ -31,6 +31,25 @@ macro_rules! reasons {
 
 reasons! {
     TcpOut, "tcp-out", "Segments of guests that the TCP translation took.";
+    TcpDuplicate, "tcp-duplicate", "Segments of guests whose data or end was here already.";
+    TcpOutOfWindow, "tcp-out-of-window", "Segments of guests outside the window; answered with an acknowledgement, at most twice a second when empty.";
+    TcpChallenge, "tcp-challenge", "Segments of guests that could be forged: a reset or SYN inside the window, an acknowledgement of what was not sent (RFC 5961).";
+    TcpNoRoom, "tcp-no-room", "Segments of guests that could not be held until the host socket takes them; the guest sends them again.";
+    TcpUnknown, "tcp-unknown", "Segments of guests that belong to no connection; answered with a reset.";
+    TcpOtherGuest, "tcp-other-guest", "Segments for a connection that another guest opened.";
+    TcpReopening, "tcp-reopening", "SYNs of guests that repeat one that is being worked on.";
+    TcpIn, "tcp-in", "Segments sent to guests; a large frame counts once.";
+    TcpRetransmitted, "tcp-retransmitted", "Segments sent to guests again, with those counted in tcp-in.";
+    TcpTimeouts, "tcp-timeouts", "Times that a guest acknowledged nothing for too long.";
+    TcpOpened, "tcp-opened", "Connections of guests that the outside accepted.";
+    TcpAccepted, "tcp-accepted", "Connections of clients outside that a guest accepted.";
+    TcpRefused, "tcp-refused", "Connections of guests that the outside refused; answered with a reset.";
+    TcpUnreachable, "tcp-unreachable", "Connections of guests to where there is no way; answered with an ICMP error.";
+    TcpUnanswered, "tcp-unanswered", "Connections that the other side did not answer in time.";
+    TcpGuestRefused, "tcp-guest-refused", "Connections of clients outside that a guest refused; the client gets a reset.";
+    TcpReset, "tcp-reset", "Open connections that the outside ended with a reset or an error.";
+    TcpGuestReset, "tcp-guest-reset", "Connections that a guest ended with a reset.";
+    TcpClosed, "tcp-closed", "Connections that both sides ended in order.";
     UdpOut, "udp-out", "Datagrams of guests written to host sockets; a large frame counts once.";
     UdpIn, "udp-in", "Datagrams read from host sockets and sent to guests; a large frame counts once.";
     EchoOut, "echo-out", "Echo requests of guests written to ICMP sockets.";

@@ -341,6 +341,14 @@ impl<'a> Builder<'a> {
         self
     }
 
+    /// `len` bytes of payload that are in their place in the buffer already.
+    #[must_use]
+    pub fn payload_in_place(mut self, len: usize) -> Self {
+        self.full |= self.out.len().saturating_sub(self.len) < len;
+        self.len += len;
+        self
+    }
+
     /// Fills lengths and checksums and says how long the frame is.
     ///
     /// # Errors

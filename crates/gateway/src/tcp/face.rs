@@ -1,0 +1,98 @@
+//! What goes in and out of the translation beside segments.
+
+use std::net::SocketAddr;
+
+use engine::Frame;
+
+use crate::GuestKey;
+use crate::backend::StreamError;
+
+/// What became of a guest's segment, and what the caller does with its frame.
+#[derive(Debug)]
+#[must_use]
+pub enum Segment {
+    /// It is dealt with: the frame is to be released.
+    Done,
+    /// Its payload is wanted: the frame goes to [`Table::keep`](super::Table::keep).
+    Keep(Kept),
+    /// It asks for a new connection: the caller looks where to, then calls
+    /// [`Table::open`](super::Table::open) or [`Table::refuse`](super::Table::refuse), and releases
+    /// the frame.
+    Opening,
+}
+
+/// Where the payload of a segment belongs.
+#[derive(Debug)]
+#[must_use]
+pub struct Kept {
+    pub(super) index: u32,
+    /// Sequence number of the first wanted byte.
+    pub(super) sequence: super::seq::Seq,
+    /// Offset of that byte in the frame.
+    pub(super) offset: u32,
+    pub(super) len: u32,
+}
+
+/// Where a new connection of a guest leads.
+#[derive(Debug)]
+pub enum Target<S> {
+    /// To an address of the outside, or of the host itself where that is allowed.
+    Outside(SocketAddr),
+    /// To a service of this process, whose other end somebody has already.
+    Local(S),
+}
+
+/// A connection from outside that wants to a guest.
+#[derive(Debug)]
+pub struct Incoming<S> {
+    pub stream: S,
+    /// The client as the guest shall see it.
+    pub client: SocketAddr,
+    /// `client` is the gateway standing in for somebody else, so that its port may be another where
+    /// this one is in use.
+    pub stand_in: bool,
+    /// Where the guest listens.
+    pub guest: SocketAddr,
+    /// The guest's port, if it is known.
+    pub owner: Option<GuestKey>,
+}
+
+/// A connection that a guest asked for and that the outside did not give, in a way that a router
+/// would tell by an ICMP error.
+#[derive(Debug)]
+pub struct Unreachable {
+    pub guest: GuestKey,
+    /// The guest's SYN as it would have to be quoted. It must be released.
+    pub quote: Frame,
+    /// [`StreamError::HostUnreachable`], [`StreamError::NetUnreachable`] or
+    /// [`StreamError::Prohibited`].
+    pub error: StreamError,
+}
+
+/// An ICMP error about a segment that we sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IcmpError {
+    /// Fragmentation needed, packet too big: the path takes so many bytes of IP packet.
+    TooBig { mtu: usize },
+    /// Destination unreachable, whatever the code.
+    Unreachable,
+}
+
+/// How many connections one guest, or all of them, may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpLimits {
+    /// Of all guests.
+    pub flows: usize,
+    /// Of one guest.
+    pub flows_per_guest: usize,
+    /// Of one guest, that are not open yet.
+    pub opening_per_guest: usize,
+    /// Frames of guests that are held until a host socket takes them.
+    pub held: usize,
+}
+
+impl Default for TcpLimits {
+    fn default() -> Self {
+        Self { flows: 32_768, flows_per_guest: 16_384, opening_per_guest: 1024, held: 4096 }
+    }
+}
