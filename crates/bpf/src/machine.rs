@@ -1,0 +1,112 @@
+//! The machine: two registers, sixteen words of memory, and a packet that is only read.
+
+use crate::instruction::MEMORY;
+use crate::packet::Packet;
+use crate::program::{Calculation, Comparison, Op, Program};
+
+impl Program {
+    /// Runs the program on a packet, and gives how many bytes of it are wanted: 0 refuses it, and a
+    /// number larger than the packet means all of it.
+    ///
+    /// Registers and memory begin as zero. A load behind the packet's end and a division by zero
+    /// refuse the packet; shifts by a register count modulo 32, as in Linux.
+    #[must_use]
+    pub fn run<P: Packet + ?Sized>(&self, packet: &P) -> u32 {
+        self.run_to_end(packet).unwrap_or(0)
+    }
+
+    /// Whether the program wants the packet.
+    #[must_use]
+    #[inline]
+    pub fn accepts<P: Packet + ?Sized>(&self, packet: &P) -> bool {
+        self.run(packet) != 0
+    }
+
+    #[inline]
+    fn run_to_end<P: Packet + ?Sized>(&self, packet: &P) -> Option<u32> {
+        let mut a = 0u32;
+        let mut x = 0u32;
+        let mut memory = [0u32; MEMORY];
+        let mut ops = self.ops.iter();
+        // Jumps only go forward, so the slice only gets shorter: no counter, no end to check.
+        loop {
+            match *ops.next()? {
+                Op::LoadWord(at) => a = packet.word(at as usize)?,
+                Op::LoadHalf(at) => a = packet.half(at as usize)?.into(),
+                Op::LoadByte(at) => a = packet.byte(at as usize)?.into(),
+                // An offset beyond 32 bits is behind every packet.
+                Op::LoadWordAtX(k) => a = packet.word(x.checked_add(k)? as usize)?,
+                Op::LoadHalfAtX(k) => a = packet.half(x.checked_add(k)? as usize)?.into(),
+                Op::LoadByteAtX(k) => a = packet.byte(x.checked_add(k)? as usize)?.into(),
+                Op::LoadImmediate(k) => a = k,
+                Op::LoadLength => a = length(packet),
+                Op::LoadMemory(word) => a = *memory.get(usize::from(word))?,
+                Op::IndexImmediate(k) => x = k,
+                Op::IndexLength => x = length(packet),
+                Op::IndexMemory(word) => x = *memory.get(usize::from(word))?,
+                Op::IndexHeaderLength(at) => {
+                    x = u32::from(packet.byte(at as usize)? & 0x0f) << 2;
+                }
+                Op::Store(word) => *memory.get_mut(usize::from(word))? = a,
+                Op::StoreIndex(word) => *memory.get_mut(usize::from(word))? = x,
+                Op::Calculate(how, k) => a = calculate(how, a, k)?,
+                Op::CalculateX(how) => a = calculate(how, a, x)?,
+                Op::Negate => a = a.wrapping_neg(),
+                Op::Jump(skip) => skip_ahead(&mut ops, skip as usize),
+                Op::Branch { ask, yes, no, k } => {
+                    skip_ahead(&mut ops, usize::from(if holds(ask, a, k) { yes } else { no }));
+                }
+                Op::BranchX { ask, yes, no } => {
+                    skip_ahead(&mut ops, usize::from(if holds(ask, a, x) { yes } else { no }));
+                }
+                Op::ToIndex => x = a,
+                Op::ToAccumulator => a = x,
+                Op::Return(k) => return Some(k),
+                Op::ReturnAccumulator => return Some(a),
+                Op::Match { keys, k } => {
+                    let keys = ops.as_slice().iter().take(usize::from(keys));
+                    let same = keys.zip(&memory).all(|(key, word)| *key == Op::Key(*word));
+                    return Some(if same { k } else { 0 });
+                }
+                // Never reached: nothing leads to a key.
+                Op::Key(_) => return None,
+            }
+        }
+    }
+}
+
+#[inline]
+fn skip_ahead(ops: &mut core::slice::Iter<'_, Op>, count: usize) {
+    *ops = ops.as_slice().get(count..).unwrap_or_default().iter();
+}
+
+#[inline]
+fn length<P: Packet + ?Sized>(packet: &P) -> u32 {
+    u32::try_from(packet.len()).unwrap_or(u32::MAX)
+}
+
+#[inline]
+fn calculate(how: Calculation, a: u32, b: u32) -> Option<u32> {
+    Some(match how {
+        Calculation::Add => a.wrapping_add(b),
+        Calculation::Sub => a.wrapping_sub(b),
+        Calculation::Mul => a.wrapping_mul(b),
+        Calculation::Div => a.checked_div(b)?,
+        Calculation::Mod => a.checked_rem(b)?,
+        Calculation::Or => a | b,
+        Calculation::And => a & b,
+        Calculation::Xor => a ^ b,
+        Calculation::Lsh => a.wrapping_shl(b),
+        Calculation::Rsh => a.wrapping_shr(b),
+    })
+}
+
+#[inline]
+fn holds(ask: Comparison, a: u32, b: u32) -> bool {
+    match ask {
+        Comparison::Equal => a == b,
+        Comparison::Greater => a > b,
+        Comparison::GreaterOrEqual => a >= b,
+        Comparison::CommonBit => a & b != 0,
+    }
+}
