@@ -534,10 +534,8 @@ impl Pool {
     /// The same for a frame with a header piece, which is nobody else's.
     #[cold]
     fn complete_in_header(&mut self, frame: &mut Frame, partial: PartialChecksum) -> bool {
-        let sum = !checksum::sum_pieces(
-            &self.pieces(frame),
-            &(usize::from(partial.start)..frame.len()),
-        );
+        let sum =
+            !checksum::sum_pieces(&self.pieces(frame), &(usize::from(partial.start)..frame.len()));
         let Some(header) = frame.header else { return false };
         let start = usize::from(frame.header_start);
         let piece = self.headers.bytes_mut(header);

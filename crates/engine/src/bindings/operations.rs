@@ -85,11 +85,12 @@ impl Engine {
             Address::Mac(mac) => self.macs.binding_of(mac_bits(mac)).map(|port| {
                 port.and_then(|index| self.port_at(index)).map_or(Owner::Reserved, Owner::Port)
             }),
-            Address::Prefix(prefix) => {
-                self.bindings.prefixes.iter().find(|(known, _)| *known == prefix).map(
-                    |(_, port)| Owner::Port(*port),
-                )
-            }
+            Address::Prefix(prefix) => self
+                .bindings
+                .prefixes
+                .iter()
+                .find(|(known, _)| *known == prefix)
+                .map(|(_, port)| Owner::Port(*port)),
         }
     }
 

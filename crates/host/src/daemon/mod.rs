@@ -271,6 +271,7 @@ impl Daemon {
                     "Network {network}: a client{who} was refused at {node}: {why}"
                 ));
             }
+            WorkerEvent::Router { .. } | WorkerEvent::Gateway { .. } => {}
             WorkerEvent::Engine { net, event } => {
                 let network = self.network(net).map_or("?", |it| it.config.name.as_str());
                 if let Some(sentence) = reports::engine_event(worker, net, &event) {

@@ -270,7 +270,9 @@ pub(super) fn engine_event(worker: &Worker, id: NetworkId, event: &Event) -> Opt
         worker.port_about(id, port).map_or_else(|| "a closed port".to_owned(), |it| it.name.clone())
     };
     Some(match *event {
-        Event::MacLearned { .. } | Event::BindingMade { .. } | Event::BindingEnded { .. } => return None,
+        Event::MacLearned { .. } | Event::BindingMade { .. } | Event::BindingEnded { .. } => {
+            return None;
+        }
         Event::MacMoveRefused { port, mac, vlan, owner } => format!(
             "port {} used the MAC address {mac} of port {} (VLAN {vlan}); its frames are dropped. Two guests have \
              the same address, or one is forging.",

@@ -45,6 +45,8 @@ pub enum LinkKind {
     Vde,
     Dgram,
     Seqpacket,
+    /// None: the worker's own router is there.
+    Router,
 }
 
 impl LinkKind {
@@ -58,6 +60,7 @@ impl LinkKind {
             LinkKind::Vde => "vde",
             LinkKind::Dgram => "dgram",
             LinkKind::Seqpacket => "seqpacket",
+            LinkKind::Router => "router",
         }
     }
 }

@@ -109,6 +109,7 @@ impl Worker {
         {
             node.port_closed(port, through.number);
         }
+        self.forget_guest(now, net, port);
         self.outbox.push_back(WorkerEvent::PortClosed { net, port, about: entry.about, why });
     }
 }

@@ -15,6 +15,8 @@
 //!   stands still meanwhile.
 //! * **Latency.** After traffic the worker does not sleep at once but polls for up to 50 us, when
 //!   that has paid off lately ([`spin`]). An idle worker sleeps in one system call.
+//! * **Routing.** What a network has for its router, and what gateways have for guests, is moved in the
+//!   same turn ([`router`], [`gateway`]).
 //! * **Death.** A failing descriptor closes its own port, in the same visit, and nothing else.
 //!
 //! Identifiers are an index and a generation; what is reported by the poller for something that
@@ -22,14 +24,18 @@
 
 pub(crate) mod close;
 pub(crate) mod datagrams;
+pub(crate) mod gateway;
 pub(crate) mod handshakes;
 pub(crate) mod look;
 pub(crate) mod names;
 pub(crate) mod nodes;
+pub(crate) mod router;
 pub(crate) mod slots;
 pub(crate) mod spin;
 pub(crate) mod timers;
 pub(crate) mod turn;
+
+pub use router::RouteError;
 
 #[cfg(test)]
 mod tests;
@@ -52,8 +58,12 @@ use crate::link::tap::TapLink;
 use crate::link::{CloseReason, Link, LinkSetup, PortAbout};
 use crate::node::admission::Users;
 use crate::node::{NodeKind, NodeTemplate};
+use ::gateway::GatewayEvent;
+use engine::router::{Router, RouterEvent, RouterLimits};
+use gateway::GatewayPlace;
 use look::Look;
 use nodes::Node;
+use router::{RouterPort, Routing};
 use slots::{Slot, Slots};
 use spin::Spin;
 use timers::Timers;
@@ -103,6 +113,10 @@ pub enum WorkerEvent {
     Refused { net: NetworkId, node: String, peer: Option<sys::Cred>, why: String },
     /// What a network's engine reports.
     Engine { net: NetworkId, event: engine::Event },
+    /// What the router reports.
+    Router { event: RouterEvent },
+    /// What a network's gateway reports, beside leases, which the worker binds itself.
+    Gateway { net: NetworkId, event: GatewayEvent },
 }
 
 /// Why a link could not be opened. The descriptors are closed.
@@ -181,6 +195,11 @@ pub(crate) struct Network {
     pub(crate) users: Users,
     /// Frames that entered the engine since the last flush.
     pub(crate) unflushed: usize,
+    /// Where the router stands in the network.
+    pub(crate) router: Option<RouterPort>,
+    pub(crate) gateway: Option<GatewayPlace>,
+    /// Events of the engine that were lost, when that was last looked at.
+    pub(crate) events_lost: u64,
 }
 
 /// What a token of the poller stands for.
@@ -190,6 +209,7 @@ pub(crate) enum Source {
     PortControl(NetworkId, PortId),
     Node(NodeId),
     Handshake,
+    Gateway(NetworkId),
     Owner,
 }
 
@@ -203,6 +223,11 @@ pub struct Worker {
     hash_key: [u8; 16],
     pub(crate) networks: Slots<Network>,
     pub(crate) nodes: Slots<Node>,
+    pub(crate) routing: Routing,
+    /// A gateway has more for its guests than the last turn had time for.
+    pub(crate) refilling: bool,
+    /// The router has put frames into engines since they were flushed.
+    pub(crate) unsettled: bool,
     pub(crate) sources: Slots<Source>,
     pub(crate) handshakes: HashMap<Slot, handshakes::Handshake>,
     /// The timer of handshakes is set.
@@ -235,14 +260,18 @@ impl Worker {
     /// # Errors
     /// When the kernel gives no epoll descriptor or no randomness.
     pub fn new(limits: WorkerLimits) -> io::Result<Worker> {
+        let hash_key = sys::random::key()?;
         Ok(Worker {
             poller: Poller::new()?,
             polled: Events::with_capacity(128),
             pool: Pool::new(limits.pool),
             limits,
-            hash_key: sys::random::key()?,
+            hash_key,
             networks: Slots::new(),
             nodes: Slots::new(),
+            routing: Routing::new(Router::new(RouterLimits::default(), hash_key)),
+            refilling: false,
+            unsettled: false,
             sources: Slots::new(),
             handshakes: HashMap::new(),
             handshakes_timed: false,
@@ -280,6 +309,9 @@ impl Worker {
             names: HashMap::new(),
             users: Users::default(),
             unflushed: 0,
+            router: None,
+            gateway: None,
+            events_lost: 0,
         }))
     }
 
@@ -302,6 +334,8 @@ impl Worker {
         for port in self.ports(net).collect::<Vec<_>>() {
             self.close_port(net, port, CloseReason::NetworkRemoved);
         }
+        self.close_gateway(net);
+        self.close_router(net);
         self.networks.remove(net.0);
     }
 
@@ -400,7 +434,11 @@ impl Worker {
 
     #[must_use]
     pub fn port_about(&self, net: NetworkId, port: PortId) -> Option<&PortAbout> {
-        Some(&self.networks.get(net.0)?.ports.get(&port)?.about)
+        let network = self.networks.get(net.0)?;
+        match &network.router {
+            Some(router) if router.port == port => Some(&router.about),
+            _ => Some(&network.ports.get(&port)?.about),
+        }
     }
 
     pub fn port_about_mut(&mut self, net: NetworkId, port: PortId) -> Option<&mut PortAbout> {

@@ -9,6 +9,11 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// The place, which another entry may have later.
+    pub(crate) fn index(self) -> u32 {
+        self.index
+    }
+
     /// As a token of the poller.
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)

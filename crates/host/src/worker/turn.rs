@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use engine::{BATCH, Budget, Instant, PortId, Reason};
-use sys::poll::{Event, Interest};
+use engine::{BATCH, Budget, Event, Instant, PortId, Reason};
+use sys::poll::{Event as Ready, Interest};
 
 use super::slots::Slot;
 use super::timers::{PortKey, Timer};
@@ -13,6 +13,10 @@ use crate::link::{CloseReason, Intake, LinkState, Lost, Progress, Sent};
 
 impl Worker {
     pub(crate) fn turn_inner(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        if self.unsettled {
+            // The owner did something that has frames as its consequence.
+            self.settle(self.now());
+        }
         self.wait(deadline)?;
         self.traffic = false;
         self.turn_frames = 0;
@@ -28,13 +32,18 @@ impl Worker {
         }
         for place in 0..self.networks.places() {
             let Some(slot) = self.networks.at(place) else { continue };
+            let net = NetworkId(slot);
+            self.gateway_timeout(now, net);
             let Some(network) = self.networks.get_mut(slot) else { continue };
             if network.engine.next_deadline().is_some_and(|at| at <= now) {
                 network.engine.handle_timeout(now);
             }
-            self.flush(now, NetworkId(slot));
-            self.collect_engine_events(NetworkId(slot));
+            self.collect_engine_events(now, net);
+            self.flush(now, net);
         }
+        self.router_timeout(now);
+        self.settle(now);
+        self.refilling = self.refill(now);
         if self.turn_frames > 0 {
             self.spin.turned(self.turn_frames, self.speaker != speaker);
         }
@@ -50,12 +59,50 @@ impl Worker {
         network.unflushed += frames;
         if network.unflushed >= BATCH {
             self.flush(now, net);
+            self.flush_from(now, BATCH);
+        }
+    }
+
+    /// Writes what networks have for their ports, until nothing moves any more.
+    pub(super) fn settle(&mut self, now: Instant) {
+        self.unsettled = false;
+        self.flush_from(now, 1);
+        self.collect_router_events();
+    }
+
+    /// Flushes the networks into which at least so many frames came since they were flushed last. What
+    /// one flushes may go to another, by the router.
+    fn flush_from(&mut self, now: Instant, least: usize) {
+        loop {
+            let mut moved = false;
+            for place in 0..self.networks.places() {
+                let Some(slot) = self.networks.at(place) else { continue };
+                self.collect_engine_events(now, NetworkId(slot));
+                if self.networks.get(slot).is_some_and(|it| it.unflushed >= least) {
+                    moved = true;
+                    self.flush(now, NetworkId(slot));
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn router_timeout(&mut self, now: Instant) {
+        if self.routing.router.next_deadline().is_none_or(|at| at > now) {
+            return;
+        }
+        self.routing.router.handle_timeout(now, &mut self.pool);
+        // Nothing of this comes from a port, so it does not matter whose turn it is said to be.
+        if let Some(slot) = (0..self.networks.places()).find_map(|place| self.networks.at(place)) {
+            self.deliver(now, NetworkId(slot));
         }
     }
 
     /// Waits for something to do. After traffic it polls first, where that pays.
     fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
-        if !self.outbox.is_empty() {
+        if !self.outbox.is_empty() || self.refilling {
             self.poller.wait(&mut self.polled, Some(Duration::ZERO))?;
             return Ok(());
         }
@@ -99,10 +146,15 @@ impl Worker {
     /// When the worker must wake by itself.
     fn next_deadline(&self, deadline: Option<Instant>) -> Option<Instant> {
         let engines = self.networks.iter().filter_map(|(_, n)| n.engine.next_deadline());
-        engines.chain(self.timers.next()).chain(deadline).min()
+        let gateways = self
+            .networks
+            .iter()
+            .filter_map(|(_, n)| n.gateway.as_ref().and_then(|it| it.gateway.next_deadline()));
+        let router = self.routing.router.next_deadline();
+        engines.chain(gateways).chain(router).chain(self.timers.next()).chain(deadline).min()
     }
 
-    fn visit(&mut self, now: Instant, event: Event) {
+    fn visit(&mut self, now: Instant, event: Ready) {
         let slot = Slot::from_bits(event.token);
         match self.sources.get(slot).copied() {
             None => {}
@@ -117,6 +169,7 @@ impl Worker {
             Some(Source::PortControl(net, port)) => self.visit_control(net, port, event),
             Some(Source::Node(node)) => self.visit_node(now, node),
             Some(Source::Handshake) => self.visit_handshake(now, slot),
+            Some(Source::Gateway(net)) => self.visit_gateway(now, net),
             Some(Source::Owner) => self.outbox.push_back(WorkerEvent::Ready {
                 token: super::Token(event.token),
                 readable: event.readable,
@@ -136,7 +189,7 @@ impl Worker {
     }
 
     /// One visit of a readable port: read a budget's worth, and hand it to the engine by batches.
-    fn read_port(&mut self, now: Instant, net: NetworkId, port: PortId, event: Event) {
+    fn read_port(&mut self, now: Instant, net: NetworkId, port: PortId, event: Ready) {
         self.scratch.forget();
         loop {
             let Some(network) = self.networks.get_mut(net.0) else { return };
@@ -177,7 +230,7 @@ impl Worker {
         }
     }
 
-    fn visit_control(&mut self, net: NetworkId, port: PortId, event: Event) {
+    fn visit_control(&mut self, net: NetworkId, port: PortId, event: Ready) {
         let Some(network) = self.networks.get_mut(net.0) else { return };
         let Some(entry) = network.ports.get_mut(&port) else { return };
         let Some(fd) = entry.link.control() else { return };
@@ -197,7 +250,11 @@ impl Worker {
             let Some(network) = self.networks.get_mut(net.0) else { return };
             network.unflushed = 0;
             let Some(port) = network.engine.poll_ready() else { return };
-            self.write(now, net, port, false);
+            if network.router.as_ref().is_some_and(|router| router.port == port) {
+                self.route_from(now, net);
+            } else {
+                self.write(now, net, port, false);
+            }
         }
     }
 
@@ -227,6 +284,9 @@ impl Worker {
             }
             resumed = false;
             self.traffic |= pulled > 0;
+            if let (1.., Some(place)) = (pulled, &mut network.gateway) {
+                place.drained = true;
+            }
             let sent = entry.link.transmit(&mut self.pool, &mut self.tx);
             if !self.sent(now, net, port, sent) || pulled < BATCH {
                 return;
@@ -272,12 +332,22 @@ impl Worker {
         state == LinkState::Free
     }
 
-    fn collect_engine_events(&mut self, net: NetworkId) {
-        let Some(network) = self.networks.get_mut(net.0) else { return };
-        while let Some(event) = network.engine.poll_event() {
+    pub(super) fn collect_engine_events(&mut self, now: Instant, net: NetworkId) {
+        loop {
+            let Some(network) = self.networks.get_mut(net.0) else { return };
+            let Some(event) = network.engine.poll_event() else { break };
+            if matches!(event, Event::BindingMade { .. } | Event::BindingEnded { .. }) {
+                self.note_binding(now, net, &event);
+                continue;
+            }
             if self.outbox.len() < self.limits.events {
                 self.outbox.push_back(WorkerEvent::Engine { net, event });
             }
+        }
+        let Some(network) = self.networks.get_mut(net.0) else { return };
+        if network.events_lost != network.engine.events_lost() {
+            network.events_lost = network.engine.events_lost();
+            self.resync_router(now, net);
         }
     }
 }
