@@ -37,7 +37,11 @@ impl HostStreams {
     pub fn accepted(&self, fd: OwnedFd, local: SocketAddr) -> Result<HostStream, StreamError> {
         sys::tcp::prepare(fd.as_fd()).map_err(|error| StreamError::from_io(&error))?;
         let offsets = self.peek_offset[usize::from(local.is_ipv6())];
-        Ok(HostStream { fd, is_tcp: true, offset: if offsets { Offset::Unset } else { Offset::No } })
+        Ok(HostStream {
+            fd,
+            is_tcp: true,
+            offset: if offsets { Offset::Unset } else { Offset::No },
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use crate::poll::{Poller, Token};
 
 /// Makes streams to the outside. Host sockets are the first kind, see
 /// [`HostStreams`](super::HostStreams); the tests have another.
-pub trait StreamBackend {
+pub trait StreamBackend: std::fmt::Debug {
     /// A stream it makes.
     type Stream: Stream;
 
@@ -30,7 +30,7 @@ pub trait StreamBackend {
 ///
 /// Nothing here waits. What was received stays in the stream until [`Stream::discard`], and is
 /// what a lost segment is sent again from.
-pub trait Stream {
+pub trait Stream: std::fmt::Debug {
     /// Reports the readiness of a stream that was not made by [`StreamBackend::connect`].
     ///
     /// # Errors

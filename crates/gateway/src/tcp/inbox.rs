@@ -208,6 +208,3 @@ impl Inbox {
         self.ready = 0;
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,8 +1,18 @@
 //! TCP of guests on stream sockets of the host.
 
+mod emit;
 mod face;
+mod flow;
+mod inbox;
+mod input;
+mod key;
+mod options;
+mod output;
+mod pace;
+mod scoreboard;
 mod seq;
 mod table;
+mod wheel;
 
 pub use face::{IcmpError, Incoming, Kept, Segment, Target, TcpLimits, Unreachable};
 pub use table::Table;

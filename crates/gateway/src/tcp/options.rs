@@ -72,16 +72,21 @@ impl Options {
 }
 
 /// A list of options to send, padded.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct List {
     bytes: [u8; 40],
     len: u8,
 }
 
 impl List {
+    /// No options.
+    pub(super) const fn new() -> Self {
+        Self { bytes: [0; 40], len: 0 }
+    }
+
     /// The options of a SYN.
     pub(super) fn of_syn(mss: u16, window_scale: Option<u8>, sack: bool) -> Self {
-        let mut list = Self::default();
+        let mut list = Self::new();
         let [a, b] = mss.to_be_bytes();
         list.push(&[kind::MSS, 4, a, b]);
         if sack {
@@ -95,7 +100,7 @@ impl List {
 
     /// A selective acknowledgement of at most [`BLOCKS_MAX`] blocks.
     pub(super) fn of_blocks(blocks: &[(Seq, Seq)]) -> Self {
-        let mut list = Self::default();
+        let mut list = Self::new();
         let blocks = blocks.get(..BLOCKS_MAX).unwrap_or(blocks);
         if !blocks.is_empty() {
             list.push(&[kind::NOP, kind::NOP, kind::SACK, 2 + 8 * blocks.len() as u8]);
@@ -130,7 +135,8 @@ mod tests {
         assert_eq!((syn.mss, syn.window_scale, syn.sack_permitted), (Some(1460), Some(7), true));
         let plain = Options::parse(List::of_syn(536, None, false).bytes());
         assert_eq!((plain.mss, plain.window_scale, plain.sack_permitted), (Some(536), None, false));
-        let blocks = [(Seq(1), Seq(5)), (Seq(u32::MAX), Seq(3)), (Seq(7), Seq(8)), (Seq(9), Seq(9))];
+        let blocks =
+            [(Seq(1), Seq(5)), (Seq(u32::MAX), Seq(3)), (Seq(7), Seq(8)), (Seq(9), Seq(9))];
         for count in 0..=4 {
             let list = List::of_blocks(&blocks[..count]);
             assert_eq!(list.bytes().len() % 4, 0);

@@ -1,26 +1,101 @@
-//! All connections of one gateway.
+//! All connections of one gateway: finding them, admitting them, and giving each its turn.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
 
 use engine::{Frame, Instant};
+use wire::tcp::flag;
 
+use super::emit::{self, Says};
 use super::face::{IcmpError, Incoming, Kept, Segment, Target, TcpLimits, Unreachable};
-use crate::GuestKey;
-use crate::backend::StreamBackend;
+use super::flow::{Env, Flow, Over, State};
+use super::input::{Heard, Taken};
+use super::key::{Key, Secret};
+use super::output::Rest;
+use super::seq::Seq;
+use super::wheel::Wheel;
+use crate::backend::{Stream, StreamBackend, StreamError};
 use crate::ctx::{Ctx, Packet};
-use crate::poll::{Event, Token};
+use crate::plan::Protocol;
+use crate::poll::{Event, Kind, Token};
 use crate::report::FlowReport;
+use crate::{GuestKey, Reason};
+
+/// Connections served by one turn; each sends one large frame at most.
+const TURN: usize = 64;
+
+/// Connections that linger after their end, at most. They have no stream.
+const LINGERING_MAX: usize = 4096;
+
+/// Refusals that wait for [`Table::poll_unreachable`].
+const UNREACHABLE_MAX: usize = 64;
+
+/// Connections looked at to find one to give up.
+const EVICT_SCAN: usize = 4096;
+
+/// Held pieces of one connection that are written at once, without waiting for the turn.
+const HELD_SOON: usize = 256;
+
+/// What one guest has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Load {
+    flows: usize,
+    opening: usize,
+}
+
+/// A place for a connection. It keeps its generation when the connection is gone.
+#[derive(Debug)]
+struct Slot<S> {
+    generation: u32,
+    flow: Option<Box<Flow<S>>>,
+}
 
 /// The connections of one gateway's guests.
 #[derive(Debug)]
 pub struct Table<B: StreamBackend> {
     backend: B,
     limits: TcpLimits,
+    secret: Secret,
+    slots: Vec<Slot<B::Stream>>,
+    free: Vec<u32>,
+    index: HashMap<Key, u32, Secret>,
+    loads: HashMap<GuestKey, Load>,
+    /// Connections with a stream.
+    live: usize,
+    /// Frames held by all inboxes.
+    held: usize,
+    wheel: Wheel,
+    work: VecDeque<u32>,
+    /// Those of `work` that had no room last time.
+    waiting: VecDeque<u32>,
+    /// Connections in [`State::TimeWait`] in the order of their ends, with their generations.
+    lingering: VecDeque<(u32, u32)>,
+    unreachable: VecDeque<Unreachable>,
+    evict_at: usize,
 }
 
 impl<B: StreamBackend> Table<B> {
     /// An empty table. `hash_key` is secret and random.
     #[must_use]
-    pub fn new(backend: B, limits: TcpLimits, _hash_key: &[u8; 16]) -> Self {
-        Self { backend, limits }
+    pub fn new(backend: B, limits: TcpLimits, hash_key: &[u8; 16]) -> Self {
+        let secret = Secret::new(hash_key);
+        Self {
+            backend,
+            limits,
+            index: HashMap::with_hasher(secret.clone()),
+            secret,
+            slots: Vec::new(),
+            free: Vec::new(),
+            loads: HashMap::new(),
+            live: 0,
+            held: 0,
+            wheel: Wheel::new(),
+            work: VecDeque::new(),
+            waiting: VecDeque::new(),
+            lingering: VecDeque::new(),
+            unreachable: VecDeque::new(),
+            evict_at: 0,
+        }
     }
 
     /// What makes the streams.
@@ -28,123 +103,602 @@ impl<B: StreamBackend> Table<B> {
         &self.backend
     }
 
+    #[cfg(test)]
+    pub(super) fn backend_mut(&mut self) -> &mut B {
+        &mut self.backend
+    }
+
+    /// Takes other limits. Connections beyond them stay.
+    pub fn set_limits(&mut self, limits: TcpLimits) {
+        self.limits = limits;
+    }
+
     /// Takes a segment of a guest, whose checksum is right or partial. Answers wait for
     /// [`Table::turn`].
     pub fn segment(
         &mut self,
-        _now: Instant,
-        _ctx: &mut Ctx<'_>,
-        _guest: GuestKey,
-        _packet: &Packet<'_>,
+        now: Instant,
+        ctx: &mut Ctx<'_>,
+        guest: GuestKey,
+        packet: &Packet<'_>,
     ) -> Segment {
-        Segment::Done
+        let Some(heard) = Heard::read(ctx.pool, packet) else {
+            ctx.counters.count(Reason::Malformed);
+            return Segment::Done;
+        };
+        let key = Key::new(packet.guest, packet.remote);
+        let Some(&index) = self.index.get(&key) else {
+            return unknown(ctx, &key, &heard);
+        };
+        let Some(flow) = flow_mut(&mut self.slots, index) else { return Segment::Done };
+        match flow.owner {
+            Some(owner) if owner != guest => {
+                ctx.counters.count(Reason::TcpOtherGuest);
+                return Segment::Done;
+            }
+            Some(_) => {}
+            None => {
+                flow.owner = Some(guest);
+                let load = self.loads.entry(guest).or_default();
+                load.flows += 1;
+                load.opening += usize::from(flow.is_opening);
+            }
+        }
+        match flow.segment(&mut Env { now, ctx }, &heard) {
+            Ok(Taken::Done(reason)) => {
+                ctx.counters.count(reason);
+                self.enqueue(index);
+                Segment::Done
+            }
+            Ok(Taken::Keep { sequence, offset, len }) => {
+                self.enqueue(index);
+                Segment::Keep(Kept { index, sequence, offset, len })
+            }
+            Ok(Taken::Reopen) => {
+                self.remove(ctx, index, Over::Abort);
+                unknown(ctx, &key, &heard)
+            }
+            Err((over, reason)) => {
+                ctx.counters.count(reason);
+                // What came before the reset still counts.
+                if let Some(stream) = &mut flow.stream {
+                    let _ = flow.inbox.write(ctx.pool, stream);
+                }
+                self.remove(ctx, index, over);
+                Segment::Done
+            }
+        }
     }
 
-    /// Takes the frame of a segment whose payload [`Table::segment`] wanted.
-    pub fn keep(&mut self, _now: Instant, ctx: &mut Ctx<'_>, _kept: Kept, frame: Frame) {
-        ctx.pool.release(frame);
+    /// Takes the frame of a segment whose payload [`Table::segment`] wanted, with no call in
+    /// between.
+    pub fn keep(&mut self, ctx: &mut Ctx<'_>, kept: Kept, frame: Frame) {
+        let Kept { index, sequence, offset, len } = kept;
+        let usage = ctx.pool.usage();
+        let scarce = [usage.small, usage.large].iter().any(|class| class.used > class.limit / 2);
+        let Some(flow) = flow_mut(&mut self.slots, index) else {
+            ctx.pool.release(frame);
+            return;
+        };
+        // What is next in order and can be written at once is held only for a moment.
+        let waits = flow.full || flow.rcv_nxt != sequence;
+        if waits && (scarce || self.held >= self.limits.held) {
+            ctx.counters.count(Reason::TcpNoRoom);
+            ctx.pool.release(frame);
+            return;
+        }
+        ctx.counters.count(Reason::TcpOut);
+        let change = flow.keep(ctx.pool, (sequence, offset, len), frame);
+        self.held = self.held.saturating_add_signed(change);
+        if flow.inbox.len() >= HELD_SOON
+            && !flow.full
+            && let Some(stream) = &mut flow.stream
+        {
+            let before = flow.inbox.len();
+            // An error comes again at the turn.
+            flow.full = matches!(flow.inbox.write(ctx.pool, stream), Ok(false));
+            self.held = self.held.saturating_sub(before - flow.inbox.len());
+        }
     }
 
     /// Opens the connection that `packet`, for which [`Table::segment`] said
     /// [`Segment::Opening`], asks for.
     pub fn open(
         &mut self,
-        _now: Instant,
-        _ctx: &mut Ctx<'_>,
-        _guest: GuestKey,
-        _packet: &Packet<'_>,
-        _target: Target<B::Stream>,
+        now: Instant,
+        ctx: &mut Ctx<'_>,
+        guest: GuestKey,
+        packet: &Packet<'_>,
+        target: Target<B::Stream>,
     ) {
+        let Some(heard) = Heard::read(ctx.pool, packet) else { return };
+        let key = Key::new(packet.guest, packet.remote);
+        if self.index.contains_key(&key) || !self.admit(now, ctx, guest) {
+            return;
+        }
+        let (index, token) = self.reserve();
+        let (mut host, mut connected) = (None, true);
+        let stream = match target {
+            Target::Local(stream) => stream.watch(ctx.poller, token).map(|()| stream),
+            Target::Outside(address) => {
+                (host, connected) = (Some(address), false);
+                match self.backend.connect(ctx.poller, token, address) {
+                    Err(StreamError::NoDescriptors) if self.evict(now, ctx, guest) => {
+                        self.backend.connect(ctx.poller, token, address)
+                    }
+                    other => other,
+                }
+            }
+        };
+        let iss = self.secret.initial_sequence(&key, now);
+        let mut flow = Flow::new(now, key, iss, State::Connecting, ctx.mtu);
+        flow.take_syn(heard.sequence, heard.window, &heard.options);
+        flow.owner = Some(guest);
+        flow.host = host;
+        match stream {
+            Ok(stream) => {
+                flow.stream = Some(stream);
+                if connected {
+                    flow.state = State::SynReceived;
+                    flow.send_syn(&mut Env { now, ctx });
+                }
+                self.insert(index, flow);
+                ctx.counters.count(Reason::TcpOut);
+            }
+            Err(error) => {
+                self.free.push(index);
+                self.tell_failed(now, ctx, &mut flow, error);
+            }
+        }
     }
 
     /// Answers `packet` with a reset.
-    pub fn refuse(&mut self, _ctx: &mut Ctx<'_>, _packet: &Packet<'_>) {}
-
-    /// Opens a connection towards a guest for a client outside.
-    pub fn accepted(
-        &mut self,
-        _now: Instant,
-        _ctx: &mut Ctx<'_>,
-        _incoming: Incoming<B::Stream>,
-    ) {
+    pub fn refuse(&mut self, ctx: &mut Ctx<'_>, packet: &Packet<'_>) {
+        if let Some(heard) = Heard::read(ctx.pool, packet) {
+            reset(ctx, &Key::new(packet.guest, packet.remote), &heard);
+        }
     }
 
-    /// Takes a report of the poller with a token of [`crate::poll::Kind::Tcp`].
-    pub fn host_ready(
+    /// Opens a connection towards a guest for a client outside. A client that cannot be given one
+    /// gets a reset.
+    pub fn accepted(&mut self, now: Instant, ctx: &mut Ctx<'_>, incoming: Incoming<B::Stream>) {
+        let Incoming { stream, client, stand_in, guest, owner } = incoming;
+        let key = self.free_key(guest, client, stand_in);
+        let admitted = match owner {
+            Some(owner) => self.admit(now, ctx, owner),
+            None => self.live < self.limits.flows,
+        };
+        let (Some(key), true) = (key, admitted) else {
+            ctx.counters.count(Reason::FlowLimit);
+            stream.abort();
+            return;
+        };
+        let (index, token) = self.reserve();
+        if stream.watch(ctx.poller, token).is_err() {
+            ctx.counters.count(Reason::SocketFailed);
+            self.free.push(index);
+            stream.abort();
+            return;
+        }
+        let iss = self.secret.initial_sequence(&key, now);
+        let mut flow = Flow::new(now, key, iss, State::SynSent, ctx.mtu);
+        flow.owner = owner;
+        flow.host = (client != key.remote()).then_some(client);
+        flow.stream = Some(stream);
+        flow.send_syn(&mut Env { now, ctx });
+        self.insert(index, flow);
+    }
+
+    /// A name for a connection from `client`, which may get another port if it is a stand-in.
+    fn free_key(&self, guest: SocketAddr, client: SocketAddr, stand_in: bool) -> Option<Key> {
+        /// A step that visits every port of the range, which has an even number of them.
+        const STEP: u32 = 7919;
+        const FIRST: u32 = 1024;
+        let wanted = Key::new(guest, client);
+        if !self.index.contains_key(&wanted) {
+            return Some(wanted);
+        }
+        let tries = if stand_in { 1..64 } else { 0..0_u32 };
+        tries
+            .map(|i| FIRST + (u32::from(client.port()) + i * STEP) % (65_536 - FIRST))
+            .map(|port| Key::new(guest, SocketAddr::new(client.ip(), port as u16)))
+            .find(|key| !self.index.contains_key(key))
+    }
+
+    /// Takes a report of the poller with a token of [`Kind::Tcp`].
+    pub fn host_ready(&mut self, now: Instant, ctx: &mut Ctx<'_>, token: Token, event: &Event) {
+        let Some(slot) = self.slots.get_mut(token.index as usize) else { return };
+        let (true, Some(flow)) = (token.is_of(slot.generation), &mut slot.flow) else { return };
+        if flow.state == State::Connecting {
+            if !event.writable && !event.hangup {
+                return;
+            }
+            let Some(stream) = &mut flow.stream else { return };
+            if let Err(error) = stream.connected() {
+                let Some(mut flow) = self.take(ctx, token.index) else { return };
+                self.tell_failed(now, ctx, &mut flow, error);
+                return;
+            }
+            flow.state = State::SynReceived;
+            flow.send_syn(&mut Env { now, ctx });
+            self.rewheel(token.index);
+            return;
+        }
+        flow.readable |= event.readable || event.hangup;
+        flow.careful |= event.urgent;
+        if event.writable || event.hangup {
+            flow.full = false;
+        }
+        self.enqueue(token.index);
+    }
+
+    /// The guest is told that there is no connection, in the way that a network would.
+    fn tell_failed(
         &mut self,
-        _now: Instant,
-        _ctx: &mut Ctx<'_>,
-        _token: Token,
-        _event: &Event,
+        now: Instant,
+        ctx: &mut Ctx<'_>,
+        flow: &mut Flow<B::Stream>,
+        error: StreamError,
     ) {
+        match error {
+            StreamError::Refused | StreamError::Reset => {
+                ctx.counters.count(Reason::TcpRefused);
+                flow.send_reset(&mut Env { now, ctx });
+            }
+            // A guest whose SYN is not answered sends it again, and gives up in its own time.
+            StreamError::TimedOut => ctx.counters.count(Reason::TcpUnanswered),
+            StreamError::NoDescriptors => ctx.counters.count(Reason::OutOfDescriptors),
+            StreamError::NoMemory => ctx.counters.count(Reason::SocketFailed),
+            StreamError::HostUnreachable
+            | StreamError::NetUnreachable
+            | StreamError::Prohibited => {
+                ctx.counters.count(Reason::TcpUnreachable);
+                if let Some(guest) = flow.owner
+                    && self.unreachable.len() < UNREACHABLE_MAX
+                    && let Some(quote) = emit::quote(ctx, &flow.key, flow.irs)
+                {
+                    self.unreachable.push_back(Unreachable { guest, quote, error });
+                }
+            }
+        }
     }
 
     /// Takes an ICMP error of a guest or a router about a segment that we sent: from `remote` to
-    /// `guest`, with this sequence number.
+    /// `guest`, with this sequence number. What does not fit the connection is ignored (RFC 5927).
     pub fn icmp_error(
         &mut self,
-        _now: Instant,
-        _ctx: &mut Ctx<'_>,
-        _guest: std::net::SocketAddr,
-        _remote: std::net::SocketAddr,
-        _sequence: u32,
-        _error: IcmpError,
+        ctx: &mut Ctx<'_>,
+        guest: SocketAddr,
+        remote: SocketAddr,
+        sequence: u32,
+        error: IcmpError,
     ) {
+        let Some(&index) = self.index.get(&Key::new(guest, remote)) else { return };
+        let Some(flow) = flow_mut(&mut self.slots, index) else { return };
+        let sequence = Seq(sequence);
+        if !(flow.una.upto(sequence) && sequence.before(flow.max)) {
+            return;
+        }
+        match error {
+            IcmpError::TooBig { mtu } => {
+                flow.shrink(u32::from(emit::mss_for(&flow.key, mtu)));
+                self.enqueue(index);
+            }
+            IcmpError::Unreachable if flow.state == State::SynSent => {
+                ctx.counters.count(Reason::TcpGuestRefused);
+                self.remove(ctx, index, Over::Abort);
+            }
+            // An open connection outlives it (RFC 9293, 3.9.2.2).
+            IcmpError::Unreachable => {}
+        }
     }
 
     /// Does what calls since the last turn left to do: acknowledges, writes to and reads from
-    /// streams, a bounded amount. To be called after a batch of segments and reports.
-    pub fn turn(&mut self, _now: Instant, _ctx: &mut Ctx<'_>) {}
+    /// streams, a bounded amount. To be called after a batch of segments and reports, and again
+    /// while [`Table::wants_turn`].
+    pub fn turn(&mut self, now: Instant, ctx: &mut Ctx<'_>) {
+        for _ in 0..self.waiting.len().min(TURN) {
+            let Some(index) = self.waiting.pop_front() else { break };
+            self.work.push_back(index);
+        }
+        for _ in 0..self.work.len().min(2 * TURN) {
+            let Some(index) = self.work.pop_front() else { break };
+            let Some(flow) = flow_mut(&mut self.slots, index).filter(|flow| flow.queued) else {
+                continue;
+            };
+            flow.queued = false;
+            let held = flow.inbox.len();
+            let served = flow.serve(&mut Env { now, ctx });
+            self.held = self.held.saturating_sub(held.saturating_sub(flow.inbox.len()));
+            match served {
+                Ok(Rest::Nothing) => {}
+                Ok(Rest::More) => self.enqueue(index),
+                Ok(Rest::Room) => {
+                    flow.queued = true;
+                    self.waiting.push_back(index);
+                }
+                Err(over) => {
+                    self.remove(ctx, index, over);
+                    continue;
+                }
+            }
+            self.settle(ctx, index);
+        }
+    }
+
+    /// Brings accounts and timers of a connection up to date.
+    fn settle(&mut self, ctx: &mut Ctx<'_>, index: u32) {
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let generation = slot.generation;
+        let Some(flow) = &mut slot.flow else { return };
+        if flow.is_opening
+            && !matches!(flow.state, State::Connecting | State::SynReceived | State::SynSent)
+        {
+            flow.is_opening = false;
+            if let Some(load) = flow.owner.and_then(|owner| self.loads.get_mut(&owner)) {
+                load.opening = load.opening.saturating_sub(1);
+            }
+        }
+        if flow.state == State::TimeWait && !flow.lingers {
+            flow.lingers = true;
+            self.live -= 1;
+            let owner = flow.owner.take();
+            self.unload(owner, false);
+            self.lingering.push_back((index, generation));
+            if self.lingering.len() > LINGERING_MAX
+                && let Some((oldest, generation)) = self.lingering.pop_front()
+                && self.slots.get(oldest as usize).is_some_and(|s| s.generation == generation)
+            {
+                self.remove(ctx, oldest, Over::Closed);
+            }
+        }
+        self.rewheel(index);
+    }
+
+    fn unload(&mut self, owner: Option<GuestKey>, opening: bool) {
+        let Some(owner) = owner else { return };
+        if let Some(load) = self.loads.get_mut(&owner) {
+            load.flows = load.flows.saturating_sub(1);
+            load.opening = load.opening.saturating_sub(usize::from(opening));
+            if load.flows == 0 {
+                self.loads.remove(&owner);
+            }
+        }
+    }
 
     /// Whether there is more for [`Table::turn`] to do now.
     #[must_use]
     pub fn wants_turn(&self) -> bool {
-        false
+        !self.work.is_empty()
     }
 
     /// Whether something waits for room in a guest's queue.
     #[must_use]
     pub fn wants_room(&self) -> bool {
-        false
+        !self.waiting.is_empty()
     }
 
     /// The next connection that could not be made in a way that deserves an ICMP error.
     pub fn poll_unreachable(&mut self) -> Option<Unreachable> {
-        None
+        self.unreachable.pop_front()
     }
 
     /// When [`Table::handle_timeout`] wants to be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        None
+        self.wheel.next()
     }
 
     /// Does what is due; [`Table::turn`] is to follow.
-    pub fn handle_timeout(&mut self, _now: Instant, _ctx: &mut Ctx<'_>) {}
+    pub fn handle_timeout(&mut self, now: Instant, ctx: &mut Ctx<'_>) {
+        while let Some(index) = self.wheel.pop(now) {
+            let Some(flow) = flow_mut(&mut self.slots, index) else { continue };
+            flow.wheel_at = None;
+            match flow.timeout(&mut Env { now, ctx }) {
+                Ok(()) => {
+                    self.enqueue(index);
+                    self.rewheel(index);
+                }
+                Err(over) => self.remove(ctx, index, over),
+            }
+        }
+    }
 
     /// A guest's port is gone: its connections are reset.
-    pub fn guest_gone(&mut self, _now: Instant, _ctx: &mut Ctx<'_>, _guest: GuestKey) {}
+    pub fn guest_gone(&mut self, ctx: &mut Ctx<'_>, guest: GuestKey) {
+        for index in 0..self.slots.len() as u32 {
+            if flow_mut(&mut self.slots, index).is_some_and(|flow| flow.owner == Some(guest)) {
+                self.remove(ctx, index, Over::Abort);
+            }
+        }
+    }
 
-    /// Connections now.
+    /// Connections now, without those that only linger.
     #[must_use]
     pub fn len(&self) -> usize {
-        0
+        self.live
     }
 
     /// Whether there is no connection.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.live == 0
     }
 
     /// Connections of one guest.
     #[must_use]
-    pub fn len_of(&self, _guest: GuestKey) -> usize {
-        0
+    pub fn len_of(&self, guest: GuestKey) -> usize {
+        self.loads.get(&guest).map_or(0, |load| load.flows)
+    }
+
+    /// Frames of guests that are held until a stream takes them.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.held
     }
 
     /// What people are shown of the connections.
-    pub fn flows(&self, _now: Instant) -> impl Iterator<Item = FlowReport> {
-        std::iter::empty()
+    pub fn flows(&self, now: Instant) -> impl Iterator<Item = FlowReport> {
+        self.slots.iter().filter_map(|slot| slot.flow.as_ref()).map(move |flow| FlowReport {
+            protocol: Protocol::Tcp,
+            guest: flow.owner,
+            guest_end: flow.key.guest(),
+            remote: flow.key.remote(),
+            host: flow.host.filter(|host| *host != flow.key.remote()),
+            inbound: flow.inbound,
+            state: flow.report_state(),
+            bytes_out: flow.bytes_out,
+            bytes_in: flow.bytes_in,
+            idle: now.saturating_since(flow.last_heard),
+        })
     }
+
+    #[cfg(test)]
+    pub(super) fn only(&self) -> Option<&Flow<B::Stream>> {
+        self.slots.iter().find_map(|slot| slot.flow.as_deref())
+    }
+
+    /// Whether a guest may have one more connection. It is made room for at the cost of a guest that
+    /// has more.
+    fn admit(&mut self, now: Instant, ctx: &mut Ctx<'_>, guest: GuestKey) -> bool {
+        let load = self.loads.get(&guest).copied().unwrap_or_default();
+        if load.flows >= self.limits.flows_per_guest
+            || load.opening >= self.limits.opening_per_guest
+        {
+            ctx.counters.count(Reason::GuestLimit);
+            return false;
+        }
+        if self.live >= self.limits.flows && !self.evict(now, ctx, guest) {
+            ctx.counters.count(Reason::FlowLimit);
+            return false;
+        }
+        true
+    }
+
+    /// Ends a connection of the guest that has the most, if that is clearly more than `guest` has:
+    /// of some of its connections that which is silent for the longest.
+    fn evict(&mut self, now: Instant, ctx: &mut Ctx<'_>, guest: GuestKey) -> bool {
+        let Some((&rich, load)) = self.loads.iter().max_by_key(|(_, load)| load.flows) else {
+            return false;
+        };
+        if load.flows <= self.len_of(guest) + 1 {
+            return false;
+        }
+        let count = self.slots.len();
+        let mut victim: Option<(Instant, usize)> = None;
+        for step in 0..count.min(EVICT_SCAN) {
+            let at = (self.evict_at + step) % count;
+            let flow = self.slots.get(at).and_then(|slot| slot.flow.as_ref());
+            if let Some(flow) = flow.filter(|flow| flow.owner == Some(rich))
+                && victim.is_none_or(|(heard, _)| flow.last_heard < heard)
+            {
+                victim = Some((flow.last_heard, at));
+            }
+        }
+        self.evict_at = (self.evict_at + EVICT_SCAN) % count.max(1);
+        let Some((_, at)) = victim else { return false };
+        ctx.counters.count(Reason::Evicted);
+        if let Some(flow) = flow_mut(&mut self.slots, at as u32) {
+            flow.send_reset(&mut Env { now, ctx });
+        }
+        self.remove(ctx, at as u32, Over::Abort);
+        true
+    }
+
+    /// A place for a connection, and the name of its stream.
+    fn reserve(&mut self) -> (u32, Token) {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, flow: None });
+            self.slots.len() as u32 - 1
+        });
+        let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
+        (index, Token::new(Kind::Tcp, generation, index))
+    }
+
+    fn insert(&mut self, index: u32, flow: Flow<B::Stream>) {
+        self.index.insert(flow.key, index);
+        self.live += 1;
+        if let Some(owner) = flow.owner {
+            let load = self.loads.entry(owner).or_default();
+            load.flows += 1;
+            load.opening += 1;
+        }
+        if let Some(slot) = self.slots.get_mut(index as usize) {
+            slot.flow = Some(Box::new(flow));
+        }
+        self.rewheel(index);
+    }
+
+    fn enqueue(&mut self, index: u32) {
+        if let Some(flow) = flow_mut(&mut self.slots, index)
+            && !flow.queued
+        {
+            flow.queued = true;
+            self.work.push_back(index);
+        }
+    }
+
+    /// Sets the timer if it has to fire earlier than it would. One that fires too early is set
+    /// again then, which costs less than to move it with every segment.
+    fn rewheel(&mut self, index: u32) {
+        if let Some(flow) = flow_mut(&mut self.slots, index) {
+            let deadline = flow.deadline();
+            if flow.wheel_at.is_none_or(|at| deadline < at) {
+                flow.wheel_at = Some(deadline);
+                self.wheel.set(index, deadline);
+            }
+        }
+    }
+
+    fn remove(&mut self, ctx: &mut Ctx<'_>, index: u32, over: Over) {
+        if let Some(mut flow) = self.take(ctx, index)
+            && let Some(stream) = flow.stream.take()
+            && over == Over::Abort
+        {
+            stream.abort();
+        }
+    }
+
+    /// Takes a connection out of the table, with everything that is kept for it.
+    fn take(&mut self, ctx: &mut Ctx<'_>, index: u32) -> Option<Box<Flow<B::Stream>>> {
+        let slot = self.slots.get_mut(index as usize)?;
+        let mut flow = slot.flow.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(index);
+        self.index.remove(&flow.key);
+        self.wheel.clear(index);
+        self.held = self.held.saturating_sub(flow.inbox.len());
+        flow.inbox.clear(ctx.pool);
+        if !flow.lingers {
+            self.live -= 1;
+        }
+        self.unload(flow.owner, flow.is_opening);
+        Some(flow)
+    }
+}
+
+fn flow_mut<S>(slots: &mut [Slot<S>], index: u32) -> Option<&mut Flow<S>> {
+    slots.get_mut(index as usize)?.flow.as_deref_mut()
+}
+
+/// A segment of no connection (RFC 9293, 3.10.7.1).
+fn unknown(ctx: &mut Ctx<'_>, key: &Key, heard: &Heard) -> Segment {
+    if heard.has(flag::SYN) && heard.flags & (flag::ACK | flag::RST) == 0 {
+        return Segment::Opening;
+    }
+    ctx.counters.count(Reason::TcpUnknown);
+    reset(ctx, key, heard);
+    Segment::Done
+}
+
+fn reset(ctx: &mut Ctx<'_>, key: &Key, heard: &Heard) {
+    if heard.has(flag::RST) {
+        return;
+    }
+    let (sequence, acknowledgement, flags) = if heard.has(flag::ACK) {
+        (heard.acknowledgement, Seq(0), flag::RST)
+    } else {
+        (Seq(0), heard.end(), flag::RST | flag::ACK)
+    };
+    emit::control(ctx, key, &Says { sequence, acknowledgement, flags, window: 0, options: &[] });
 }

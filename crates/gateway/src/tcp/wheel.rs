@@ -40,12 +40,7 @@ pub(super) struct Wheel {
 
 impl Wheel {
     pub(super) fn new() -> Self {
-        Self {
-            nodes: Vec::new(),
-            heads: [NONE; LEVELS * SLOTS],
-            filled: [0; LEVELS],
-            now: 0,
-        }
+        Self { nodes: Vec::new(), heads: [NONE; LEVELS * SLOTS], filled: [0; LEVELS], now: 0 }
     }
 
     /// Sets the timer `index` to `at`, instead of what it was set to.
