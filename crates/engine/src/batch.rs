@@ -43,6 +43,11 @@ impl RxBatch {
         self.frames.try_push(frame).map_err(arrayvec::CapacityError::element)
     }
 
+    /// The frames that wait in the batch, in order.
+    pub fn frames(&self) -> impl Iterator<Item = &Frame> + '_ {
+        self.frames.iter()
+    }
+
     /// How many frames wait in the batch.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -3,6 +3,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`worker`], [`link`], [`node`] | the loop that owns the networks, the mechanisms that carry frames |
+//! | [`uplink`] | ports whose far side is the outside: network devices |
 //! | [`names`], [`address`] | names of guests and networks, and the plan of their addresses |
 //! | [`directory`] | where a network is published, who may open what, and that there is one hypervisor |
 //! | [`config`] | the configuration file and its way to a validated plan |
@@ -28,4 +29,5 @@ pub mod names;
 pub mod node;
 pub mod report;
 pub mod start;
+pub mod uplink;
 pub mod worker;

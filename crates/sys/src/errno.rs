@@ -6,7 +6,7 @@ use std::io;
 /// The numbers that netherd itself answers or tells apart.
 pub use libc::{
     EACCES, EADDRNOTAVAIL, EAFNOSUPPORT, EAGAIN, ECONNREFUSED, EHOSTDOWN, EHOSTUNREACH, EINVAL,
-    EIO, EMFILE, ENETDOWN, ENETUNREACH, ENFILE, ENOBUFS, ENOENT, ENOMEM, ENOSPC, ENOSYS,
+    EIO, EMFILE, ENETDOWN, ENETUNREACH, ENFILE, ENOBUFS, ENODEV, ENOENT, ENOMEM, ENOSPC, ENOSYS,
     EOPNOTSUPP, EPERM, EPROTONOSUPPORT, ESRCH, ETIMEDOUT, EUSERS,
 };
 
@@ -32,7 +32,7 @@ pub fn is_too_long(e: &io::Error) -> bool {
 /// The network device behind a descriptor was deleted (EBADFD of a detached tap, ENODEV, ENXIO).
 #[must_use]
 pub fn is_device_gone(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(libc::EBADFD | libc::ENODEV | libc::ENXIO))
+    matches!(e.raw_os_error(), Some(libc::EBADFD | ENODEV | libc::ENXIO))
 }
 
 /// The interface is down (ENETDOWN); it may come up again.

@@ -11,11 +11,13 @@ pub mod signal;
 pub mod terminal;
 
 pub mod clock;
+pub mod device;
 pub mod diag;
 pub mod errno;
 pub mod inet;
 pub mod mmsg;
 pub mod packet;
+pub mod packet_filter;
 pub mod poll;
 pub mod random;
 pub mod route;

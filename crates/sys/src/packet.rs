@@ -20,16 +20,19 @@ pub const VNET_HDR_LEN: u8 = 10;
 /// All protocols, in network byte order as the kernel wants it.
 const ETH_P_ALL_BE: u16 = (libc::ETH_P_ALL as u16).to_be();
 
-/// Opens a packet socket in the current network namespace, bound to interface `index`, with vnet
-/// headers, without our own frames, promiscuous, with buffers of `buffer` bytes each way (as far
-/// as net.core.*mem_max allow, or beyond with CAP_NET_ADMIN in the first user namespace).
+/// Opens a packet socket in the current network namespace that is bound to nothing yet and so
+/// receives nothing: with vnet headers, without our own frames, with buffers of `buffer` bytes each
+/// way (as far as net.core.*mem_max allow, or beyond with CAP_NET_ADMIN in the first user
+/// namespace).
+///
+/// What it needs privilege for is over when it is open: [`bind`] needs none.
 ///
 /// # Errors
-/// EPERM without CAP_NET_RAW, ENODEV for an unknown interface, ENOPROTOOPT for a kernel without
-/// PACKET_IGNORE_OUTGOING (before 4.20).
-pub fn open(index: u32, buffer: usize) -> io::Result<OwnedFd> {
-    // Protocol 0: nothing is queued before the bind below names interface and protocol, so no
-    // frame of another interface is ever seen.
+/// EPERM without CAP_NET_RAW, ENOPROTOOPT for a kernel without PACKET_IGNORE_OUTGOING (before
+/// 4.20).
+pub fn open_unbound(buffer: usize) -> io::Result<OwnedFd> {
+    // Protocol 0: nothing is queued before a bind names interface and protocol, so no frame of
+    // another interface is ever seen.
     // SAFETY: no pointers; the result is checked.
     let fd = unsafe {
         libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK, 0)
@@ -41,17 +44,19 @@ pub fn open(index: u32, buffer: usize) -> io::Result<OwnedFd> {
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
     set_int_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_VNET_HDR, 1)?;
     set_int_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_IGNORE_OUTGOING, 1)?;
-    let bytes = libc::c_int::try_from(buffer).unwrap_or(libc::c_int::MAX);
-    for (force, plain) in
-        [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)]
-    {
-        if set_int_option(fd.as_fd(), libc::SOL_SOCKET, force, bytes).is_err() {
-            set_int_option(fd.as_fd(), libc::SOL_SOCKET, plain, bytes)?;
-        }
-    }
+    crate::unix::force_buffers(fd.as_fd(), buffer)?;
     set_int_option(fd.as_fd(), libc::SOL_PACKET, libc::PACKET_AUXDATA, 1)?;
+    Ok(fd)
+}
+
+/// As [`open_unbound`], bound to interface `index` and promiscuous.
+///
+/// # Errors
+/// As [`open_unbound`] and [`bind`].
+pub fn open(index: u32, buffer: usize) -> io::Result<OwnedFd> {
+    let fd = open_unbound(buffer)?;
     bind(fd.as_fd(), index)?;
-    promiscuous(fd.as_fd(), index)?;
+    join(fd.as_fd(), index, Membership::Promiscuous)?;
     Ok(fd)
 }
 
@@ -59,7 +64,12 @@ fn interface_index(index: u32) -> io::Result<libc::c_int> {
     libc::c_int::try_from(index).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))
 }
 
-fn bind(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+/// Binds to interface `index`: from now on its frames, of all protocols, and of no other.
+///
+/// # Errors
+/// ENODEV for an unknown interface, ENETDOWN when it is down (it is bound nevertheless and receives
+/// when it comes up).
+pub fn bind(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     // SAFETY: an all-zero sockaddr_ll is valid plain data.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
     address.sll_family = libc::AF_PACKET as libc::c_ushort;
@@ -76,19 +86,60 @@ fn bind(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-fn promiscuous(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+/// What an interface is asked to receive beside what is for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// Everything.
+    Promiscuous,
+    /// All group addresses.
+    AllGroups,
+    /// This address too. A device whose filter has no room for it becomes promiscuous by itself.
+    Address([u8; 6]),
+}
+
+/// PACKET_ADD_MEMBERSHIP: holds until it is left, the socket is closed or the interface is gone.
+///
+/// # Errors
+/// ENODEV, ENOBUFS.
+pub fn join(fd: BorrowedFd<'_>, index: u32, what: Membership) -> io::Result<()> {
+    membership(fd, index, what, libc::PACKET_ADD_MEMBERSHIP)
+}
+
+/// PACKET_DROP_MEMBERSHIP.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn leave(fd: BorrowedFd<'_>, index: u32, what: Membership) -> io::Result<()> {
+    membership(fd, index, what, libc::PACKET_DROP_MEMBERSHIP)
+}
+
+fn membership(
+    fd: BorrowedFd<'_>,
+    index: u32,
+    what: Membership,
+    option: libc::c_int,
+) -> io::Result<()> {
+    let mut address = [0; 8];
+    let (kind, len) = match what {
+        Membership::Promiscuous => (libc::PACKET_MR_PROMISC, 0),
+        Membership::AllGroups => (libc::PACKET_MR_ALLMULTI, 0),
+        Membership::Address(mac) => {
+            address[..6].copy_from_slice(&mac);
+            (libc::PACKET_MR_UNICAST, 6)
+        }
+    };
     let membership = libc::packet_mreq {
         mr_ifindex: interface_index(index)?,
-        mr_type: libc::PACKET_MR_PROMISC as libc::c_ushort,
-        mr_alen: 0,
-        mr_address: [0; 8],
+        mr_type: kind as libc::c_ushort,
+        mr_alen: len,
+        mr_address: address,
     };
     // SAFETY: `membership` is readable for its size.
     let r = unsafe {
         libc::setsockopt(
             fd.as_raw_fd(),
             libc::SOL_PACKET,
-            libc::PACKET_ADD_MEMBERSHIP,
+            option,
             (&raw const membership).cast(),
             size_of::<libc::packet_mreq>() as libc::socklen_t,
         )

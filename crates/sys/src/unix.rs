@@ -379,6 +379,23 @@ pub fn set_buffers(fd: BorrowedFd<'_>, send: usize, receive: usize) -> io::Resul
     Ok((granted(libc::SO_SNDBUF)?, granted(libc::SO_RCVBUF)?))
 }
 
+/// Socket buffers of `bytes` each way, beyond net.core.*mem_max where we have CAP_NET_ADMIN in the
+/// first user namespace, else as far as those allow.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn force_buffers(fd: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
+    let bytes = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    for (force, plain) in
+        [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)]
+    {
+        if set_int_option(fd, libc::SOL_SOCKET, force, bytes).is_err() {
+            set_int_option(fd, libc::SOL_SOCKET, plain, bytes)?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes a descriptor non-blocking or blocking (O_NONBLOCK of the open file description).
 ///
 /// # Errors
@@ -428,6 +445,24 @@ pub fn receive(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<usize> {
             libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC,
         )
     })
+}
+
+/// Receives one message without blocking. The second value tells that it was longer than the buffer
+/// and its tail is lost (MSG_TRUNC). Descriptors that a peer sends uninvited are closed by the
+/// kernel.
+///
+/// # Errors
+/// EAGAIN, ECONNRESET, ENOTCONN.
+pub fn receive_message(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, bool)> {
+    let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: an all-zero msghdr is valid: no name, no control data.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = &raw mut piece;
+    message.msg_iovlen = 1;
+    // SAFETY: the header and the buffer are writable and outlive the call.
+    let len =
+        check_len(unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) })?;
+    Ok((len, message.msg_flags & libc::MSG_TRUNC != 0))
 }
 
 /// Sends pieces in order without blocking and without SIGPIPE; returns how many bytes went. More

@@ -20,6 +20,7 @@
 
 pub(crate) mod datagram;
 pub mod framing;
+pub(crate) mod nic;
 pub(crate) mod packet;
 pub mod raw_offload;
 pub(crate) mod shared;
@@ -32,7 +33,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use engine::{Engine, Frame, Instant, LARGE_CAPACITY, Pool, PortId, Reason, RxBatch, TxBatch};
-use wire::OffloadSet;
+use wire::{MacAddr, OffloadSet};
 
 use crate::worker::Scratch;
 
@@ -47,6 +48,7 @@ pub enum LinkKind {
     Seqpacket,
     /// None: the worker's own router is there.
     Router,
+    Nic,
 }
 
 impl LinkKind {
@@ -61,6 +63,7 @@ impl LinkKind {
             LinkKind::Dgram => "dgram",
             LinkKind::Seqpacket => "seqpacket",
             LinkKind::Router => "router",
+            LinkKind::Nic => "nic",
         }
     }
 }
@@ -76,6 +79,8 @@ impl fmt::Display for LinkKind {
 pub enum LinkSetup {
     /// A tap with `IFF_NO_PI` and `IFF_VNET_HDR`, and the offloads that were set on it.
     Tap { fd: OwnedFd, offloads: OffloadSet, vnet_hdr_len: u8 },
+    /// A macvtap that we opened ourselves, set up as a tap.
+    Macvtap { fd: OwnedFd, offloads: OffloadSet, vnet_hdr_len: u8 },
     /// A packet socket bound to one interface, with `PACKET_VNET_HDR`.
     Packet { fd: OwnedFd, offloads: OffloadSet },
     /// A connected stream socket: QEMU's framing.
@@ -84,17 +89,20 @@ pub enum LinkSetup {
     Vde { control: OwnedFd, data: OwnedFd },
     /// A connected seqpacket (or datagram) socket: one frame per packet.
     Seqpacket { fd: OwnedFd },
+    /// A connection to the helper that has a network device, after its welcome.
+    Nic { fd: OwnedFd, welcome: ::nic::protocol::Welcome },
 }
 
 impl LinkSetup {
     #[must_use]
     pub fn kind(&self) -> LinkKind {
         match self {
-            LinkSetup::Tap { .. } => LinkKind::Tap,
+            LinkSetup::Tap { .. } | LinkSetup::Macvtap { .. } => LinkKind::Tap,
             LinkSetup::Packet { .. } => LinkKind::Packet,
             LinkSetup::Stream { .. } => LinkKind::Stream,
             LinkSetup::Vde { .. } => LinkKind::Vde,
             LinkSetup::Seqpacket { .. } => LinkKind::Seqpacket,
+            LinkSetup::Nic { .. } => LinkKind::Nic,
         }
     }
 
@@ -102,7 +110,10 @@ impl LinkSetup {
     #[must_use]
     pub fn offloads(&self) -> OffloadSet {
         match self {
-            LinkSetup::Tap { offloads, .. } | LinkSetup::Packet { offloads, .. } => *offloads,
+            LinkSetup::Tap { offloads, .. }
+            | LinkSetup::Macvtap { offloads, .. }
+            | LinkSetup::Packet { offloads, .. } => *offloads,
+            LinkSetup::Nic { welcome, .. } => welcome.offloads,
             _ => OffloadSet::empty(),
         }
     }
@@ -339,6 +350,10 @@ pub(crate) trait Link: fmt::Debug {
     fn unfinished(&self) -> u64 {
         0
     }
+
+    /// A guest's address is, or is no longer, one of those behind this network: for links to the
+    /// outside that have to be told.
+    fn address(&mut self, _mac: MacAddr, _present: bool) {}
 
     /// Frames the kernel dropped before we could read them, where it tells.
     fn kernel_drops(&mut self) -> Option<u64> {

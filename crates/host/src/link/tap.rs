@@ -39,6 +39,12 @@ impl TapLink {
         Ok(TapLink { fd, header_len })
     }
 
+    /// A descriptor that this process opened and set up itself, with a header of this length.
+    pub(crate) fn of_our_own(fd: OwnedFd, vnet_hdr_len: u8) -> io::Result<TapLink> {
+        sys::unix::set_nonblocking(fd.as_fd(), true)?;
+        Ok(TapLink { fd, header_len: usize::from(vnet_hdr_len).min(VNET_HDR_LEN) })
+    }
+
     /// Reads one frame into the pool. `None`: it was read and counted, but is none for the engine.
     fn read_one(&self, intake: &mut Intake<'_>) -> io::Result<usize> {
         let mut header = [0; VNET_HDR_LEN];

@@ -52,6 +52,7 @@ use sys::mmsg::ReceiveRing;
 use sys::poll::{Events, Interest, Poller};
 
 use crate::link::datagram::DatagramLink;
+use crate::link::nic::NicLink;
 use crate::link::packet::PacketLink;
 use crate::link::stream::StreamLink;
 use crate::link::tap::TapLink;
@@ -374,12 +375,16 @@ impl Worker {
         spec.offloads_to_guest = link.offloads();
         let link: Box<dyn Link> = match link {
             LinkSetup::Tap { fd, vnet_hdr_len, .. } => Box::new(TapLink::new(fd, vnet_hdr_len)?),
+            LinkSetup::Macvtap { fd, vnet_hdr_len, .. } => {
+                Box::new(TapLink::of_our_own(fd, vnet_hdr_len)?)
+            }
             LinkSetup::Packet { fd, .. } => Box::new(PacketLink::new(fd)?),
             LinkSetup::Stream { fd } => Box::new(StreamLink::new(fd, false)?),
             LinkSetup::Vde { control, data } => {
                 Box::new(DatagramLink::vde(control, data, None, false)?)
             }
             LinkSetup::Seqpacket { fd } => Box::new(DatagramLink::new(fd, false)?),
+            LinkSetup::Nic { fd, welcome } => Box::new(NicLink::new(fd, &welcome)?),
         };
         self.open_boxed(net, spec, link, about, None)
     }
@@ -459,6 +464,15 @@ impl Worker {
     /// Frames the kernel dropped before the link could read them, where it tells.
     pub fn link_drops(&mut self, net: NetworkId, port: PortId) -> Option<u64> {
         self.networks.get_mut(net.0)?.ports.get_mut(&port)?.link.kernel_drops()
+    }
+
+    /// Tells the uplinks of a network that a guest's address is, or is no longer, behind it. Guests
+    /// that send need not be told of; this is for those that only listen.
+    pub fn uplink_address(&mut self, net: NetworkId, mac: wire::MacAddr, present: bool) {
+        let Some(network) = self.networks.get_mut(net.0) else { return };
+        for port in network.ports.values_mut() {
+            port.link.address(mac, present);
+        }
     }
 
     /// Watches a descriptor for the owner, who is told by [`WorkerEvent::Ready`]. The owner keeps

@@ -1,0 +1,423 @@
+//! The link to a network device behind the helper `netherd-nic`.
+//!
+//! # Theory of operation
+//!
+//! Frames go in messages of one or many records ([`::nic::protocol`]). Two receive paths, chosen by
+//! what the last visit saw, as for packet sockets: messages of small frames are read into the shared
+//! scratch space and copied out; a large frame travels alone and is read straight into a leased
+//! buffer, where it stays.
+//!
+//! The helper lets only those addresses send and receive that were *claimed*. This link claims the
+//! source address of a frame in front of the first frame that has it, so that guests may come and go
+//! without anybody's telling; [`Link::address`] claims and releases beforehand, for guests that only
+//! listen. When the user's allowance is used up, the address that was silent for longest is
+//! released. An address that the helper refused is asked for again now and then; its frames are
+//! given up here (`link-refused`) and the log says why.
+//!
+//! If the helper ends, the link ends; whoever owns the network opens another one.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use ::nic::protocol::{
+    self, ALONE, ClaimRefusal, FRAME_MAX, FromHelper, HEADER_LEN, MESSAGE_MAX, RECORD_LEN,
+    RECORDS_MAX, Records, Welcome,
+};
+use ::nic::reason::Reason;
+use engine::{BATCH, Frame, Pool, TxBatch};
+use sys::errno;
+use wire::{MacAddr, VNET_HDR_LEN, vnet};
+
+use super::tap::encode_header;
+use super::{CloseReason, Intake, Link, LinkState, Progress, Sent, copy_frame, release_front};
+use crate::log;
+
+/// Bytes one visit reads at most, as for taps.
+const VISIT_BYTES: usize = 512 * 1024;
+
+/// Messages one visit reads at most.
+const VISIT_MESSAGES: usize = 64;
+
+/// Frames of a refused address that are given up before it is asked for again.
+const ASK_AGAIN: u32 = 1024;
+
+/// Addresses that are remembered as refused.
+const REFUSED_MAX: usize = 64;
+
+const HEAD: usize = HEADER_LEN + RECORD_LEN;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Claimed, granted or not answered yet. Frames may follow the claim at once.
+    Ours,
+    /// Refused; frames given up since then.
+    Refused(u32),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    state: State,
+    /// When a frame was last sent from it, in messages.
+    used: u64,
+}
+
+/// What is to be done with a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Admission {
+    Send,
+    /// Only after its address has been claimed.
+    Claim(MacAddr),
+    GiveUp,
+}
+
+#[derive(Debug)]
+pub(crate) struct NicLink {
+    fd: OwnedFd,
+    max_macs: usize,
+    claims: HashMap<MacAddr, Claim>,
+    /// The last source address that was allowed to send.
+    last: Option<MacAddr>,
+    /// Messages sent: the clock of [`Claim::used`].
+    clock: u64,
+    /// The last visit saw large frames.
+    large: bool,
+    /// Frames that were read and did not fit the batch: a message of their own.
+    rest: Vec<u8>,
+    kernel_drops: u64,
+}
+
+impl NicLink {
+    pub(crate) fn new(fd: OwnedFd, welcome: &Welcome) -> io::Result<NicLink> {
+        sys::unix::set_nonblocking(fd.as_fd(), true)?;
+        sys::unix::force_buffers(fd.as_fd(), 4 << 20)?;
+        Ok(NicLink {
+            fd,
+            max_macs: usize::from(welcome.max_macs).max(1),
+            claims: HashMap::new(),
+            last: None,
+            clock: 0,
+            large: false,
+            rest: Vec::new(),
+            kernel_drops: 0,
+        })
+    }
+
+    // --- receiving ---
+
+    /// One message. `None`: there is none.
+    fn receive_one(&mut self, intake: &mut Intake<'_>) -> Result<Option<usize>, CloseReason> {
+        let read = if self.large
+            && let Ok(lease) = intake.pool.lease_large()
+        {
+            let room = &mut intake.pool.lease_mut(&lease)[..MESSAGE_MAX];
+            match sys::unix::receive_message(self.fd.as_fd(), room) {
+                Ok((len, false)) if len > 0 => {
+                    match lone_frame(&room[..len]) {
+                        Some(offload) => {
+                            let frame = intake.pool.fill(lease, HEAD..len, offload);
+                            intake.push(frame);
+                        }
+                        None => {
+                            intake.scratch.bytes[..len].copy_from_slice(&room[..len]);
+                            intake.pool.give_back(lease);
+                            self.message_in_scratch(intake, len)?;
+                        }
+                    }
+                    return Ok(Some(len));
+                }
+                other => {
+                    intake.pool.give_back(lease);
+                    other
+                }
+            }
+        } else {
+            let room = &mut intake.scratch.bytes[..MESSAGE_MAX];
+            sys::unix::receive_message(self.fd.as_fd(), room)
+        };
+        match read {
+            Ok((0, _)) => Err(CloseReason::PeerClosed),
+            Ok((_, true)) => {
+                Err(CloseReason::Protocol("the helper sent a message that is too long".into()))
+            }
+            Ok((len, false)) => self.message_in_scratch(intake, len).map(|()| Some(len)),
+            Err(e) if errno::is_transient(&e) => Ok(None),
+            Err(e) => Err(CloseReason::of(&e)),
+        }
+    }
+
+    fn message_in_scratch(
+        &mut self,
+        intake: &mut Intake<'_>,
+        len: usize,
+    ) -> Result<(), CloseReason> {
+        let Intake { pool, batch, scratch, lost, .. } = intake;
+        match FromHelper::decode(&scratch.bytes[..len]) {
+            Ok(FromHelper::Frames(mut records)) => {
+                take(pool, batch, lost, &mut records, &mut self.large);
+                if !records.is_empty() {
+                    records.write_message(&mut self.rest);
+                }
+            }
+            Ok(FromHelper::Claimed(mac, answer)) => self.answered(mac, answer),
+            Ok(FromHelper::Carrier(up)) => log::info(if up {
+                "The network device of an uplink is there and up again."
+            } else {
+                "The network device of an uplink is down or gone; the helper waits for it."
+            }),
+            Ok(FromHelper::Counters(numbers)) => {
+                self.kernel_drops = numbers.get(Reason::InKernelDrops as usize);
+            }
+            Ok(FromHelper::Refused(sentence)) => {
+                return Err(CloseReason::Protocol(sentence.to_owned()));
+            }
+            Ok(FromHelper::Welcome(_)) => {}
+            Err(e) => return Err(CloseReason::Protocol(format!("the helper is not ours: {e}"))),
+        }
+        Ok(())
+    }
+
+    /// What did not fit the last batch.
+    fn receive_rest(&mut self, intake: &mut Intake<'_>) {
+        let rest = std::mem::take(&mut self.rest);
+        if let Ok(FromHelper::Frames(mut records)) = FromHelper::decode(&rest) {
+            let mut large = self.large;
+            take(intake.pool, intake.batch, &mut intake.lost, &mut records, &mut large);
+            if !records.is_empty() {
+                records.write_message(&mut self.rest);
+            }
+        }
+        if self.rest.is_empty() {
+            // The storage is kept for the next time.
+            self.rest = rest;
+            self.rest.clear();
+        }
+    }
+
+    fn answered(&mut self, mac: MacAddr, answer: Result<(), ClaimRefusal>) {
+        let Err(why) = answer else { return };
+        if self.last == Some(mac) {
+            self.last = None;
+        }
+        if let Some(claim) = self.claims.get_mut(&mac) {
+            claim.state = State::Refused(0);
+            log::guest(&format!(
+                "The address {mac} of a guest cannot be used outside: it {}.",
+                why.sentence()
+            ));
+        }
+    }
+
+    // --- sending ---
+
+    fn admission(&mut self, frame: &Frame, front: &[u8], rest: &[u8]) -> Admission {
+        if frame.len() > FRAME_MAX {
+            return Admission::GiveUp;
+        }
+        let mut bytes = front.iter().chain(rest).skip(6);
+        let mac = MacAddr(std::array::from_fn(|_| bytes.next().copied().unwrap_or(0)));
+        if self.last == Some(mac) {
+            return Admission::Send;
+        }
+        match self.claims.get_mut(&mac) {
+            None => Admission::Claim(mac),
+            Some(claim) => match &mut claim.state {
+                State::Ours => {
+                    claim.used = self.clock;
+                    self.last = Some(mac);
+                    Admission::Send
+                }
+                State::Refused(given_up) if *given_up >= ASK_AGAIN => Admission::Claim(mac),
+                State::Refused(given_up) => {
+                    *given_up += 1;
+                    Admission::GiveUp
+                }
+            },
+        }
+    }
+
+    /// Sends the claim, and makes room for it.
+    fn claim(&mut self, mac: MacAddr) -> io::Result<()> {
+        let ours = |claim: &Claim| claim.state == State::Ours;
+        if self.claims.values().filter(|claim| ours(claim)).count() >= self.max_macs {
+            let oldest = self.claims.iter().filter(|(_, claim)| ours(claim));
+            let oldest = oldest.min_by_key(|(_, claim)| claim.used).map(|(mac, _)| *mac);
+            if let Some(oldest) = oldest {
+                self.release(oldest)?;
+            }
+        }
+        self.say(&protocol::claim(mac))?;
+        if self.claims.len() >= self.max_macs + REFUSED_MAX {
+            self.claims.retain(|_, claim| claim.state == State::Ours);
+        }
+        self.claims.insert(mac, Claim { state: State::Ours, used: self.clock });
+        Ok(())
+    }
+
+    fn release(&mut self, mac: MacAddr) -> io::Result<()> {
+        self.say(&protocol::release(mac))?;
+        self.claims.remove(&mac);
+        if self.last == Some(mac) {
+            self.last = None;
+        }
+        Ok(())
+    }
+
+    fn say(&self, message: &[u8]) -> io::Result<()> {
+        sys::unix::send_vectored(self.fd.as_fd(), &[IoSlice::new(message)]).map(|_| ())
+    }
+
+    /// Sends the front of the batch, as much as goes in one call: many small frames in one message,
+    /// or large ones in a message each. Returns how many frames went.
+    fn send_front(&mut self, pool: &Pool, batch: &TxBatch) -> io::Result<usize> {
+        self.clock += 1;
+        let mut heads = [[0; RECORD_LEN]; BATCH];
+        let mut count = 0;
+        let mut bytes = HEADER_LEN;
+        let large = batch.first().is_some_and(|frame| frame.len() > ALONE);
+        for frame in batch {
+            let [front, rest] = pool.pieces(frame);
+            let is_large = frame.len() > ALONE;
+            bytes += RECORD_LEN + frame.len();
+            if is_large != large || (!large && (bytes > MESSAGE_MAX || count == RECORDS_MAX)) {
+                break;
+            }
+            if count > 0 && self.admission(frame, front, rest) != Admission::Send {
+                break;
+            }
+            let mut header = [0; VNET_HDR_LEN];
+            encode_header(frame, front, rest, &mut header);
+            // At most FRAME_MAX.
+            heads[count] = protocol::record_header(frame.len() as u32, header);
+            count += 1;
+        }
+        if large {
+            let mut whole = [[0; HEAD]; BATCH];
+            for (whole, head) in whole.iter_mut().zip(&heads[..count]) {
+                whole[..HEADER_LEN].copy_from_slice(&protocol::frames_header(1));
+                whole[HEADER_LEN..].copy_from_slice(head);
+            }
+            let datagrams = whole[..count].iter().zip(batch).map(|(head, frame)| {
+                let [front, rest] = pool.pieces(frame);
+                [&head[..], front, rest]
+            });
+            return sys::mmsg::send(self.fd.as_fd(), None, datagrams);
+        }
+        let header = protocol::frames_header(count as u16);
+        let mut pieces = [IoSlice::new(&[]); 1 + 3 * BATCH];
+        pieces[0] = IoSlice::new(&header);
+        let mut used = 1;
+        for (head, frame) in heads[..count].iter().zip(batch) {
+            let [front, rest] = pool.pieces(frame);
+            for piece in [&head[..], front, rest] {
+                if !piece.is_empty() {
+                    pieces[used] = IoSlice::new(piece);
+                    used += 1;
+                }
+            }
+        }
+        sys::unix::send_vectored(self.fd.as_fd(), &pieces[..used]).map(|_| count)
+    }
+}
+
+/// The metadata of a message that holds one frame and nothing else; `None` for any other message.
+fn lone_frame(message: &[u8]) -> Option<wire::Offload> {
+    match FromHelper::decode(message) {
+        Ok(FromHelper::Frames(mut records)) if records.len() == 1 => {
+            vnet::decode(records.next()?.header).ok()
+        }
+        _ => None,
+    }
+}
+
+/// Copies frames into the batch until it is full.
+fn take(
+    pool: &mut Pool,
+    batch: &mut engine::RxBatch,
+    lost: &mut super::Lost,
+    records: &mut Records<'_>,
+    large: &mut bool,
+) {
+    while !batch.is_full() {
+        let Some(record) = records.next() else { break };
+        *large |= record.frame.len() > ALONE;
+        match vnet::decode(record.header) {
+            Ok(offload) => copy_frame(pool, batch, lost, record.frame, offload),
+            Err(_) => lost.bad_framing += 1,
+        }
+    }
+}
+
+impl Link for NicLink {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
+
+    fn receive(&mut self, intake: &mut Intake<'_>) -> Result<Progress, CloseReason> {
+        if !self.rest.is_empty() {
+            self.receive_rest(intake);
+        }
+        let mut bytes = 0;
+        let was_large = self.large;
+        for _ in 0..VISIT_MESSAGES.min(intake.limit) {
+            if bytes >= VISIT_BYTES || intake.batch.is_full() || !self.rest.is_empty() {
+                break;
+            }
+            match self.receive_one(intake)? {
+                Some(len) => {
+                    bytes += len;
+                    if was_large && len <= HEAD + ALONE {
+                        self.large = false;
+                    }
+                }
+                None => break,
+            }
+        }
+        Ok(if self.rest.is_empty() { Progress::Done } else { Progress::More })
+    }
+
+    fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Sent {
+        let mut refused = 0;
+        while let Some(first) = batch.first() {
+            let [front, rest] = pool.pieces(first);
+            let result = match self.admission(first, front, rest) {
+                Admission::GiveUp => {
+                    refused += 1;
+                    Ok(1)
+                }
+                Admission::Claim(mac) => self.claim(mac).map(|()| 0),
+                Admission::Send => self.send_front(pool, batch),
+            };
+            match result {
+                Ok(count) => release_front(pool, batch, count),
+                Err(e) if errno::is_transient(&e) => {
+                    return Sent { state: Ok(LinkState::Blocked), refused };
+                }
+                Err(e) if errno::is_no_memory(&e) || errno::is_too_long(&e) => {
+                    release_front(pool, batch, 1);
+                    refused += 1;
+                }
+                Err(e) => return Sent { state: Err(CloseReason::of(&e)), refused },
+            }
+        }
+        Sent { state: Ok(LinkState::Free), refused }
+    }
+
+    fn address(&mut self, mac: MacAddr, present: bool) {
+        // What cannot be said now is said with the first frame, or when room is needed.
+        let _later = match (present, self.claims.contains_key(&mac)) {
+            (true, false) => self.claim(mac),
+            (false, true) => self.release(mac),
+            _ => Ok(()),
+        };
+    }
+
+    fn kernel_drops(&mut self) -> Option<u64> {
+        // The answer comes with the frames; this is the one before.
+        let _full = self.say(&protocol::ask_counters());
+        Some(self.kernel_drops)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+use ::nic::protocol::{ToHelper, claimed, frames_header, record_header};
+use engine::{PoolLimits, RxBatch};
+use sys::mmsg::ReceiveRing;
+use sys::unix::SocketKind;
+use wire::{Offload, OffloadSet};
+
+use super::super::Lost;
+use super::*;
+use crate::worker::{RING_SLOT, STREAM_READ, Scratch};
+
+struct Bench {
+    link: NicLink,
+    helper: OwnedFd,
+    pool: Pool,
+    scratch: Scratch,
+}
+
+fn mac(last: u8) -> MacAddr {
+    MacAddr([2, 0, 0, 0, 0, last])
+}
+
+fn frame(source: u8, len: usize) -> Vec<u8> {
+    let mut frame = vec![source; len];
+    frame[..6].copy_from_slice(&[0xff; 6]);
+    frame[6..12].copy_from_slice(&mac(source).0);
+    frame
+}
+
+/// What the helper saw: claims, releases, and the frames of each message.
+#[derive(Debug, PartialEq, Eq)]
+enum Seen {
+    Claim(MacAddr),
+    Release(MacAddr),
+    Frames(Vec<Vec<u8>>),
+    Counters,
+}
+
+impl Bench {
+    fn new(max_macs: u16) -> Bench {
+        let (ours, helper) = sys::unix::pair(SocketKind::Seqpacket, true).unwrap();
+        let welcome = Welcome {
+            version: protocol::VERSION,
+            mtu: 1500,
+            offloads: OffloadSet::all(),
+            own: mac(0),
+            max_macs,
+            ranges: Vec::new(),
+        };
+        Bench {
+            link: NicLink::new(ours, &welcome).unwrap(),
+            helper,
+            pool: Pool::new(PoolLimits { small: 256, large: 16, headers: 8 }),
+            scratch: Scratch {
+                ring: ReceiveRing::new(RING_SLOT),
+                bytes: vec![0; STREAM_READ].into_boxed_slice(),
+                from: 0,
+                to: 0,
+                runts: 0,
+            },
+        }
+    }
+
+    fn transmit(&mut self, frames: &[Vec<u8>]) -> Sent {
+        let mut batch = TxBatch::new();
+        for frame in frames {
+            batch.push(self.pool.copy_in(frame, Offload::NONE).unwrap());
+        }
+        let sent = self.link.transmit(&mut self.pool, &mut batch);
+        let left = batch.len();
+        release_front(&mut self.pool, &mut batch, left);
+        sent
+    }
+
+    fn seen(&mut self) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        let mut buffer = vec![0; MESSAGE_MAX];
+        while let Ok((len, false)) = sys::unix::receive_message(self.helper.as_fd(), &mut buffer) {
+            seen.push(match ToHelper::decode(&buffer[..len]).unwrap() {
+                ToHelper::Claim(mac) => Seen::Claim(mac),
+                ToHelper::Release(mac) => Seen::Release(mac),
+                ToHelper::Frames(records) => {
+                    Seen::Frames(records.map(|record| record.frame.to_vec()).collect())
+                }
+                ToHelper::Counters => Seen::Counters,
+                ToHelper::Hello(_) => panic!("the first word was said before"),
+            });
+        }
+        seen
+    }
+
+    fn say(&self, message: &[u8]) {
+        sys::unix::send_vectored(self.helper.as_fd(), &[IoSlice::new(message)]).unwrap();
+    }
+
+    /// The frames of one visit.
+    fn receive(&mut self) -> (Result<Progress, CloseReason>, Vec<Vec<u8>>, Lost) {
+        let mut batch = RxBatch::new();
+        let mut intake = Intake {
+            pool: &mut self.pool,
+            batch: &mut batch,
+            scratch: &mut self.scratch,
+            mtu: 1500,
+            limit: BATCH,
+            lost: Lost::default(),
+        };
+        let result = self.link.receive(&mut intake);
+        let lost = intake.lost;
+        let frames = batch.frames().map(|frame| {
+            let [front, rest] = self.pool.pieces(frame);
+            [front, rest].concat()
+        });
+        let frames: Vec<Vec<u8>> = frames.collect();
+        batch.clear(&mut self.pool);
+        (result, frames, lost)
+    }
+}
+
+fn message(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut message = frames_header(frames.len().try_into().unwrap()).to_vec();
+    for frame in frames {
+        message.extend_from_slice(&record_header(frame.len().try_into().unwrap(), [0; 12]));
+        message.extend_from_slice(frame);
+    }
+    message
+}
+
+const FREE: Sent = Sent { state: Ok(LinkState::Free), refused: 0 };
+
+#[test]
+fn an_address_is_claimed_in_front_of_its_first_frame_and_small_frames_share_a_message() {
+    let mut b = Bench::new(4);
+    let frames = [frame(1, 60), frame(1, 61), frame(2, 62), frame(1, 63)];
+    assert_eq!(b.transmit(&frames), FREE);
+    let [a, b1, c, d] = frames;
+    assert_eq!(
+        b.seen(),
+        [
+            Seen::Claim(mac(1)),
+            Seen::Frames(vec![a, b1]),
+            Seen::Claim(mac(2)),
+            Seen::Frames(vec![c, d.clone()]),
+        ]
+    );
+    assert_eq!(b.transmit(&[d.clone()]), FREE);
+    assert_eq!(b.seen(), [Seen::Frames(vec![d])]);
+}
+
+#[test]
+fn large_frames_travel_alone_and_too_long_ones_not_at_all() {
+    let mut b = Bench::new(4);
+    b.link.address(mac(1), true);
+    let frames = [frame(1, 60), frame(1, 3000), frame(1, 9000), frame(1, 60)];
+    assert_eq!(b.transmit(&frames), FREE);
+    let alone = frames.clone().map(|frame| Seen::Frames(vec![frame]));
+    let mut expected = vec![Seen::Claim(mac(1))];
+    expected.extend(alone);
+    assert_eq!(b.seen(), expected);
+    assert_eq!(b.transmit(&[frame(1, FRAME_MAX + 1)]), Sent { refused: 1, ..FREE });
+    assert_eq!(b.seen(), []);
+}
+
+#[test]
+fn frames_of_a_refused_address_are_given_up_until_it_is_asked_for_again() {
+    let mut b = Bench::new(4);
+    assert_eq!(b.transmit(&[frame(1, 60)]), FREE);
+    b.seen();
+    b.say(&claimed(mac(1), Err(ClaimRefusal::NotAllowed)));
+    assert_eq!(b.receive(), (Ok(Progress::Done), vec![], Lost::default()));
+    for _ in 0..ASK_AGAIN / 64 {
+        assert_eq!(b.transmit(&vec![frame(1, 60); 64]), Sent { refused: 64, ..FREE });
+    }
+    assert_eq!(b.seen(), []);
+    assert_eq!(b.transmit(&[frame(1, 60)]), FREE);
+    assert_eq!(b.seen(), [Seen::Claim(mac(1)), Seen::Frames(vec![frame(1, 60)])]);
+}
+
+#[test]
+fn the_address_that_was_silent_for_longest_makes_room() {
+    let mut b = Bench::new(2);
+    for source in [1, 2, 1] {
+        b.transmit(&[frame(source, 60)]);
+    }
+    b.seen();
+    assert_eq!(b.transmit(&[frame(3, 60)]), FREE);
+    assert_eq!(
+        b.seen(),
+        [Seen::Release(mac(2)), Seen::Claim(mac(3)), Seen::Frames(vec![frame(3, 60)])]
+    );
+    b.link.address(mac(3), false);
+    b.link.address(mac(3), false);
+    assert_eq!(b.seen(), [Seen::Release(mac(3))]);
+}
+
+#[test]
+fn a_stuck_helper_blocks_and_loses_nothing() {
+    let mut b = Bench::new(2);
+    let many = vec![frame(1, 1500); 64];
+    let blocked = (0..1000).find_map(|_| {
+        let mut batch = TxBatch::new();
+        batch.extend(many.iter().map(|frame| b.pool.copy_in(frame, Offload::NONE).unwrap()));
+        let sent = b.link.transmit(&mut b.pool, &mut batch);
+        let left = batch.len();
+        release_front(&mut b.pool, &mut batch, left);
+        (sent.state != Ok(LinkState::Free)).then_some((sent, left))
+    });
+    let (sent, left) = blocked.expect("the socket's buffer is bounded");
+    assert_eq!(sent, Sent { state: Ok(LinkState::Blocked), refused: 0 });
+    assert!(left > 0);
+}
+
+#[test]
+fn more_frames_than_a_batch_come_in_two_visits() {
+    let mut b = Bench::new(2);
+    let first: Vec<Vec<u8>> = (0..60).map(|i| frame(i, 60)).collect();
+    let second: Vec<Vec<u8>> = (100..120).map(|i| frame(i, 60)).collect();
+    b.say(&message(&first));
+    b.say(&message(&second));
+    let (progress, got, lost) = b.receive();
+    assert_eq!((progress, got.len(), lost), (Ok(Progress::More), 64, Lost::default()));
+    assert_eq!(got[..60], first);
+    assert_eq!(got[60..], second[..4]);
+    let (progress, got, lost) = b.receive();
+    assert_eq!((progress, lost), (Ok(Progress::Done), Lost::default()));
+    assert_eq!(got, second[4..]);
+}
+
+#[test]
+fn large_and_small_frames_arrive_whichever_way_they_are_read() {
+    let mut b = Bench::new(2);
+    let frames = [frame(1, 60_000), frame(1, 60), frame(2, 2048), frame(2, 65_000), frame(3, 60)];
+    for _ in 0..2 {
+        for frame in &frames {
+            b.say(&message(std::slice::from_ref(frame)));
+        }
+        b.say(&message(&frames[1..3]));
+        let (progress, got, lost) = b.receive();
+        assert_eq!((progress, lost), (Ok(Progress::Done), Lost::default()));
+        let expected: Vec<_> = frames.iter().chain(&frames[1..3]).cloned().collect();
+        assert!(got == expected, "{} frames", got.len());
+    }
+    assert_eq!(b.pool.usage().large.used, 0);
+}
+
+#[test]
+fn the_end_of_the_helper_and_its_last_words_end_the_link() {
+    let mut b = Bench::new(2);
+    b.say(&message(&[frame(1, 60)]));
+    b.say(&protocol::refused("Enough."));
+    let (result, got, _) = b.receive();
+    assert_eq!(result, Err(CloseReason::Protocol("Enough.".into())));
+    assert_eq!(got, [frame(1, 60)]);
+    let mut b = Bench::new(2);
+    drop(std::mem::replace(&mut b.helper, sys::unix::socket(SocketKind::Stream, true).unwrap()));
+    assert_eq!(b.receive().0, Err(CloseReason::PeerClosed));
+    assert_eq!(b.transmit(&[frame(1, 60)]).state, Err(CloseReason::PeerClosed));
+}
+
+#[test]
+fn a_bad_header_costs_its_frame_only() {
+    let mut b = Bench::new(2);
+    let mut message = message(&[frame(1, 60), frame(2, 60)]);
+    message[HEADER_LEN + 4] = 0xff;
+    b.say(&message);
+    let (progress, got, lost) = b.receive();
+    assert_eq!((progress, got), (Ok(Progress::Done), vec![frame(2, 60)]));
+    assert_eq!(lost, Lost { bad_framing: 1, ..Lost::default() });
+}
