@@ -20,8 +20,11 @@ met a limit on its way out.
 
 This page is generated: `cargo xtask reasons` writes it from the engine's table.
 
-| number | name | counted at | what happened |
-|---:|---|---|---|
+Where a reason belongs to one of the guard's checks, the check's number is given; [guard.md](guard.md)
+explains it.
+
+| number | name | check | counted at | what happened |
+|---:|---|---:|---|---|
 ";
 
 /// The whole page.
@@ -34,9 +37,10 @@ pub(crate) fn page() -> String {
         };
         let _ = writeln!(
             page,
-            "| {} | `{}` | {side} | {} |",
+            "| {} | `{}` | {} | {side} | {} |",
             reason.number(),
             reason.name(),
+            reason.check().map_or_else(String::new, |check| check.to_string()),
             reason.describe()
         );
     }

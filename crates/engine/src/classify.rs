@@ -10,6 +10,7 @@ use wire::{OffloadError, OffloadSet, offload};
 
 use crate::engine::Engine;
 use crate::frame::{Cast, Frame};
+use crate::guard::{Packed, Reach, Role, passes};
 use crate::keyed::{Key, NOWHERE, Place};
 use crate::mac_table::MacTable;
 use crate::plan::NetworkSpec;
@@ -43,6 +44,12 @@ pub(crate) struct Work {
     /// The tag that was taken off.
     pub(crate) removed_tag: Option<u16>,
     pub(crate) refused: Option<Reason>,
+    /// The guard has to look at it more closely.
+    pub(crate) judge: bool,
+    /// To which ports it may go, if it goes to many.
+    pub(crate) reach: Reach,
+    /// The packet's destination, if the guard looked for it.
+    pub(crate) destination: Packed,
 }
 
 impl Engine {
@@ -57,12 +64,23 @@ impl Engine {
     ) {
         let Self { network, ports, macs, .. } = self;
         let Some(port) = ports.get_mut(port) else { return };
+        let subnet = network.guard.subnet.map_or(u32::MAX, |net| net.broadcast().into());
         let (mut bytes, mut multicast, mut broadcast) = (0, 0, 0);
         for (frame, work) in frames.iter_mut().zip(work) {
             bytes += frame.len() as u64;
             frame.origin = port.id.index;
             *work = Work { src_place: NOWHERE, dst_place: NOWHERE, ..Work::default() };
             work.refused = read_headers(pool, network, port, hub, frame, work).err();
+            if let Some(guard) = &port.guard
+                && work.refused.is_none()
+            {
+                let sources = (guard.role != Role::Router).then_some((&guard.cache, work.src));
+                let bytes = pool.front(frame).unwrap_or_default();
+                match passes(sources, bytes, frame.len(), frame.cast, subnet) {
+                    Some(destination) => work.destination = destination,
+                    None => work.judge = true,
+                }
+            }
             multicast += u64::from(frame.cast == Cast::Multicast);
             broadcast += u64::from(frame.cast == Cast::Broadcast);
             if work.refused.is_none() && !hub {
@@ -114,7 +132,8 @@ fn read_headers(
     work.src = Key::new(vid, src);
     work.dst = Key::new(vid, dst);
     if !frame.offload.is_none() {
-        check_offload(pool, network, port.spec.offloads_from_guest, frame)?;
+        let segments = port.guard.as_ref().map_or(u16::MAX, |guard| guard.spec.segments);
+        check_offload(pool, network, port.spec.offloads_from_guest, segments, frame)?;
     }
     // With segmentation, the longest segment was held against the MTU above.
     let longest = usize::from(network.mtu) + ETHERNET + if frame.inner_tag { TAG } else { 0 };
@@ -171,8 +190,14 @@ fn check_offload(
     pool: &mut Pool,
     network: &NetworkSpec,
     declared: OffloadSet,
+    segments: u16,
     frame: &mut Frame,
 ) -> Result<(), Reason> {
+    if let Some(gso) = frame.offload.gso
+        && frame.len() > usize::from(gso.size) * usize::from(segments)
+    {
+        return Err(Reason::BadOffload);
+    }
     if !declared.takes(&frame.offload) {
         return Err(Reason::OffloadUndeclared);
     }

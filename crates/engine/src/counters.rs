@@ -7,13 +7,15 @@
 //!
 //! Nothing disappears uncounted. For every port, at any moment between two calls:
 //!
-//! 1. `rx_frames` = `rx_forwarded` + `rx_flooded` + the sum of its ingress drops.
-//! 2. `tx_offered` = `tx_queued` + `drop.queue-full` + `drop.queue-share`.
+//! 1. `rx_frames` = `rx_forwarded` + `rx_flooded` + `rx_answered` + `rx_consumed` + the sum of its
+//!    ingress drops.
+//! 2. `tx_offered` = `tx_queued` + `drop.queue-full` + `drop.queue-share` + `drop.not-addressed` +
+//!    `drop.not-destination`.
 //! 3. `tx_queued` = `tx_taken` + the frames in its queue + `drop.no-header` + `drop.segment-failed`
 //!    (+ `drop.link-closed` for what was in the queue when the port was removed).
 //!
 //! And over all ports of a network, removed ones included: the sum of `tx_offered` = the sum of
-//! `rx_forwarded` + the sum of `rx_copies`. Frames that a link took and then could not deliver
+//! `rx_forwarded` + the sum of `rx_copies` + the sum of `tx_own`. Frames that a link took and then could not deliver
 //! ([`Engine::transmit_failed`], [`Engine::keep`]) are in both `tx_taken` and a drop counter.
 //!
 //! [`Engine::keep`]: crate::Engine::keep
@@ -32,33 +34,43 @@ macro_rules! counters {
             $($(#[doc = $doc])+ pub $name: u64,)+
             /// Drops by [`Reason`], indexed by its number.
             pub drops: [u64; Reason::COUNT],
+            /// Frames that failed a check whose action is to audit, and went on; by [`Reason`],
+            /// indexed by its number.
+            pub audits: [u64; Reason::COUNT],
         }
 
         impl Default for PortCounters {
             fn default() -> Self {
-                Self { $($name: 0,)+ drops: [0; Reason::COUNT] }
+                Self { $($name: 0,)+ drops: [0; Reason::COUNT], audits: [0; Reason::COUNT] }
             }
         }
 
         impl AddAssign<&Self> for PortCounters {
             fn add_assign(&mut self, other: &Self) {
                 // Destructured in full, so that a new counter cannot be forgotten here.
-                let Self { $($name,)+ drops } = self;
+                let Self { $($name,)+ drops, audits } = self;
                 $(*$name += other.$name;)+
-                for (mine, theirs) in drops.iter_mut().zip(&other.drops) {
+                let theirs = other.drops.iter().chain(&other.audits);
+                for (mine, theirs) in drops.iter_mut().chain(audits).zip(theirs) {
                     *mine += theirs;
                 }
             }
         }
 
         impl PortCounters {
-            /// Every counter with its name: the fields by their own, drops as `drop.` and the
-            /// reason.
+            /// Every counter with its name: the fields by their own, drops as `drop.` and audits as
+            /// `audit.` and the reason.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
                 let fields = [$((stringify!($name), self.$name)),+];
                 fields
                     .into_iter()
                     .chain(Reason::ALL.into_iter().zip(self.drops).map(|(r, n)| (r.counter(), n)))
+                    .chain(
+                        Reason::ALL
+                            .into_iter()
+                            .filter(|reason| reason.check().is_some())
+                            .map(|r| (r.audit_counter(), self.audited(r))),
+                    )
             }
 
             /// What each field counts, as a sentence; drops describe themselves.
@@ -85,6 +97,12 @@ counters! {
     rx_flooded;
     /// Copies of flooded frames that were offered to other ports.
     rx_copies;
+    /// Frames read that the network answered itself.
+    rx_answered;
+    /// Frames read that were for the network itself.
+    rx_consumed;
+    /// Frames that the network itself made for this port: answers, rejections, queries.
+    tx_own;
     /// Frames, or copies, that were to leave by this port.
     tx_offered;
     /// Frames that the egress queue accepted.
@@ -112,6 +130,18 @@ impl PortCounters {
     #[must_use]
     pub fn dropped(&self, reason: Reason) -> u64 {
         self.drops.get(reason.index()).copied().unwrap_or(0)
+    }
+
+    /// The frames that failed a check with this reason and went on, because its action is to audit.
+    #[must_use]
+    pub fn audited(&self, reason: Reason) -> u64 {
+        self.audits.get(reason.index()).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn count_audit(&mut self, reason: Reason) {
+        if let Some(count) = self.audits.get_mut(reason.index()) {
+            *count += 1;
+        }
     }
 
     #[inline]

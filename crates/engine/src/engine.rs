@@ -5,15 +5,17 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
+use alloc::vec::Vec;
 
 use wire::MacAddr;
 
 use crate::batch::BATCH;
-use crate::bindings::Bindings;
+use crate::bindings::{Address, BindError, BindingSource, Bindings, Lifetime, Owner};
 use crate::capture::{Capture, CapturePlan, CaptureRecord};
 use crate::classify::Work;
 use crate::counters::PortCounters;
 use crate::event::{Event, EventQueue};
+use crate::guard::{GuardSpec, Memory, PortGuard};
 use crate::mac_table::{MacTable, tick};
 use crate::plan::{Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec};
 use crate::pool::Pool;
@@ -36,6 +38,9 @@ pub enum PortError {
         /// The port that has it.
         owner: PortId,
     },
+    /// One of the addresses that its guard was to bind is not free; see the text.
+    #[error(transparent)]
+    Address(#[from] BindError),
     /// See the text.
     #[error("port {0} does not exist any more")]
     NoSuchPort(PortId),
@@ -74,6 +79,10 @@ pub struct Engine {
     pub(crate) ports: Ports,
     pub(crate) macs: MacTable,
     pub(crate) bindings: Bindings,
+    /// What the guards of all ports remember together.
+    pub(crate) memory: Memory,
+    /// How many ports have a guard.
+    pub(crate) guarded: usize,
     pub(crate) events: EventQueue,
     pub(crate) ready: VecDeque<PortId>,
     pub(crate) capture: Option<Capture>,
@@ -96,6 +105,8 @@ impl Engine {
         Self {
             macs: MacTable::new(&hash_key, &network),
             bindings: Bindings::new(&hash_key, network.ports),
+            memory: Memory::new(&hash_key),
+            guarded: 0,
             network,
             ports: Ports::default(),
             events: EventQueue::default(),
@@ -132,17 +143,20 @@ impl Engine {
     ///
     /// The network is full, or an address belongs to another port; nothing is changed. A reserved
     /// address is no obstacle: its guest has come back.
-    pub fn add_port(&mut self, _now: Instant, plan: PortPlan) -> Result<PortId, PortError> {
+    pub fn add_port(&mut self, now: Instant, plan: PortPlan) -> Result<PortId, PortError> {
         let spec = plan.into_spec();
         if self.ports.len() >= self.network.ports {
             return Err(PortError::TooManyPorts(self.ports.len()));
         }
         self.check_macs_free(&spec, None)?;
-        let macs = spec.macs.clone();
+        self.check_addresses_free(&spec.guard, &spec.macs, None)?;
+        let (macs, guard) = (spec.macs.clone(), spec.guard.clone());
         let full = PortError::TooManyPorts(self.ports.len());
         let id = self.ports.insert(spec).ok_or(full)?;
         self.macs.add_port(id.index);
         self.macs.bind(macs.into_iter().map(mac_bits), id.index);
+        self.count_guards();
+        self.bind_addresses(now, id, &GuardSpec::default(), &guard);
         Ok(id)
     }
 
@@ -153,12 +167,14 @@ impl Engine {
     /// The port is gone, or an address belongs to another port; nothing is changed.
     pub fn change_port(
         &mut self,
-        _now: Instant,
+        now: Instant,
         port: PortId,
         plan: PortPlan,
     ) -> Result<(), PortError> {
         let spec = plan.into_spec();
         self.check_macs_free(&spec, Some(port))?;
+        self.check_addresses_free(&spec.guard, &spec.macs, Some(port))?;
+        let guard = spec.guard.clone();
         let Some(target) = self.ports.get_mut(port) else {
             return Err(PortError::NoSuchPort(port));
         };
@@ -166,8 +182,37 @@ impl Engine {
             self.macs.unbind(mac_bits(mac));
         }
         self.macs.bind(spec.macs.iter().copied().map(mac_bits), port.index);
+        let old = core::mem::take(&mut target.spec.guard);
         target.configure(spec);
         self.macs.forget_learned(port.index);
+        self.count_guards();
+        self.bind_addresses(now, port, &old, &guard);
+        Ok(())
+    }
+
+    /// Changes the guard of a port while it runs, and nothing else. First-come addresses, groups and
+    /// the count of violations stay.
+    ///
+    /// # Errors
+    ///
+    /// The port is gone, or an address belongs to another port; nothing is changed.
+    pub fn set_guard(
+        &mut self,
+        now: Instant,
+        port: PortId,
+        guard: GuardSpec,
+    ) -> Result<(), PortError> {
+        let Some(target) = self.ports.get(port) else {
+            return Err(PortError::NoSuchPort(port));
+        };
+        self.check_addresses_free(&guard, &target.spec.macs, Some(port))?;
+        let Some(target) = self.ports.get_mut(port) else {
+            return Err(PortError::NoSuchPort(port));
+        };
+        let old = core::mem::replace(&mut target.spec.guard, guard.clone());
+        target.set_guard(PortGuard::new(&target.spec));
+        self.count_guards();
+        self.bind_addresses(now, port, &old, &guard);
         Ok(())
     }
 
@@ -184,6 +229,8 @@ impl Engine {
     ) -> Option<PortCounters> {
         let mut gone = self.ports.remove(port)?;
         self.end_bindings_of(port);
+        self.memory.groups.forget(port.index);
+        self.count_guards();
         for &mac in &gone.spec.macs {
             self.macs.unbind(mac_bits(mac));
         }
@@ -196,6 +243,51 @@ impl Engine {
         gone.counters.count_drop(Reason::LinkClosed, untaken);
         self.retired += &gone.counters;
         Some(gone.counters)
+    }
+
+    fn count_guards(&mut self) {
+        self.guarded = self.ports.iter().filter(|port| port.guard.is_some()).count();
+    }
+
+    /// Whether the addresses that a guard names are free for a port with these Ethernet addresses.
+    fn check_addresses_free(
+        &self,
+        guard: &GuardSpec,
+        macs: &[MacAddr],
+        me: Option<PortId>,
+    ) -> Result<(), PortError> {
+        for &ip in &guard.addresses {
+            match self.bindings.owner_of_ip(ip) {
+                Some(Owner::Port(owner)) if Some(owner) != me => {
+                    return Err(BindError::Taken { address: ip.into(), owner }.into());
+                }
+                Some(Owner::Planned(mac)) if !macs.contains(&mac) => {
+                    return Err(BindError::Planned { address: ip.into(), mac }.into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Binds what a guard names, and ends what the guard before it named.
+    fn bind_addresses(&mut self, now: Instant, port: PortId, old: &GuardSpec, new: &GuardSpec) {
+        let all = |guard: &GuardSpec| -> Vec<Address> {
+            let prefixes = guard.prefixes.iter().copied().map(Address::from);
+            guard.addresses.iter().copied().map(Address::from).chain(prefixes).collect()
+        };
+        let (old, new) = (all(old), all(new));
+        for &address in old.iter().filter(|address| !new.contains(address)) {
+            if self.owner_of(address) == Some(Owner::Port(port)) {
+                self.unbind(address);
+            }
+        }
+        for address in new {
+            // Checked to be free; what is left is a table that is full, which the guard then refuses
+            // the port for.
+            let source = BindingSource::Configuration;
+            let _ = self.bind(now, port, address, Lifetime::Forever, source);
+        }
     }
 
     fn check_macs_free(&self, spec: &PortSpec, me: Option<PortId>) -> Result<(), PortError> {

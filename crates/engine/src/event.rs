@@ -5,11 +5,15 @@
 //! come at most once a second per port.
 
 use alloc::collections::VecDeque;
+use core::fmt;
+use core::net::IpAddr;
 
 use wire::MacAddr;
 
 use crate::bindings::{Address, BindingSource};
 use crate::port::PortId;
+use crate::reason::Reason;
+use crate::time::Instant;
 
 /// How many events wait at most.
 pub const EVENT_CAPACITY: usize = 256;
@@ -62,6 +66,34 @@ pub enum Event {
         /// The address that was one too many.
         mac: MacAddr,
     },
+    /// A frame failed a check of the guard. At most one event a second and port tells of it; the
+    /// counters know of all.
+    Violation {
+        /// The port that the frame came from.
+        port: PortId,
+        /// Why it failed; [`Reason::check`] has the number.
+        reason: Reason,
+        /// It went on all the same, because the check's action is to audit.
+        audit: bool,
+        /// What it was.
+        summary: Summary,
+        /// Violations of this port since the last event about one.
+        since: u32,
+    },
+    /// A port was cut off, for too many violations or for one that is reason enough.
+    Quarantined {
+        /// The port.
+        port: PortId,
+        /// The last violation.
+        reason: Reason,
+        /// When it may send again.
+        until: Instant,
+    },
+    /// A port that was cut off may send again.
+    Released {
+        /// The port.
+        port: PortId,
+    },
     /// A port used a new address while the network's table was full.
     MacTableFull {
         /// The port whose frame was dropped.
@@ -98,6 +130,44 @@ pub enum BindingEnd {
     Unbound,
     /// Its port was removed.
     PortRemoved,
+}
+
+/// What a frame was, in as much as an event tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// Source of the Ethernet header.
+    pub source: MacAddr,
+    /// Destination of the Ethernet header.
+    pub destination: MacAddr,
+    /// The VLAN.
+    pub vlan: u16,
+    /// The EtherType behind the tags.
+    pub ethertype: u16,
+    /// Source and destination of the packet: IPv4, IPv6, or sender and target of ARP.
+    pub addresses: Option<(IpAddr, IpAddr)>,
+    /// Its protocol and the two ports, or type and code.
+    pub transport: Option<(u8, u16, u16)>,
+    /// Bytes of the frame.
+    pub len: u32,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, destination, vlan, ethertype, addresses, transport, len } = self;
+        write!(f, "{source} > {destination}, VLAN {vlan}, EtherType {ethertype:04x}")?;
+        if let Some((from, to)) = addresses {
+            write!(f, ", {from} > {to}")?;
+        }
+        match transport {
+            Some((6, from, to)) => write!(f, ", TCP {from} > {to}")?,
+            Some((17, from, to)) => write!(f, ", UDP {from} > {to}")?,
+            Some((protocol, kind, code)) => {
+                write!(f, ", protocol {protocol} type {kind} code {code}")?;
+            }
+            None => {}
+        }
+        write!(f, ", {len} bytes")
+    }
 }
 
 /// Events that wait to be polled.

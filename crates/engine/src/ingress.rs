@@ -14,12 +14,15 @@
 //! The guard comes first in *decide*: whether the source address may be used is settled before
 //! anything that accepts.
 
+use alloc::boxed::Box;
+
 use crate::batch::RxBatch;
 use crate::capture::Subject;
 use crate::classify::Work;
 use crate::engine::{Engine, mac_addr};
 use crate::event::Event;
 use crate::frame::{Cast, Frame};
+use crate::guard::{self, Answer, Memory, Outcome, Packed, PortGuard, Reach, Role};
 use crate::keyed::{Key, NOWHERE};
 use crate::mac_table::{Destination, Source, Tick, tick};
 use crate::plan::{Mode, SourceMode};
@@ -33,11 +36,17 @@ use crate::verdict::Verdict;
 const REFUSAL_PAUSE: Tick = 1 << 10;
 
 /// What the third pass needs to know of the port that the batch came from.
-struct Origin {
-    id: PortId,
+pub(crate) struct Origin {
+    pub(crate) id: PortId,
     /// The port's hints while the pass runs; put back at its end.
     hints: Hints,
+    /// The port's guard while the pass runs; put back at its end.
+    pub(crate) guard: Option<Box<PortGuard>>,
+    /// A frame that the network itself sends to the port, after the one that is decided.
+    pub(crate) answer: Option<Answer>,
+    role: Role,
     isolated: bool,
+    community: Option<u16>,
     static_source: bool,
     max_learned: u32,
     hub: bool,
@@ -53,6 +62,7 @@ impl Engine {
     pub fn ingress(&mut self, now: Instant, pool: &mut Pool, port: PortId, batch: &mut RxBatch) {
         batch.verdicts.clear();
         let hub = self.network.mode == Mode::Hub;
+        let cut_off = self.guarded > 0 && self.prepare_guard(now, pool, port);
         let Some(target) = self.ports.get(port) else {
             for frame in batch.frames.drain(..) {
                 self.strays += 1;
@@ -64,7 +74,11 @@ impl Engine {
         let mut from = Origin {
             id: port,
             hints: Hints::NONE,
+            guard: None,
+            answer: None,
+            role: target.spec.role,
             isolated: target.spec.isolated,
+            community: target.spec.community,
             static_source: target.spec.source == SourceMode::Static,
             max_learned: target.max_learned(),
             hub,
@@ -75,12 +89,19 @@ impl Engine {
         if !hub && self.macs.has_learned() {
             self.touch(batch.frames.len(), &mut work);
         }
-        if let Some(port) = self.ports.get(port) {
+        if let Some(port) = self.ports.get_mut(port) {
             from.hints = port.hints;
+            from.guard = port.guard.take();
+        }
+        if cut_off {
+            work.iter_mut().for_each(|work| work.refused = Some(Reason::Quarantined));
         }
         let mut counts = Counts::default();
-        for (frame, work) in batch.frames.drain(..).zip(work.iter()) {
-            let verdict = self.decide(&mut from, now_tick, &frame, work);
+        for (frame, work) in batch.frames.drain(..).zip(work.iter_mut()) {
+            let mut verdict = self.decide(&mut from, now, now_tick, pool, &frame, work);
+            if let (Some(_), Verdict::Drop(reason)) = (&from.guard, verdict) {
+                verdict = Verdict::Drop(self.failed(now, pool, &mut from, &frame, reason));
+            }
             if self.capture.is_some() {
                 self.show(now, pool, &from, &frame, work, verdict);
             }
@@ -88,18 +109,30 @@ impl Engine {
             match verdict {
                 Verdict::Forward(to) => {
                     counts.forwarded += 1;
-                    self.offer(pool, to.index, frame);
+                    self.offer(pool, to.index, work.destination, frame);
                 }
                 Verdict::Flood { copies } => {
                     counts.flooded += 1;
                     counts.copies += u64::from(copies);
-                    self.flood(pool, &from, frame);
+                    if self.guarded > 0 {
+                        self.memory.flooded(now, pool.front(&frame).unwrap_or_default());
+                    }
+                    self.flood(pool, &from, work, frame);
                 }
+                Verdict::Answered => {
+                    counts.answered += 1;
+                    self.answer(pool, &mut from, frame);
+                }
+                Verdict::Consumed => {
+                    counts.consumed += 1;
+                    pool.release(frame);
+                }
+                Verdict::Drop(_) if from.answer.is_some() => self.answer(pool, &mut from, frame),
                 Verdict::Drop(_) => pool.release(frame),
             }
         }
         self.work = work;
-        self.settle(&from, &counts, &batch.verdicts);
+        self.settle(from, &counts, &batch.verdicts);
     }
 
     /// Counts frames that a link read and could not hand in, on its port. `reason` is one of the
@@ -126,33 +159,48 @@ impl Engine {
 
     /// The third pass, for one frame.
     #[inline]
-    fn decide(&mut self, from: &mut Origin, now: Tick, frame: &Frame, work: &Work) -> Verdict {
+    fn decide(
+        &mut self,
+        from: &mut Origin,
+        now: Instant,
+        tick: Tick,
+        pool: &Pool,
+        frame: &Frame,
+        work: &mut Work,
+    ) -> Verdict {
         if let Some(reason) = work.refused {
             return Verdict::Drop(reason);
         }
-        if let Err(reason) = self.check_source(from, now, work) {
+        if let Err(reason) = self.check_source(from, tick, work) {
             return Verdict::Drop(reason);
+        }
+        if work.judge {
+            match self.guard(from, now, pool, frame, work) {
+                Ok(Outcome::Pass) => {}
+                Ok(Outcome::Answered) => return Verdict::Answered,
+                Ok(Outcome::Consumed) => return Verdict::Consumed,
+                Err(reason) => return Verdict::Drop(reason),
+            }
         }
         let vid = work.dst.vid();
         if from.hub || frame.cast != Cast::Unicast {
-            return self.flood_verdict(from, vid, frame.inner_tag);
+            return self.flood_verdict(from, now, pool, frame, work);
         }
-        match self.find_destination(from, now, work) {
-            Destination::Unknown => self.flood_verdict(from, vid, frame.inner_tag),
+        match self.find_destination(from, tick, work) {
+            Destination::Unknown => self.flood_verdict(from, now, pool, frame, work),
             Destination::Away => Verdict::Drop(Reason::MacAway),
             Destination::Port(index) if index == from.id.index => Verdict::Drop(Reason::SamePort),
             Destination::Port(index) => match self.ports.at(index) {
                 // The usual case first: one test.
                 Some(to) if to.carries(vid, frame.inner_tag) => {
-                    if from.isolated && to.spec.isolated {
-                        Verdict::Drop(Reason::Isolated)
-                    } else {
-                        Verdict::Forward(to.id)
+                    match from.refuses(to, self.network.guard.routed) {
+                        Some(reason) => Verdict::Drop(reason),
+                        None => Verdict::Forward(to.id),
                     }
                 }
                 Some(to) if to.carries(vid, false) => Verdict::Drop(Reason::VlanDouble),
                 // Bound addresses hold in every VLAN; their port need not be in this one.
-                _ => self.flood_verdict(from, vid, frame.inner_tag),
+                _ => self.flood_verdict(from, now, pool, frame, work),
             },
         }
     }
@@ -283,26 +331,38 @@ impl Engine {
         Some(to)
     }
 
-    /// How many ports a flooded frame is offered to.
-    fn flood_verdict(&self, from: &Origin, vid: u16, inner_tag: bool) -> Verdict {
-        let copies = self.ports.iter().filter(|to| may_flood(from, to, vid, inner_tag)).count();
+    /// How many ports a flooded frame is offered to, if the port may send it to many.
+    fn flood_verdict(
+        &mut self,
+        from: &mut Origin,
+        now: Instant,
+        pool: &Pool,
+        frame: &Frame,
+        work: &Work,
+    ) -> Verdict {
+        if let Some(reason) = self.check_storm(from, now, pool, frame) {
+            return Verdict::Drop(reason);
+        }
+        let wanted = Flooding::new(self, from, frame, work);
+        let copies = self.ports.iter().filter(|to| wanted.by(to, &self.memory)).count();
         // There are fewer than 2^16 ports.
         #[expect(clippy::cast_possible_truncation)]
         let copies = copies as u16;
         Verdict::Flood { copies }
     }
 
-    fn flood(&mut self, pool: &mut Pool, from: &Origin, frame: Frame) {
-        let vid = frame.tci & 0xfff;
+    fn flood(&mut self, pool: &mut Pool, from: &Origin, work: &Work, frame: Frame) {
+        let wanted = Flooding::new(self, from, &frame, work);
         let mut nth = 0;
         while let Some(index) = self.ports.nth(nth) {
             nth += 1;
             let Some(to) = self.ports.at_mut(index) else { continue };
-            if !may_flood(from, to, vid, frame.inner_tag) {
+            if !wanted.by(to, &self.memory) {
                 continue;
             }
             to.counters.tx_offered += 1;
-            match to.queue.admit(pool, &frame) {
+            let takes = guard::takes(to, &self.bindings, frame.cast, work.destination, false);
+            match takes.and_then(|()| to.queue.admit(pool, &frame)) {
                 Ok(()) => match pool.share(&frame) {
                     Ok(copy) => {
                         if enqueue(to, copy) {
@@ -323,10 +383,11 @@ impl Engine {
 
     /// Puts a frame into the queue of one port, or drops it there.
     #[inline]
-    fn offer(&mut self, pool: &mut Pool, to: u16, frame: Frame) {
+    fn offer(&mut self, pool: &mut Pool, to: u16, destination: Packed, frame: Frame) {
         let Some(to) = self.ports.at_mut(to) else { return pool.release(frame) };
         to.counters.tx_offered += 1;
-        match to.queue.admit(pool, &frame) {
+        let takes = guard::takes(to, &self.bindings, frame.cast, destination, true);
+        match takes.and_then(|()| to.queue.admit(pool, &frame)) {
             Ok(()) => {
                 if enqueue(to, frame) {
                     self.ready.push_back(to.id);
@@ -349,7 +410,7 @@ impl Engine {
         work: &Work,
         verdict: Verdict,
     ) {
-        let Some(capture) = &mut self.capture else { return };
+        let Some(capture) = &self.capture else { return };
         let wanted = match capture.plan.port {
             None => true,
             Some(port) if port == from.id => true,
@@ -358,10 +419,11 @@ impl Engine {
                 Verdict::Flood { .. } => self
                     .ports
                     .get(port)
-                    .is_some_and(|to| may_flood(from, to, work.dst.vid(), frame.inner_tag)),
-                Verdict::Drop(_) => false,
+                    .is_some_and(|to| Flooding::new(self, from, frame, work).by(to, &self.memory)),
+                Verdict::Answered | Verdict::Consumed | Verdict::Drop(_) => false,
             },
         };
+        let Some(capture) = &mut self.capture else { return };
         if wanted {
             let removed_tag = work.removed_tag;
             let subject = Subject { frame, removed_tag, port: from.id, verdict };
@@ -369,14 +431,17 @@ impl Engine {
         }
     }
 
-    /// Puts the hints back and counts the verdicts.
-    fn settle(&mut self, from: &Origin, counts: &Counts, verdicts: &[Verdict]) {
+    /// Puts hints and guard back and counts the verdicts.
+    fn settle(&mut self, from: Origin, counts: &Counts, verdicts: &[Verdict]) {
         let Some(port) = self.ports.get_mut(from.id) else { return };
         port.hints = from.hints;
+        port.guard = from.guard;
         port.counters.rx_forwarded += counts.forwarded;
         port.counters.rx_flooded += counts.flooded;
         port.counters.rx_copies += counts.copies;
-        let accepted = counts.forwarded + counts.flooded;
+        port.counters.rx_answered += counts.answered;
+        port.counters.rx_consumed += counts.consumed;
+        let accepted = counts.forwarded + counts.flooded + counts.answered + counts.consumed;
         if accepted < verdicts.len() as u64 {
             for verdict in verdicts {
                 if let Verdict::Drop(reason) = *verdict {
@@ -393,16 +458,53 @@ struct Counts {
     forwarded: u64,
     flooded: u64,
     copies: u64,
+    answered: u64,
+    consumed: u64,
 }
 
-#[inline]
-fn may_flood(from: &Origin, to: &Port, vid: u16, inner_tag: bool) -> bool {
-    to.id != from.id && to.carries(vid, inner_tag) && !(from.isolated && to.spec.isolated)
+impl Origin {
+    /// Why the port exchanges no frames with another one, if it does not.
+    #[inline]
+    fn refuses(&self, to: &Port, routed: bool) -> Option<Reason> {
+        if (self.isolated || self.community.is_some())
+            && guard::apart((self.isolated, self.community), (to.spec.isolated, to.spec.community))
+        {
+            return Some(Reason::Isolated);
+        }
+        if routed && self.role == Role::Guest && to.spec.role == Role::Guest {
+            return Some(Reason::Routed);
+        }
+        None
+    }
+}
+
+/// Which ports get a copy of a flooded frame.
+struct Flooding<'a> {
+    from: &'a Origin,
+    vid: u16,
+    inner_tag: bool,
+    reach: Reach,
+    routed: bool,
+}
+
+impl<'a> Flooding<'a> {
+    fn new(engine: &Engine, from: &'a Origin, frame: &Frame, work: &Work) -> Self {
+        let routed = engine.network.guard.routed;
+        Self { from, vid: work.dst.vid(), inner_tag: frame.inner_tag, reach: work.reach, routed }
+    }
+
+    #[inline]
+    fn by(&self, to: &Port, memory: &Memory) -> bool {
+        to.id != self.from.id
+            && to.carries(self.vid, self.inner_tag)
+            && self.from.refuses(to, self.routed).is_none()
+            && self.reach.includes(to, memory)
+    }
 }
 
 /// True if the port has to be listed as ready.
 #[inline]
-fn enqueue(to: &mut Port, frame: Frame) -> bool {
+pub(crate) fn enqueue(to: &mut Port, frame: Frame) -> bool {
     let list = to.queue.is_empty() && !to.queue.listed;
     to.queue.listed |= list;
     to.counters.tx_queued += 1;

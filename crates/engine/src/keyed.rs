@@ -27,10 +27,24 @@ const SLOTS_MIN: usize = 64;
 pub(crate) struct Key(u64);
 
 impl Key {
+    /// No key at all, which is in no table.
+    pub(crate) const NONE: Self = Self(0);
+
     /// `vid` is 12 bits (0 for keys that hold in every VLAN), `mac` 48.
     #[inline]
     pub(crate) const fn new(vid: u16, mac: u64) -> Self {
         Self(PRESENT | (vid as u64) << 48 | mac)
+    }
+
+    /// The key as one number, for ordered maps.
+    #[inline]
+    pub(crate) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// The key with these bits.
+    pub(crate) const fn of_bits(bits: u64) -> Self {
+        Self(bits)
     }
 
     #[inline]

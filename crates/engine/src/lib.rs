@@ -103,10 +103,10 @@ pub use batch::{BATCH, Budget, RxBatch, TxBatch};
 pub use capture::{CapturePlan, CaptureRecord, RECORD_OVERHEAD};
 pub use counters::PortCounters;
 pub use engine::{Engine, MacEntry, MacKind, PortError};
-pub use event::{BindingEnd, EVENT_CAPACITY, Event};
+pub use event::{BindingEnd, EVENT_CAPACITY, Event, Summary};
 pub use frame::{Frame, Lease};
 pub use guard::{
-    Action, Actions, CHECK_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard, Prefix,
+    Action, Actions, CHECK_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard,
     Quarantine, Rate, Rates, Role, Storm,
 };
 pub use plan::{

@@ -310,6 +310,19 @@ impl MacTable {
         &self.learned
     }
 
+    /// The port that has an address, bound or learned.
+    pub(crate) fn port_of(&self, vid: u16, mac: u64, now: Tick) -> Option<u16> {
+        if let Some(bound) = self.binding_of(mac) {
+            return bound;
+        }
+        let key = Key::new(vid, mac);
+        let place = self.learned.find(key, self.learned.hash(key))?;
+        match self.learned_at(place, key, now) {
+            Destination::Port(port) => Some(port),
+            Destination::Unknown | Destination::Away => None,
+        }
+    }
+
     /// Where the address is bound, and its place in the bound table.
     pub(crate) fn bound_destination(&self, key: Key) -> Option<(Place, Destination)> {
         let place = self.bound.find(key, self.bound.hash(key))?;

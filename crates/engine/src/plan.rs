@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use wire::{MacAddr, OffloadSet};
 
-use crate::guard::{GuardSpec, NetworkGuard, Prefix, Role};
+use crate::guard::{GuardSpec, NetworkGuard, Role};
 use crate::port::MAX_PORTS;
 use crate::vlan::{self, VlanMode};
 
@@ -188,10 +188,6 @@ pub enum PlanError {
     )]
     HalfUso,
     /// See the text.
-    #[error("{address}/{len} is no prefix: its length is at most {max}", address = .0.address,
-        len = .0.len, max = if .0.address.is_ipv4() { 32 } else { 128 })]
-    Prefix(Prefix),
-    /// See the text.
     #[error("{0} cannot be a port's address: it is unspecified, loopback or a group address")]
     Address(IpAddr),
     /// See the text.
@@ -228,7 +224,6 @@ impl NetworkPlan {
         if spec.mac_ageing < Duration::from_secs(1) {
             return Err(PlanError::MacAgeing(spec.mac_ageing));
         }
-        spec.guard.subnet.iter().chain(&spec.guard.announced).try_for_each(check_prefix)?;
         Ok(Self(spec))
     }
 
@@ -273,7 +268,6 @@ impl PortPlan {
             }
             VlanMode::Access(_) | VlanMode::Trunk { .. } => {}
         }
-        spec.guard.prefixes.iter().try_for_each(check_prefix)?;
         for &address in &spec.guard.addresses {
             if address.is_unspecified() || address.is_loopback() || address.is_multicast() {
                 return Err(PlanError::Address(address));
@@ -300,11 +294,6 @@ impl PortPlan {
     pub(crate) fn into_spec(self) -> PortSpec {
         self.0
     }
-}
-
-fn check_prefix(prefix: &Prefix) -> Result<(), PlanError> {
-    let longest = if prefix.address.is_ipv4() { 32 } else { 128 };
-    if prefix.len > longest { Err(PlanError::Prefix(*prefix)) } else { Ok(()) }
 }
 
 fn check_offloads(set: OffloadSet) -> Result<(), PlanError> {

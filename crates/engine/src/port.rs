@@ -1,10 +1,12 @@
 //! Ports, and the handles that name them.
 
+use alloc::boxed::Box;
 use core::fmt;
 
 use wire::MacAddr;
 
 use crate::counters::PortCounters;
+use crate::guard::PortGuard;
 use crate::keyed::{Key, NOWHERE, Place};
 use crate::mac_table::Tick;
 use crate::plan::{PortSpec, SourceMode};
@@ -70,6 +72,8 @@ pub(crate) struct Port {
     pub(crate) hints: Hints,
     /// When the last event about a refused frame of this port was raised.
     pub(crate) refusal_told: Option<Tick>,
+    /// The guard, unless it is off; `ingress` has it while it works on a batch of the port.
+    pub(crate) guard: Option<Box<PortGuard>>,
     pub(crate) queue: Queue,
     pub(crate) counters: PortCounters,
 }
@@ -83,6 +87,7 @@ impl Port {
             access: 0,
             hints: Hints::NONE,
             refusal_told: None,
+            guard: None,
             queue,
             counters: PortCounters::default(),
         };
@@ -97,7 +102,16 @@ impl Port {
             VlanMode::Trunk { .. } => 0,
         };
         self.hints = Hints::NONE;
+        self.set_guard(PortGuard::new(&spec));
         self.spec = spec;
+    }
+
+    /// Another guard; what the port is and did stays known.
+    pub(crate) fn set_guard(&mut self, guard: Option<Box<PortGuard>>) {
+        let old = core::mem::replace(&mut self.guard, guard);
+        if let (Some(new), Some(mut old)) = (&mut self.guard, old) {
+            new.inherit(&mut old);
+        }
     }
 
     /// Whether frames of this VLAN may leave here.

@@ -40,6 +40,12 @@ macro_rules! reasons {
                 match self { $(Self::$variant => concat!("drop.", $name),)+ }
             }
 
+            /// The name of this reason's counter of audits: `audit.` and the short name.
+            #[must_use]
+            pub const fn audit_counter(self) -> &'static str {
+                match self { $(Self::$variant => concat!("audit.", $name),)+ }
+            }
+
             /// What happened, as a sentence.
             #[must_use]
             pub const fn describe(self) -> &'static str {
@@ -128,6 +134,188 @@ reasons! {
     LinkRefused, Egress, "link-refused";
     /// The link or the port closed before the frame was delivered.
     LinkClosed, Egress, "link-closed";
+    /// The port is cut off, for its violations or for a bridge's frame, until its time is over.
+    Quarantined, Ingress, "quarantined";
+    /// The destination is a group of bridges and switches among each other (CDP, PVST, MRP, MVRP).
+    ControlGroup, Ingress, "control-group", 4;
+    /// The EtherType is one of bridges and authenticators (LLDP, EAPOL, slow protocols, PAUSE).
+    ControlEthertype, Ingress, "control-ethertype", 4;
+    /// The frame is a bridge's own (BPDU): a guest that sends it wants to be a switch.
+    Bpdu, Ingress, "bpdu", 5;
+    /// The frame has an 802.3 length and an LLC header, perhaps with an IP packet behind SNAP.
+    Llc, Ingress, "llc", 6;
+    /// The EtherType is not among those that this port may send.
+    Ethertype, Ingress, "ethertype", 8;
+    /// The frame wraps another (PPPoE, MPLS, NSH, PBB, MACsec), whose source nobody checks.
+    Encapsulation, Ingress, "encapsulation", 9;
+    /// The frame was flooded a moment ago and came back by another port: there is a loop.
+    Loop, Ingress, "loop", 11;
+    /// The ARP packet is not one of IPv4 over Ethernet, or is cut short.
+    ArpFormat, Ingress, "arp-format", 12;
+    /// The sender's hardware address inside the ARP packet is not the frame's source.
+    ArpSenderMac, Ingress, "arp-sender-mac", 13;
+    /// The sender's IPv4 address inside the ARP packet is not one of this port's.
+    ArpSenderIp, Ingress, "arp-sender-ip", 14;
+    /// The port announces an IPv4 address that is not its own.
+    ArpGratuitous, Ingress, "arp-gratuitous", 15;
+    /// The ARP reply goes to many, or to another than it names.
+    ArpReply, Ingress, "arp-reply", 16;
+    /// The operation is neither request nor reply.
+    ArpOperation, Ingress, "arp-operation", 16;
+    /// Nobody has the IPv4 address, and somebody asked for it a moment ago.
+    ArpNegative, Ingress, "arp-negative", 17;
+    /// The port sends more ARP packets than it may.
+    ArpRate, Ingress, "arp-rate", 18;
+    /// The port asks for more unknown IPv4 addresses than it may: a scan.
+    ArpScan, Ingress, "arp-scan", 18;
+    /// The RARP packet is not an announcement of the port's own hardware address.
+    Rarp, Ingress, "rarp", 19;
+    /// More than one RARP announcement a second.
+    RarpRate, Ingress, "rarp-rate", 19;
+    /// Version, header length or total length of the IPv4 packet is wrong, or it is cut short.
+    Ipv4Header, Ingress, "ipv4-header", 20;
+    /// The checksum of the IPv4 header is wrong.
+    Ipv4Checksum, Ingress, "ipv4-checksum", 20;
+    /// The source is not one of this port's IPv4 addresses.
+    Ipv4Source, Ingress, "ipv4-source", 21;
+    /// The source is no station's IPv4 address: 0/8, loopback, multicast, reserved or broadcast.
+    Ipv4SourceKind, Ingress, "ipv4-source-kind", 21;
+    /// The port already has as many first-come IPv4 addresses as it may.
+    Ipv4SourceLimit, Ingress, "ipv4-source-limit", 21;
+    /// The source is 0.0.0.0 in what is no DHCP request to all.
+    Ipv4Unspecified, Ingress, "ipv4-unspecified", 22;
+    /// The destination cannot be reached by a wire: loopback, unspecified, 0/8, 240/4, v4-mapped.
+    Destination, Ingress, "destination", 23;
+    /// The destination is link-local (169.254/16), and this port may not use it.
+    Ipv4LinkLocal, Ingress, "ipv4-link-local", 23;
+    /// The destination is the metadata service of a cloud, 169.254.169.254 or fd00:ec2::254.
+    Metadata, Ingress, "metadata", 23;
+    /// The IPv4 header has options, and they are not the router alert of IGMP.
+    Ipv4Option, Ingress, "ipv4-option", 24;
+    /// The first fragment is too short, or the second begins inside the headers.
+    FragmentTiny, Ingress, "fragment-tiny", 25;
+    /// The fragment overlaps one that came before, or reaches beyond 64 KiB.
+    FragmentOverlap, Ingress, "fragment-overlap", 25;
+    /// The fragment is of a datagram whose first fragment was not seen, or was refused.
+    FragmentOrphan, Ingress, "fragment-orphan", 25;
+    /// The fragment is of a message that the guard must see whole (DHCP, IGMP, ICMP redirects).
+    FragmentGuarded, Ingress, "fragment-guarded", 25;
+    /// The port has as many fragmented datagrams under way as it may.
+    FragmentLimit, Ingress, "fragment-limit", 25;
+    /// The time to live, or hop limit, is zero.
+    TtlZero, Ingress, "ttl-zero", 26;
+    /// The frame goes to a group and its packet to one, or the other way round, or to another group.
+    CastMismatch, Ingress, "cast-mismatch", 26;
+    /// The ICMP message is none that a guest sends: redirect, router advertisement, timestamp,
+    /// mask, source quench.
+    IcmpKind, Ingress, "icmp-kind", 27;
+    /// The transport header is not complete in the packet, or in its first fragment.
+    L4Header, Ingress, "l4-header", 28;
+    /// The TCP flags are of no segment that a stack sends: none, SYN with FIN or RST, FIN without
+    /// ACK.
+    TcpFlags, Ingress, "tcp-flags", 28;
+    /// The port sends a DHCP server's message.
+    DhcpServer, Ingress, "dhcp-server", 29;
+    /// The DHCP request is not one of this port for itself: operation, hardware address, relay
+    /// address or relay option.
+    DhcpClient, Ingress, "dhcp-client", 30;
+    /// The DHCP release or decline is for an address that is not this port's.
+    DhcpRelease, Ingress, "dhcp-release", 31;
+    /// The port sends more DHCP messages than it may.
+    DhcpRate, Ingress, "dhcp-rate", 32;
+    /// The port asks for leases under more hardware addresses than it has.
+    DhcpStarvation, Ingress, "dhcp-starvation", 32;
+    /// Version or payload length of the IPv6 packet is wrong, or it is cut short.
+    Ipv6Header, Ingress, "ipv6-header", 34;
+    /// The source is not one of this port's IPv6 addresses.
+    Ipv6Source, Ingress, "ipv6-source", 34;
+    /// The source is no station's IPv6 address: loopback, multicast, v4-mapped, 6to4 or Teredo.
+    Ipv6SourceKind, Ingress, "ipv6-source-kind", 34;
+    /// The port already has as many first-come IPv6 addresses as it may.
+    Ipv6SourceLimit, Ingress, "ipv6-source-limit", 34;
+    /// The source is :: in what is no duplicate address detection, group report or router
+    /// solicitation.
+    Ipv6Unspecified, Ingress, "ipv6-unspecified", 35;
+    /// The neighbour discovery message has a hop limit below 255: it came from another link.
+    NdHopLimit, Ingress, "nd-hop-limit", 36;
+    /// A hop-by-hop or destination option is a jumbogram's, or one that nobody knows.
+    Ipv6Option, Ingress, "ipv6-option", 36;
+    /// The packet has a routing header.
+    Ipv6Routing, Ingress, "ipv6-routing", 36;
+    /// The chain of extension headers is too long, in headers or in bytes, or out of order.
+    Ipv6Chain, Ingress, "ipv6-chain", 37;
+    /// The transport header is not in the first fragment.
+    Ipv6Hidden, Ingress, "ipv6-hidden", 37;
+    /// The neighbour discovery message is fragmented.
+    NdFragment, Ingress, "nd-fragment", 37;
+    /// The port sends a router advertisement.
+    RouterAdvertisement, Ingress, "router-advertisement", 38;
+    /// The port sends a redirect, a router renumbering or a node information message.
+    Icmpv6Kind, Ingress, "icmpv6-kind", 39;
+    /// The neighbour solicitation names another sender or another group than it should, or is
+    /// malformed.
+    NeighbourSolicitation, Ingress, "neighbour-solicitation", 40;
+    /// The neighbour advertisement is for an address that is not this port's, names another hardware
+    /// address, claims to be a router's, or is malformed.
+    NeighbourAdvertisement, Ingress, "neighbour-advertisement", 41;
+    /// The port sends more unasked neighbour advertisements than it may.
+    AdvertisementRate, Ingress, "advertisement-rate", 41;
+    /// The router solicitation is malformed or names another sender.
+    RouterSolicitation, Ingress, "router-solicitation", 42;
+    /// The port sends more router solicitations than it may.
+    SolicitationRate, Ingress, "solicitation-rate", 42;
+    /// Nobody has the IPv6 address, and somebody asked for it a moment ago.
+    NdNegative, Ingress, "nd-negative", 43;
+    /// The port sends more neighbour discovery messages, or asks for more unknown addresses, than it
+    /// may.
+    NdRate, Ingress, "nd-rate", 43;
+    /// The port tries more addresses of others than it may.
+    DuplicateRate, Ingress, "duplicate-rate", 44;
+    /// The MLD message is malformed: hop limit, source, router alert or length.
+    MldFormat, Ingress, "mld-format", 45;
+    /// The MLD query does not come from the network's querier.
+    MldQuery, Ingress, "mld-query", 45;
+    /// The port has joined as many IPv6 groups as it may.
+    MldGroups, Ingress, "mld-groups", 45;
+    /// The port sends more MLD messages than it may.
+    MldRate, Ingress, "mld-rate", 45;
+    /// The port sends a DHCPv6 server's or relay's message.
+    Dhcpv6Server, Ingress, "dhcpv6-server", 46;
+    /// The DHCPv6 request does not come from the port's link-local address, or asks for a prefix
+    /// that the port may not have.
+    Dhcpv6Client, Ingress, "dhcpv6-client", 46;
+    /// The port sends more DHCPv6 messages than it may.
+    Dhcpv6Rate, Ingress, "dhcpv6-rate", 46;
+    /// The ICMPv6 message is of a kind that nobody knows.
+    Icmpv6Unknown, Ingress, "icmpv6-unknown", 47;
+    /// The port sends more ICMP or ICMPv6 errors than it may.
+    ErrorRate, Ingress, "error-rate", 47;
+    /// The port sends more broadcast than it may.
+    StormBroadcast, Ingress, "storm-broadcast", 48;
+    /// The port sends more multicast than it may.
+    StormMulticast, Ingress, "storm-multicast", 48;
+    /// The port sends more frames to unknown destinations than it may.
+    StormUnknown, Ingress, "storm-unknown", 48;
+    /// Nobody has joined the group.
+    GroupUnregistered, Ingress, "group-unregistered", 49;
+    /// The IGMP message is malformed: time to live, router alert, length or checksum.
+    IgmpFormat, Ingress, "igmp-format", 50;
+    /// The IGMP query does not come from the network's querier.
+    IgmpQuery, Ingress, "igmp-query", 50;
+    /// The port has joined as many IPv4 groups as it may.
+    IgmpGroups, Ingress, "igmp-groups", 50;
+    /// The port sends more IGMP messages than it may.
+    IgmpRate, Ingress, "igmp-rate", 50;
+    /// Multicast DNS, LLMNR and SSDP between guests are turned off.
+    Mdns, Ingress, "mdns", 51;
+    /// The destination is a guest, and guests of this network see only the router.
+    Routed, Ingress, "routed", 55;
+    /// The frame comes from outside and claims an address of a guest.
+    OutsideIdentity, Ingress, "outside-identity", 56;
+    /// The destination address is not one of the port's own, and the port is no station for others.
+    NotAddressed, Egress, "not-addressed", 53;
+    /// The packet's destination is not one of the port's addresses.
+    NotDestination, Egress, "not-destination", 54;
 }
 
 impl Reason {

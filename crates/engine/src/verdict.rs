@@ -17,6 +17,12 @@ pub enum Verdict {
         /// How many ports were offered a copy.
         copies: u16,
     },
+    /// To nobody: the network answered it itself, as it answers ARP and neighbour solicitations for
+    /// addresses whose owner it knows.
+    Answered,
+    /// To nobody: it was for the network itself, which has taken note of it, as of reports of
+    /// multicast membership.
+    Consumed,
     /// To nobody, for this reason.
     Drop(Reason),
 }

@@ -90,7 +90,7 @@ pub fn conservation(engine: &Engine) {
     balanced("removed ports", retired, retired.dropped(Reason::LinkClosed));
     assert_eq!(
         all.tx_offered,
-        all.rx_forwarded + all.rx_copies,
+        all.rx_forwarded + all.rx_copies + all.tx_own,
         "copies offered are copies decided"
     );
 }
@@ -100,8 +100,11 @@ fn balanced(name: &str, c: &PortCounters, waiting: u64) {
     let ingress: u64 =
         Reason::ALL.into_iter().filter(|r| r.side() == Side::Ingress).map(|r| c.dropped(r)).sum();
     let shown = Shown(name, c);
-    assert_eq!(c.rx_frames, c.rx_forwarded + c.rx_flooded + ingress, "one verdict each\n{shown}");
-    let refused = c.dropped(Reason::QueueFull) + c.dropped(Reason::QueueShare);
+    let ended = c.rx_forwarded + c.rx_flooded + c.rx_answered + c.rx_consumed;
+    assert_eq!(c.rx_frames, ended + ingress, "one verdict each\n{shown}");
+    let refused =
+        [Reason::QueueFull, Reason::QueueShare, Reason::NotAddressed, Reason::NotDestination];
+    let refused: u64 = refused.into_iter().map(|reason| c.dropped(reason)).sum();
     assert_eq!(c.tx_offered, c.tx_queued + refused, "queued or refused\n{shown}");
     let spoiled = c.dropped(Reason::NoHeader) + c.dropped(Reason::SegmentFailed);
     assert_eq!(c.tx_queued, c.tx_taken + waiting + spoiled, "taken, waiting or spoiled\n{shown}");

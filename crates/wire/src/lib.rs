@@ -6,7 +6,7 @@
 //! # Layout
 //!
 //! One file per protocol ([`ethernet`], [`vlan`], [`arp`], [`ipv4`], [`ipv6`], [`icmpv4`],
-//! [`icmpv6`], [`ndp`], [`tcp`], [`udp`]), each with constants, a read-only view of the header and
+//! [`icmpv6`], [`ndp`], [`igmp`], [`mld`], [`tcp`], [`udp`], [`dhcp4`], [`dhcp6`]), each with constants, a read-only view of the header and
 //! its tests. [`parse()`] walks all of them once and remembers the offsets. [`Offload`] is what a
 //! frame carries beside its bytes: a checksum that is still partial, and the size of the segments
 //! it must be cut into. [`vnet`] is the form of that metadata at the border of the kernel
@@ -36,14 +36,18 @@
 pub mod arp;
 pub mod build;
 pub mod checksum;
+pub mod dhcp4;
+pub mod dhcp6;
 pub mod ethernet;
 pub mod icmp_error;
 pub mod icmpv4;
 pub mod icmpv6;
+pub mod igmp;
 pub mod ipv4;
 pub mod ipv6;
 mod mac;
 mod malformed;
+pub mod mld;
 pub mod ndp;
 pub mod offload;
 pub mod parse;

@@ -115,7 +115,13 @@ pub struct Options<'a> {
     rest: &'a [u8],
 }
 
-impl Options<'_> {
+impl<'a> Options<'a> {
+    /// The options in `bytes`, which begin where a message's fixed part ends.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: bytes }
+    }
+
     /// Whether the chain ends exactly where the bytes do (RFC 4861, 4.6: length zero is invalid).
     #[must_use]
     pub fn is_sound(mut self) -> bool {

@@ -303,6 +303,11 @@ impl Bindings {
         self.prefixes.iter().find(|(prefix, _)| prefix.contains(&address)).copied()
     }
 
+    /// For whom an IP address is planned.
+    pub(crate) fn planned_for(&self, address: IpAddr) -> Option<MacAddr> {
+        self.entry(Address::Ip(address))?.planned
+    }
+
     fn entry(&self, address: Address) -> Option<&Entry> {
         self.table.at(self.table.find(&address)?).map(|(_, entry)| entry)
     }

@@ -3,8 +3,10 @@
 //! The check numbers are the project's own; `docs/guard.md` has one line for each.
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr};
+use core::net::IpAddr;
 use core::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::reason::Reason;
 
@@ -96,44 +98,6 @@ impl Actions {
 impl Default for Actions {
     fn default() -> Self {
         Self::all(Action::Drop)
-    }
-}
-
-/// An address prefix: an address and how many of its leading bits count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Prefix {
-    /// Any address of the prefix.
-    pub address: IpAddr,
-    /// Leading bits, at most 32 or 128.
-    pub len: u8,
-}
-
-impl Prefix {
-    /// Whether `address` is of this prefix. Addresses of the other version never are.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address) {
-            (IpAddr::V4(mine), IpAddr::V4(other)) => {
-                let differing = u32::from(mine) ^ u32::from(other);
-                differing.leading_zeros() >= u32::from(self.len)
-            }
-            (IpAddr::V6(mine), IpAddr::V6(other)) => {
-                let differing = u128::from(mine) ^ u128::from(other);
-                differing.leading_zeros() >= u32::from(self.len)
-            }
-            _ => false,
-        }
-    }
-
-    /// The last address of an IPv4 prefix, which addresses all its stations; none for prefixes too
-    /// long to have one (RFC 3021).
-    #[must_use]
-    pub fn broadcast(&self) -> Option<Ipv4Addr> {
-        let IpAddr::V4(address) = self.address else { return None };
-        if self.len > 30 {
-            return None;
-        }
-        Some(Ipv4Addr::from(u32::from(address) | u32::MAX >> self.len))
     }
 }
 
@@ -255,9 +219,9 @@ pub struct GuardSpec {
     pub actions: Actions,
     /// Addresses bound to the port from the start, by configuration.
     pub addresses: Vec<IpAddr>,
-    /// Prefixes that are routed to the port, whose addresses it may all use: a network behind it
-    /// (check 46).
-    pub prefixes: Vec<Prefix>,
+    /// Prefixes bound to the port from the start: a network behind it, whose addresses it may all
+    /// use (check 46).
+    pub prefixes: Vec<IpNet>,
     /// How many addresses it may take without being given them.
     pub first_come: FirstCome,
     /// EtherTypes it may send beside IPv4, ARP and IPv6 (check 8).
@@ -267,6 +231,8 @@ pub struct GuardSpec {
     pub link_local_v4: bool,
     /// Whether the port may be given delegated prefixes by DHCPv6 (check 46).
     pub delegated_prefixes: bool,
+    /// Segments that one of its frames may become (check 57).
+    pub segments: u16,
     /// Multicast groups that it may join (checks 45, 49 and 50).
     pub groups: u16,
     /// How much control traffic it may send.
@@ -290,6 +256,7 @@ impl Default for GuardSpec {
             ethertypes: Vec::new(),
             link_local_v4: false,
             delegated_prefixes: false,
+            segments: 512,
             groups: 32,
             rates: Rates::default(),
             storm: Storm::default(),
@@ -317,10 +284,10 @@ pub enum MdnsPolicy {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct NetworkGuard {
     /// The network's IPv4 subnet, whose broadcast address is nobody's (check 21).
-    pub subnet: Option<Prefix>,
+    pub subnet: Option<Ipv4Net>,
     /// IPv6 prefixes that the network announces for stateless configuration: guests may take
     /// addresses of them (check 34).
-    pub announced: Vec<Prefix>,
+    pub announced: Vec<Ipv6Net>,
     /// Answers and forwards multicast only to those who asked for it (check 49).
     pub snooping: bool,
     /// Multicast DNS and its like (check 51).
@@ -333,24 +300,6 @@ pub struct NetworkGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn prefixes() {
-        let prefix = Prefix { address: "10.1.2.3".parse().unwrap(), len: 16 };
-        assert!(prefix.contains("10.1.255.1".parse().unwrap()));
-        assert!(!prefix.contains("10.2.0.1".parse().unwrap()));
-        assert!(!prefix.contains("::10.1.0.1".parse().unwrap()));
-        assert_eq!(prefix.broadcast(), Some(Ipv4Addr::new(10, 1, 255, 255)));
-        assert_eq!(Prefix { len: 31, ..prefix }.broadcast(), None);
-        assert_eq!(Prefix { len: 0, ..prefix }.broadcast(), Some(Ipv4Addr::BROADCAST));
-        let prefix = Prefix { address: "fd00:1::".parse().unwrap(), len: 64 };
-        assert!(prefix.contains("fd00:1::ffff:1".parse().unwrap()));
-        assert!(!prefix.contains("fd00:1:0:1::1".parse().unwrap()));
-        assert_eq!(prefix.broadcast(), None);
-        let host = Prefix { address: "fd00:1::7".parse().unwrap(), len: 128 };
-        assert!(host.contains("fd00:1::7".parse().unwrap()));
-        assert!(!host.contains("fd00:1::6".parse().unwrap()));
-    }
 
     #[test]
     fn actions() {

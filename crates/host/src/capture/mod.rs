@@ -236,7 +236,7 @@ impl Capture {
             (Some(port), _) if record.port == port => true,
             (Some(port), Verdict::Forward(to)) => to == port,
             (Some(port), Verdict::Flood { .. }) => had_copy(engine, record, port),
-            (Some(_), Verdict::Drop(_)) => false,
+            (Some(_), Verdict::Answered | Verdict::Consumed | Verdict::Drop(_)) => false,
         }
     }
 }

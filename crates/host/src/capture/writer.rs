@@ -245,7 +245,14 @@ impl Encoder {
                 None => "forwarded".to_owned(),
             },
             Verdict::Flood { copies } => format!("flooded to {copies} ports"),
-            Verdict::Drop(reason) => format!("dropped: {}: {}", reason.name(), reason.describe()),
+            Verdict::Answered => "answered by the network".to_owned(),
+            Verdict::Consumed => "taken note of by the network".to_owned(),
+            Verdict::Drop(reason) => match reason.check() {
+                Some(check) if reason as u8 > engine::Reason::LinkClosed as u8 => {
+                    format!("dropped: {} (check {check}): {}", reason.name(), reason.describe())
+                }
+                _ => format!("dropped: {}: {}", reason.name(), reason.describe()),
+            },
         };
         if let Some(gso) = record.offload.gso {
             comment.push_str(&format!("; to be cut into segments of {} bytes", gso.size));
@@ -274,5 +281,7 @@ fn verdict(verdict: Verdict) -> [u8; 2] {
         Verdict::Forward(_) => [0, 0],
         Verdict::Flood { .. } => [1, 0],
         Verdict::Drop(reason) => [2, reason as u8],
+        Verdict::Answered => [3, 0],
+        Verdict::Consumed => [4, 0],
     }
 }

@@ -150,7 +150,10 @@ impl Served {
         let rates = meter.read(now, counters);
         let (queue_frames, queue_bytes) = engine.queue_len(id);
         let (drops, totals): (BTreeMap<_, _>, BTreeMap<_, _>) = {
-            let all = counters.iter().map(|(name, value)| (name.to_owned(), value));
+            let all = counters
+                .iter()
+                .filter(|(name, value)| *value > 0 || !name.starts_with("audit."))
+                .map(|(name, value)| (name.to_owned(), value));
             let (drops, totals): (Vec<_>, Vec<_>) =
                 all.partition(|(name, _)| name.starts_with("drop."));
             let reason =
@@ -264,6 +267,12 @@ pub(super) fn describe_port(worker: &Worker, id: NetworkId, port: PortId) -> Des
     }
 }
 
+/// A port with what is needed to act on it: who is behind it.
+fn described(worker: &Worker, id: NetworkId, port: PortId) -> String {
+    let Described { name, about, .. } = describe_port(worker, id, port);
+    format!("port {name} ({about})")
+}
+
 /// A sentence for the log; `None` for what is not worth a line.
 pub(super) fn engine_event(worker: &Worker, id: NetworkId, event: &Event) -> Option<String> {
     let name = |port: PortId| {
@@ -295,6 +304,24 @@ pub(super) fn engine_event(worker: &Worker, id: NetworkId, event: &Event) -> Opt
             "port {} used the MAC address {mac}, which is not its own; its frames are dropped.",
             name(port)
         ),
+        Event::Violation { port, reason, audit, summary, since } => {
+            let check =
+                reason.check().map_or_else(String::new, |check| format!(" (check {check})"));
+            let fate =
+                if audit { "it went on, because the check only audits" } else { "it was dropped" };
+            format!(
+                "{} sent a frame that failed the guard{check}: {reason}: {} The frame: {summary}; {fate}. {since} \
+                 violations of this port since the last line about one.",
+                described(worker, id, port),
+                reason.describe()
+            )
+        }
+        Event::Quarantined { port, reason, until } => format!(
+            "{} is cut off for its violations, the last of which was {reason}, for {} s.",
+            described(worker, id, port),
+            until.saturating_since(worker.now()).as_secs()
+        ),
+        Event::Released { port } => format!("port {} is no longer cut off.", name(port)),
         ref other => format!("{other:?}."),
     })
 }

@@ -1,0 +1,214 @@
+//! ARP and RARP (checks 12 to 19; RFC 826, RFC 5227, RFC 903).
+//!
+//! Requests for an address whose station is known are answered here and go nowhere. Those for one
+//! that nobody is known to have go, at a bounded rate, to ports where it might be.
+
+use core::net::IpAddr;
+
+use wire::arp::operation;
+use wire::build::Builder;
+use wire::parse::Arp;
+use wire::{L3, MacAddr};
+
+use crate::frame::Cast;
+use crate::guard::claims::{Claim, Station};
+use crate::guard::egress::Reach;
+use crate::guard::spec::Rate;
+use crate::guard::{Answer, Judge, Outcome};
+use crate::reason::Reason;
+
+/// The longest payload of an ARP frame, in bytes: the packet, padded to the shortest Ethernet frame
+/// and, by some devices, to that of a tagged one.
+const PADDED_MAX: usize = 50;
+
+/// RARP announcements (check 19).
+const RARP_RATE: Rate = Rate::new(1, 1);
+
+impl Judge<'_> {
+    pub(super) fn arp(&mut self) -> Result<Outcome, Reason> {
+        let rate = self.me.spec.rates.arp;
+        if !self.me.buckets.arp.take(self.now, rate) {
+            self.refuse(Reason::ArpRate)?;
+        }
+        let Some(L3::Arp(arp)) = self.parsed.l3 else {
+            self.refuse(Reason::ArpFormat)?;
+            return Ok(Outcome::Pass);
+        };
+        self.demand(self.packet_len() <= PADDED_MAX, Reason::ArpFormat)?;
+        self.demand(arp.sender_mac == self.mac(), Reason::ArpSenderMac)?;
+        match arp.operation {
+            operation::REQUEST => self.arp_request(&arp),
+            operation::REPLY => self.arp_reply(&arp),
+            _ => {
+                self.refuse(Reason::ArpOperation)?;
+                Ok(Outcome::Pass)
+            }
+        }
+    }
+
+    /// The sender's address: its own, or none in a probe.
+    fn arp_sender(&mut self, arp: &Arp) -> Result<(), Reason> {
+        if arp.sender_ip.is_unspecified() {
+            let probe = arp.operation == operation::REQUEST && !arp.target_ip.is_unspecified();
+            return self.demand(probe, Reason::ArpSenderIp);
+        }
+        let foreign = if arp.sender_ip == arp.target_ip {
+            Reason::ArpGratuitous
+        } else {
+            Reason::ArpSenderIp
+        };
+        match self.claim(arp.sender_ip.into()) {
+            Claim::Own => Ok(()),
+            Claim::Limit => self.refuse(Reason::Ipv4SourceLimit),
+            Claim::Foreign => self.refuse(foreign),
+        }
+    }
+
+    fn arp_request(&mut self, arp: &Arp) -> Result<Outcome, Reason> {
+        self.arp_sender(arp)?;
+        if self.cast == Cast::Unicast {
+            // A stack makes sure of a neighbour that it knows.
+            return Ok(Outcome::Pass);
+        }
+        self.demand(self.cast == Cast::Broadcast, Reason::CastMismatch)?;
+        if arp.sender_ip == arp.target_ip {
+            // Everybody may know.
+            return Ok(Outcome::Pass);
+        }
+        let probe = arp.sender_ip.is_unspecified();
+        self.resolve_v4(arp, probe)
+    }
+
+    /// A question to all, of a guest, of the router or of the outside.
+    pub(super) fn resolve_v4(&mut self, arp: &Arp, probe: bool) -> Result<Outcome, Reason> {
+        let target = IpAddr::V4(arp.target_ip);
+        match self.resolve(target, probe, Reason::ArpNegative, Reason::ArpScan)? {
+            Some(mac) => {
+                self.answer_arp(arp, mac);
+                Ok(Outcome::Answered)
+            }
+            None if self.said.reach == Reach::Nobody => Ok(Outcome::Consumed),
+            None => Ok(Outcome::Pass),
+        }
+    }
+
+    fn answer_arp(&mut self, arp: &Arp, mac: MacAddr) {
+        let reply = Arp {
+            operation: operation::REPLY,
+            sender_mac: mac,
+            sender_ip: arp.target_ip,
+            target_mac: arp.sender_mac,
+            target_ip: arp.sender_ip,
+        };
+        self.say(|builder| builder.ethernet(arp.sender_mac, mac).arp(&reply));
+    }
+
+    fn arp_reply(&mut self, arp: &Arp) -> Result<Outcome, Reason> {
+        self.arp_sender(arp)?;
+        if arp.sender_ip == arp.target_ip {
+            // An announcement in the form of a reply (RFC 5944, 4.6; arping -A).
+            return Ok(Outcome::Pass);
+        }
+        let to_one = self.cast == Cast::Unicast && arp.target_mac == self.parsed.dst;
+        let target = IpAddr::V4(arp.target_ip);
+        let consistent = match self.station(target) {
+            Station::At(_, Some(mac)) => mac == arp.target_mac,
+            Station::Away(_) => false,
+            Station::At(_, None) | Station::Unknown => true,
+        };
+        self.demand(to_one && consistent, Reason::ArpReply)?;
+        Ok(Outcome::Pass)
+    }
+
+    pub(super) fn rarp(&mut self) -> Result<Outcome, Reason> {
+        let mac = self.mac();
+        let announcement = matches!(self.parsed.l3, Some(L3::Arp(arp))
+            if arp.operation == operation::REVERSE_REQUEST
+                && arp.sender_mac == mac
+                && arp.target_mac == mac
+                && arp.sender_ip.is_unspecified()
+                && arp.target_ip.is_unspecified());
+        self.demand(announcement, Reason::Rarp)?;
+        if !self.me.buckets.rarp.take(self.now, RARP_RATE) {
+            self.refuse(Reason::RarpRate)?;
+        }
+        Ok(Outcome::Pass)
+    }
+
+    /// Finds the station of an address that somebody asks for. `Some`: the question is to be
+    /// answered with this. `None`: it goes where [`Reach`] says.
+    pub(super) fn resolve(
+        &mut self,
+        target: IpAddr,
+        probe: bool,
+        negative: Reason,
+        scan: Reason,
+    ) -> Result<Option<MacAddr>, Reason> {
+        let guest = self.me.role == crate::guard::spec::Role::Guest;
+        let station = self.station(target);
+        if guest && self.engine.network.guard.routed && !probe {
+            // Everybody is behind the router.
+            if let Some(mac) = self.router_mac() {
+                return Ok(Some(mac));
+            }
+        }
+        match station {
+            Station::At(port, _) if port == self.id => {
+                // Nobody else has it, and the port's own need no answer of ours.
+                self.said.reach = if probe { Reach::Open } else { Reach::Nobody };
+                Ok(None)
+            }
+            Station::At(_, Some(mac)) => {
+                self.defend(probe)?;
+                Ok(Some(mac))
+            }
+            Station::At(port, None) => {
+                self.said.reach = Reach::Port(port.index);
+                Ok(None)
+            }
+            Station::Away(mac) if probe => {
+                self.defend(probe)?;
+                Ok(Some(mac))
+            }
+            Station::Away(_) => {
+                self.said.reach = Reach::Nobody;
+                Ok(None)
+            }
+            Station::Unknown => {
+                self.said.reach = Reach::Open;
+                if guest && !probe {
+                    if self.engine.memory.asked(self.now, self.id.index, target) {
+                        self.refuse(negative)?;
+                    }
+                    let rate = self.me.spec.rates.unknown;
+                    if !self.me.buckets.unknown.take(self.now, rate) {
+                        self.refuse(scan)?;
+                    }
+                }
+                Ok(None)
+            }
+        }
+    }
+
+    /// Answers to those who try an address of another are bounded (check 44).
+    fn defend(&mut self, probe: bool) -> Result<(), Reason> {
+        let rate = self.me.spec.rates.duplicates;
+        if probe && !self.me.buckets.duplicates.take(self.now, rate) {
+            self.refuse(Reason::DuplicateRate)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a frame for the port together, padded to the shortest that Ethernet knows.
+    pub(super) fn say(&mut self, build: impl FnOnce(Builder<'_>) -> Builder<'_>) {
+        let mut bytes = [0; super::ANSWER_MAX];
+        if let Ok(len) = build(Builder::new(&mut bytes)).finish() {
+            let mut answer = Answer::from(bytes);
+            answer.truncate(len.max(FRAME_MIN));
+            self.said.answer = Some(answer);
+        }
+    }
+}
+
+/// Bytes of the shortest Ethernet frame, without its check sequence.
+const FRAME_MIN: usize = 60;

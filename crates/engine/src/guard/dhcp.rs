@@ -1,0 +1,240 @@
+//! DHCP and DHCPv6: what clients may say, and what is learned from servers (checks 29 to 33 and 46;
+//! RFC 2131, RFC 3046, RFC 8415, RFC 7513).
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
+
+use ipnet::{IpNet, Ipv6Net};
+use wire::dhcp4::{self, Message, message, op, option};
+use wire::{L3, MacAddr, Transport, dhcp6};
+
+use crate::bindings::Owner;
+use crate::frame::Cast;
+use crate::guard::Judge;
+use crate::guard::egress::Reach;
+use crate::guard::fast::Packed;
+use crate::guard::spec::{GuardMode, Role};
+use crate::mac_table::tick;
+use crate::port::PortId;
+use crate::reason::Reason;
+
+/// DHCP clients that one port may be, beside one for each of its own Ethernet addresses: a boot
+/// loader and the system that it loads have identifiers of their own.
+const CLIENTS: usize = 4;
+
+/// After this time a client that was not seen is forgotten.
+const CLIENT_TIME: Duration = Duration::from_secs(600);
+
+impl<'a> Judge<'a> {
+    /// The payload of the UDP datagram.
+    fn datagram(&self) -> &'a [u8] {
+        let Some(l4) = self.parsed.l4 else { return &[] };
+        let Transport::Udp { len, .. } = l4.transport else { return &[] };
+        let start = usize::from(l4.offset);
+        let end = self.bytes.len().min(start + usize::from(len));
+        self.bytes.get(start + usize::from(l4.header_len)..end).unwrap_or_default()
+    }
+
+    /// A guest's datagram from or to a port of DHCP.
+    pub(super) fn dhcp4(&mut self, source: u16, destination: u16) -> Result<(), Reason> {
+        if !matches!(source, 67 | 68) && !matches!(destination, 67 | 68) {
+            return Ok(());
+        }
+        let rate = self.me.spec.rates.dhcp;
+        if !self.me.buckets.dhcp.take(self.now, rate) {
+            self.refuse(Reason::DhcpRate)?;
+        }
+        if self.cast == Cast::Broadcast {
+            self.said.reach = Reach::Servers;
+        }
+        let parsed = Message::new(self.datagram());
+        let server = source == dhcp4::SERVER_PORT || destination == dhcp4::CLIENT_PORT;
+        if server || parsed.is_ok_and(|message| message.op() == op::REPLY) {
+            self.said.reach = Reach::All;
+            return self.refuse(Reason::DhcpServer);
+        }
+        let Ok(message) = parsed else { return self.refuse(Reason::DhcpClient) };
+        let mac = self.mac();
+        let sound = source == dhcp4::CLIENT_PORT
+            && message.op() == op::REQUEST
+            && (message.hardware_type(), message.hardware_len()) == (1, 6)
+            && message.client_mac() == mac
+            && message.hops() == 0
+            && message.relay_address().is_unspecified()
+            && message.option(option::RELAY).is_none()
+            && message.kind().is_some();
+        let (kind, identifier) = (message.kind(), self.identifier(message));
+        let given_up = match kind {
+            Some(message::RELEASE) => Some(message.client_address()),
+            Some(message::DECLINE) => {
+                let address = message.option(option::REQUESTED_ADDRESS);
+                let address = address.and_then(|body| body.first_chunk::<4>().copied());
+                Some(Ipv4Addr::from(address.unwrap_or_default()))
+            }
+            _ => None,
+        };
+        self.demand(sound, Reason::DhcpClient)?;
+        if let Some(address) = given_up {
+            let own = self.has(address.into());
+            self.demand(own, Reason::DhcpRelease)?;
+            if own && self.me.spec.mode == GuardMode::Dhcp {
+                self.engine.unbind(address);
+            }
+        }
+        let known = self.client(mac, identifier);
+        self.demand(known, Reason::DhcpStarvation)
+    }
+
+    /// What a server tells its clients apart by.
+    fn identifier(&self, message: Message<'_>) -> u64 {
+        let identifier = message.option(option::CLIENT_ID).unwrap_or_default();
+        // FNV-1a: a guest that makes two of its own identifiers collide has won nothing.
+        identifier.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+    }
+
+    /// Takes note of a client; false if the port is too many of them (check 32).
+    fn client(&mut self, mac: MacAddr, identifier: u64) -> bool {
+        let now = self.now;
+        let most = self.engine.ports.get(self.id).map_or(0, |port| port.spec.macs.len()) + CLIENTS;
+        let clients = &mut self.me.clients;
+        if let Some(known) =
+            clients.iter_mut().find(|known| (known.0, known.1) == (mac, identifier))
+        {
+            known.2 = now;
+            return true;
+        }
+        if clients.len() >= most {
+            clients.retain(|(.., seen)| now.saturating_since(*seen) < CLIENT_TIME);
+        }
+        let room = clients.len() < most;
+        if room {
+            clients.push((mac, identifier, now));
+        }
+        room
+    }
+
+    /// A datagram of a trusted server: what it gives is bound to the port of the client.
+    pub(super) fn dhcp4_served(&mut self) {
+        // It may go to an address that its client does not have yet.
+        self.said.destination = Packed::default();
+        let Ok(message) = Message::new(self.datagram()) else { return };
+        let address = message.your_address();
+        if message.op() != op::REPLY
+            || message.kind() != Some(message::ACK)
+            || address.is_unspecified()
+        {
+            return;
+        }
+        let time = message.option(option::LEASE_TIME).and_then(|body| body.first_chunk::<4>());
+        let Some(time) = time.map(|time| u32::from_be_bytes(*time)) else { return };
+        let client = message.client_mac();
+        if let Some(port) = self.client_port(client) {
+            self.lease(port, address.into(), Duration::from_secs(time.into()));
+        }
+    }
+
+    /// The guest port that a client is behind, if its leases are to be learned.
+    fn client_port(&self, client: MacAddr) -> Option<PortId> {
+        let index = self.engine.macs.port_of(self.vid(), client.as_u64(), tick(self.now))?;
+        self.learns_leases(index)
+    }
+
+    fn learns_leases(&self, index: u16) -> Option<PortId> {
+        let port = self.engine.ports.at(index)?;
+        let learns = port.spec.role == Role::Guest && port.spec.guard.mode == GuardMode::Dhcp;
+        learns.then_some(port.id)
+    }
+
+    /// A guest's datagram from or to a port of DHCPv6.
+    pub(super) fn dhcpv6(&mut self, source: u16, destination: u16) -> Result<(), Reason> {
+        use dhcp6::message::{ADVERTISE, RECONFIGURE, RELAY_FORWARD, RELAY_REPLY, REPLY};
+        if !matches!(source, 546 | 547) && !matches!(destination, 546 | 547) {
+            return Ok(());
+        }
+        let rate = self.me.spec.rates.dhcp;
+        if !self.me.buckets.dhcpv6.take(self.now, rate) {
+            self.refuse(Reason::Dhcpv6Rate)?;
+        }
+        let parsed = dhcp6::Message::new(self.datagram());
+        let kind = parsed.map_or(0, dhcp6::Message::kind);
+        let prefixes = parsed.is_ok_and(|m| m.option(dhcp6::option::IA_PD).is_some());
+        let server = source == dhcp6::SERVER_PORT
+            || destination == dhcp6::CLIENT_PORT
+            || matches!(kind, ADVERTISE | REPLY | RECONFIGURE | RELAY_FORWARD | RELAY_REPLY);
+        if server {
+            return self.refuse(Reason::Dhcpv6Server);
+        }
+        let Some(L3::Ipv6(ip)) = self.parsed.l3 else { return Ok(()) };
+        let sound = source == dhcp6::CLIENT_PORT
+            && ip.source.is_unicast_link_local()
+            && kind != 0
+            && (!prefixes || self.me.spec.delegated_prefixes);
+        self.demand(sound, Reason::Dhcpv6Client)?;
+        if self.cast == Cast::Multicast {
+            self.said.reach = Reach::Servers;
+        }
+        Ok(())
+    }
+
+    /// A datagram of a trusted server: addresses and prefixes that it gives.
+    pub(super) fn dhcpv6_served(&mut self) {
+        use dhcp6::option::{ADDRESS, IA_NA, IA_PD, PREFIX};
+        let Some(L3::Ipv6(ip)) = self.parsed.l3 else { return };
+        let Ok(message) = dhcp6::Message::new(self.datagram()) else { return };
+        if message.kind() != dhcp6::message::REPLY {
+            return;
+        }
+        let Some(Owner::Port(client)) = self.engine.bindings.owner_of_ip(ip.destination.into())
+        else {
+            return;
+        };
+        let Some(port) = self.engine.ports.get(client) else { return };
+        let addresses = self.learns_leases(client.index).is_some();
+        let prefixes = port.spec.role == Role::Guest && port.spec.guard.delegated_prefixes;
+        let mut given: [Option<(IpNet, u32)>; GIVEN_MAX] = [None; GIVEN_MAX];
+        let mut places = given.iter_mut();
+        for (code, body) in message.options() {
+            // Both begin with an identifier and two times, twelve bytes.
+            let Some(inner) = body.get(12..) else { continue };
+            for (part, bytes) in dhcp6::Options::new(inner) {
+                let found = match (code, part) {
+                    (IA_NA, ADDRESS) if addresses => address_option(bytes),
+                    (IA_PD, PREFIX) if prefixes => prefix_option(bytes),
+                    _ => None,
+                };
+                if let (Some(found), Some(place)) = (found, places.next()) {
+                    *place = Some(found);
+                }
+            }
+        }
+        for (net, seconds) in given.into_iter().flatten() {
+            let time = Duration::from_secs(seconds.into());
+            if net.prefix_len() == net.max_prefix_len() {
+                self.lease(client, net.addr(), time);
+            } else {
+                self.delegate(client, net, time);
+            }
+        }
+    }
+}
+
+/// Addresses and prefixes of one reply that are looked at.
+const GIVEN_MAX: usize = 8;
+
+/// Address, preferred and valid lifetime (RFC 8415, 21.6).
+fn address_option(bytes: &[u8]) -> Option<(IpNet, u32)> {
+    let (address, rest) = bytes.split_first_chunk::<16>()?;
+    let valid = rest.get(4..)?.first_chunk::<4>()?;
+    Some((IpAddr::from(*address).into(), u32::from_be_bytes(*valid)))
+}
+
+/// Preferred and valid lifetime, length, prefix (RFC 8415, 21.22).
+fn prefix_option(bytes: &[u8]) -> Option<(IpNet, u32)> {
+    let (&[_, _, _, _, a, b, c, d, len], rest) = bytes.split_first_chunk::<9>()?;
+    let prefix = Ipv6Addr::from(*rest.first_chunk::<16>()?);
+    // No guest is given the Internet.
+    let net = Ipv6Net::new(prefix, len).ok().filter(|net| net.prefix_len() >= 48)?;
+    Some((net.trunc().into(), u32::from_be_bytes([a, b, c, d])))
+}

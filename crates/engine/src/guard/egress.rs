@@ -1,0 +1,136 @@
+//! Towards the guest: who gets a frame that goes to many, and what a guest gets at all (checks 52 to
+//! 55).
+
+use crate::bindings::{Bindings, Owner};
+use crate::engine::Engine;
+use crate::frame::Cast;
+use crate::guard::fast::Packed;
+use crate::guard::memory::Memory;
+use crate::guard::port::PortGuard;
+use crate::guard::spec::{Action, Role};
+use crate::keyed::Key;
+use crate::plan::PortSpec;
+use crate::port::{Port, PortId};
+use crate::reason::Reason;
+
+/// The key under which destinations are remembered: they hold in every VLAN.
+const ANYWHERE: Key = Key::new(0, 0);
+
+/// To which ports a flooded frame may go, among those of its VLAN.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// To all.
+    #[default]
+    All,
+    /// To those behind which anybody may be: uplinks, the router, guests whose addresses are first
+    /// come or unguarded.
+    Open,
+    /// To those that may serve: uplinks, the router, unguarded guests.
+    Servers,
+    /// To the router.
+    Router,
+    /// To this one.
+    Port(u16),
+    /// To those that have joined this group (VLAN and Ethernet address), and to those that
+    /// [`Reach::Servers`] names.
+    Members(Key),
+    /// To nobody.
+    Nobody,
+}
+
+impl Reach {
+    /// Whether the frame may go to this port.
+    #[inline]
+    pub(crate) fn includes(self, to: &Port, memory: &Memory) -> bool {
+        match self {
+            Self::All => true,
+            other => other.includes_some(to, memory),
+        }
+    }
+
+    #[cold]
+    fn includes_some(self, to: &Port, memory: &Memory) -> bool {
+        let guard = to.guard.as_ref();
+        let serves = guard.is_none_or(|guard| guard.role != Role::Guest);
+        match self {
+            Self::All => true,
+            Self::Open => guard.is_none_or(|guard| guard.may_be_anybody()),
+            Self::Servers => serves || guard.is_some_and(|guard| guard.allows_service()),
+            Self::Router => to.spec.role == Role::Router,
+            Self::Port(index) => to.id.index == index,
+            Self::Members(group) => serves || memory.groups.has(group, to.id.index),
+            Self::Nobody => false,
+        }
+    }
+}
+
+impl PortGuard {
+    /// The port was allowed to answer as a DHCP server (check 29).
+    fn allows_service(&self) -> bool {
+        matches!(self.spec.actions.of(Reason::DhcpServer), Action::Allow | Action::Audit)
+    }
+}
+
+/// Whether two ports exchange no frames (check 52), by whether each is isolated and its community. The network's own rule about its guests comes on
+/// top of it, see [`Engine::are_apart`].
+pub(crate) fn apart(a: (bool, Option<u16>), b: (bool, Option<u16>)) -> bool {
+    match (a, b) {
+        ((true, _), (true, _)) => true,
+        ((true, _), (false, community)) | ((false, community), (true, _)) => community.is_some(),
+        ((false, Some(a)), (false, Some(b))) => a != b,
+        _ => false,
+    }
+}
+
+impl Engine {
+    /// Whether a port exchanges no frames with another.
+    pub(crate) fn are_apart(&self, from: PortId, to: &Port) -> bool {
+        let Some(from) = self.ports.get(from) else { return true };
+        let guests = from.spec.role == Role::Guest && to.spec.role == Role::Guest;
+        let privacy = |spec: &PortSpec| (spec.isolated, spec.community);
+        apart(privacy(&from.spec), privacy(&to.spec)) || (guests && self.network.guard.routed)
+    }
+}
+
+/// Whether a frame for one station may leave by this port. `known`: the frame's destination is known
+/// to be there, so that it is not one of many that get it.
+#[inline]
+pub(crate) fn takes(
+    to: &mut Port,
+    bindings: &Bindings,
+    cast: Cast,
+    destination: Packed,
+    known: bool,
+) -> Result<(), Reason> {
+    let Some(guard) = &mut to.guard else { return Ok(()) };
+    if cast != Cast::Unicast || !guard.is_strict() {
+        return Ok(());
+    }
+    let mut failed = None;
+    if !known && guard.fixed_macs {
+        failed = Some(Reason::NotAddressed);
+    } else if !destination.is_none() {
+        guard.renew_egress(bindings.generation());
+        if guard.egress.holds(ANYWHERE, destination) {
+            return Ok(());
+        }
+        if is_its(bindings, to.id, destination) {
+            guard.egress.remember(ANYWHERE, destination);
+        } else {
+            failed = Some(Reason::NotDestination);
+        }
+    }
+    let Some(reason) = failed else { return Ok(()) };
+    match guard.spec.actions.of(reason) {
+        Action::Drop | Action::Reject => return Err(reason),
+        Action::Audit => to.counters.count_audit(reason),
+        Action::Allow => {}
+    }
+    Ok(())
+}
+
+#[cold]
+fn is_its(bindings: &Bindings, port: PortId, destination: Packed) -> bool {
+    let address = destination.address();
+    address.is_multicast() || bindings.owner_of_ip(address) == Some(Owner::Port(port))
+}

@@ -1,0 +1,221 @@
+//! The short way: ordinary TCP and UDP frames of an address that was accepted a moment ago.
+//!
+//! A port remembers the last sources that went all the long way: VLAN, Ethernet address and IP
+//! address together. A frame with one of these sources that is an unfragmented TCP segment or UDP
+//! datagram without options or extension headers, to one station, needs nothing else looked at than
+//! its fixed headers, all of which are looked at here. Whatever is not plain in every respect takes
+//! the long way, which knows the reasons. So this path only ever accepts, and never more than the
+//! long way would; a property test compares them.
+//!
+//! What is remembered is forgotten when a binding of the network changes, and after a minute, so
+//! that addresses in use are seen to be in use.
+
+use wire::ethernet::ethertype;
+
+use crate::frame::Cast;
+use crate::keyed::Key;
+
+/// Sources of each IP version that are remembered.
+const PLACES: usize = 4;
+
+const ETHERNET: usize = wire::ethernet::HEADER_LEN;
+
+/// An IP address as two words, IPv4 as its mapped form; zero is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Packed(pub(crate) u64, pub(crate) u64);
+
+impl Packed {
+    #[inline]
+    pub(crate) fn v4(bits: u32) -> Self {
+        Self(0, 0xffff_0000_0000 | u64::from(bits))
+    }
+
+    #[inline]
+    pub(crate) fn v6(bytes: &[u8; 16]) -> Self {
+        let bits = u128::from_be_bytes(*bytes);
+        Self((bits >> 64) as u64, bits as u64)
+    }
+
+    pub(crate) fn new(address: core::net::IpAddr) -> Self {
+        match address {
+            core::net::IpAddr::V4(ip) => Self::v4(ip.into()),
+            core::net::IpAddr::V6(ip) => Self::v6(&ip.octets()),
+        }
+    }
+
+    pub(crate) fn address(self) -> core::net::IpAddr {
+        let bits = u128::from(self.0) << 64 | u128::from(self.1);
+        core::net::IpAddr::V6(bits.into()).to_canonical()
+    }
+
+    #[inline]
+    pub(crate) fn is_none(self) -> bool {
+        self == Self(0, 0)
+    }
+
+    /// Neighbouring addresses have places of their own.
+    #[inline]
+    fn place(self) -> usize {
+        (self.1 ^ self.1 >> 8) as usize & (PLACES - 1)
+    }
+}
+
+/// The sources that were accepted last.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cache {
+    entries: [(Key, Packed); PLACES],
+}
+
+impl Cache {
+    pub(crate) const EMPTY: Self = Self { entries: [(Key::NONE, Packed(0, 0)); PLACES] };
+
+    #[inline]
+    pub(crate) fn holds(&self, key: Key, address: Packed) -> bool {
+        self.entries.get(address.place()).is_some_and(|entry| *entry == (key, address))
+    }
+
+    pub(crate) fn remember(&mut self, key: Key, address: Packed) {
+        if let Some(entry) = self.entries.get_mut(address.place()) {
+            *entry = (key, address);
+        }
+    }
+}
+
+/// TCP flags that a stack sends, one bit for each combination of the low six: SYN without FIN and
+/// RST, RST without FIN and SYN, anything else with ACK.
+pub(crate) const TCP_FLAGS: u64 = {
+    use wire::tcp::flag::{ACK, FIN, RST, SYN};
+    let mut set = 0;
+    let mut flags: u8 = 0;
+    while flags < 64 {
+        let of = flags & (SYN | FIN | RST);
+        let good = of == SYN || of == RST || (of == FIN || of == 0) && flags & ACK != 0;
+        if good {
+            set |= 1 << flags;
+        }
+        flags += 1;
+    }
+    set
+};
+
+/// Whether the frame may pass without the long way, and its destination. `sources` has the accepted
+/// ones and this frame's VLAN and Ethernet address; none for a port that may use any. `broadcast` is
+/// the network's own IPv4 broadcast address.
+#[inline]
+pub(crate) fn passes(
+    sources: Option<(&Cache, Key)>,
+    frame: &[u8],
+    len: usize,
+    cast: Cast,
+    broadcast: u32,
+) -> Option<Packed> {
+    if cast != Cast::Unicast {
+        return None;
+    }
+    let (head, packet) = frame.split_first_chunk::<ETHERNET>()?;
+    let [.., t0, t1] = *head;
+    match u16::from_be_bytes([t0, t1]) {
+        ethertype::IPV4 => v4(sources, packet, len.checked_sub(ETHERNET)?, broadcast),
+        ethertype::IPV6 => v6(sources, packet, len.checked_sub(ETHERNET)?),
+        _ => None,
+    }
+}
+
+#[inline]
+fn v4(sources: Option<(&Cache, Key)>, packet: &[u8], len: usize, broadcast: u32) -> Option<Packed> {
+    let (ip, body) = packet.split_first_chunk::<20>()?;
+    let word = |at: usize| u32::from_be_bytes([ip[at], ip[at + 1], ip[at + 2], ip[at + 3]]);
+    let (first, second, third) = (word(0), word(4), word(8));
+    let (source, destination) = (word(12), word(16));
+    let total = (first & 0xffff) as usize;
+    // Version 4, no options; no fragment and no reserved flag; a time to live.
+    if first >> 24 != 0x45 || second & 0xbfff != 0 || third >> 24 == 0 || total > len {
+        return None;
+    }
+    let sum = u64::from(first)
+        + u64::from(second)
+        + u64::from(third)
+        + u64::from(source)
+        + u64::from(destination);
+    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
+    let sum = (sum & 0xffff) + (sum >> 16);
+    if (sum & 0xffff) + (sum >> 16) != 0xffff {
+        return None;
+    }
+    let net = destination >> 24;
+    let plain = net.wrapping_sub(1) < 223 && net != 127 && destination >> 16 != 0xa9fe;
+    let known = sources.is_none_or(|(cache, key)| cache.holds(key, Packed::v4(source)));
+    if !plain || destination == broadcast || !known {
+        return None;
+    }
+    let protocol = (third >> 16 & 0xff) as u8;
+    transport(protocol, body, total.checked_sub(20)?).then_some(Packed::v4(destination))
+}
+
+#[inline]
+fn v6(sources: Option<(&Cache, Key)>, packet: &[u8], len: usize) -> Option<Packed> {
+    let (ip, body) = packet.split_first_chunk::<40>()?;
+    let payload = usize::from(u16::from_be_bytes([ip[4], ip[5]]));
+    if ip[0] >> 4 != 6 || ip[7] == 0 || payload + 40 > len {
+        return None;
+    }
+    let (_, addresses) = ip.split_at(8);
+    let (source, destination) = addresses.split_first_chunk::<16>()?;
+    let destination = Packed::v6(destination.first_chunk()?);
+    let net = destination.0 >> 56;
+    // Neither multicast nor one of the special addresses in 0000::/8, nor those of metadata.
+    if net == 0xff || net == 0 || destination.0 == METADATA_NET {
+        return None;
+    }
+    if !sources.is_none_or(|(cache, key)| cache.holds(key, Packed::v6(source))) {
+        return None;
+    }
+    transport(ip[6], body, payload).then_some(destination)
+}
+
+/// `fd00:ec2::/64`.
+const METADATA_NET: u64 = 0xfd00_0ec2_0000_0000;
+
+/// Whether this is a TCP or UDP header in full, and not one that the guard has to look into.
+#[inline]
+fn transport(protocol: u8, body: &[u8], len: usize) -> bool {
+    use wire::ipv4::protocol::{TCP, UDP};
+    match protocol {
+        TCP => {
+            let Some(header) = body.first_chunk::<20>() else { return false };
+            let header_len = usize::from(header[12] >> 4) * 4;
+            header_len >= 20 && header_len <= len && TCP_FLAGS >> (header[13] & 0x3f) & 1 == 1
+        }
+        UDP => {
+            let Some(&[s0, s1, d0, d1, l0, l1, ..]) = body.first_chunk::<8>() else { return false };
+            let source = u16::from_be_bytes([s0, s1]);
+            let destination = u16::from_be_bytes([d0, d1]);
+            let claimed = usize::from(u16::from_be_bytes([l0, l1]));
+            claimed >= 8 && claimed <= len && !is_guarded(source) && !is_guarded(destination)
+        }
+        _ => false,
+    }
+}
+
+/// Ports of DHCP and DHCPv6, in either direction and for either version.
+#[inline]
+pub(crate) fn is_guarded(port: u16) -> bool {
+    matches!(port, 67 | 68 | 546 | 547)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::tcp::flag::{ACK, FIN, PSH, RST, SYN, URG};
+
+    #[test]
+    fn flags() {
+        let good = |flags: u8| TCP_FLAGS >> flags & 1 == 1;
+        for flags in [SYN, SYN | ACK, ACK, PSH | ACK, FIN | ACK, RST, RST | ACK, ACK | URG] {
+            assert!(good(flags), "{flags:#x}");
+        }
+        for flags in [0, FIN, SYN | FIN, SYN | RST, RST | FIN, FIN | PSH | URG, 0x3f, PSH] {
+            assert!(!good(flags), "{flags:#x}");
+        }
+    }
+}

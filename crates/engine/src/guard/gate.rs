@@ -1,0 +1,183 @@
+//! Where `ingress` meets the guard.
+
+use alloc::boxed::Box;
+
+use wire::Offload;
+
+use crate::classify::Work;
+use crate::engine::Engine;
+use crate::frame::{Cast, Frame};
+use crate::guard::ethernet::BPDU;
+use crate::guard::spec::Role;
+use crate::guard::{Answer, Outcome, PortGuard};
+use crate::ingress::{Origin, enqueue};
+use crate::pool::Pool;
+use crate::port::PortId;
+use crate::reason::Reason;
+use crate::time::Instant;
+
+impl Engine {
+    /// Before a batch: forgets what is stale, asks who is in which group. True if the port is cut
+    /// off.
+    pub(crate) fn prepare_guard(&mut self, now: Instant, pool: &mut Pool, port: PortId) -> bool {
+        if self.network.guard.snooping && self.memory.groups.is_due(now) {
+            self.ask_for_groups(now, pool);
+        }
+        let generation = self.bindings.generation();
+        if let Some(guard) = self.ports.get_mut(port).and_then(|port| port.guard.as_mut()) {
+            guard.renew(now, generation);
+        }
+        self.is_cut_off(now, port)
+    }
+
+    #[cold]
+    fn ask_for_groups(&mut self, now: Instant, pool: &mut Pool) {
+        let router = self
+            .ports
+            .iter()
+            .find(|port| port.spec.role == Role::Router)
+            .and_then(|port| port.spec.macs.first().copied());
+        let queries = self.memory.groups.queries(now, router);
+        let mut nth = 0;
+        while let Some(index) = self.ports.nth(nth) {
+            nth += 1;
+            let Some(port) = self.ports.at(index) else { continue };
+            if port.guard.as_ref().is_none_or(|guard| guard.role != Role::Guest) {
+                continue;
+            }
+            // A trunk's guest is asked in its native VLAN, if it has one; in the others by whoever
+            // routes them.
+            let vid = match &port.spec.vlan {
+                crate::vlan::VlanMode::Access(vid) => Some(*vid),
+                crate::vlan::VlanMode::Trunk { native, .. } => *native,
+            };
+            let Some(vid) = vid else { continue };
+            for query in &queries {
+                self.send_own(pool, index, vid, Cast::Multicast, query);
+            }
+        }
+    }
+
+    /// The long way of a frame.
+    pub(crate) fn guard(
+        &mut self,
+        from: &mut Origin,
+        now: Instant,
+        pool: &Pool,
+        frame: &Frame,
+        work: &mut Work,
+    ) -> Result<Outcome, Reason> {
+        let Some(mut me) = from.guard.take() else { return Ok(Outcome::Pass) };
+        let (outcome, said) = self.judge(now, pool, &mut me, from.id, frame, work.src);
+        work.reach = said.reach;
+        work.destination = said.destination;
+        from.answer = said.answer;
+        for reason in said.audits {
+            self.audited(now, pool, &mut me, from.id, frame, reason);
+        }
+        from.guard = Some(me);
+        outcome
+    }
+
+    /// Counts and tells a check that failed without consequence.
+    #[cold]
+    fn audited(
+        &mut self,
+        now: Instant,
+        pool: &Pool,
+        me: &mut PortGuard,
+        id: PortId,
+        frame: &Frame,
+        reason: Reason,
+    ) {
+        if let Some(port) = self.ports.get_mut(id) {
+            port.counters.count_audit(reason);
+        }
+        self.violation(now, pool, me, id, frame, reason, true);
+    }
+
+    /// What a frame that is to be dropped is dropped for, as far as the guard knows better.
+    #[cold]
+    pub(crate) fn failed(
+        &mut self,
+        now: Instant,
+        pool: &Pool,
+        from: &mut Origin,
+        frame: &Frame,
+        reason: Reason,
+    ) -> Reason {
+        let Some(mut me) = from.guard.take() else { return reason };
+        let bytes = pool.front(frame).unwrap_or_default();
+        let reason = match reason {
+            Reason::ReservedGroup if bytes.starts_with(&BPDU.to_be_bytes()[2..]) => Reason::Bpdu,
+            Reason::MacBound | Reason::MacMoved | Reason::MacForeign
+                if self.memory.was_flooded(now, bytes) =>
+            {
+                Reason::Loop
+            }
+            Reason::MacBound | Reason::MacMoved if me.role == Role::Uplink => {
+                Reason::OutsideIdentity
+            }
+            other => other,
+        };
+        if reason.check().is_some() {
+            self.violation(now, pool, &mut me, from.id, frame, reason, false);
+        }
+        from.guard = Some(me);
+        reason
+    }
+
+    /// Whether the port sends too much to too many; a reason if the frame is to be dropped for it.
+    #[inline]
+    pub(crate) fn check_storm(
+        &mut self,
+        from: &mut Origin,
+        now: Instant,
+        pool: &Pool,
+        frame: &Frame,
+    ) -> Option<Reason> {
+        let guard = from.guard.as_mut()?;
+        match guard.storm(now, frame.cast, frame.len()) {
+            Ok(()) => None,
+            Err((reason, true)) => Some(reason),
+            Err((reason, false)) => {
+                let mut me: Box<PortGuard> = from.guard.take()?;
+                self.audited(now, pool, &mut me, from.id, frame, reason);
+                from.guard = Some(me);
+                None
+            }
+        }
+    }
+
+    /// Sends what the guard has to say instead of a frame, or about it.
+    #[cold]
+    pub(crate) fn answer(&mut self, pool: &mut Pool, from: &mut Origin, frame: Frame) {
+        let (vid, tagged) = (frame.tci & 0xfff, frame.inner_tag);
+        pool.release(frame);
+        // Behind a tag of their own the guests of another network live, who have to see to it
+        // themselves.
+        if let Some(answer) = from.answer.take().filter(|_| !tagged) {
+            self.send_own(pool, from.id.index, vid, Cast::Unicast, &answer);
+        }
+    }
+
+    fn send_own(&mut self, pool: &mut Pool, to: u16, vid: u16, cast: Cast, bytes: &Answer) {
+        let Some(to) = self.ports.at_mut(to) else { return };
+        let Ok(mut frame) = pool.copy_in(bytes, Offload::NONE) else { return };
+        frame.tci = vid;
+        frame.cast = cast;
+        to.counters.tx_own += 1;
+        to.counters.tx_offered += 1;
+        match to.queue.admit(pool, &frame) {
+            Ok(()) => {
+                if enqueue(to, frame) {
+                    self.ready.push_back(to.id);
+                }
+            }
+            Err(reason) => {
+                to.counters.count_drop(reason, 1);
+                pool.release(frame);
+            }
+        }
+    }
+}

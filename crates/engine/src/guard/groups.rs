@@ -1,0 +1,357 @@
+//! Who joined which multicast group, and the querier that asks (checks 45, 49 and 50; RFC 3376,
+//! RFC 3810, RFC 4541).
+//!
+//! Memberships are of ports, not of hosts, and by Ethernet group address, because that is what a
+//! frame is sent by. They last until two queries in a row went unanswered; there is no clock but the
+//! querier's. The querier is the network itself, while no router of the outside asks. It asks when
+//! something happens on the network and the last query is old enough: where nothing happens, nobody
+//! needs to know.
+
+use alloc::collections::BTreeMap;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::time::Duration;
+
+use wire::build::{self, Builder};
+use wire::parse::{Ipv4, Ipv6};
+use wire::{MacAddr, igmp, mld, ndp};
+
+use crate::guard::egress::Reach;
+use crate::guard::extension::Extensions;
+use crate::guard::ipv4::group_mac;
+use crate::guard::spec::Role;
+use crate::guard::{Answer, Judge, Outcome};
+use crate::keyed::Key;
+use crate::reason::Reason;
+use crate::time::Instant;
+
+/// Memberships of all ports of a network together.
+const MEMBERS_MAX: usize = 8192;
+
+/// Between two queries (RFC 3376, 8.2).
+const QUERY_INTERVAL: Duration = Duration::from_secs(125);
+
+/// Another querier has gone when it was silent for so long (RFC 3376, 8.5).
+const OTHER_QUERIER: Duration = Duration::from_secs(255);
+
+/// A membership ends after so many rounds without a report.
+const ROUNDS: u32 = 3;
+
+/// Queries that are sent at a time: one for each IP version.
+pub(crate) const QUERIES_MAX: usize = 2;
+
+/// Memberships of a network.
+#[derive(Debug, Default)]
+pub(crate) struct Groups {
+    /// VLAN and group, and the port; with the round of the last report.
+    members: BTreeMap<(u64, u16), u32>,
+    /// Queries that were asked, by whomever.
+    round: u32,
+    asked: Option<Instant>,
+    other_until: Option<Instant>,
+}
+
+impl Groups {
+    /// Whether the port is a member.
+    pub(crate) fn has(&self, group: Key, port: u16) -> bool {
+        self.members.contains_key(&(group.bits(), port))
+    }
+
+    /// Takes note that a port joined or renewed; false if it, or the network, has too many.
+    fn join(&mut self, group: Key, port: u16, most: usize) -> bool {
+        let key = (group.bits(), port);
+        let known = self.members.contains_key(&key);
+        if !known {
+            let version = group.mac() >> 32;
+            let its = self
+                .members
+                .keys()
+                .filter(|(other, its)| *its == port && Key::of_bits(*other).mac() >> 32 == version)
+                .count();
+            if its >= most || self.members.len() >= MEMBERS_MAX {
+                return false;
+            }
+        }
+        self.members.insert(key, self.round);
+        true
+    }
+
+    fn leave(&mut self, group: Key, port: u16) {
+        self.members.remove(&(group.bits(), port));
+    }
+
+    /// Forgets a port.
+    pub(crate) fn forget(&mut self, port: u16) {
+        self.members.retain(|(_, its), _| *its != port);
+    }
+
+    /// Somebody asked: whoever does not answer is forgotten in time.
+    fn new_round(&mut self, now: Instant) {
+        self.asked = Some(now);
+        self.round = self.round.wrapping_add(1);
+        let round = self.round;
+        self.members.retain(|_, answered| round.wrapping_sub(*answered) < ROUNDS);
+    }
+
+    /// A router of the outside asked.
+    fn other_querier(&mut self, now: Instant) {
+        self.other_until = Some(now + OTHER_QUERIER);
+        // One query for each version, and perhaps of several VLANs, is one round.
+        if self.asked.is_none_or(|asked| now.saturating_since(asked) > Duration::from_secs(20)) {
+            self.new_round(now);
+        }
+    }
+
+    /// Whether it is time for a query of ours.
+    #[inline]
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.asked.is_none_or(|asked| now.saturating_since(asked) >= QUERY_INTERVAL)
+            && self.other_until.is_none_or(|until| now >= until)
+    }
+
+    /// The queries to send now, from a router's address if there is one.
+    pub(crate) fn queries(
+        &mut self,
+        now: Instant,
+        router: Option<MacAddr>,
+    ) -> [Answer; QUERIES_MAX] {
+        self.new_round(now);
+        let mac = router.unwrap_or(QUERIER);
+        [query_v4(mac), query_v6(mac)]
+    }
+
+    /// Memberships of all ports.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+}
+
+/// The querier's address where the network has no router: locally administered, and nobody's.
+const QUERIER: MacAddr = MacAddr([0x02, 0x6e, 0x64, 0x71, 0x00, 0x01]);
+
+fn query_v4(mac: MacAddr) -> Answer {
+    let all = Ipv4Addr::new(224, 0, 0, 1);
+    // A querier without an address that takes no part in elections (RFC 4541, 2.1.1).
+    let header = build::Ipv4 {
+        source: Ipv4Addr::UNSPECIFIED,
+        destination: all,
+        ttl: 1,
+        traffic_class: 0xc0,
+        options: &[148, 4, 0, 0],
+        ..build::Ipv4::default()
+    };
+    // Ten seconds to answer; robustness two, 125 seconds to the next.
+    let mut body = [igmp::kind::QUERY, 100, 0, 0, 0, 0, 0, 0, 2, 125, 0, 0];
+    let [hi, lo] = (!wire::checksum::sum(&body)).to_be_bytes();
+    (body[2], body[3]) = (hi, lo);
+    made(|builder| {
+        builder
+            .ethernet(group_mac(all), mac)
+            .ipv4(&header)
+            .protocol(wire::ipv4::protocol::IGMP)
+            .payload(&body)
+    })
+}
+
+fn query_v6(mac: MacAddr) -> Answer {
+    let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let header = build::Ipv6 {
+        source: Ipv6Addr::from(mac.eui64_link_local()),
+        destination: all,
+        hop_limit: 1,
+        ..build::Ipv6::default()
+    };
+    let mut body = [0; 24];
+    (body[0], body[1]) = (0x27, 0x10);
+    (body[20], body[21]) = (2, 125);
+    made(|builder| {
+        builder
+            .ethernet(ndp::multicast_mac(all), mac)
+            .ipv6(&header)
+            .extension(wire::ipv6::extension::HOP_BY_HOP, &[0, 5, 2, 0, 0, 1, 0])
+            .icmpv6(mld::kind::QUERY, 0)
+            .payload(&body)
+    })
+}
+
+fn made(build: impl FnOnce(Builder<'_>) -> Builder<'_>) -> Answer {
+    let mut bytes = [0; super::ANSWER_MAX];
+    let len = build(Builder::new(&mut bytes)).finish().unwrap_or(0);
+    let mut answer = Answer::from(bytes);
+    answer.truncate(len.max(60));
+    answer
+}
+
+impl Judge<'_> {
+    /// A guest's IGMP message.
+    pub(super) fn igmp(&mut self, ip: &Ipv4, alert: bool) -> Result<Outcome, Reason> {
+        let rate = self.me.spec.rates.groups;
+        if !self.me.buckets.groups.take(self.now, rate) {
+            self.refuse(Reason::IgmpRate)?;
+        }
+        let start = self.parsed.l4.map_or(0, |l4| usize::from(l4.offset));
+        let end = usize::from(self.parsed.l3_offset) + usize::from(ip.total_len);
+        let bytes = self.bytes.get(start..end.min(self.bytes.len())).unwrap_or_default();
+        let Ok(message) = igmp::Message::new(bytes) else {
+            self.refuse(Reason::IgmpFormat)?;
+            return Ok(Outcome::Pass);
+        };
+        let (kind, records) = (message.kind(), message.records());
+        // Version 1 knows no router alert.
+        let alert = alert || matches!(kind, igmp::kind::REPORT_V1);
+        let known = matches!(
+            kind,
+            igmp::kind::QUERY
+                | igmp::kind::REPORT_V1
+                | igmp::kind::REPORT_V2
+                | igmp::kind::REPORT_V3
+                | igmp::kind::LEAVE
+        );
+        let sound = ip.ttl == 1 && alert && known && message.checksum_is_good();
+        self.demand(sound && records.is_sound(), Reason::IgmpFormat)?;
+        if kind == igmp::kind::QUERY {
+            self.refuse(Reason::IgmpQuery)?;
+            return Ok(Outcome::Pass);
+        }
+        for record in records {
+            let group = record.group;
+            if !group.is_multicast() {
+                self.refuse(Reason::IgmpFormat)?;
+            } else if group.octets()[..3] != [224, 0, 0] {
+                self.member(group_mac(group), record.joined, Reason::IgmpGroups)?;
+            }
+        }
+        Ok(self.reported(ip.source.into()))
+    }
+
+    /// A guest's MLD message.
+    pub(super) fn mld(
+        &mut self,
+        ip: &Ipv6,
+        extensions: &Extensions,
+        kind: u8,
+    ) -> Result<Outcome, Reason> {
+        let rate = self.me.spec.rates.groups;
+        if !self.me.buckets.groups.take(self.now, rate) {
+            self.refuse(Reason::MldRate)?;
+        }
+        let Ok(records) = mld::records(self.icmpv6_message(ip)) else {
+            self.refuse(Reason::MldFormat)?;
+            return Ok(Outcome::Pass);
+        };
+        let source = ip.source.is_unicast_link_local()
+            || (ip.source.is_unspecified() && kind != mld::kind::QUERY);
+        let sound = ip.hop_limit == 1 && extensions.router_alert && source && records.is_sound();
+        self.demand(sound, Reason::MldFormat)?;
+        if kind == mld::kind::QUERY {
+            self.refuse(Reason::MldQuery)?;
+            return Ok(Outcome::Pass);
+        }
+        for record in records {
+            let group = record.group;
+            if !group.is_multicast() {
+                self.refuse(Reason::MldFormat)?;
+            } else if !matches!(group.segments()[0], 0xff01 | 0xff02) {
+                self.member(ndp::multicast_mac(group), record.joined, Reason::MldGroups)?;
+            }
+        }
+        Ok(self.reported(ip.source.into()))
+    }
+
+    fn member(&mut self, group: MacAddr, joined: bool, full: Reason) -> Result<(), Reason> {
+        let key = Key::new(self.vid(), group.as_u64());
+        let (index, most) = (self.id.index, usize::from(self.me.spec.groups));
+        if joined {
+            let fits = self.engine.memory.groups.join(key, index, most);
+            return self.demand(fits, full);
+        }
+        // Behind a cable to a switch others may still be in the group; they answer the next query.
+        if self.me.fixed_macs {
+            self.engine.memory.groups.leave(key, index);
+        }
+        Ok(())
+    }
+
+    /// A report is for routers. One without a source address is for nobody but us (RFC 4541, 2.1.1).
+    fn reported(&mut self, source: IpAddr) -> Outcome {
+        if source.is_unspecified() {
+            return Outcome::Consumed;
+        }
+        if self.engine.network.guard.snooping {
+            self.said.reach = Reach::Servers;
+        }
+        Outcome::Pass
+    }
+
+    /// A query of the router or of the outside.
+    pub(super) fn queried(&mut self) {
+        if self.me.role != Role::Guest {
+            self.engine.memory.groups.other_querier(self.now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memberships_end_after_queries_without_an_answer() {
+        let mut groups = Groups::default();
+        let mut now = Instant::from_nanos(1);
+        let group = Key::new(1, 0x0100_5e01_0203);
+        assert!(groups.is_due(now) && groups.join(group, 7, 32));
+        for answered in [true, false, false] {
+            groups.queries(now, None);
+            assert!(!groups.is_due(now));
+            now = now + QUERY_INTERVAL;
+            if answered {
+                assert!(groups.join(group, 7, 32));
+            }
+            assert!(groups.has(group, 7));
+        }
+        groups.queries(now, None);
+        assert!(!groups.has(group, 7));
+    }
+
+    #[test]
+    fn memberships_are_bounded() {
+        let mut groups = Groups::default();
+        for number in 0..32 {
+            assert!(groups.join(Key::new(1, 0x0100_5e00_0000 | number), 7, 32));
+            assert!(groups.join(Key::new(1, 0x3333_0000_0000 | number), 7, 32));
+        }
+        assert!(!groups.join(Key::new(1, 0x0100_5e00_0020), 7, 32));
+        assert!(groups.join(Key::new(1, 0x0100_5e00_0020), 8, 32));
+        groups.forget(7);
+        assert_eq!(groups.len(), 1);
+        for port in 10..1000 {
+            for number in 0..32 {
+                groups.join(Key::new(1, 0x0100_5e00_0000 | number), port, 32);
+            }
+        }
+        assert_eq!(groups.len(), MEMBERS_MAX);
+    }
+
+    #[test]
+    fn another_querier_silences_ours() {
+        let mut groups = Groups::default();
+        let now = Instant::from_nanos(1);
+        groups.other_querier(now);
+        assert!(!groups.is_due(now + QUERY_INTERVAL));
+        assert!(groups.is_due(now + OTHER_QUERIER));
+    }
+
+    #[test]
+    fn queries_are_sound() {
+        let [v4, v6] = Groups::default().queries(Instant::from_nanos(1), None);
+        let parsed = wire::parse(&v4).unwrap();
+        assert!(parsed.malformed.is_none() && parsed.dst == group_mac(Ipv4Addr::new(224, 0, 0, 1)));
+        let message = igmp::Message::new(&v4[38..50]).unwrap();
+        assert!(message.checksum_is_good() && message.kind() == igmp::kind::QUERY);
+        let parsed = wire::parse(&v6).unwrap();
+        assert!(parsed.malformed.is_none());
+        let kind = parsed.l4.map(|l4| l4.transport);
+        assert_eq!(kind, Some(wire::Transport::Icmpv6 { kind: 130, code: 0 }));
+    }
+}

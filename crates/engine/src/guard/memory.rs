@@ -1,0 +1,119 @@
+//! What the guard of a network remembers: questions nobody answered, frames that were flooded,
+//! groups, prefixes that routers announced.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::hash::Hasher;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use ipnet::Ipv6Net;
+use siphasher::sip::SipHasher13;
+
+use crate::guard::fast::Packed;
+use crate::guard::groups::Groups;
+use crate::time::Instant;
+
+/// Questions that are remembered.
+const QUESTIONS: usize = 1024;
+
+/// For how long a question that found nobody is not passed on again. Shorter than the second after
+/// which stacks ask again (RFC 4861, 10: RETRANS_TIMER; Linux asks for IPv4 in the same rhythm).
+const NEGATIVE: Duration = Duration::from_millis(900);
+
+/// Flooded frames that are remembered.
+const FLOODS: usize = 64;
+
+/// For how long a flooded frame that comes back is known again.
+const LOOP_TIME: Duration = Duration::from_secs(2);
+
+/// Prefixes of routers outside that are remembered.
+const PREFIXES_MAX: usize = 8;
+
+#[derive(Debug)]
+pub(crate) struct Memory {
+    hasher: SipHasher13,
+    /// By the hash of port and address.
+    questions: Box<[(u16, Packed, Instant)]>,
+    floods: [(u64, Instant); FLOODS],
+    next_flood: usize,
+    pub(crate) groups: Groups,
+    /// Prefixes that routers of the network or of the outside announced for stateless
+    /// configuration, and until when they hold.
+    prefixes: Vec<(Ipv6Net, Instant)>,
+}
+
+impl Memory {
+    pub(crate) fn new(hash_key: &[u8; 16]) -> Self {
+        let nothing = (u16::MAX, Packed::default(), Instant::EPOCH);
+        Self {
+            hasher: SipHasher13::new_with_key(hash_key),
+            questions: vec![nothing; QUESTIONS].into_boxed_slice(),
+            floods: [(0, Instant::EPOCH); FLOODS],
+            next_flood: 0,
+            groups: Groups::default(),
+            prefixes: Vec::new(),
+        }
+    }
+
+    /// Whether `port` asked for `address` a moment ago. If not, it has now.
+    pub(crate) fn asked(&mut self, now: Instant, port: u16, address: IpAddr) -> bool {
+        let packed = Packed::new(address);
+        let mut hasher = self.hasher;
+        hasher.write_u64(packed.0);
+        hasher.write_u64(packed.1);
+        hasher.write_u16(port);
+        #[expect(clippy::cast_possible_truncation)]
+        let place = hasher.finish() as usize % QUESTIONS;
+        let Some(entry) = self.questions.get_mut(place) else { return false };
+        let again =
+            (entry.0, entry.1) == (port, packed) && now.saturating_since(entry.2) < NEGATIVE;
+        if !again {
+            *entry = (port, packed, now);
+        }
+        again
+    }
+
+    /// Forgets what was asked: an address has an owner now.
+    pub(crate) fn forget_questions(&mut self) {
+        self.questions.fill((u16::MAX, Packed::default(), Instant::EPOCH));
+    }
+
+    /// Takes note of a frame that is flooded.
+    pub(crate) fn flooded(&mut self, now: Instant, bytes: &[u8]) {
+        let digest = self.digest(bytes);
+        if let Some(place) = self.floods.get_mut(self.next_flood) {
+            *place = (digest, now);
+        }
+        self.next_flood = (self.next_flood + 1) % FLOODS;
+    }
+
+    /// Whether this frame was flooded a moment ago.
+    pub(crate) fn was_flooded(&self, now: Instant, bytes: &[u8]) -> bool {
+        let digest = self.digest(bytes);
+        self.floods
+            .iter()
+            .any(|(other, at)| *other == digest && now.saturating_since(*at) < LOOP_TIME)
+    }
+
+    fn digest(&self, bytes: &[u8]) -> u64 {
+        let mut hasher = self.hasher;
+        hasher.write(bytes.get(..128).unwrap_or(bytes));
+        hasher.write_usize(bytes.len());
+        hasher.finish() | 1
+    }
+
+    /// Takes note of a prefix that a router announces.
+    pub(crate) fn announced(&mut self, now: Instant, prefix: Ipv6Net, lifetime: Duration) {
+        self.prefixes.retain(|(known, until)| *until > now && *known != prefix.trunc());
+        if self.prefixes.len() < PREFIXES_MAX && !lifetime.is_zero() {
+            self.prefixes.push((prefix.trunc(), now + lifetime));
+        }
+    }
+
+    /// Whether a router announced a prefix that the address is of.
+    pub(crate) fn is_announced(&self, now: Instant, address: core::net::Ipv6Addr) -> bool {
+        self.prefixes.iter().any(|(prefix, until)| *until > now && prefix.contains(&address))
+    }
+}

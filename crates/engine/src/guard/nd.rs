@@ -1,0 +1,201 @@
+//! Neighbour discovery (checks 36 to 44; RFC 4861, RFC 4862, RFC 6105, RFC 6620).
+
+use core::net::{IpAddr, Ipv6Addr};
+
+use wire::ndp::{self, Neighbour, Options, flag, kind, option};
+use wire::parse::Ipv6;
+use wire::{MacAddr, build};
+
+use crate::frame::Cast;
+use crate::guard::claims::Claim;
+use crate::guard::egress::Reach;
+use crate::guard::{Judge, Outcome};
+use crate::reason::Reason;
+
+/// All routers of the link.
+const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+/// All nodes of the link.
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+impl<'a> Judge<'a> {
+    /// A guest's message.
+    pub(super) fn discovery(
+        &mut self,
+        ip: &Ipv6,
+        message: u8,
+        code: u8,
+    ) -> Result<Outcome, Reason> {
+        match message {
+            kind::ROUTER_ADVERTISEMENT => {
+                self.refuse(Reason::RouterAdvertisement)?;
+                return Ok(Outcome::Pass);
+            }
+            kind::REDIRECT => {
+                self.refuse(Reason::Icmpv6Kind)?;
+                return Ok(Outcome::Pass);
+            }
+            _ => {}
+        }
+        self.demand(ip.hop_limit == ndp::HOP_LIMIT, Reason::NdHopLimit)?;
+        if message == kind::ROUTER_SOLICITATION {
+            return self.router_solicitation(ip, code);
+        }
+        let rate = self.me.spec.rates.nd;
+        if !self.me.buckets.nd.take(self.now, rate) {
+            self.refuse(Reason::NdRate)?;
+        }
+        match message {
+            kind::NEIGHBOUR_SOLICITATION => self.neighbour_solicitation(ip, code),
+            _ => self.neighbour_advertisement(ip, code),
+        }
+    }
+
+    /// The ICMPv6 message, up to the end of the packet.
+    pub(super) fn icmpv6_message(&self, ip: &Ipv6) -> &'a [u8] {
+        let Some(l4) = self.parsed.l4 else { return &[] };
+        let end = usize::from(self.parsed.l3_offset)
+            + wire::ipv6::HEADER_LEN
+            + usize::from(ip.payload_len);
+        self.bytes.get(usize::from(l4.offset)..end.min(self.bytes.len())).unwrap_or_default()
+    }
+
+    fn neighbour_solicitation(&mut self, ip: &Ipv6, code: u8) -> Result<Outcome, Reason> {
+        let Ok(message) = Neighbour::new(self.icmpv6_message(ip)) else {
+            self.refuse(Reason::NeighbourSolicitation)?;
+            return Ok(Outcome::Pass);
+        };
+        let target = message.target();
+        let probe = ip.source.is_unspecified();
+        let sender = message.link_address(option::SOURCE_LINK_ADDRESS);
+        let named = match sender {
+            Some(mac) => !probe && mac == self.mac(),
+            None => probe || self.cast == Cast::Unicast,
+        };
+        let to_group = ip.destination == ndp::solicited_node(target);
+        let addressed = to_group || (!probe && ip.destination == target);
+        let sound = code == 0 && message.options().is_sound() && target_ok(target);
+        self.demand(sound && named && addressed, Reason::NeighbourSolicitation)?;
+        if probe {
+            return self.duplicate_detection(target);
+        }
+        if self.cast == Cast::Unicast {
+            return Ok(Outcome::Pass);
+        }
+        self.resolve_v6(ip.source, target, false)
+    }
+
+    /// The guest wants to use an address: it is its own from now on, if it may be (RFC 6620, 3.2.3).
+    fn duplicate_detection(&mut self, target: Ipv6Addr) -> Result<Outcome, Reason> {
+        match self.claim(IpAddr::V6(target)) {
+            Claim::Own => {
+                // Nobody in here has it. Outside somebody may.
+                self.said.reach = Reach::Open;
+                Ok(Outcome::Pass)
+            }
+            Claim::Limit => {
+                self.refuse(Reason::Ipv6SourceLimit)?;
+                Ok(Outcome::Pass)
+            }
+            // Somebody has it, and says so; or nobody may.
+            Claim::Foreign => {
+                if self.engine.bindings.owner_of_ip(target.into()).is_none() {
+                    self.refuse(Reason::Ipv6Source)?;
+                    return Ok(Outcome::Pass);
+                }
+                self.resolve_v6(Ipv6Addr::UNSPECIFIED, target, true)
+            }
+        }
+    }
+
+    /// A question to many, of a guest, of the router or of the outside.
+    pub(super) fn resolve_v6(
+        &mut self,
+        source: Ipv6Addr,
+        target: Ipv6Addr,
+        probe: bool,
+    ) -> Result<Outcome, Reason> {
+        match self.resolve(target.into(), probe, Reason::NdNegative, Reason::NdRate)? {
+            Some(mac) => {
+                self.answer_nd(source, target, mac);
+                Ok(Outcome::Answered)
+            }
+            None if self.said.reach == Reach::Nobody => Ok(Outcome::Consumed),
+            None => Ok(Outcome::Pass),
+        }
+    }
+
+    fn answer_nd(&mut self, source: Ipv6Addr, target: Ipv6Addr, mac: MacAddr) {
+        let probe = source.is_unspecified();
+        let (to, station, flags) = if probe {
+            (ALL_NODES, ndp::multicast_mac(ALL_NODES), flag::OVERRIDE)
+        } else {
+            (source, self.parsed.src, flag::OVERRIDE | flag::SOLICITED)
+        };
+        let router = self.router_mac().is_some_and(|router| router == mac);
+        let flags = if router { flags | flag::ROUTER } else { flags };
+        let header = build::Ipv6 {
+            source: target,
+            destination: to,
+            hop_limit: ndp::HOP_LIMIT,
+            ..build::Ipv6::default()
+        };
+        self.say(|builder| {
+            builder.ethernet(station, mac).ipv6(&header).neighbour(
+                kind::NEIGHBOUR_ADVERTISEMENT,
+                flags,
+                target,
+                mac,
+            )
+        });
+    }
+
+    fn neighbour_advertisement(&mut self, ip: &Ipv6, code: u8) -> Result<Outcome, Reason> {
+        let Ok(message) = Neighbour::new(self.icmpv6_message(ip)) else {
+            self.refuse(Reason::NeighbourAdvertisement)?;
+            return Ok(Outcome::Pass);
+        };
+        let (target, flags) = (message.target(), message.flags());
+        let named =
+            message.link_address(option::TARGET_LINK_ADDRESS).is_none_or(|mac| mac == self.mac());
+        let solicited = flags & flag::SOLICITED != 0;
+        let sound = code == 0
+            && message.options().is_sound()
+            && target_ok(target)
+            && flags & flag::ROUTER == 0
+            && !(solicited && ip.destination.is_multicast());
+        let own = self.claim(IpAddr::V6(target)) == Claim::Own;
+        self.demand(sound && named && own, Reason::NeighbourAdvertisement)?;
+        let rate = self.me.spec.rates.duplicates;
+        if !solicited && !self.me.buckets.advertisements.take(self.now, rate) {
+            self.refuse(Reason::AdvertisementRate)?;
+        }
+        Ok(Outcome::Pass)
+    }
+
+    fn router_solicitation(&mut self, ip: &Ipv6, code: u8) -> Result<Outcome, Reason> {
+        let message = self.icmpv6_message(ip);
+        let options = message.get(8..).map(Options::new);
+        let probe = ip.source.is_unspecified();
+        let sender = options.and_then(|mut options| {
+            options.find(|option| option.kind == option::SOURCE_LINK_ADDRESS)
+        });
+        let named = match sender {
+            Some(option) => !probe && option.body == self.mac().0,
+            None => true,
+        };
+        let sound =
+            code == 0 && options.is_some_and(Options::is_sound) && ip.destination == ALL_ROUTERS;
+        self.demand(sound && named, Reason::RouterSolicitation)?;
+        let rate = self.me.spec.rates.solicitations;
+        if !self.me.buckets.solicitations.take(self.now, rate) {
+            self.refuse(Reason::SolicitationRate)?;
+        }
+        self.said.reach = Reach::Servers;
+        Ok(Outcome::Pass)
+    }
+}
+
+/// Whether neighbour discovery can be about this address.
+fn target_ok(target: Ipv6Addr) -> bool {
+    !target.is_multicast() && !target.is_unspecified() && !target.is_loopback()
+}

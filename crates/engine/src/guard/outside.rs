@@ -1,0 +1,147 @@
+//! Ports that are trusted: the router and the outside (checks 17, 33, 38 and 56).
+//!
+//! Their questions are answered from the bindings like a guest's, what their servers give is taken
+//! note of, and the outside may not claim to be somebody inside.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use ipnet::Ipv6Net;
+use wire::arp::operation;
+use wire::ndp::{self, Neighbour, Options, kind, option};
+use wire::parse::Ipv6;
+use wire::{L3, Transport, dhcp4, dhcp6, igmp, mld};
+
+use crate::frame::Cast;
+use crate::guard::fast::Packed;
+use crate::guard::multicast::Group;
+use crate::guard::spec::Role;
+use crate::guard::{Judge, Outcome};
+use crate::reason::Reason;
+
+impl Judge<'_> {
+    pub(super) fn router(&mut self) -> Result<Outcome, Reason> {
+        self.trusted()
+    }
+
+    pub(super) fn uplink(&mut self) -> Result<Outcome, Reason> {
+        let mut claimed = [None; 2];
+        match self.parsed.l3 {
+            Some(L3::Arp(arp)) => claimed[0] = Some(IpAddr::V4(arp.sender_ip)),
+            Some(L3::Ipv4(ip)) => claimed[0] = Some(IpAddr::V4(ip.source)),
+            Some(L3::Ipv6(ip)) => {
+                claimed = [Some(IpAddr::V6(ip.source)), self.advertised(&ip).map(IpAddr::V6)];
+            }
+            None => {}
+        }
+        for address in claimed.into_iter().flatten() {
+            if self.is_inside(address) {
+                self.refuse(Reason::OutsideIdentity)?;
+            }
+        }
+        if let (Some(address), Some(L3::Ipv4(_) | L3::Ipv6(_))) = (claimed[0], self.parsed.l3) {
+            self.accepted = Some(address);
+        }
+        self.trusted()
+    }
+
+    /// The target of a neighbour advertisement.
+    fn advertised(&self, ip: &Ipv6) -> Option<core::net::Ipv6Addr> {
+        match self.parsed.l4?.transport {
+            Transport::Icmpv6 { kind: kind::NEIGHBOUR_ADVERTISEMENT, .. } => {
+                Some(Neighbour::new(self.icmpv6_message(ip)).ok()?.target())
+            }
+            _ => None,
+        }
+    }
+
+    fn trusted(&mut self) -> Result<Outcome, Reason> {
+        match self.parsed.l3 {
+            Some(L3::Arp(arp)) => {
+                let question = arp.operation == operation::REQUEST
+                    && self.cast == Cast::Broadcast
+                    && arp.sender_ip != arp.target_ip
+                    && arp.sender_mac == self.mac();
+                if question {
+                    return self.resolve_v4(&arp, arp.sender_ip.is_unspecified());
+                }
+                Ok(Outcome::Pass)
+            }
+            Some(L3::Ipv4(ip)) => {
+                self.said.destination = Packed::v4(ip.destination.into());
+                match self.parsed.l4.map(|l4| (l4.transport, usize::from(l4.offset))) {
+                    Some((Transport::Udp { destination: dhcp4::CLIENT_PORT, .. }, _)) => {
+                        self.dhcp4_served();
+                    }
+                    Some((Transport::Other, at))
+                        if ip.protocol == wire::ipv4::protocol::IGMP
+                            && self.bytes.get(at) == Some(&igmp::kind::QUERY) =>
+                    {
+                        self.queried();
+                    }
+                    _ => {}
+                }
+                self.flooded(Group::V4(ip.destination))
+            }
+            Some(L3::Ipv6(ip)) => {
+                self.said.destination = Packed::v6(&ip.destination.octets());
+                self.trusted_v6(&ip)
+            }
+            None => Ok(Outcome::Pass),
+        }
+    }
+
+    fn trusted_v6(&mut self, ip: &Ipv6) -> Result<Outcome, Reason> {
+        match self.parsed.l4.map(|l4| l4.transport) {
+            Some(Transport::Udp { destination: dhcp6::CLIENT_PORT, .. }) => self.dhcpv6_served(),
+            Some(Transport::Icmpv6 { kind: mld::kind::QUERY, .. }) => self.queried(),
+            Some(Transport::Icmpv6 { kind: kind::ROUTER_ADVERTISEMENT, .. }) => {
+                self.router_advertisement(ip)?;
+            }
+            Some(Transport::Icmpv6 { kind: kind::NEIGHBOUR_SOLICITATION, .. }) => {
+                let Ok(message) = Neighbour::new(self.icmpv6_message(ip)) else {
+                    return Ok(Outcome::Pass);
+                };
+                let target = message.target();
+                let question = ip.hop_limit == ndp::HOP_LIMIT
+                    && self.cast == Cast::Multicast
+                    && ip.destination == ndp::solicited_node(target);
+                if question {
+                    return self.resolve_v6(ip.source, target, ip.source.is_unspecified());
+                }
+            }
+            _ => {}
+        }
+        self.flooded(Group::V6(ip.destination))
+    }
+
+    /// Prefixes that hosts make addresses of. What the outside announces must be what the network
+    /// itself announces, where it does (check 38).
+    fn router_advertisement(&mut self, ip: &Ipv6) -> Result<(), Reason> {
+        let options = self.icmpv6_message(ip).get(16..).unwrap_or_default();
+        let foreign = self.me.role == Role::Uplink
+            && !self.engine.network.guard.announced.is_empty()
+            && prefixes(options).any(|(prefix, _)| {
+                !self.engine.network.guard.announced.iter().any(|own| own.contains(&prefix))
+            });
+        self.demand(!foreign && ip.hop_limit == ndp::HOP_LIMIT, Reason::RouterAdvertisement)?;
+        let mut found = [None; 4];
+        for (place, prefix) in found.iter_mut().zip(prefixes(options)) {
+            *place = Some(prefix);
+        }
+        for (prefix, valid) in found.into_iter().flatten() {
+            self.engine.memory.announced(self.now, prefix, Duration::from_secs(valid.into()));
+        }
+        Ok(())
+    }
+}
+
+/// Prefixes for stateless configuration and their valid lifetimes in seconds (RFC 4861, 4.6.2).
+fn prefixes(options: &[u8]) -> impl Iterator<Item = (Ipv6Net, u32)> + '_ {
+    Options::new(options).filter(|found| found.kind == option::PREFIX).filter_map(|found| {
+        let &[len, flags, a, b, c, d] = found.body.first_chunk()?;
+        let prefix: [u8; 16] = *found.body.get(14..)?.first_chunk()?;
+        let net = Ipv6Net::new(prefix.into(), len).ok()?;
+        (flags & 0x40 != 0 && len == 64).then_some((net, u32::from_be_bytes([a, b, c, d])))
+    })
+}

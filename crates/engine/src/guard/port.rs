@@ -1,0 +1,127 @@
+//! What the guard keeps for one port.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::IpAddr;
+
+use wire::MacAddr;
+
+use crate::guard::bucket::Bucket;
+use crate::guard::fast::Cache;
+use crate::guard::fragments::Fragments;
+use crate::guard::spec::{GuardMode, GuardSpec, Role};
+use crate::guard::violation::Violations;
+use crate::plan::{PortSpec, SourceMode};
+use crate::time::Instant;
+
+/// How long an accepted source is remembered, in nanoseconds: one minute.
+const CACHE_NANOS: u64 = 60_000_000_000;
+
+/// The guard of one port. It exists for uplinks, for routers, and for guests whose mode is not
+/// [`GuardMode::Off`].
+#[derive(Debug)]
+pub(crate) struct PortGuard {
+    pub(crate) spec: GuardSpec,
+    pub(crate) role: Role,
+    /// The port has only its own Ethernet addresses.
+    pub(crate) fixed_macs: bool,
+    /// Sources that were accepted.
+    pub(crate) cache: Cache,
+    /// Destinations that were found to be the port's.
+    pub(crate) egress: Cache,
+    /// The generation of the bindings that both caches hold for.
+    generation: u32,
+    egress_generation: u32,
+    /// When `cache` is to be forgotten.
+    stale: u64,
+    pub(crate) buckets: Buckets,
+    pub(crate) violations: Violations,
+    /// First-come addresses of the port, and when they were last seen to be used.
+    pub(crate) claims: Vec<(IpAddr, Instant)>,
+    /// Ethernet address and client identifier of DHCP clients that were seen, and when.
+    pub(crate) clients: Vec<(MacAddr, u64, Instant)>,
+    pub(crate) fragments: Fragments,
+}
+
+/// The rates of one port, one bucket for each.
+#[derive(Debug, Default)]
+pub(crate) struct Buckets {
+    pub(crate) arp: Bucket,
+    pub(crate) rarp: Bucket,
+    pub(crate) unknown: Bucket,
+    pub(crate) dhcp: Bucket,
+    pub(crate) dhcpv6: Bucket,
+    pub(crate) nd: Bucket,
+    pub(crate) advertisements: Bucket,
+    pub(crate) solicitations: Bucket,
+    pub(crate) duplicates: Bucket,
+    pub(crate) groups: Bucket,
+    pub(crate) errors: Bucket,
+    pub(crate) rejections: Bucket,
+    pub(crate) broadcast: Bucket,
+    pub(crate) multicast: Bucket,
+    pub(crate) unicast: Bucket,
+    pub(crate) bytes: Bucket,
+}
+
+impl PortGuard {
+    /// The guard that a port of this spec needs, if it needs one.
+    pub(crate) fn new(spec: &PortSpec) -> Option<Box<Self>> {
+        if spec.role == Role::Guest && spec.guard.mode == GuardMode::Off {
+            return None;
+        }
+        Some(Box::new(Self {
+            spec: spec.guard.clone(),
+            role: spec.role,
+            fixed_macs: spec.source == SourceMode::Static,
+            cache: Cache::EMPTY,
+            egress: Cache::EMPTY,
+            generation: 0,
+            egress_generation: 0,
+            stale: 0,
+            buckets: Buckets::default(),
+            violations: Violations::default(),
+            claims: Vec::new(),
+            clients: Vec::new(),
+            fragments: Fragments::default(),
+        }))
+    }
+
+    /// Takes over what a port keeps when its spec changes: who it is, and how often it failed.
+    pub(crate) fn inherit(&mut self, old: &mut Self) {
+        self.claims = core::mem::take(&mut old.claims);
+        self.clients = core::mem::take(&mut old.clients);
+        self.violations = core::mem::take(&mut old.violations);
+        self.buckets = core::mem::take(&mut old.buckets);
+    }
+
+    /// Forgets accepted sources that may not hold any more. Called before a batch is classified.
+    #[inline]
+    pub(crate) fn renew(&mut self, now: Instant, generation: u32) {
+        if self.generation != generation || now.as_nanos() >= self.stale {
+            self.generation = generation;
+            self.stale = now.as_nanos().saturating_add(CACHE_NANOS);
+            self.cache = Cache::EMPTY;
+        }
+    }
+
+    /// The same for destinations.
+    #[inline]
+    pub(crate) fn renew_egress(&mut self, generation: u32) {
+        if self.egress_generation != generation {
+            self.egress_generation = generation;
+            self.egress = Cache::EMPTY;
+        }
+    }
+
+    /// Whether the port gets only what is for one of its addresses (checks 53 and 54).
+    #[inline]
+    pub(crate) fn is_strict(&self) -> bool {
+        self.role == Role::Guest && matches!(self.spec.mode, GuardMode::Static | GuardMode::Dhcp)
+    }
+
+    /// Whether frames for stations that nobody is known to be go there.
+    pub(crate) fn may_be_anybody(&self) -> bool {
+        self.role != Role::Guest || self.spec.mode == GuardMode::Learn
+    }
+}

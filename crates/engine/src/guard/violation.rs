@@ -1,0 +1,174 @@
+//! What happens when a frame fails a check: it is counted, told, and may get its port cut off.
+
+use core::net::IpAddr;
+use core::time::Duration;
+
+use wire::{L3, MacAddr, Transport};
+
+use crate::engine::Engine;
+use crate::event::{Event, Summary};
+use crate::frame::Frame;
+use crate::guard::port::PortGuard;
+use crate::guard::spec::Role;
+use crate::keyed::Key;
+use crate::pool::Pool;
+use crate::port::PortId;
+use crate::reason::Reason;
+use crate::time::Instant;
+
+/// At most one event about a violation per port in this time.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What a port has done lately.
+#[derive(Debug, Default)]
+pub(crate) struct Violations {
+    /// When an event last told of one.
+    told: Option<Instant>,
+    /// How many there were since.
+    since: u32,
+    /// When the current window of the quarantine began, and how many there were in it.
+    window: Option<Instant>,
+    count: u32,
+    /// The port is cut off until then.
+    pub(crate) until: Option<Instant>,
+}
+
+impl Engine {
+    /// Takes note of a violation of port `id`.
+    #[cold]
+    pub(crate) fn violation(
+        &mut self,
+        now: Instant,
+        pool: &Pool,
+        me: &mut PortGuard,
+        id: PortId,
+        frame: &Frame,
+        reason: Reason,
+        audit: bool,
+    ) {
+        if me.role == Role::Guest && !audit {
+            self.strike(now, me, id, reason);
+        }
+        // These tell by events of their own, which name the addresses and the ports concerned.
+        if matches!(
+            reason,
+            Reason::MacForeign
+                | Reason::MacBound
+                | Reason::MacMoved
+                | Reason::MacLimit
+                | Reason::MacTableFull
+                | Reason::Quarantined
+        ) {
+            return;
+        }
+        me.violations.since = me.violations.since.saturating_add(1);
+        if me.violations.told.is_some_and(|told| now.saturating_since(told) < PAUSE) {
+            return;
+        }
+        me.violations.told = Some(now);
+        let since = core::mem::take(&mut me.violations.since);
+        let summary = summary(pool, frame);
+        self.events.push(Event::Violation { port: id, reason, audit, summary, since });
+    }
+
+    fn strike(&mut self, now: Instant, me: &mut PortGuard, id: PortId, reason: Reason) {
+        let cut = match (reason, me.spec.bpdu_shutdown, me.spec.storm.shutdown) {
+            (Reason::Quarantined, ..) => return,
+            (Reason::Bpdu, Some(time), _)
+            | (
+                Reason::StormBroadcast | Reason::StormMulticast | Reason::StormUnknown,
+                _,
+                Some(time),
+            ) => Some(time),
+            _ => me.spec.quarantine.and_then(|quarantine| {
+                let mine = &mut me.violations;
+                let begun = *mine.window.get_or_insert(now);
+                if now.saturating_since(begun) >= quarantine.within {
+                    mine.window = Some(now);
+                    mine.count = 0;
+                }
+                mine.count = mine.count.saturating_add(1);
+                (mine.count >= quarantine.violations).then_some(quarantine.release)
+            }),
+        };
+        if let Some(time) = cut {
+            let until = now + time;
+            me.violations.window = None;
+            me.violations.count = 0;
+            me.violations.until = Some(until);
+            self.events.push(Event::Quarantined { port: id, reason, until });
+        }
+    }
+
+    /// Lets a port that was cut off send again, whatever its time says. False if it was not.
+    pub fn release_port(&mut self, port: PortId) -> bool {
+        let guard = self.ports.get_mut(port).and_then(|port| port.guard.as_mut());
+        let released = guard.is_some_and(|guard| guard.violations.until.take().is_some());
+        if released {
+            self.events.push(Event::Released { port });
+        }
+        released
+    }
+
+    /// Until when a port is cut off, if it is.
+    #[must_use]
+    pub fn quarantined_until(&self, port: PortId) -> Option<Instant> {
+        self.ports.get(port)?.guard.as_ref()?.violations.until
+    }
+
+    /// Whether a port is cut off now; ends it when its time is over.
+    #[inline]
+    pub(crate) fn is_cut_off(&mut self, now: Instant, port: PortId) -> bool {
+        let guard = self.ports.get(port).and_then(|port| port.guard.as_ref());
+        match guard.and_then(|guard| guard.violations.until) {
+            None => false,
+            Some(until) if now < until => true,
+            Some(_) => {
+                self.release_port(port);
+                false
+            }
+        }
+    }
+}
+
+fn summary(pool: &Pool, frame: &Frame) -> Summary {
+    let bytes = pool.front(frame).unwrap_or_default();
+    let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
+    let vlan = Key::new(frame.tci & 0xfff, 0).vid();
+    let Ok(parsed) = wire::parse(bytes) else {
+        let (source, destination) = (MacAddr::ZERO, MacAddr::ZERO);
+        let nothing = (None, None);
+        return Summary {
+            source,
+            destination,
+            vlan,
+            ethertype: 0,
+            addresses: nothing.0,
+            transport: nothing.1,
+            len,
+        };
+    };
+    let addresses: Option<(IpAddr, IpAddr)> = parsed.l3.map(|l3| match l3 {
+        L3::Arp(arp) => (arp.sender_ip.into(), arp.target_ip.into()),
+        L3::Ipv4(ip) => (ip.source.into(), ip.destination.into()),
+        L3::Ipv6(ip) => (ip.source.into(), ip.destination.into()),
+    });
+    let transport = parsed.l4.map(|l4| match l4.transport {
+        Transport::Tcp { source, destination, .. } | Transport::Udp { source, destination, .. } => {
+            (l4.protocol, source, destination)
+        }
+        Transport::Icmpv4 { kind, code } | Transport::Icmpv6 { kind, code } => {
+            (l4.protocol, u16::from(kind), u16::from(code))
+        }
+        Transport::Other => (l4.protocol, 0, 0),
+    });
+    Summary {
+        source: parsed.src,
+        destination: parsed.dst,
+        vlan,
+        ethertype: parsed.ethertype,
+        addresses,
+        transport,
+        len,
+    }
+}

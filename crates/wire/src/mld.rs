@@ -1,0 +1,118 @@
+//! Multicast listener discovery, versions 1 and 2 (RFC 2710, RFC 3810): ICMPv6 messages.
+
+use core::net::Ipv6Addr;
+
+use crate::Malformed;
+use crate::igmp::{self, Record};
+
+/// Bytes of a query or of a version 1 message, the ICMPv6 header included.
+pub const HEADER_LEN: usize = 24;
+
+/// ICMPv6 types.
+pub mod kind {
+    /// Who is in the group, or in any?
+    pub const QUERY: u8 = 130;
+    /// Version 1: I am in this group.
+    pub const REPORT_V1: u8 = 131;
+    /// Version 1: I leave this group.
+    pub const DONE: u8 = 132;
+    /// Version 2: what I want of several groups.
+    pub const REPORT_V2: u8 = 143;
+}
+
+/// The groups of a message that is one of [`kind`].
+///
+/// # Errors
+/// [`Malformed::Truncated`] when the message is shorter than its kind demands.
+pub fn records(message: &[u8]) -> Result<Records<'_>, Malformed> {
+    let (&[kind, .., hi, lo], rest) =
+        message.split_first_chunk::<8>().ok_or(Malformed::Truncated)?;
+    if kind == kind::REPORT_V2 {
+        return Ok(Records::Many { rest, count: u16::from_be_bytes([hi, lo]) });
+    }
+    let group = Ipv6Addr::from(*rest.first_chunk::<16>().ok_or(Malformed::Truncated)?);
+    Ok(Records::One(match kind {
+        kind::REPORT_V1 => Some(Record { group, joined: true }),
+        kind::DONE => Some(Record { group, joined: false }),
+        _ => None,
+    }))
+}
+
+/// The groups of a report.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Records<'a> {
+    /// Version 1.
+    One(Option<Record<Ipv6Addr>>),
+    /// Version 2.
+    Many {
+        /// The records to come.
+        rest: &'a [u8],
+        /// How many of them the message claims.
+        count: u16,
+    },
+}
+
+impl Records<'_> {
+    /// Whether a version 2 report has the records that it claims.
+    #[must_use]
+    pub fn is_sound(mut self) -> bool {
+        while self.next().is_some() {}
+        matches!(self, Self::One(_) | Self::Many { count: 0, .. })
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Record<Ipv6Addr>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        match self {
+            Self::One(record) => record.take(),
+            Self::Many { rest, count } => {
+                let left = count.checked_sub(1)?;
+                let (group, joined, after) = igmp::record::<16>(rest)?;
+                (*rest, *count) = (after, left);
+                Some(Record { group: Ipv6Addr::from(group), joined })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GROUP: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xfb];
+
+    #[test]
+    fn version_1() {
+        for (kind, joined) in
+            [(kind::REPORT_V1, Some(true)), (kind::DONE, Some(false)), (130, None)]
+        {
+            let mut bytes = [0; HEADER_LEN];
+            bytes[0] = kind;
+            bytes[8..].copy_from_slice(&GROUP);
+            let group = Ipv6Addr::from(GROUP);
+            let expected = joined.map(|joined| Record { group, joined });
+            assert!(records(&bytes).unwrap().eq(expected));
+            for len in 0..HEADER_LEN {
+                assert_eq!(records(&bytes[..len]), Err(Malformed::Truncated));
+            }
+        }
+    }
+
+    #[test]
+    fn version_2() {
+        let mut bytes = [0; 48];
+        bytes[0] = kind::REPORT_V2;
+        bytes[7] = 2;
+        bytes[8] = 4;
+        bytes[12..28].copy_from_slice(&GROUP);
+        bytes[28] = 3;
+        bytes[32..].copy_from_slice(&GROUP);
+        let group = Ipv6Addr::from(GROUP);
+        let found = records(&bytes).unwrap();
+        assert!(found.eq([Record { group, joined: true }, Record { group, joined: false }]));
+        assert!(found.is_sound());
+        assert!(!records(&bytes[..47]).unwrap().is_sound());
+    }
+}
