@@ -102,8 +102,10 @@ router_reasons! {
     RateLimited, "rate-limited";
     /// There was no free buffer for an answer or a rewritten header.
     NoBuffer, "no-buffer";
-    /// The interface was removed, or as many frames as may wait to be polled.
+    /// The interface by which the packet was to leave was removed.
     InterfaceGone, "interface-gone";
+    /// As many frames as may wait to be handed on.
+    OutputFull, "output-full";
 }
 
 impl RouterReason {
@@ -180,7 +182,7 @@ router_counters! {
     fragments_sent;
     /// ARP packets that the router sent.
     arp_sent;
-    /// Neighbour solicitations, advertisements and listener reports that the router sent.
+    /// Neighbour solicitations and advertisements that the router sent.
     nd_sent;
     /// Echo replies that the router sent.
     echoes_sent;

@@ -1,18 +1,73 @@
 //! The virtual router that joins the networks of one worker.
+//!
+//! # Theory of operation
+//!
+//! The router stands in each network as a station of its own: the network's engine has a port for
+//! it, and what that port's queue has for it is handed to [`Router::receive`]. As the engine, the
+//! router is a state machine without I/O and clock. Its owner drives it so:
+//!
+//! 1. For each network whose router port is ready: [`Engine::poll_transmit`](crate::Engine), with
+//!    all offloads declared, and [`Router::receive`] for each frame.
+//! 2. What gateways have for guests: [`Router::send`].
+//! 3. [`Router::poll_output`] until it gives nothing: frames for a network go into `ingress` of its
+//!    engine by the router's port, frames for a gateway to that gateway.
+//! 4. [`Router::handle_timeout`], if [`Router::next_deadline`] has passed.
+//!
+//! Bindings of an engine are made known by [`Router::learn_neighbour`] and
+//! [`Router::purge_address`], the end of a port by [`Router::purge_port`].
+//!
+//! # The way of a packet
+//!
+//! *Read*: the Ethernet address is ours or a group's; the IP header is sound. *Source*: it is no
+//! martian, and the longest prefix with it in it leads back to where the packet came from (RFC 3704,
+//! 2.2, strict). *Destination*: one look-up tells an own address, a broadcast address, a route, or
+//! nothing. *Limits*: TTL, MTU (of a GSO frame: of its segments), whether the two networks are
+//! routed and the packet may turn back. *Neighbour*: who the next hop is; a packet for one that is
+//! not known waits. *Rewrite*: Ethernet addresses and TTL, in place or in a header piece; the body
+//! is never copied, and GSO frames and partial checksums stay as they are. IPv4 packets that may be
+//! fragmented are cut into pieces that share the body.
+//!
+//! # What it promises
+//!
+//! * Every packet ends counted: see [`RouterCounters`].
+//! * It never answers what must not be answered (errors, groups, fragments, sources that are no
+//!   station's), and is limited in how often it answers what may: for each port, and for each
+//!   network. So no guest can silence it for another, or use it to flood one.
+//! * What guests can make it hold is bounded: neighbours, packets that wait, output.
+//! * A bound address is answered for by its port alone. See `neighbour`.
+//! * It sends no redirects, forwards no directed broadcasts (RFC 2644), and takes no source routes.
+//! * A frame costs no allocation and no hash when it is like the last one of its interface.
+//!
+//! Hints hold as long as the router's generation: it changes with every interface and route.
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use ipnet::IpNet;
 use wire::MacAddr;
+use wire::ethernet::HEADER_LEN as ETHERNET;
+use wire::icmp_error::IcmpError;
 
+use crate::batch::TxBatch;
 use crate::frame::Frame;
+use crate::keyed_slab::{NO_NUMBER, Number};
 use crate::pool::Pool;
 use crate::time::Instant;
 
 mod counters;
+mod decide;
 mod event;
+mod hear;
+mod interface;
+mod limit;
+mod neighbour;
+mod packet;
+mod rewrite;
+mod routes;
+mod speak;
 mod spec;
+mod trie;
+mod waiting;
 
 pub use counters::{RouterCounters, RouterReason};
 pub use event::RouterEvent;
@@ -20,8 +75,33 @@ pub use spec::{
     ADDRESSES_MAX, INTERFACES_MAX, InterfaceId, InterfaceSpec, ROUTES_MAX, Route, RouteSource,
     RouterError, RouterLimits, Via,
 };
+#[doc(hidden)]
+pub use trie::PrefixMap;
 
+use decide::Decision;
 use event::Events;
+use interface::{Interfaces, Way, connect};
+use neighbour::{Due, Key, Neighbours};
+use routes::{Routes, Target};
+use waiting::{List, Waiting};
+
+/// Frames that wait to be polled at most; an owner that polls after each batch never meets it.
+const OUTPUT_MAX: usize = 1 << 14;
+
+/// Neighbours that one step of the timers looks after.
+const TIMER_STEP: usize = 256;
+
+/// A port that no frame comes from, for a neighbour that is known without one.
+const NO_PORT: u16 = u16::MAX;
+
+/// Where a frame came in.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    iface: InterfaceId,
+    /// The index of the guest's port.
+    port: Option<u16>,
+    from_gateway: bool,
+}
 
 /// What the router has to give.
 #[derive(Debug)]
@@ -34,8 +114,9 @@ pub enum Output {
         /// A complete Ethernet frame.
         frame: Frame,
     },
-    /// For the gateway of that interface. The Ethernet addresses are those that it came with; the
-    /// ethertype is that of the packet, and there is no padding behind it.
+    /// For the gateway of that interface: an IP packet behind an Ethernet header, whose addresses are
+    /// those that it came with (zero if the router itself says something about a packet of the
+    /// gateway). There is no padding behind it.
     Gateway {
         /// The interface whose gateway is meant.
         iface: InterfaceId,
@@ -49,6 +130,8 @@ pub enum Output {
 pub enum NeighbourState {
     /// A binding says it, and it does not change until the binding does.
     Bound,
+    /// A binding says which port it is behind; nobody has asked for it yet.
+    Unknown,
     /// Asked for, and not answered yet.
     Incomplete,
     /// Confirmed a moment ago.
@@ -84,22 +167,32 @@ pub struct Neighbour {
 #[derive(Debug)]
 pub struct Router {
     limits: RouterLimits,
-    interfaces: Vec<(InterfaceId, Option<InterfaceSpec>, RouterCounters)>,
-    routes: Vec<Route>,
+    interfaces: Interfaces,
+    routes: Routes,
+    neighbours: Neighbours,
+    waiting: Waiting,
     output: VecDeque<Output>,
     events: Events,
+    /// Changes with every interface and route.
+    generation: u32,
+    /// Frames handed in for interfaces that are gone.
+    strays: u64,
 }
 
 impl Router {
     /// A router without interfaces. `hash_key` must be random and unknown to guests.
     #[must_use]
-    pub fn new(limits: RouterLimits, _hash_key: [u8; 16]) -> Self {
+    pub fn new(limits: RouterLimits, hash_key: [u8; 16]) -> Self {
         Self {
             limits,
-            interfaces: Vec::new(),
-            routes: Vec::new(),
+            interfaces: Interfaces::default(),
+            routes: Routes::new(),
+            neighbours: Neighbours::new(limits.neighbours, &hash_key),
+            waiting: Waiting::new(limits.waiting),
             output: VecDeque::new(),
             events: Events::default(),
+            generation: 0,
+            strays: 0,
         }
     }
 
@@ -115,15 +208,15 @@ impl Router {
     ///
     /// What makes no sense, or overlaps with another interface.
     pub fn add_interface(&mut self, spec: InterfaceSpec) -> Result<InterfaceId, RouterError> {
-        let index =
-            u16::try_from(self.interfaces.len()).map_err(|_| RouterError::TooManyInterfaces)?;
-        let id = InterfaceId { index, generation: 0 };
-        self.interfaces.push((id, Some(spec), RouterCounters::default()));
+        self.interfaces.check(&spec, None)?;
+        let id = self.interfaces.add(spec.clone())?;
+        connect(&mut self.routes, id, &spec);
+        self.generation = self.generation.wrapping_add(1);
         Ok(id)
     }
 
-    /// Changes an interface while it runs. Routes by it stay, neighbours that are still in its
-    /// subnets too.
+    /// Changes an interface while it runs. Static routes by it stay, and so do neighbours that are
+    /// still in its subnets.
     ///
     /// # Errors
     ///
@@ -131,74 +224,141 @@ impl Router {
     pub fn change_interface(
         &mut self,
         _now: Instant,
-        _pool: &mut Pool,
+        pool: &mut Pool,
         id: InterfaceId,
         spec: InterfaceSpec,
     ) -> Result<(), RouterError> {
-        let place = self.interfaces.get_mut(id.index()).filter(|place| place.0 == id);
-        place.ok_or(RouterError::NoSuchInterface(id))?.1 = Some(spec);
+        if self.interfaces.get(id).is_none() {
+            return Err(RouterError::NoSuchInterface(id));
+        }
+        self.interfaces.check(&spec, Some(id))?;
+        self.routes.remove_of(id, Some(RouteSource::Connected));
+        connect(&mut self.routes, id, &spec);
+        self.generation = self.generation.wrapping_add(1);
+        let Some(interface) = self.interfaces.get_mut(id) else { return Ok(()) };
+        interface.configure(spec);
+        let Some(interface) = self.interfaces.get(id) else { return Ok(()) };
+        let stays = |addr| interface.is_neighbour(addr) && !interface.owns(addr);
+        for key in self.neighbours.keys_of(id.index, |addr| !stays(addr)) {
+            self.forget(pool, &key);
+        }
         Ok(())
     }
 
-    /// Removes an interface, the routes by it, and what waits for its neighbours. False if it is
-    /// gone already.
-    pub fn remove_interface(&mut self, _now: Instant, _pool: &mut Pool, id: InterfaceId) -> bool {
-        let place = self.interfaces.get_mut(id.index()).filter(|place| place.0 == id);
-        place.is_some_and(|place| place.1.take().is_some())
+    /// Removes an interface, the routes by it, and what waits for its neighbours. Gives its last
+    /// counters; `None` if it is gone already.
+    pub fn remove_interface(
+        &mut self,
+        _now: Instant,
+        pool: &mut Pool,
+        id: InterfaceId,
+    ) -> Option<RouterCounters> {
+        self.interfaces.get(id)?;
+        for key in self.neighbours.keys_of(id.index, |_| true) {
+            self.forget(pool, &key);
+        }
+        let gone = self.interfaces.remove(id)?;
+        self.routes.remove_of(id, None);
+        self.generation = self.generation.wrapping_add(1);
+        Some(gone.counters)
     }
 
     /// The interfaces, in no order.
     pub fn interfaces(&self) -> impl Iterator<Item = (InterfaceId, &InterfaceSpec)> + '_ {
-        self.interfaces.iter().filter_map(|(id, spec, _)| Some((*id, spec.as_ref()?)))
+        self.interfaces.iter().map(|interface| (interface.id, &interface.spec))
     }
 
     /// What an interface is asked to be; `None` if it is gone.
     #[must_use]
     pub fn interface(&self, id: InterfaceId) -> Option<&InterfaceSpec> {
-        self.interfaces.get(id.index()).filter(|place| place.0 == id)?.1.as_ref()
+        self.interfaces.get(id).map(|interface| &interface.spec)
     }
 
-    /// Adds a route.
+    /// Adds a static route.
     ///
     /// # Errors
     ///
-    /// There is one to that prefix, or it leads nowhere.
+    /// There is one to that prefix, its interface is gone, or its next hop is not on the interface's
+    /// network.
     pub fn add_route(&mut self, route: Route) -> Result<(), RouterError> {
-        self.routes.push(route);
+        let prefix = route.prefix.trunc();
+        if let Some(id) = route.via.interface() {
+            let interface = self.interfaces.get(id).ok_or(RouterError::NoSuchInterface(id))?;
+            if let Via::NextHop { addr, .. } = route.via {
+                let same_version = addr.is_ipv4() == matches!(prefix, IpNet::V4(_));
+                if !same_version || !interface.is_neighbour(addr) || interface.owns(addr) {
+                    return Err(RouterError::NextHopElsewhere { prefix, address: addr });
+                }
+            }
+        }
+        self.routes.add(prefix, Target::Via(route.via), RouteSource::Static)?;
+        self.generation = self.generation.wrapping_add(1);
         Ok(())
     }
 
     /// Removes the static route to exactly this prefix. False if there is none.
-    pub fn remove_route(&mut self, prefix: ipnet::IpNet) -> bool {
-        let before = self.routes.len();
-        self.routes.retain(|route| route.prefix != prefix.trunc());
-        before != self.routes.len()
+    pub fn remove_route(&mut self, prefix: IpNet) -> bool {
+        self.generation = self.generation.wrapping_add(1);
+        self.routes.remove(prefix.trunc(), RouteSource::Static)
     }
 
-    /// Every route, in no order.
+    /// Every route, IPv4 first.
     pub fn routes(&self) -> impl Iterator<Item = Route> + '_ {
-        self.routes.iter().copied()
+        self.routes.iter()
+    }
+
+    /// Where a packet of a guest to this address would go by the routes; `None` if no route leads
+    /// there. Own addresses are their interface's.
+    #[must_use]
+    pub fn route_to(&self, addr: IpAddr) -> Option<Via> {
+        match self.routes.find(addr)? {
+            Target::Via(via) => Some(via),
+            Target::Own(id) | Target::Broadcast(id) => Some(Via::Interface(id)),
+        }
     }
 
     /// Takes a frame that the network of `iface` had for the router's port.
-    pub fn receive(&mut self, _now: Instant, pool: &mut Pool, iface: InterfaceId, frame: Frame) {
-        if let Some((.., counters)) = self.interfaces.get_mut(iface.index()) {
-            counters.received += 1;
-            counters.received_bytes += frame.len() as u64;
-            counters.count_drop(RouterReason::NoRoute);
+    pub fn receive(&mut self, now: Instant, pool: &mut Pool, iface: InterfaceId, mut frame: Frame) {
+        let Some(interface) = self.interfaces.get_mut(iface) else {
+            self.strays += 1;
+            return pool.release(frame);
+        };
+        interface.counters.received += 1;
+        interface.counters.received_bytes += frame.len() as u64;
+        let arrival = Arrival { iface, port: frame.origin(), from_gateway: false };
+        let decision = self.decide(now, pool, arrival, &mut frame);
+        self.act(now, pool, arrival, frame, decision.unwrap_or_else(Decision::from));
+    }
+
+    /// Takes all frames of a batch, as [`Self::receive`] takes one.
+    pub fn receive_batch(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        iface: InterfaceId,
+        frames: &mut TxBatch,
+    ) {
+        for frame in frames.drain(..) {
+            self.receive(now, pool, iface, frame);
         }
-        pool.release(frame);
     }
 
     /// Takes a frame that the gateway of `iface` has for a guest: an IP packet behind 14 bytes of
     /// room for an Ethernet header, the last two of which are the ethertype.
-    pub fn send(&mut self, _now: Instant, pool: &mut Pool, iface: InterfaceId, frame: Frame) {
-        if let Some((.., counters)) = self.interfaces.get_mut(iface.index()) {
-            counters.sent_by_gateway += 1;
-            counters.sent_by_gateway_bytes += frame.len() as u64;
-            counters.count_drop(RouterReason::NoRoute);
-        }
-        pool.release(frame);
+    ///
+    /// It goes where the routes lead, and comes back as an ICMP error to the gateway if they lead
+    /// nowhere or the guest does not answer. Groups are those of `iface`; and a destination address
+    /// that is not zero is believed, for answers to guests that have no address yet.
+    pub fn send(&mut self, now: Instant, pool: &mut Pool, iface: InterfaceId, frame: Frame) {
+        let Some(interface) = self.interfaces.get_mut(iface) else {
+            self.strays += 1;
+            return pool.release(frame);
+        };
+        interface.counters.sent_by_gateway += 1;
+        interface.counters.sent_by_gateway_bytes += frame.len() as u64;
+        let arrival = Arrival { iface, port: None, from_gateway: true };
+        let decision = self.decide_inwards(pool, arrival, &frame);
+        self.act(now, pool, arrival, frame, decision.unwrap_or_else(Decision::from));
     }
 
     /// The next frame that the router has for a network or a gateway, oldest first.
@@ -206,51 +366,365 @@ impl Router {
         self.output.pop_front()
     }
 
-    /// When [`Self::handle_timeout`] wants to be called.
+    /// When [`Self::handle_timeout`] wants to be called. May be in the past: then there is more to do
+    /// at once.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        None
+        self.neighbours.deadline()
     }
 
     /// Does what is due, a bounded amount.
-    pub fn handle_timeout(&mut self, _now: Instant, _pool: &mut Pool) {}
+    pub fn handle_timeout(&mut self, now: Instant, pool: &mut Pool) {
+        for _ in 0..TIMER_STEP {
+            let Some((number, (egress, addr), due)) = self.neighbours.due(now) else { return };
+            match due {
+                Due::Rest => {}
+                Due::Ask => self.solicit(now, pool, egress, addr, None),
+                Due::Probe(mac) => self.solicit(now, pool, egress, addr, Some(mac)),
+                Due::GiveUp => self.give_up(now, pool, number),
+                Due::Forget => {
+                    let left = self.neighbours.forget(number);
+                    self.settle(pool, left);
+                }
+            }
+        }
+    }
 
     /// Takes note that an address belongs to a port (and to a MAC address, if that is known): what a
-    /// binding of the network's engine says. From now on nobody else is believed about it.
+    /// binding of the network's engine says. From now on nobody else is believed about it. Without
+    /// a port, the MAC address is what counts. Nothing happens if the address is in none of the
+    /// interface's subnets, or the router's own.
     pub fn learn_neighbour(
         &mut self,
-        _now: Instant,
-        _pool: &mut Pool,
-        _iface: InterfaceId,
-        _addr: IpAddr,
-        _mac: Option<MacAddr>,
-        _port: Option<u16>,
+        now: Instant,
+        pool: &mut Pool,
+        iface: InterfaceId,
+        addr: IpAddr,
+        mac: Option<MacAddr>,
+        port: Option<u16>,
     ) {
+        let Some(interface) = self.interfaces.get(iface) else { return };
+        if !interface.is_neighbour(addr) || interface.owns(addr) {
+            return;
+        }
+        let key = (iface.index, addr);
+        let port = port.unwrap_or(NO_PORT);
+        let number =
+            self.neighbours.find(&key).unwrap_or_else(|| self.neighbours.add(key, now, Some(port)));
+        if self.neighbours.bind(number, mac, port) {
+            self.flush(now, pool, number);
+        }
     }
 
     /// Forgets what is known of an address: its binding has ended.
     pub fn purge_address(
         &mut self,
         _now: Instant,
-        _pool: &mut Pool,
-        _iface: InterfaceId,
-        _addr: IpAddr,
+        pool: &mut Pool,
+        iface: InterfaceId,
+        addr: IpAddr,
     ) {
+        if self.interfaces.get(iface).is_some() {
+            self.forget(pool, &(iface.index, addr));
+        }
+    }
+
+    /// Forgets what a port has said about neighbours: it is gone.
+    pub fn purge_port(&mut self, _now: Instant, pool: &mut Pool, iface: InterfaceId, port: u16) {
+        if self.interfaces.get(iface).is_some() {
+            for key in self.neighbours.said_by(iface.index, port) {
+                self.forget(pool, &key);
+            }
+        }
     }
 
     /// What is known of neighbours, in no order.
     pub fn neighbours(&self) -> impl Iterator<Item = Neighbour> + '_ {
-        core::iter::empty()
+        self.neighbours.table.iter().filter_map(|(_, &(index, addr), entry)| {
+            Some(Neighbour {
+                iface: self.interfaces.at(index)?.id,
+                addr,
+                mac: entry.mac,
+                state: entry.state,
+                port: entry.bound.filter(|port| *port != NO_PORT),
+                waiting: entry.waiting.len(),
+            })
+        })
+    }
+
+    /// Packets that wait for neighbours now.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// What was counted on an interface; `None` if it is gone.
     #[must_use]
     pub fn counters(&self, iface: InterfaceId) -> Option<&RouterCounters> {
-        self.interfaces.get(iface.index()).filter(|place| place.0 == iface).map(|place| &place.2)
+        self.interfaces.get(iface).map(|interface| &interface.counters)
+    }
+
+    /// Frames that were handed in for interfaces that were gone, and are in no interface's counters.
+    #[must_use]
+    pub fn strays(&self) -> u64 {
+        self.strays
     }
 
     /// The next event, oldest first.
     pub fn poll_event(&mut self) -> Option<RouterEvent> {
         self.events.pop()
     }
+
+    /// Carries out what was decided about a frame.
+    fn act(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        arrival: Arrival,
+        frame: Frame,
+        decision: Decision,
+    ) {
+        match decision {
+            Decision::Forward(way) => return self.deliver(now, pool, arrival, frame, way),
+            Decision::Group(mac) => {
+                return self.emit(pool, arrival, frame, arrival.iface.index, mac);
+            }
+            Decision::Gateway(iface) if self.output.len() < OUTPUT_MAX => {
+                if let Some(interface) = self.interfaces.get_mut(arrival.iface) {
+                    interface.counters.to_gateway += 1;
+                }
+                return self.output.push_back(Output::Gateway { iface, frame });
+            }
+            Decision::Reply if self.output.len() < OUTPUT_MAX => {
+                if let Some(interface) = self.interfaces.get_mut(arrival.iface) {
+                    interface.counters.answered += 1;
+                    interface.counters.echoes_sent += 1;
+                }
+                return self.output.push_back(Output::Transmit { iface: arrival.iface, frame });
+            }
+            Decision::Gateway(_) | Decision::Reply => {
+                self.drop(arrival, RouterReason::OutputFull);
+            }
+            Decision::Answered => {
+                if let Some(interface) = self.interfaces.get_mut(arrival.iface) {
+                    interface.counters.answered += 1;
+                }
+            }
+            Decision::Noted => {
+                if let Some(interface) = self.interfaces.get_mut(arrival.iface) {
+                    interface.counters.noted += 1;
+                }
+            }
+            Decision::Drop(reason) => self.drop(arrival, reason),
+            Decision::Refuse(reason, error) => {
+                self.drop(arrival, reason);
+                self.complain(now, pool, arrival, &frame, error);
+            }
+        }
+        pool.release(frame);
+    }
+
+    fn drop(&mut self, arrival: Arrival, reason: RouterReason) {
+        if let Some(interface) = self.interfaces.get_mut(arrival.iface) {
+            interface.drop(reason);
+        }
+    }
+
+    /// Sends a packet to its neighbour, or has it wait until that is known.
+    #[inline]
+    fn deliver(&mut self, now: Instant, pool: &mut Pool, arrival: Arrival, frame: Frame, way: Way) {
+        let key = (way.egress, way.next);
+        if way.neighbour != NO_NUMBER
+            && let Some(mac) = self.neighbours.use_at(way.neighbour, &key, now)
+        {
+            return self.emit(pool, arrival, frame, way.egress, mac);
+        }
+        let Some(number) = self.neighbours.find(&key) else {
+            return self.resolve(now, pool, arrival, frame, key);
+        };
+        if let Some(interface) = self.interfaces.get_mut(arrival.iface)
+            && let Some((_, _, hint)) = &mut interface.hints.way
+            && (hint.egress, hint.next) == key
+        {
+            hint.neighbour = number;
+        }
+        match self.neighbours.use_at(number, &key, now) {
+            Some(mac) => self.emit(pool, arrival, frame, way.egress, mac),
+            None => self.wait(now, pool, arrival, frame, number),
+        }
+    }
+
+    /// A packet for a neighbour that is not in the table.
+    #[cold]
+    fn resolve(&mut self, now: Instant, pool: &mut Pool, arrival: Arrival, frame: Frame, key: Key) {
+        match self.neighbours.make_room() {
+            Ok(None) => {}
+            Ok(Some(idle)) => self.forget(pool, &idle),
+            Err(()) => {
+                let decision = Decision::Drop(RouterReason::NeighboursFull);
+                return self.act(now, pool, arrival, frame, decision);
+            }
+        }
+        let limit = self.limits.resolving_per_port;
+        let interface = self.interfaces.get_mut(arrival.iface);
+        if interface.is_some_and(|its| its.account(arrival.port).resolving >= limit) {
+            let decision = Decision::Drop(RouterReason::ResolvingLimit);
+            return self.act(now, pool, arrival, frame, decision);
+        }
+        let number = self.neighbours.add(key, now, None);
+        self.wait(now, pool, arrival, frame, number);
+    }
+
+    /// Has a packet wait for a neighbour, which is asked for if it is not yet.
+    #[cold]
+    fn wait(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        arrival: Arrival,
+        frame: Frame,
+        number: Number,
+    ) {
+        let Some(((egress, addr), entry)) = self.neighbours.table.at_mut(number) else {
+            return pool.release(frame);
+        };
+        if entry.state == NeighbourState::Failed {
+            return self.act(now, pool, arrival, frame, UNREACHABLE);
+        }
+        let full = entry.waiting.len() >= usize::from(self.limits.waiting_per_neighbour.max(1));
+        // The oldest makes place for the newest (RFC 4861, 7.2.2).
+        if full && let Some((whose, old)) = self.waiting.pop(&mut entry.waiting) {
+            self.drop(whose, RouterReason::WaitingFull);
+            pool.release(old);
+        }
+        let Some((_, entry)) = self.neighbours.table.at_mut(number) else {
+            return pool.release(frame);
+        };
+        let unknown = entry.state == NeighbourState::Unknown;
+        if unknown {
+            entry.asked_by = Some((arrival.iface.index, arrival.port));
+        }
+        let pushed = self.waiting.push(&mut entry.waiting, arrival, frame);
+        if let Some(interface) = self.interfaces.get_mut(arrival.iface) {
+            interface.counters.waited += u64::from(pushed.is_ok());
+            interface.account(arrival.port).resolving += u16::from(unknown);
+        }
+        if let Err(frame) = pushed {
+            self.drop(arrival, RouterReason::WaitingFull);
+            pool.release(frame);
+        }
+        if unknown {
+            self.neighbours.ask(number, now);
+            self.solicit(now, pool, egress, addr, None);
+        }
+    }
+
+    /// Sends what waits for a neighbour that is known now.
+    fn flush(&mut self, _now: Instant, pool: &mut Pool, number: Number) {
+        let Some(((egress, _), entry)) = self.neighbours.table.at_mut(number) else { return };
+        let mut list = core::mem::take(&mut entry.waiting);
+        let asked_by = entry.asked_by.take();
+        let mac = entry.mac;
+        self.settle_account(asked_by);
+        while let Some((arrival, frame)) = self.waiting.pop(&mut list) {
+            match mac {
+                Some(mac) => self.emit(pool, arrival, frame, egress, mac),
+                None => pool.release(frame),
+            }
+        }
+    }
+
+    /// Tells those whose packets wait for a neighbour that it does not answer. Who asked has it on
+    /// its account until the neighbour is forgotten.
+    fn give_up(&mut self, now: Instant, pool: &mut Pool, number: Number) {
+        let Some((_, entry)) = self.neighbours.table.at_mut(number) else { return };
+        let mut list = core::mem::take(&mut entry.waiting);
+        while let Some((arrival, frame)) = self.waiting.pop(&mut list) {
+            self.act(now, pool, arrival, frame, UNREACHABLE);
+        }
+    }
+
+    /// Removes a neighbour, and what waits for it.
+    fn forget(&mut self, pool: &mut Pool, key: &Key) {
+        let left = self.neighbours.remove(key).map(|entry| (entry.waiting, entry.asked_by));
+        self.settle(pool, left);
+    }
+
+    /// Ends what a forgotten neighbour leaves behind.
+    fn settle(&mut self, pool: &mut Pool, left: Option<(List, Option<(u16, Option<u16>)>)>) {
+        let Some((mut list, asked_by)) = left else { return };
+        self.settle_account(asked_by);
+        while let Some((arrival, frame)) = self.waiting.pop(&mut list) {
+            self.drop(arrival, RouterReason::NeighbourUnreachable);
+            pool.release(frame);
+        }
+    }
+
+    fn settle_account(&mut self, asked_by: Option<(u16, Option<u16>)>) {
+        if let Some((iface, port)) = asked_by
+            && let Some(interface) = self.interfaces.at_mut(iface)
+        {
+            let account = interface.account(port);
+            account.resolving = account.resolving.saturating_sub(1);
+        }
+    }
+
+    /// Puts a packet out on a network, to this Ethernet address.
+    #[inline]
+    fn emit(
+        &mut self,
+        pool: &mut Pool,
+        arrival: Arrival,
+        mut frame: Frame,
+        egress: u16,
+        to: MacAddr,
+    ) {
+        let Some(out) = self.interfaces.at(egress) else {
+            self.drop(arrival, RouterReason::InterfaceGone);
+            return pool.release(frame);
+        };
+        let (iface, from, mtu) = (out.id, out.spec.mac, usize::from(out.spec.mtu));
+        let reason = if self.output.len() >= OUTPUT_MAX {
+            Err(RouterReason::OutputFull)
+        } else {
+            rewrite::rewrite(pool, &mut frame, to, from, !arrival.from_gateway)
+        };
+        if let Err(reason) = reason {
+            self.drop(arrival, reason);
+            return pool.release(frame);
+        }
+        if frame.offload().gso.is_none() && frame.len() > mtu + ETHERNET {
+            return self.emit_fragments(pool, arrival, frame, mtu, iface);
+        }
+        if let Some(interface) = self.interfaces.get_mut(arrival.iface) {
+            interface.counters.forwarded += 1;
+            interface.counters.forwarded_bytes += frame.len() as u64;
+        }
+        self.output.push_back(Output::Transmit { iface, frame });
+    }
+
+    #[cold]
+    fn emit_fragments(
+        &mut self,
+        pool: &mut Pool,
+        arrival: Arrival,
+        frame: Frame,
+        mtu: usize,
+        iface: InterfaceId,
+    ) {
+        let done = rewrite::fragment(pool, frame, mtu, iface, &mut self.output);
+        let Some(interface) = self.interfaces.get_mut(arrival.iface) else { return };
+        match done {
+            Ok((count, bytes)) => {
+                interface.counters.forwarded += 1;
+                interface.counters.forwarded_bytes += bytes;
+                interface.counters.fragmented += 1;
+                interface.counters.fragments_sent += count;
+            }
+            Err(reason) => interface.drop(reason),
+        }
+    }
 }
+
+const UNREACHABLE: Decision =
+    Decision::Refuse(RouterReason::NeighbourUnreachable, IcmpError::AddressUnreachable);
