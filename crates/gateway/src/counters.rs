@@ -54,12 +54,14 @@ reasons! {
     UdpIn, "udp-in", "Datagrams read from host sockets and sent to guests; a large frame counts once.";
     EchoOut, "echo-out", "Echo requests of guests written to ICMP sockets.";
     EchoIn, "echo-in", "Echo replies sent to guests.";
+    EchoAnswered, "echo-answered", "Echo requests for the gateway's own addresses, answered here.";
     Service, "service", "Packets that a service of the network took: DHCP, DNS, router solicitation.";
     IcmpErrorIn, "icmp-error-in", "Errors of the outside sent to guests as ICMP messages.";
     Malformed, "malformed", "The headers could not be read, or their lengths do not fit the frame.";
     Checksum, "checksum", "The transport checksum is wrong.";
     Fragment, "fragment", "A fragment that was not put together before it came here.";
     Protocol, "protocol", "A protocol that host sockets cannot carry; answered as unreachable.";
+    LinkLocal, "link-local", "The destination is a link-local address, which is not routed; answered as unreachable.";
     Source, "source", "The source address is none that answers could be sent to.";
     Multicast, "multicast", "The destination is a multicast or broadcast address, which NAT does not carry.";
     HostRefused, "host-refused", "The destination is the host itself, and nothing allows that; answered as prohibited.";
@@ -70,6 +72,10 @@ reasons! {
     FlowLimit, "flow-limit", "All guests together have as many flows as they may.";
     Evicted, "evicted", "Flows ended because the guest that owned them opened more than it may have.";
     Expired, "expired", "Flows ended because nothing passed for their time.";
+    FragmentHeld, "fragment-held", "Fragments that wait for the others of their packet.";
+    Reassembled, "reassembled", "Packets put together of fragments.";
+    FragmentFull, "fragment-full", "Fragments given up because too many packets were incomplete, or one would be too long.";
+    FragmentExpired, "fragment-expired", "Fragments given up because the others did not come in time.";
     OutOfDescriptors, "out-of-descriptors", "The process has as many descriptors as it may; the packet was dropped.";
     SocketFailed, "socket-failed", "A host socket could not be made, for another reason than descriptors.";
     SendFull, "send-full", "The host socket's buffer is full; the datagram was dropped, as on a full link.";
@@ -79,12 +85,14 @@ reasons! {
     PoolEmpty, "pool-empty", "No buffer was free for a packet towards a guest.";
     ReplyTruncated, "reply-truncated", "A datagram from outside was longer than any packet.";
     EchoRefused, "echo-refused", "The host gives this user no ICMP sockets; answered as prohibited.";
+    IcmpAboutTcp, "icmp-about-tcp", "ICMP errors of guests about segments that were sent to them.";
     IcmpIgnored, "icmp-ignored", "An ICMP message that is neither an echo request nor an error of a known flow.";
     IcmpFromGuest, "icmp-from-guest", "An ICMP error of a guest about a published UDP port; counted, never sent.";
     RateLimited, "rate-limited", "An ICMP error was due to a guest that gets them too fast already.";
     PublishedUnknown, "published-unknown", "For a published port whose guest is not here.";
+    PublishedFull, "published-full", "Datagrams of clients of a published port whose guest does not take them fast enough.";
     PublishedOut, "published-out", "Answers of guests sent to clients of published UDP ports.";
-    PublishedIn, "published-in", "Datagrams of clients sent to published UDP ports.";
+    PublishedIn, "published-in", "Datagrams of clients of published UDP ports sent to guests, and connections of clients of TCP ports.";
 }
 
 /// Packets and flows by [`Reason`], since the gateway was made.

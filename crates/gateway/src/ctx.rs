@@ -7,6 +7,8 @@ use engine::{Frame, Pool};
 use wire::Parsed;
 
 use crate::counters::GatewayCounters;
+use crate::guests::Guests;
+use crate::plan::GatewayPlan;
 use crate::poll::Poller;
 
 /// How much the guest behind an address can be sent.
@@ -39,10 +41,25 @@ pub struct Ctx<'a> {
     pub room: &'a dyn Room,
     /// Where every packet ends.
     pub counters: &'a mut GatewayCounters,
+    /// What each guest has and may have.
+    pub guests: &'a mut Guests,
     /// The gateway's own epoll.
     pub poller: &'a Poller,
+    /// What the gateway is to do.
+    pub plan: &'a GatewayPlan,
     /// Bytes of an IP packet that the network carries.
     pub mtu: usize,
+    /// The last identification of an IP packet.
+    pub(crate) id: &'a mut u16,
+}
+
+impl Ctx<'_> {
+    /// An identification for an IP packet (RFC 791, 3.1; RFC 6864).
+    #[inline]
+    pub fn next_id(&mut self) -> u16 {
+        *self.id = self.id.wrapping_add(1);
+        *self.id
+    }
 }
 
 impl std::fmt::Debug for Ctx<'_> {

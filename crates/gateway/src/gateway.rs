@@ -1,4 +1,4 @@
-//! The gateway of one network: where packets from the router are sorted, and the parts are driven.
+//! The gateway of one network: its parts, and how they are driven.
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -6,14 +6,33 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use engine::{Frame, Instant, Pool};
 use wire::MacAddr;
+use wire::icmp_error::IcmpError;
 
-use crate::counters::GatewayCounters;
+use crate::backend::datagram::Routes;
+use crate::backend::{Backend, HostBackend, StreamError};
+use crate::counters::{GatewayCounters, Reason};
 use crate::ctx::Room;
 use crate::event::GatewayEvent;
+use crate::guests::Guests;
+use crate::host_allow::AllowHost;
+use crate::host_reach::{self, HostReach};
+use crate::icmp;
+use crate::keyed::Keyed;
+use crate::packet;
 use crate::plan::{GatewayError, GatewayPlan, HostPort};
-use crate::poll::Poller;
-use crate::publish::{PublishError, PublishId, PublishSpec, Published};
+use crate::poll::{Events, Interest, Kind, Poller, Token};
+use crate::publish::{PublishError, PublishId, PublishSpec, Published, Publishing};
 use crate::report::{FlowReport, GatewayStatus, LeaseReport};
+use crate::services::Services;
+use crate::services::leases::SavedLease;
+use crate::tcp::{Table, TcpLimits};
+use crate::udp::{Datagrams, Host};
+
+/// Reports of the poller that one turn handles.
+const TURN: usize = 64;
+
+/// Events that wait to be asked for; the oldest go.
+const EVENTS_MAX: usize = 1024;
 
 /// Who sent a packet: a number that its owner chose, and that stands for one port of the network
 /// as long as that port lives. Limits are kept per guest.
@@ -32,38 +51,122 @@ pub struct GuestAddresses {
 
 /// The gateway of one network.
 #[derive(Debug)]
-pub struct Gateway {
-    plan: GatewayPlan,
-    poller: Poller,
-    counters: GatewayCounters,
-    out: VecDeque<Frame>,
+pub struct Gateway<B: Backend = HostBackend> {
+    pub(crate) plan: GatewayPlan,
+    pub(crate) poller: Poller,
+    ready: Option<Events>,
+    pub(crate) counters: GatewayCounters,
+    pub(crate) guests: Guests,
+    pub(crate) out: VecDeque<Frame>,
+    pub(crate) id: u16,
+    pub(crate) host: Host<B::Datagrams>,
+    pub(crate) datagrams: Datagrams<B::Datagrams>,
+    pub(crate) tcp: Table<B::Streams>,
+    pub(crate) services: Services,
+    pub(crate) publishing: Publishing<B>,
+    pub(crate) fragments: crate::fragments::Fragments,
     events: VecDeque<GatewayEvent>,
+    /// Default routes of the host, of IPv4 and of IPv6; none until it was first asked.
+    outside: Option<(bool, bool)>,
+    /// For messages that are in two pieces.
+    pub(crate) scratch: Vec<u8>,
 }
 
+/// The surroundings of a call, of a gateway's fields and the caller's arguments.
+macro_rules! ctx {
+    ($gateway:ident, $pool:expr, $room:expr) => {
+        $crate::ctx::Ctx {
+            pool: $pool,
+            out: &mut $gateway.out,
+            room: $room,
+            counters: &mut $gateway.counters,
+            guests: &mut $gateway.guests,
+            poller: &$gateway.poller,
+            plan: &$gateway.plan,
+            mtu: usize::from($gateway.plan.mtu),
+            id: &mut $gateway.id,
+        }
+    };
+}
+pub(crate) use ctx;
+
 impl Gateway {
-    /// A gateway without flows. `hash_key` is secret and random: tables that guests fill are
-    /// hashed with it.
+    /// A gateway without flows on the host's sockets. `hash_key` is secret and random: tables that
+    /// guests fill are hashed with it.
     ///
     /// # Errors
     /// The plan cannot be carried out, or no descriptor is left.
-    pub fn new(plan: GatewayPlan, _hash_key: [u8; 16]) -> Result<Self, GatewayError> {
+    pub fn new(plan: GatewayPlan, hash_key: [u8; 16]) -> Result<Self, GatewayError> {
         plan.check()?;
+        let backend = HostBackend::new().map_err(GatewayError::Poller)?;
+        Self::with_backend(plan, hash_key, backend)
+    }
+}
+
+impl<B: Backend> Gateway<B> {
+    /// A gateway on another backend than the host's sockets.
+    ///
+    /// # Errors
+    /// As [`Gateway::new`].
+    pub fn with_backend(
+        plan: GatewayPlan,
+        hash_key: [u8; 16],
+        backend: B,
+    ) -> Result<Self, GatewayError> {
+        plan.check()?;
+        let keyed = Keyed::new(hash_key);
+        let poller = Poller::new().map_err(GatewayError::Poller)?;
+        let (streams, datagrams) = backend.split();
+        let services = Services::new(&plan, hash_key).map_err(GatewayError::Poller)?;
+        let readable = Interest::READABLE;
+        poller
+            .add(services.as_fd(), Token::new(Kind::Service, 0, 0), readable)
+            .map_err(GatewayError::Poller)?;
+        if let Some(changes) = datagrams.changes() {
+            poller
+                .add(changes, Token::new(Kind::Route, 0, 0), readable)
+                .map_err(GatewayError::Poller)?;
+        }
         Ok(Self {
-            plan,
-            poller: Poller::new().map_err(GatewayError::Poller)?,
+            poller,
+            ready: Some(Events::with_capacity(TURN)),
             counters: GatewayCounters::default(),
+            guests: Guests::new(plan.limits, keyed),
             out: VecDeque::new(),
+            id: u16::from_ne_bytes([hash_key[0], hash_key[1]]),
+            host: Host {
+                backend: datagrams,
+                reach: HostReach::new(keyed),
+                allow: AllowHost::new(plan.allow_host.clone(), keyed),
+                out_of_descriptors: false,
+                echo_refused: [None, None],
+            },
+            datagrams: Datagrams::new(keyed),
+            tcp: Table::new(streams, tcp_limits(&plan), &hash_key),
+            services,
+            publishing: Publishing::new(keyed),
+            fragments: crate::fragments::Fragments::new(keyed),
             events: VecDeque::new(),
+            outside: None,
+            scratch: Vec::new(),
+            plan,
         })
     }
 
-    /// Takes a changed plan. Flows stay where they still may.
+    /// Takes a changed plan. Flows stay where they are; what they may no longer do, they no longer
+    /// begin.
     ///
     /// # Errors
     /// The plan cannot be carried out; nothing is changed.
-    pub fn apply(&mut self, _now: Instant, plan: GatewayPlan) -> Result<(), GatewayError> {
+    pub fn apply(&mut self, now: Instant, plan: GatewayPlan) -> Result<(), GatewayError> {
         plan.check()?;
+        self.guests.set_limits(plan.limits);
+        self.host.allow.configure(plan.allow_host.clone());
+        // A flow that was allowed asks again.
+        self.host.reach.forget();
+        self.services.apply(now, &plan);
         self.plan = plan;
+        self.take_events();
         Ok(())
     }
 
@@ -79,26 +182,80 @@ impl Gateway {
         self.poller.as_fd()
     }
 
-    /// Takes a packet that the router has for the gateway's own addresses or for the outside.
+    /// Takes a packet that the router has for the gateway's own addresses or for the outside. What
+    /// it leads to may wait for [`Self::flush`].
     pub fn receive(
         &mut self,
-        _now: Instant,
+        now: Instant,
         pool: &mut Pool,
-        _room: &dyn Room,
-        _guest: GuestKey,
+        room: &dyn Room,
+        guest: GuestKey,
         frame: Frame,
     ) {
-        pool.release(frame);
+        self.dispatch(now, pool, room, guest, frame);
+    }
+
+    /// Ends a batch of [`Self::receive`]: sends and acknowledges what was collected.
+    pub fn flush(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room) {
+        let mut ctx = ctx!(self, pool, room);
+        self.datagrams.flush(now, &mut ctx, &mut self.host);
+        self.tcp.turn(now, &mut ctx);
+        self.settle(now, pool, room);
     }
 
     /// Does what the host's side has ready: at most one batch of descriptors.
-    pub fn turn(&mut self, _now: Instant, _pool: &mut Pool, _room: &dyn Room) {}
+    pub fn turn(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room) {
+        let Some(mut ready) = self.ready.take() else { return };
+        // An epoll instance of ours does not fail.
+        let _ = self.poller.take(&mut ready);
+        for event in ready.iter() {
+            if let Some(token) = Poller::token(&event) {
+                self.host_ready(now, pool, room, token, &event);
+            }
+        }
+        self.ready = Some(ready);
+        let mut ctx = ctx!(self, pool, room);
+        if self.datagrams.wants_room() {
+            self.datagrams.retry(now, &mut ctx, &mut self.host);
+        }
+        self.tcp.turn(now, &mut ctx);
+        self.settle(now, pool, room);
+    }
+
+    /// One report of the poller; public for backends that report by other ways.
+    pub fn host_ready(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        room: &dyn Room,
+        token: Token,
+        event: &crate::poll::Event,
+    ) {
+        let mut ctx = ctx!(self, pool, room);
+        match token.kind {
+            Kind::Tcp => self.tcp.host_ready(now, &mut ctx, token, event),
+            Kind::Udp | Kind::Icmp => self.datagrams.host_ready(
+                now,
+                &mut ctx,
+                &mut self.host,
+                token,
+                event.readable,
+                event.hangup,
+            ),
+            Kind::PublishTcp => self.publishing.accept(now, &mut ctx, &mut self.tcp, token),
+            Kind::PublishUdp => {
+                self.publishing.datagrams(now, &mut ctx, &mut self.host, token, event.hangup);
+            }
+            Kind::Route => self.routes_changed(now),
+            Kind::Service => self.services.turn(now),
+        }
+    }
 
     /// Whether something waits in host sockets for room in a guest's queue, so that
     /// [`Self::turn`] should be called after such a queue has drained.
     #[must_use]
     pub fn wants_room(&self) -> bool {
-        false
+        self.datagrams.wants_room() || self.tcp.wants_room()
     }
 
     /// The next packet towards a guest, for the router.
@@ -109,11 +266,95 @@ impl Gateway {
     /// When [`Self::handle_timeout`] wants to be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        None
+        if self.outside.is_none() || self.tcp.wants_turn() {
+            return Some(Instant::EPOCH);
+        }
+        [
+            self.datagrams.next_deadline(),
+            self.tcp.next_deadline(),
+            self.services.next_deadline(),
+            self.publishing.next_deadline(),
+            self.fragments.next_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, _now: Instant, _pool: &mut Pool, _room: &dyn Room) {}
+    pub fn handle_timeout(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room) {
+        if self.outside.is_none() {
+            self.ask_outside(now);
+        }
+        let mut ctx = ctx!(self, pool, room);
+        self.datagrams.handle_timeout(now, &mut ctx);
+        self.fragments.handle_timeout(now, &mut ctx);
+        self.publishing.handle_timeout(now, &mut ctx);
+        self.tcp.handle_timeout(now, &mut ctx);
+        self.tcp.turn(now, &mut ctx);
+        self.services.handle_timeout(now);
+        self.settle(now, pool, room);
+    }
+
+    /// Turns what the parts have left into frames and events.
+    fn settle(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room) {
+        let mut ctx = ctx!(self, pool, room);
+        while let Some(unreachable) = self.tcp.poll_unreachable() {
+            let error = match unreachable.error {
+                StreamError::HostUnreachable => IcmpError::AddressUnreachable,
+                StreamError::Prohibited => IcmpError::Prohibited,
+                _ => IcmpError::NoRoute,
+            };
+            let mut headers = [0; crate::dispatch::HEADERS];
+            let len = packet::gather(ctx.pool, &unreachable.quote, &mut headers);
+            if let Ok(parsed) = wire::parse(headers.get(..len).unwrap_or_default()) {
+                let (guest, quote) = (unreachable.guest, &unreachable.quote);
+                icmp::refuse(&mut ctx, now, guest, &parsed, quote, error);
+            }
+            ctx.pool.release(unreachable.quote);
+        }
+        let mut buffer = [0; crate::services::ANSWER_MAX];
+        while let Some(answer) = self.services.poll_answer() {
+            match answer.write(&mut buffer) {
+                Ok(len) => {
+                    let frame = buffer.get(..len).unwrap_or_default();
+                    packet::emit(&mut ctx, frame, wire::Offload::NONE);
+                }
+                Err(_) => ctx.counters.count(Reason::Malformed),
+            }
+        }
+        self.take_events();
+    }
+
+    fn take_events(&mut self) {
+        while let Some(event) = self.services.poll_event() {
+            self.event(event);
+        }
+    }
+
+    fn event(&mut self, event: GatewayEvent) {
+        if self.events.len() >= EVENTS_MAX {
+            self.events.pop_front();
+        }
+        self.events.push_back(event);
+    }
+
+    /// The kernel told of a change of its addresses or routes.
+    fn routes_changed(&mut self, now: Instant) {
+        if self.host.backend.changed() {
+            self.host.reach.forget();
+            self.ask_outside(now);
+        }
+    }
+
+    fn ask_outside(&mut self, now: Instant) {
+        let (v4, v6) = host_reach::outside(&mut self.host.backend);
+        if self.outside != Some((v4, v6)) {
+            self.outside = Some((v4, v6));
+            self.services.set_outside(now, v6 && self.plan.nat);
+            self.event(GatewayEvent::OutsideChanged { v4, v6 });
+        }
+    }
 
     /// What happened since it was last asked.
     pub fn poll_event(&mut self) -> Option<GatewayEvent> {
@@ -121,43 +362,96 @@ impl Gateway {
     }
 
     /// Tells where a named guest is, or what it would have if it came (`key` is `None` then).
-    pub fn set_guest(&mut self, _name: &str, _addresses: GuestAddresses) {}
+    pub fn set_guest(&mut self, now: Instant, name: &str, addresses: GuestAddresses) {
+        self.services.set_guest(now, name, &addresses);
+        self.publishing.set_guest(name, addresses);
+        self.take_events();
+    }
 
     /// A name is no longer in use.
-    pub fn remove_guest(&mut self, _name: &str) {}
+    pub fn remove_guest(&mut self, name: &str) {
+        self.services.remove_guest(name);
+        self.publishing.remove_guest(name);
+        self.take_events();
+    }
 
     /// The port behind a key is gone: its flows end, and the key may come again for another.
-    pub fn guest_gone(&mut self, _now: Instant, _guest: GuestKey) {}
+    pub fn guest_gone(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room, guest: GuestKey) {
+        let mut ctx = ctx!(self, pool, room);
+        self.datagrams.guest_gone(&mut ctx, guest);
+        self.tcp.guest_gone(now, &mut ctx, guest);
+        self.tcp.turn(now, &mut ctx);
+        self.host.allow.guest_gone(guest);
+        self.publishing.guest_gone(guest);
+        self.services.guest_gone(guest);
+        self.guests.forget(guest);
+        self.take_events();
+    }
 
     /// Opens ports of the host that lead to a guest.
     ///
     /// # Errors
     /// A sentence for people: a port is taken or privileged, an address is not the host's ...
-    pub fn publish(&mut self, _spec: PublishSpec) -> Result<PublishId, PublishError> {
-        Err(PublishError::TooMany(0))
+    pub fn publish(&mut self, spec: PublishSpec) -> Result<PublishId, PublishError> {
+        self.publishing.publish(&self.poller, &mut self.host, spec)
     }
 
-    /// Closes them again. False if there were none of this name. Flows that are open stay.
-    pub fn unpublish(&mut self, _id: PublishId) -> bool {
-        false
+    /// Closes them again. False if there were none of this name. Flows of TCP that are open stay.
+    pub fn unpublish(&mut self, id: PublishId) -> bool {
+        self.publishing.unpublish(id)
     }
 
     /// What is published.
     pub fn published(&self) -> impl Iterator<Item = Published> + '_ {
-        std::iter::empty()
+        self.publishing.published()
     }
 
     /// Lets one guest (or all) reach a port of the host as `host.internal`.
-    pub fn allow_host(&mut self, _guest: Option<GuestKey>, _port: HostPort) {}
+    pub fn allow_host(&mut self, guest: Option<GuestKey>, port: HostPort) {
+        self.host.allow.add(guest, port);
+    }
 
     /// The flows that are open now.
-    pub fn flows(&self, _now: Instant) -> impl Iterator<Item = FlowReport> + '_ {
-        std::iter::empty()
+    pub fn flows(&self, now: Instant) -> impl Iterator<Item = FlowReport> + '_ {
+        self.tcp
+            .flows(now)
+            .chain(self.datagrams.reports(now, &self.plan))
+            .chain(self.publishing.reports(now))
     }
 
     /// The leases that are given out now.
-    pub fn leases(&self, _now: Instant) -> impl Iterator<Item = LeaseReport> + '_ {
-        std::iter::empty()
+    pub fn leases(&self, now: Instant) -> impl Iterator<Item = LeaseReport> + '_ {
+        self.services.leases(now).into_iter()
+    }
+
+    /// Leases that were kept in the state directory; `unix` is the time of day in seconds.
+    pub fn load_leases(&mut self, now: Instant, unix: u64, saved: Vec<SavedLease>) {
+        self.services.load_leases(now, unix, saved);
+        self.take_events();
+    }
+
+    /// All leases, to be kept.
+    #[must_use]
+    pub fn saved_leases(&self, now: Instant, unix: u64) -> Vec<SavedLease> {
+        self.services.saved_leases(now, unix)
+    }
+
+    /// Somebody else has an address that was leased.
+    pub fn refuse_lease(&mut self, now: Instant, address: Ipv4Addr) {
+        self.services.refuse_lease(now, address);
+        self.take_events();
+    }
+
+    /// The network is about to end: guests are told that this is no way out any more.
+    pub fn farewell(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room) {
+        self.services.farewell();
+        self.settle(now, pool, room);
+    }
+
+    /// The network's own services.
+    #[must_use]
+    pub fn services(&self) -> &Services {
+        &self.services
     }
 
     /// What became of the packets.
@@ -169,6 +463,46 @@ impl Gateway {
     /// What works at this host.
     #[must_use]
     pub fn status(&self) -> GatewayStatus {
-        GatewayStatus::default()
+        let (outside_v4, outside_v6) = self.outside.unwrap_or_default();
+        let [_, udp, echo] = self.guests.flows();
+        let refused = |v6: usize| {
+            self.host.echo_refused[v6].map(|kind| match kind {
+                std::io::ErrorKind::PermissionDenied => {
+                    "the host gives this user no ICMP sockets: an administrator can, with `sysctl \
+                     -w net.ipv4.ping_group_range=\"0 2147483647\"`"
+                        .to_owned()
+                }
+                other => format!("the host gives no ICMP sockets: {other}"),
+            })
+        };
+        GatewayStatus {
+            outside_v4,
+            outside_v6,
+            echo_v4: refused(0),
+            echo_v6: refused(1),
+            resolvers: self.services.resolvers(),
+            flows: [self.tcp.len(), udp, echo],
+            out_of_descriptors: self.host.out_of_descriptors,
+        }
     }
+}
+
+fn tcp_limits(plan: &GatewayPlan) -> TcpLimits {
+    TcpLimits {
+        flows: plan.limits.flows,
+        flows_per_guest: plan.limits.flows_per_guest,
+        ..TcpLimits::default()
+    }
+}
+
+/// For tests of other parts: one call's surroundings.
+#[cfg(test)]
+pub(crate) fn with_ctx<B: Backend, R>(
+    gateway: &mut Gateway<B>,
+    pool: &mut Pool,
+    room: &dyn Room,
+    run: impl FnOnce(&mut crate::Ctx<'_>) -> R,
+) -> R {
+    let mut ctx = ctx!(gateway, pool, room);
+    run(&mut ctx)
 }

@@ -184,6 +184,57 @@ impl GatewayPlan {
         }
     }
 
+    /// Whether an address is that of `host.internal`.
+    #[must_use]
+    pub fn is_host_internal(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(address) => self.host4() == Some(address),
+            IpAddr::V6(address) => self.host6() == Some(address),
+        }
+    }
+
+    /// Where the host's sockets go for an address that a guest names: `host.internal` is loopback,
+    /// everything else itself.
+    #[must_use]
+    pub fn as_host_sees(&self, address: IpAddr) -> IpAddr {
+        match address {
+            IpAddr::V4(v4) if self.host4() == Some(v4) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(v6) if self.host6() == Some(v6) => Ipv6Addr::LOCALHOST.into(),
+            other => other,
+        }
+    }
+
+    /// The other way round.
+    #[must_use]
+    pub fn as_guest_sees(&self, address: IpAddr) -> IpAddr {
+        let inside = match address {
+            IpAddr::V4(v4) if v4.is_loopback() => self.host4().map(IpAddr::V4),
+            IpAddr::V6(v6) if v6.is_loopback() => self.host6().map(IpAddr::V6),
+            _ => None,
+        };
+        inside.unwrap_or(address)
+    }
+
+    /// The gateway's address that a guest hears from when it spoke to `destination`.
+    #[must_use]
+    pub fn speaks_as(&self, destination: IpAddr, v6: bool) -> Option<IpAddr> {
+        if self.is_own(destination) && destination.is_ipv6() == v6 {
+            return Some(destination);
+        }
+        if v6 {
+            Some(self.gateway6().unwrap_or_else(|| self.link_local()).into())
+        } else {
+            self.gateway4().map(IpAddr::V4)
+        }
+    }
+
+    /// Whether an address is one that a guest may have: inside, and neither the gateway's nor that
+    /// of `host.internal`.
+    #[must_use]
+    pub fn is_guest(&self, address: IpAddr) -> bool {
+        self.is_inside(address) && !self.is_own(address) && !self.is_host_internal(address)
+    }
+
     /// Whether an address belongs to the network, or to one that it is routed to.
     #[must_use]
     pub fn is_inside(&self, address: IpAddr) -> bool {

@@ -73,6 +73,51 @@ pub fn bind(fd: BorrowedFd<'_>, address: SocketAddr) -> io::Result<()> {
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// A TCP socket that waits for clients at an address; it does not block.
+///
+/// # Errors
+/// EADDRINUSE, EADDRNOTAVAIL, EACCES (a privileged port) of bind(2); EMFILE, ENFILE.
+pub fn listen(address: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
+    let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: no pointers; the result is checked before use.
+    let fd = unsafe { libc::socket(family, kind, libc::IPPROTO_TCP) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: socket has just returned this descriptor; nobody else owns it.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    if address.is_ipv6() {
+        set(as_fd(&fd), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1)?;
+    }
+    // Connections of before that are in TIME-WAIT do not keep the port (tcp(7)).
+    set(as_fd(&fd), libc::SOL_SOCKET, libc::SO_REUSEADDR, 1)?;
+    bind(as_fd(&fd), address)?;
+    // SAFETY: no pointers.
+    let r = unsafe { libc::listen(fd.as_raw_fd(), libc::SOMAXCONN) };
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(fd) }
+}
+
+/// The next client of a listening socket, and its address; its socket does not block.
+///
+/// # Errors
+/// EAGAIN when there is none; EMFILE, ENFILE; ECONNABORTED and errors of the network for a client
+/// that is gone already.
+pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+    let mut name = Name::empty();
+    let mut len = Name::LEN;
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: `name` is writable for `len` bytes, and the kernel writes no more than that.
+    let client = unsafe { libc::accept4(fd.as_raw_fd(), name.as_mut_ptr(), &raw mut len, flags) };
+    if client < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: accept4 has just returned this descriptor; nobody else owns it.
+    let client = unsafe { OwnedFd::from_raw_fd(client) };
+    let address = name.address().ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))?;
+    Ok((client, address))
+}
+
 /// The socket's local address.
 ///
 /// # Errors

@@ -1,7 +1,11 @@
 //! What the translations stand on: host sockets.
 
+pub mod datagram;
+pub mod fake;
+mod host;
 mod host_stream;
 mod stream;
 
+pub use host::{Backend, HostBackend};
 pub use host_stream::{HostStream, HostStreams};
 pub use stream::{Peek, Stream, StreamBackend, StreamError};

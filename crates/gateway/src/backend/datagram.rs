@@ -1,0 +1,270 @@
+//! Datagram sockets and routes, as the translations of UDP and echo see them.
+//!
+//! [`DatagramBackend`] is the border to the host: everything above it is bytes, addresses and time.
+//! [`HostDatagrams`] are the kernel's sockets; [`super::fake`] has others for tests.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use sys::inet::ring::{Received, Ring};
+use sys::inet::{self, Carries, Fragmentation};
+use sys::route::{Lookup, RouteKind, Watch};
+
+pub use sys::inet::errqueue::{Origin, SocketError};
+
+use crate::poll::{Interest, Poller, Token};
+
+/// Bytes before a received datagram: Ethernet, IPv6 and UDP headers.
+pub const ROOM: usize = 14 + 40 + 8;
+
+/// Datagrams that one call receives at most.
+pub const RECEIVE_BATCH: usize = inet::ring::BATCH;
+
+/// Datagrams that one call sends at most.
+pub const SEND_BATCH: usize = inet::send::BATCH;
+
+/// Datagrams in one train.
+pub const TRAIN_MAX: usize = inet::send::SEGMENTS_MAX;
+
+/// What the next datagrams of a socket carry in their IP header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Time to live, or hop limit.
+    pub ttl: u8,
+    /// Type of service, or traffic class.
+    pub class: u8,
+    /// It may be cut on the way.
+    pub fragment: bool,
+}
+
+/// What the host does with destinations.
+pub trait Routes {
+    /// Asks about one.
+    ///
+    /// # Errors
+    /// Of the question, not of the destination.
+    fn kind(&mut self, destination: IpAddr) -> io::Result<RouteKind>;
+
+    /// Becomes readable when answers may have changed.
+    fn changes(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Takes the notices of changes; true if there was one.
+    fn changed(&mut self) -> bool;
+}
+
+/// Datagram sockets.
+pub trait DatagramBackend: Routes + std::fmt::Debug {
+    /// One socket; dropping it closes it.
+    type Socket: std::fmt::Debug;
+
+    /// Opens a socket; it reports errors of the network.
+    ///
+    /// # Errors
+    /// As socket(2): EMFILE, ENFILE, ENOBUFS, EAFNOSUPPORT, EACCES.
+    fn open(&mut self, carries: Carries, v6: bool) -> io::Result<Self::Socket>;
+
+    /// Opens a UDP socket with a local address and port.
+    ///
+    /// # Errors
+    /// As bind(2): EADDRINUSE, EADDRNOTAVAIL, EACCES.
+    fn bind(&mut self, address: SocketAddr) -> io::Result<Self::Socket>;
+
+    /// Starts to watch a socket, or changes what is waited for.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
+    fn watch(
+        &mut self,
+        poller: &Poller,
+        socket: &Self::Socket,
+        token: Token,
+        interest: Interest,
+        known: bool,
+    ) -> io::Result<()>;
+
+    /// Changes the marks of what is sent from now on; `old` are those set before.
+    ///
+    /// # Errors
+    /// As setsockopt(2).
+    fn mark(
+        &mut self,
+        socket: &Self::Socket,
+        v6: bool,
+        marks: Marks,
+        old: Option<Marks>,
+    ) -> io::Result<()>;
+
+    /// Sends datagrams, see [`inet::send::datagrams`].
+    ///
+    /// # Errors
+    /// That of the first datagram.
+    fn send<'a>(
+        &mut self,
+        socket: &Self::Socket,
+        to: SocketAddr,
+        datagrams: impl Iterator<Item = [&'a [u8]; 2]>,
+    ) -> io::Result<usize>;
+
+    /// Sends a train, see [`inet::send::train`].
+    ///
+    /// # Errors
+    /// Nothing was sent.
+    fn send_train<'a>(
+        &mut self,
+        socket: &Self::Socket,
+        to: SocketAddr,
+        pieces: impl Iterator<Item = &'a [u8]>,
+        segment: u16,
+    ) -> io::Result<()>;
+
+    /// Receives datagrams that are there; they are read with [`Self::received`].
+    ///
+    /// # Errors
+    /// EAGAIN when there are none.
+    fn receive(&mut self, socket: &Self::Socket, max: usize) -> io::Result<usize>;
+
+    /// Datagram `i` of the last receive, with [`ROOM`] before it.
+    fn received(&mut self, i: usize) -> Option<Received<'_>>;
+
+    /// Takes one queued error of the network, and as much of its datagram as fits.
+    ///
+    /// # Errors
+    /// EAGAIN when there is none.
+    fn error(&mut self, socket: &Self::Socket, payload: &mut [u8]) -> io::Result<SocketError>;
+}
+
+/// The kernel's sockets.
+#[derive(Debug)]
+pub struct HostDatagrams {
+    ring: Ring,
+    lookup: Option<Lookup>,
+    watch: Option<Watch>,
+}
+
+impl HostDatagrams {
+    /// # Errors
+    /// No descriptor is left for the look-up of routes and its notices.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { ring: Ring::new(ROOM), lookup: Some(Lookup::new()?), watch: Some(Watch::new()?) })
+    }
+}
+
+impl Routes for HostDatagrams {
+    fn kind(&mut self, destination: IpAddr) -> io::Result<RouteKind> {
+        let lookup = match &mut self.lookup {
+            Some(lookup) => lookup,
+            none => none.insert(Lookup::new()?),
+        };
+        let kind = lookup.kind(destination);
+        if kind.is_err() {
+            // A socket that is out of step is replaced.
+            self.lookup = None;
+        }
+        kind
+    }
+
+    fn changes(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(AsFd::as_fd)
+    }
+
+    fn changed(&mut self) -> bool {
+        self.watch.as_mut().is_some_and(|watch| watch.changed().unwrap_or(true))
+    }
+}
+
+impl DatagramBackend for HostDatagrams {
+    type Socket = OwnedFd;
+
+    fn open(&mut self, carries: Carries, v6: bool) -> io::Result<OwnedFd> {
+        let socket = inet::datagram(carries, v6)?;
+        prepare(&socket, carries, v6)?;
+        Ok(socket)
+    }
+
+    fn bind(&mut self, address: SocketAddr) -> io::Result<OwnedFd> {
+        let socket = inet::datagram(Carries::Udp, address.is_ipv6())?;
+        inet::bind(socket.as_fd(), address)?;
+        prepare(&socket, Carries::Udp, address.is_ipv6())?;
+        Ok(socket)
+    }
+
+    fn watch(
+        &mut self,
+        poller: &Poller,
+        socket: &OwnedFd,
+        token: Token,
+        interest: Interest,
+        known: bool,
+    ) -> io::Result<()> {
+        if known {
+            poller.modify(socket.as_fd(), token, interest)
+        } else {
+            poller.add(socket.as_fd(), token, interest)
+        }
+    }
+
+    fn mark(
+        &mut self,
+        socket: &OwnedFd,
+        v6: bool,
+        marks: Marks,
+        old: Option<Marks>,
+    ) -> io::Result<()> {
+        let fd = socket.as_fd();
+        if old.is_none_or(|old| old.ttl != marks.ttl) {
+            inet::set_ttl(fd, v6, marks.ttl)?;
+        }
+        if old.map_or(0, |old| old.class) != marks.class {
+            // A filter may refuse it; then the datagram goes without.
+            let _ = inet::set_traffic_class(fd, v6, marks.class);
+        }
+        if old.is_none_or(|old| old.fragment != marks.fragment) {
+            let may = if marks.fragment { Fragmentation::Allowed } else { Fragmentation::Refused };
+            inet::set_fragmentation(fd, v6, may)?;
+        }
+        Ok(())
+    }
+
+    fn send<'a>(
+        &mut self,
+        socket: &OwnedFd,
+        to: SocketAddr,
+        datagrams: impl Iterator<Item = [&'a [u8]; 2]>,
+    ) -> io::Result<usize> {
+        inet::send::datagrams(socket.as_fd(), to, datagrams)
+    }
+
+    fn send_train<'a>(
+        &mut self,
+        socket: &OwnedFd,
+        to: SocketAddr,
+        pieces: impl Iterator<Item = &'a [u8]>,
+        segment: u16,
+    ) -> io::Result<()> {
+        inet::send::train(socket.as_fd(), to, pieces, segment)
+    }
+
+    fn receive(&mut self, socket: &OwnedFd, max: usize) -> io::Result<usize> {
+        self.ring.receive(socket.as_fd(), max)
+    }
+
+    fn received(&mut self, i: usize) -> Option<Received<'_>> {
+        self.ring.get(i)
+    }
+
+    fn error(&mut self, socket: &OwnedFd, payload: &mut [u8]) -> io::Result<SocketError> {
+        inet::errqueue::receive(socket.as_fd(), payload)
+    }
+}
+
+fn prepare(socket: &OwnedFd, carries: Carries, v6: bool) -> io::Result<()> {
+    let fd = socket.as_fd();
+    inet::set_error_queue(fd, v6)?;
+    if carries == Carries::Udp {
+        // Both are only faster, or nicer, than without.
+        let _ = inet::set_gro(fd);
+        let _ = inet::set_receive_traffic_class(fd, v6);
+    }
+    Ok(())
+}

@@ -1,0 +1,285 @@
+//! Sockets without a host, for tests and fuzzing: what is sent is kept, what is received was put
+//! there, and everything can be made to fail.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
+
+use sys::inet::Carries;
+use sys::inet::ring::Received;
+use sys::route::RouteKind;
+
+use crate::backend::datagram::{DatagramBackend, Marks, ROOM, Routes, SocketError};
+use crate::poll::{Interest, Poller, Token};
+
+/// Routes of a host that does not exist.
+#[derive(Clone, Debug, Default)]
+pub struct FakeRoutes {
+    default: bool,
+    local: HashSet<IpAddr>,
+    changed: bool,
+}
+
+impl FakeRoutes {
+    /// With default routes of both versions.
+    #[must_use]
+    pub fn with_default() -> Self {
+        Self { default: true, ..Self::default() }
+    }
+
+    /// Gives the host an address.
+    ///
+    /// # Panics
+    /// If it is none.
+    pub fn local(&mut self, address: &str) {
+        self.local.insert(address.parse().expect("an address"));
+        self.changed = true;
+    }
+}
+
+impl Routes for FakeRoutes {
+    fn kind(&mut self, destination: IpAddr) -> io::Result<RouteKind> {
+        Ok(if self.local.contains(&destination) {
+            RouteKind::Local
+        } else if self.default {
+            RouteKind::Unicast
+        } else {
+            RouteKind::Unreachable
+        })
+    }
+
+    fn changes(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+}
+
+/// A datagram that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// Number of the socket.
+    pub socket: u32,
+    pub to: SocketAddr,
+    pub bytes: Vec<u8>,
+    /// It went as a train.
+    pub segment: Option<u16>,
+    pub marks: Option<Marks>,
+}
+
+/// A datagram to be received.
+#[derive(Clone, Debug)]
+struct Arrived {
+    from: SocketAddr,
+    bytes: Vec<u8>,
+    segment: Option<u16>,
+    class: u8,
+}
+
+/// One socket as its user sees it.
+#[derive(Debug)]
+pub struct FakeSocket {
+    pub number: u32,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    marks: Option<Marks>,
+    token: Option<Token>,
+    interest: Interest,
+    arrived: VecDeque<Arrived>,
+    errors: VecDeque<(SocketError, Vec<u8>)>,
+}
+
+/// Datagram sockets in memory.
+#[derive(Debug, Default)]
+pub struct FakeDatagrams {
+    pub routes: FakeRoutes,
+    sockets: BTreeMap<u32, State>,
+    next: u32,
+    /// What was sent, oldest first.
+    pub sent: Vec<Sent>,
+    /// The next calls to open or bind fail with these error numbers.
+    pub fail_open: VecDeque<i32>,
+    /// The next calls to send fail with these error numbers.
+    pub fail_send: VecDeque<i32>,
+    batch: Vec<(SocketAddr, Vec<u8>, Option<u16>, u8)>,
+}
+
+impl FakeDatagrams {
+    /// With default routes of both versions.
+    #[must_use]
+    pub fn with_default() -> Self {
+        Self { routes: FakeRoutes::with_default(), ..Self::default() }
+    }
+
+    fn state(&mut self, socket: u32) -> &mut State {
+        self.sockets.entry(socket).or_default()
+    }
+
+    /// Puts a datagram where the socket will find it.
+    pub fn arrive(&mut self, socket: u32, from: SocketAddr, bytes: &[u8], segment: Option<u16>) {
+        let arrived = Arrived { from, bytes: bytes.to_vec(), segment, class: 0 };
+        self.state(socket).arrived.push_back(arrived);
+    }
+
+    /// Puts an error where the socket will find it.
+    pub fn fail(&mut self, socket: u32, error: SocketError, payload: &[u8]) {
+        self.state(socket).errors.push_back((error, payload.to_vec()));
+    }
+
+    /// Sockets that have something, and are watched for it: token, readable, error.
+    #[must_use]
+    pub fn ready(&self) -> Vec<(Token, bool, bool)> {
+        self.sockets
+            .values()
+            .filter_map(|state| {
+                let readable = state.interest.readable && !state.arrived.is_empty();
+                let error = !state.errors.is_empty();
+                (readable || error).then_some((state.token?, readable, error))
+            })
+            .collect()
+    }
+
+    /// Number of the socket that was opened last.
+    #[must_use]
+    pub fn newest(&self) -> u32 {
+        self.next.saturating_sub(1)
+    }
+
+    fn make(&mut self) -> io::Result<FakeSocket> {
+        if let Some(errno) = self.fail_open.pop_front() {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let number = self.next;
+        self.next += 1;
+        self.sockets.insert(number, State::default());
+        Ok(FakeSocket { number })
+    }
+}
+
+impl Routes for FakeDatagrams {
+    fn kind(&mut self, destination: IpAddr) -> io::Result<RouteKind> {
+        self.routes.kind(destination)
+    }
+
+    fn changes(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn changed(&mut self) -> bool {
+        self.routes.changed()
+    }
+}
+
+impl DatagramBackend for FakeDatagrams {
+    type Socket = FakeSocket;
+
+    fn open(&mut self, _: Carries, _: bool) -> io::Result<FakeSocket> {
+        self.make()
+    }
+
+    fn bind(&mut self, _: SocketAddr) -> io::Result<FakeSocket> {
+        self.make()
+    }
+
+    fn watch(
+        &mut self,
+        _: &Poller,
+        socket: &FakeSocket,
+        token: Token,
+        interest: Interest,
+        _: bool,
+    ) -> io::Result<()> {
+        let state = self.state(socket.number);
+        state.token = Some(token);
+        state.interest = interest;
+        Ok(())
+    }
+
+    fn mark(
+        &mut self,
+        socket: &FakeSocket,
+        _: bool,
+        marks: Marks,
+        _: Option<Marks>,
+    ) -> io::Result<()> {
+        self.state(socket.number).marks = Some(marks);
+        Ok(())
+    }
+
+    fn send<'a>(
+        &mut self,
+        socket: &FakeSocket,
+        to: SocketAddr,
+        datagrams: impl Iterator<Item = [&'a [u8]; 2]>,
+    ) -> io::Result<usize> {
+        let mut count = 0;
+        for pieces in datagrams {
+            if let Some(errno) = self.fail_send.pop_front().filter(|errno| *errno != 0) {
+                if count > 0 {
+                    self.fail_send.push_front(errno);
+                    return Ok(count);
+                }
+                return Err(io::Error::from_raw_os_error(errno));
+            }
+            let marks = self.state(socket.number).marks;
+            let bytes = pieces.concat();
+            self.sent.push(Sent { socket: socket.number, to, bytes, segment: None, marks });
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    fn send_train<'a>(
+        &mut self,
+        socket: &FakeSocket,
+        to: SocketAddr,
+        pieces: impl Iterator<Item = &'a [u8]>,
+        segment: u16,
+    ) -> io::Result<()> {
+        if let Some(errno) = self.fail_send.pop_front().filter(|errno| *errno != 0) {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let marks = self.state(socket.number).marks;
+        let bytes = pieces.collect::<Vec<_>>().concat();
+        self.sent.push(Sent { socket: socket.number, to, bytes, segment: Some(segment), marks });
+        Ok(())
+    }
+
+    fn receive(&mut self, socket: &FakeSocket, max: usize) -> io::Result<usize> {
+        self.batch.clear();
+        let arrived = &mut self.sockets.entry(socket.number).or_default().arrived;
+        while self.batch.len() < max {
+            let Some(one) = arrived.pop_front() else { break };
+            let bytes = [&[0; ROOM][..], &one.bytes].concat();
+            self.batch.push((one.from, bytes, one.segment, one.class));
+        }
+        if self.batch.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        Ok(self.batch.len())
+    }
+
+    fn received(&mut self, i: usize) -> Option<Received<'_>> {
+        let (from, bytes, segment, class) = self.batch.get_mut(i)?;
+        Some(Received {
+            bytes,
+            from: *from,
+            segment: *segment,
+            traffic_class: *class,
+            truncated: false,
+        })
+    }
+
+    fn error(&mut self, socket: &FakeSocket, payload: &mut [u8]) -> io::Result<SocketError> {
+        let errors = &mut self.sockets.entry(socket.number).or_default().errors;
+        let (mut error, bytes) = errors.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        error.len = bytes.len().min(payload.len());
+        payload[..error.len].copy_from_slice(&bytes[..error.len]);
+        Ok(error)
+    }
+}

@@ -1,0 +1,165 @@
+//! What each guest has of the tables, and may have.
+//!
+//! All translations count their flows here, so that the bound of a guest is one number, whatever it
+//! opens. The bound is not a wall: a guest that meets it loses its own oldest idle flow, see
+//! [`crate::Gateway`]; the bound of all guests together protects the process, and is met only when
+//! many guests are near theirs.
+//!
+//! ICMP errors towards a guest have a rate, too: answering each of a flood would double it.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use engine::Instant;
+
+use crate::GuestKey;
+use crate::counters::Reason;
+use crate::keyed::Keyed;
+use crate::plan::{Limits, Protocol};
+
+/// ICMP errors that a guest gets at once, and per second.
+const ERRORS_BURST: u32 = 64;
+const ERROR_EVERY: Duration = Duration::from_millis(10);
+
+/// Flows and error credit of all guests.
+#[derive(Debug)]
+pub struct Guests {
+    limits: Limits,
+    guests: HashMap<GuestKey, Guest, Keyed>,
+    total: usize,
+    flows: [usize; 3],
+}
+
+#[derive(Debug)]
+struct Guest {
+    flows: usize,
+    errors: u32,
+    /// When `errors` was last raised.
+    refilled: Instant,
+}
+
+impl Guests {
+    pub(crate) fn new(limits: Limits, key: Keyed) -> Self {
+        Self { limits, guests: HashMap::with_hasher(key), total: 0, flows: [0; 3] }
+    }
+
+    pub(crate) fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+    }
+
+    fn guest(&mut self, guest: GuestKey) -> &mut Guest {
+        self.guests.entry(guest).or_insert(Guest {
+            flows: 0,
+            errors: ERRORS_BURST,
+            refilled: Instant::EPOCH,
+        })
+    }
+
+    /// Whether the guest may have one more flow, and why not.
+    ///
+    /// # Errors
+    /// [`Reason::GuestLimit`] or [`Reason::FlowLimit`].
+    pub fn may_open(&self, guest: GuestKey) -> Result<(), Reason> {
+        let flows = self.guests.get(&guest).map_or(0, |guest| guest.flows);
+        if flows >= self.limits.flows_per_guest {
+            return Err(Reason::GuestLimit);
+        }
+        if self.total >= self.limits.flows {
+            return Err(Reason::FlowLimit);
+        }
+        Ok(())
+    }
+
+    /// Counts one more flow of the guest.
+    ///
+    /// # Errors
+    /// As [`Self::may_open`]; nothing is changed.
+    pub fn open(&mut self, guest: GuestKey, protocol: Protocol) -> Result<(), Reason> {
+        self.may_open(guest)?;
+        self.guest(guest).flows += 1;
+        self.total += 1;
+        self.flows[protocol as usize] += 1;
+        Ok(())
+    }
+
+    /// Counts one flow less.
+    pub fn close(&mut self, guest: GuestKey, protocol: Protocol) {
+        if let Some(entry) = self.guests.get_mut(&guest) {
+            debug_assert!(entry.flows > 0, "every flow that closes was opened");
+            entry.flows = entry.flows.saturating_sub(1);
+            self.total = self.total.saturating_sub(1);
+            let of = &mut self.flows[protocol as usize];
+            *of = of.saturating_sub(1);
+        }
+    }
+
+    /// Takes credit for one ICMP error towards a guest; false if there is none.
+    pub fn may_err(&mut self, now: Instant, guest: GuestKey) -> bool {
+        let entry = self.guest(guest);
+        let passed = now.saturating_since(entry.refilled);
+        let more = passed.as_nanos() / ERROR_EVERY.as_nanos();
+        if more > 0 {
+            let more = u32::try_from(more).unwrap_or(u32::MAX);
+            entry.errors = entry.errors.saturating_add(more).min(ERRORS_BURST);
+            entry.refilled = now;
+        }
+        let may = entry.errors > 0;
+        entry.errors = entry.errors.saturating_sub(1);
+        may
+    }
+
+    /// The guest with most flows.
+    pub(crate) fn largest(&self) -> Option<GuestKey> {
+        self.guests.iter().max_by_key(|(_, entry)| entry.flows).map(|(guest, _)| *guest)
+    }
+
+    /// Forgets a guest whose flows have ended.
+    pub(crate) fn forget(&mut self, guest: GuestKey) {
+        if self.guests.get(&guest).is_some_and(|entry| entry.flows == 0) {
+            self.guests.remove(&guest);
+        }
+    }
+
+    /// Flows now: TCP, UDP, echo.
+    #[must_use]
+    pub fn flows(&self) -> [usize; 3] {
+        self.flows
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guests(flows: usize, flows_per_guest: usize) -> Guests {
+        let limits = Limits { flows, flows_per_guest, ..Limits::default() };
+        Guests::new(limits, Keyed::new([7; 16]))
+    }
+
+    #[test]
+    fn one_bound_for_whatever_a_guest_opens() {
+        let mut guests = guests(3, 2);
+        let (a, b) = (GuestKey(1), GuestKey(2));
+        guests.open(a, Protocol::Tcp).unwrap();
+        guests.open(a, Protocol::Udp).unwrap();
+        assert_eq!(guests.open(a, Protocol::Echo), Err(Reason::GuestLimit));
+        guests.open(b, Protocol::Echo).unwrap();
+        assert_eq!(guests.open(b, Protocol::Udp), Err(Reason::FlowLimit));
+        assert_eq!(guests.flows(), [1, 1, 1]);
+        guests.close(a, Protocol::Tcp);
+        guests.open(b, Protocol::Udp).unwrap();
+        assert_eq!(guests.flows(), [0, 2, 1]);
+    }
+
+    #[test]
+    fn errors_have_a_rate() {
+        let mut guests = guests(1, 1);
+        let now = Instant::EPOCH + Duration::from_secs(1);
+        let at_once = (0..1000).filter(|_| guests.may_err(now, GuestKey(1))).count();
+        assert_eq!(at_once, 64);
+        let later = now + Duration::from_millis(50);
+        let then = (0..1000).filter(|_| guests.may_err(later, GuestKey(1))).count();
+        assert_eq!(then, 5);
+        assert!(guests.may_err(now, GuestKey(2)), "another guest has its own");
+    }
+}

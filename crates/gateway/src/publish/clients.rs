@@ -1,0 +1,312 @@
+//! Clients of published UDP ports: each is a flow into the guest, with a way back.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use engine::{Frame, Instant};
+use wire::ipv4::protocol;
+
+use super::{Listening, Publishing, way};
+use crate::GuestKey;
+use crate::backend::Backend;
+use crate::backend::datagram::{DatagramBackend, RECEIVE_BATCH, ROOM};
+use crate::counters::Reason;
+use crate::ctx::Ctx;
+use crate::flow_table::FlowTable;
+use crate::icmp::{self, About};
+use crate::keyed::Keyed;
+use crate::packet;
+use crate::plan::Protocol;
+use crate::poll::Token;
+use crate::report::{FlowReport, FlowState};
+use crate::udp::{Host, Piece};
+
+/// Clients of all ports together; the one that was silent longest makes room for the next.
+const CLIENTS_MAX: usize = 8192;
+
+/// How long a client is remembered that says nothing and hears nothing (RFC 4787, REQ-5).
+const TIMEOUT: Duration = Duration::from_secs(180);
+
+/// Clients that end in one call.
+const EXPIRE_BATCH: usize = 256;
+
+/// Ports that are tried for a client that the gateway stands in for.
+const PORT_TRIES: u16 = 64;
+
+/// Ports below this are of services, the gateway's own too.
+const PORT_LEAST: u16 = 1024;
+
+/// A flow as the guest sees it: its own end, and the client's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    guest: SocketAddr,
+    seen: SocketAddr,
+}
+
+#[derive(Debug)]
+struct Client {
+    /// Slot of the listener.
+    listener: u32,
+    client: SocketAddr,
+    bytes_in: u64,
+    bytes_out: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Clients {
+    flows: FlowTable<Key, Client, 1>,
+    /// By listener and real address.
+    index: HashMap<(u32, SocketAddr), u32, Keyed>,
+}
+
+impl Clients {
+    pub(super) fn new(keyed: Keyed) -> Self {
+        Self { flows: FlowTable::new([TIMEOUT], keyed), index: HashMap::with_hasher(keyed) }
+    }
+
+    fn close(&mut self, at: u32) {
+        if let Some((_, _, client)) = self.flows.remove(at) {
+            self.index.remove(&(client.listener, client.client));
+        }
+    }
+
+    pub(super) fn listener_gone(&mut self, listener: u32) {
+        let theirs: Vec<u32> = self
+            .flows
+            .iter()
+            .filter(|(.., client)| client.listener == listener)
+            .map(|(at, ..)| at)
+            .collect();
+        theirs.into_iter().for_each(|at| self.close(at));
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.flows.next_deadline()
+    }
+
+    pub(super) fn handle_timeout(&mut self, now: Instant, ctx: &mut Ctx<'_>) {
+        for _ in 0..EXPIRE_BATCH {
+            let Some(at) = self.flows.expired(now) else { break };
+            self.close(at);
+            ctx.counters.count(Reason::Expired);
+        }
+    }
+
+    /// A place for a new client; none if it cannot be told from another.
+    fn open(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx<'_>,
+        listener: u32,
+        client: SocketAddr,
+        way: &super::Way,
+    ) -> Option<u32> {
+        let mut seen = way.client;
+        if way.stand_in {
+            let mut tries = 0;
+            while seen.port() < PORT_LEAST
+                || self.flows.find(&Key { guest: way.guest, seen }).is_some()
+            {
+                // Spread, so that neighbouring ports of many clients do not all look for the same.
+                seen.set_port(seen.port().wrapping_mul(40_503).wrapping_add(12_345));
+                tries += 1;
+                if tries > PORT_TRIES {
+                    return None;
+                }
+            }
+        } else if let Some(at) = self.flows.find(&Key { guest: way.guest, seen }) {
+            // The same client by another address of the host: the newer one is who talks.
+            self.close(at);
+        }
+        if self.flows.len() >= CLIENTS_MAX
+            && let Some(oldest) = self.flows.oldest()
+        {
+            self.close(oldest);
+            ctx.counters.count(Reason::Evicted);
+        }
+        let owner = way.owner.unwrap_or(GuestKey(u32::MAX));
+        let flow = Client { listener, client, bytes_in: 0, bytes_out: 0 };
+        let at = self.flows.insert(now, Key { guest: way.guest, seen }, owner, 0, flow);
+        self.index.insert((listener, client), at);
+        Some(at)
+    }
+}
+
+impl<B: Backend> Publishing<B> {
+    /// Takes datagrams, or errors, of a listener's socket.
+    pub(crate) fn datagrams(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx<'_>,
+        host: &mut Host<B::Datagrams>,
+        token: Token,
+        failed: bool,
+    ) {
+        if failed {
+            self.errors(now, ctx, host, token);
+        }
+        let Some(slot) = self.slots.get(token.index as usize) else { return };
+        if !token.is_of(slot.generation) {
+            return;
+        }
+        let Some(listener) = &slot.listener else { return };
+        let Listening::Udp(socket) = &listener.socket else { return };
+        let Ok(count) = host.backend.receive(socket, RECEIVE_BATCH) else { return };
+        let addresses = self.guests.get(&listener.guest).filter(|guest| guest.key.is_some());
+        for i in 0..count {
+            let Some(received) = host.backend.received(i) else {
+                ctx.counters.count(Reason::Malformed);
+                continue;
+            };
+            let client = received.from;
+            let way = addresses.and_then(|guest| way(ctx.plan, guest, client, listener.to));
+            let Some(way) = way else {
+                ctx.counters.count(Reason::PublishedUnknown);
+                continue;
+            };
+            let mut known = self.clients.index.get(&(token.index, client)).copied();
+            if known
+                .and_then(|at| self.clients.flows.key(at))
+                .is_some_and(|key| key.guest != way.guest)
+            {
+                // The guest came back with another address.
+                if let Some(at) = known.take() {
+                    self.clients.close(at);
+                }
+            }
+            let at = match known {
+                Some(at) => at,
+                None => match self.clients.open(now, ctx, token.index, client, &way) {
+                    Some(at) => at,
+                    None => {
+                        ctx.counters.count(Reason::FlowLimit);
+                        continue;
+                    }
+                },
+            };
+            self.clients.flows.touch(now, at, 0);
+            let Some(key) = self.clients.flows.key(at) else { continue };
+            let len = received.bytes.len() - ROOM;
+            if let Some(flow) = self.clients.flows.get_mut(at) {
+                flow.bytes_in += len as u64;
+            }
+            if ctx.room.room(key.guest.ip()) < len {
+                // Clients of one socket share it, so what one guest has no room for is not left in
+                // front of the others.
+                ctx.counters.count(Reason::PublishedFull);
+                continue;
+            }
+            ctx.counters.count(Reason::PublishedIn);
+            let (class, segment) = (received.traffic_class, received.segment);
+            packet::udp(ctx, received.bytes, ROOM, key.seen, key.guest, class, segment);
+        }
+    }
+
+    /// Sends what a guest answers to a client. False if it answers nobody.
+    pub(crate) fn answer(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx<'_>,
+        host: &mut Host<B::Datagrams>,
+        guest: SocketAddr,
+        seen: SocketAddr,
+        frame: &Frame,
+        piece: Piece,
+    ) -> bool {
+        if self.clients.flows.len() == 0 {
+            return false;
+        }
+        let Some(at) = self.clients.flows.find(&Key { guest, seen }) else { return false };
+        self.clients.flows.touch(now, at, 0);
+        let Some(flow) = self.clients.flows.get_mut(at) else { return false };
+        flow.bytes_out += piece.len as u64;
+        let slot = self.slots.get(flow.listener as usize);
+        let Some(Listening::Udp(socket)) =
+            slot.and_then(|slot| slot.listener.as_ref()).map(|listener| &listener.socket)
+        else {
+            return false;
+        };
+        let size = usize::from(piece.segment.unwrap_or(u16::MAX)).max(1);
+        let mut sent = 0;
+        while sent < piece.len || piece.len == 0 {
+            let count = (piece.len - sent).div_ceil(size).clamp(1, 64);
+            let datagrams = (0..count).map(|i| {
+                let from = sent + i * size;
+                packet::slice(ctx.pool, frame, piece.offset + from, size.min(piece.len - from))
+            });
+            match host.backend.send(socket, flow.client, datagrams) {
+                Ok(done) => {
+                    ctx.counters.add(Reason::PublishedOut, done as u64);
+                    sent += done.max(1) * size;
+                }
+                Err(error) => {
+                    let reason = if sys::errno::is_transient(&error) {
+                        Reason::SendFull
+                    } else {
+                        Reason::SendFailed
+                    };
+                    ctx.counters.count(reason);
+                    break;
+                }
+            }
+            if piece.len == 0 {
+                break;
+            }
+        }
+        true
+    }
+
+    /// Whether a guest's ICMP error is about a datagram of a client.
+    pub(crate) fn is_about_client(&self, guest: SocketAddr, seen: SocketAddr) -> bool {
+        self.clients.flows.find(&Key { guest, seen }).is_some()
+    }
+
+    /// What clients answered with errors is told to the guest.
+    fn errors(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx<'_>,
+        host: &mut Host<B::Datagrams>,
+        token: Token,
+    ) {
+        let mut payload = [0; 1280];
+        for _ in 0..16 {
+            let Some(listener) = self.listener(token) else { return };
+            let Listening::Udp(socket) = &listener.socket else { return };
+            let Ok(error) = host.backend.error(socket, &mut payload) else { return };
+            let Some(client) = error.destination else { continue };
+            let Some(at) = self.clients.index.get(&(token.index, client)) else { continue };
+            let (Some(key), Some(guest)) =
+                (self.clients.flows.key(*at), self.clients.flows.guest(*at))
+            else {
+                continue;
+            };
+            let about = About {
+                guest,
+                protocol: protocol::UDP,
+                guest_end: key.guest,
+                remote: key.seen,
+                class: 0,
+            };
+            let quoted = payload.get(..error.len).unwrap_or_default();
+            icmp::report(ctx, now, &about, &error, quoted);
+        }
+    }
+
+    /// The clients, for people.
+    pub(crate) fn reports(&self, now: Instant) -> impl Iterator<Item = FlowReport> + '_ {
+        self.clients.flows.iter().map(move |(_, key, guest, last, client)| FlowReport {
+            protocol: Protocol::Udp,
+            guest: Some(guest).filter(|guest| *guest != GuestKey(u32::MAX)),
+            guest_end: key.guest,
+            remote: key.seen,
+            host: (client.client != key.seen).then_some(client.client),
+            inbound: true,
+            state: if client.bytes_out > 0 { FlowState::Open } else { FlowState::Opening },
+            bytes_out: client.bytes_out,
+            bytes_in: client.bytes_in,
+            idle: now.saturating_since(last),
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! From the host's socket to the guest.
+
+use std::net::SocketAddr;
+
+use engine::Instant;
+use sys::inet::Carries;
+
+use super::{Datagrams, Host, Key, kind};
+use crate::GuestKey;
+use crate::backend::datagram::{DatagramBackend, RECEIVE_BATCH, ROOM};
+use crate::counters::Reason;
+use crate::ctx::Ctx;
+use crate::host_reach::Reach;
+use crate::packet;
+use crate::plan::Protocol;
+use crate::poll::{Interest, Token};
+
+/// Room that a guest's queue must have before anything is read for it: an ordinary frame.
+const ROOM_LEAST: usize = 2048;
+
+impl<B: DatagramBackend> Datagrams<B> {
+    /// The poller reports a socket.
+    pub(crate) fn host_ready(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx<'_>,
+        host: &mut Host<B>,
+        token: Token,
+        readable: bool,
+        failed: bool,
+    ) {
+        let at = token.index;
+        if !self.flows.generation(at).is_some_and(|generation| token.is_of(generation)) {
+            return;
+        }
+        if failed {
+            self.errors(now, ctx, host, at);
+        }
+        if readable {
+            self.receive(now, ctx, host, at);
+        }
+    }
+
+    /// Some guest's queue may have room again.
+    pub(crate) fn retry(&mut self, now: Instant, ctx: &mut Ctx<'_>, host: &mut Host<B>) {
+        for _ in 0..self.starved.len() {
+            let Some((at, generation)) = self.starved.pop() else { break };
+            if self.flows.generation(at) != Some(generation) {
+                continue;
+            }
+            let Some(key) = self.flows.key(at) else { continue };
+            if ctx.room.room(key.guest.ip()) < ROOM_LEAST {
+                // Behind the others.
+                self.starved.insert(0, (at, generation));
+                continue;
+            }
+            if let Some(flow) = self.flows.get_mut(at) {
+                flow.starved = false;
+                let token = Token::new(kind(key.carries), generation, at);
+                let _ =
+                    host.backend.watch(ctx.poller, &flow.socket, token, Interest::READABLE, true);
+            }
+            self.receive(now, ctx, host, at);
+        }
+    }
+
+    /// Whether a flow waits for room.
+    pub(crate) fn wants_room(&self) -> bool {
+        !self.starved.is_empty()
+    }
+
+    fn receive(&mut self, now: Instant, ctx: &mut Ctx<'_>, host: &mut Host<B>, at: u32) {
+        let (Some(key), Some(generation)) = (self.flows.key(at), self.flows.generation(at)) else {
+            return;
+        };
+        let Some(guest) = self.flows.guest(at) else { return };
+        let Some(flow) = self.flows.get_mut(at) else { return };
+        let room = ctx.room.room(key.guest.ip());
+        if room < ROOM_LEAST {
+            if !flow.starved {
+                flow.starved = true;
+                self.starved.push((at, generation));
+                let token = Token::new(kind(key.carries), generation, at);
+                let _ = host.backend.watch(ctx.poller, &flow.socket, token, Interest::NONE, true);
+            }
+            return;
+        }
+        let fit = (room / flow.largest.max(ROOM_LEAST)).clamp(1, RECEIVE_BATCH);
+        let count = match host.backend.receive(&flow.socket, fit) {
+            Ok(count) => count,
+            Err(error) => {
+                if !sys::errno::is_transient(&error) {
+                    // The error is in the queue as well.
+                    self.errors(now, ctx, host, at);
+                }
+                return;
+            }
+        };
+        let (mut bytes_in, mut largest) = (0, 0);
+        for i in 0..count {
+            let len = deliver(ctx, host, guest, &key, i);
+            bytes_in += len as u64;
+            largest = largest.max(len);
+        }
+        if let Some(flow) = self.flows.get_mut(at) {
+            flow.largest = largest.max(flow.largest / 2);
+            flow.bytes_in += bytes_in;
+            flow.answered |= bytes_in > 0;
+            let class = flow.class(key.carries);
+            self.flows.touch(now, at, class);
+        }
+    }
+}
+
+/// Sends one received datagram to the guest; tells its length.
+fn deliver<B: DatagramBackend>(
+    ctx: &mut Ctx<'_>,
+    host: &mut Host<B>,
+    guest: GuestKey,
+    key: &Key,
+    i: usize,
+) -> usize {
+    let Some(received) = host.backend.received(i) else {
+        ctx.counters.count(Reason::Malformed);
+        return 0;
+    };
+    let from = received.from;
+    let source = match source_of(ctx, host, guest, from) {
+        Ok(source) => source,
+        Err(reason) => {
+            ctx.counters.count(reason);
+            return 0;
+        }
+    };
+    let Some(received) = host.backend.received(i) else { return 0 };
+    let len = received.bytes.len() - ROOM;
+    if received.truncated {
+        ctx.counters.count(Reason::ReplyTruncated);
+        return len;
+    }
+    match key.carries {
+        Carries::Udp => {
+            ctx.counters.count(Reason::UdpIn);
+            packet::udp(
+                ctx,
+                received.bytes,
+                ROOM,
+                source,
+                key.guest,
+                received.traffic_class,
+                received.segment,
+            );
+        }
+        Carries::Echo => {
+            if len < 8 {
+                ctx.counters.count(Reason::Malformed);
+                return len;
+            }
+            let id = key.guest.port().to_be_bytes();
+            if let Some(field) = received.bytes.get_mut(ROOM + 4..ROOM + 6) {
+                field.copy_from_slice(&id);
+            }
+            ctx.counters.count(Reason::EchoIn);
+            packet::icmp(ctx, received.bytes, ROOM, source.ip(), key.guest.ip(), 0);
+        }
+    }
+    len
+}
+
+/// The sender as the guest sees it, if the guest may hear it.
+fn source_of<B: DatagramBackend>(
+    ctx: &Ctx<'_>,
+    host: &mut Host<B>,
+    guest: GuestKey,
+    from: SocketAddr,
+) -> Result<SocketAddr, Reason> {
+    let ip = from.ip();
+    let seen = ctx.plan.as_guest_sees(ip);
+    if seen != ip {
+        // The host's loopback: only a port that guests may ask, and so never an uninvited one of
+        // another.
+        return if host.allow.permits(guest, Protocol::Udp, from.port()) {
+            Ok(SocketAddr::new(seen, from.port()))
+        } else {
+            Err(Reason::HostRefused)
+        };
+    }
+    match host.reach.judge(&mut host.backend, ip) {
+        Reach::Host | Reach::Multicast => Err(Reason::HostRefused),
+        // Whoever it is, and however it came here, it is not of the inside.
+        _ if ctx.plan.is_inside(ip) => Err(Reason::Source),
+        Reach::Outside | Reach::NoRoute | Reach::LinkLocal => Ok(SocketAddr::new(ip, from.port())),
+    }
+}
