@@ -365,7 +365,7 @@ impl<B: Backend> Gateway<B> {
         let mut ctx = ctx!(self, pool, room);
         match self.tcp.segment(now, &mut ctx, guest, &packet) {
             Segment::Done => pool.release(frame),
-            Segment::Keep(kept) => self.tcp.keep(now, &mut ctx, kept, frame),
+            Segment::Keep(kept) => self.tcp.keep(&mut ctx, kept, frame),
             Segment::Opening => {
                 match self.open_tcp(now, guest, seen, remote) {
                     Ok(target) => {
@@ -423,7 +423,7 @@ impl<B: Backend> Gateway<B> {
     ) -> Result<(), (Frame, Refusal)> {
         let v6 = seen.source.is_ipv6();
         if icmp::is_error(&seen.parsed) {
-            let reason = self.icmp_error(now, pool, room, seen, &frame);
+            let reason = self.icmp_error(pool, room, seen, &frame);
             self.counters.count(reason);
             pool.release(frame);
             return Ok(());
@@ -485,7 +485,6 @@ impl<B: Backend> Gateway<B> {
     /// An ICMP error of a guest, or of a router on the way to it, about a packet that we sent.
     fn icmp_error(
         &mut self,
-        now: Instant,
         pool: &mut Pool,
         room: &dyn Room,
         seen: &Seen,
@@ -558,7 +557,7 @@ impl<B: Backend> Gateway<B> {
                 };
                 let sequence = u32::from_be_bytes([s0, s1, s2, s3]);
                 let mut ctx = ctx!(self, pool, room);
-                self.tcp.icmp_error(now, &mut ctx, guest_end, remote, sequence, error);
+                self.tcp.icmp_error(&mut ctx, guest_end, remote, sequence, error);
                 Reason::IcmpAboutTcp
             }
             _ => Reason::IcmpIgnored,

@@ -161,6 +161,7 @@ impl<B: Backend> Gateway<B> {
     pub fn apply(&mut self, now: Instant, plan: GatewayPlan) -> Result<(), GatewayError> {
         plan.check()?;
         self.guests.set_limits(plan.limits);
+        self.tcp.set_limits(tcp_limits(&plan));
         self.host.allow.configure(plan.allow_host.clone());
         // A flow that was allowed asks again.
         self.host.reach.forget();
@@ -379,7 +380,7 @@ impl<B: Backend> Gateway<B> {
     pub fn guest_gone(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room, guest: GuestKey) {
         let mut ctx = ctx!(self, pool, room);
         self.datagrams.guest_gone(&mut ctx, guest);
-        self.tcp.guest_gone(now, &mut ctx, guest);
+        self.tcp.guest_gone(&mut ctx, guest);
         self.tcp.turn(now, &mut ctx);
         self.host.allow.guest_gone(guest);
         self.publishing.guest_gone(guest);

@@ -152,7 +152,8 @@ impl Worker {
             let Some(slot) = self.networks.at(place) else { continue };
             let Some(network) = self.networks.get_mut(slot) else { continue };
             if let Some(place) = &mut network.gateway {
-                place.gateway.guest_gone(now, key);
+                let room = QueueRoom { engine: &network.engine };
+                place.gateway.guest_gone(now, &mut self.pool, &room, key);
                 self.routing.asked.push_back(NetworkId(slot));
             }
         }
@@ -188,6 +189,11 @@ impl Worker {
 
     /// Takes the events and frames of one gateway; the number of frames.
     fn collect_gateway(&mut self, now: Instant, net: NetworkId) -> usize {
+        if let Some(network) = self.networks.get_mut(net.0)
+            && let Some(place) = &mut network.gateway
+        {
+            place.gateway.flush(now, &mut self.pool, &QueueRoom { engine: &network.engine });
+        }
         loop {
             let Some(network) = self.networks.get_mut(net.0) else { return 0 };
             let Some(place) = &mut network.gateway else { return 0 };
