@@ -64,6 +64,19 @@ impl Guest {
         Self { wires, interface, sockets, ping, identifier }
     }
 
+    /// Gives the stack a default route, of the gateway's version.
+    ///
+    /// # Panics
+    ///
+    /// If it has one already and there is no room for another.
+    pub fn default_route(&mut self, gateway: IpAddr) {
+        let routes = self.interface.routes_mut();
+        match gateway {
+            IpAddr::V4(ip) => routes.add_default_ipv4_route(ip).expect("room for a route"),
+            IpAddr::V6(ip) => routes.add_default_ipv6_route(ip).expect("room for a route"),
+        };
+    }
+
     /// Lets the stack work: it takes what it was given and says what it has to say. True if a
     /// socket may have changed.
     pub fn poll(&mut self, now: Instant) -> bool {

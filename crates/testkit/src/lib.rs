@@ -5,6 +5,7 @@
 //! * [`frames`], [`random`]: frames on one line, randomness from a seed;
 //! * [`model`]: a switch written for being obviously right, to compare the engine with;
 //! * [`guest`], [`simulator`]: whole TCP/IP stacks behind engine ports;
+//! * [`routed`]: networks that a router joins, frame by frame or with whole stacks;
 //! * [`harness`]: what the fuzz targets run, so that the ordinary tests can run it too.
 //!
 //! Everything here panics on a failed expectation: that is how a test fails.
@@ -18,6 +19,7 @@ pub mod ledger;
 pub mod model;
 pub mod network;
 pub mod random;
+pub mod routed;
 pub mod simulator;
 
 pub use frames::{Ip, Rich, mac};
