@@ -3,6 +3,8 @@
 mod emit;
 mod face;
 mod flow;
+#[doc(hidden)]
+pub mod harness;
 mod inbox;
 mod input;
 mod key;
@@ -16,3 +18,6 @@ mod wheel;
 
 pub use face::{IcmpError, Incoming, Kept, Segment, Target, TcpLimits, Unreachable};
 pub use table::Table;
+
+#[cfg(test)]
+mod tests;

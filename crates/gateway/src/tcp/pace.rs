@@ -153,7 +153,7 @@ mod tests {
             window.acknowledged(1000, window.size(), 1000);
         }
         assert_eq!(window.size(), 50_000, "half of it comes back quickly");
-        for _ in 0..100_000 {
+        for _ in 0..200_000 {
             window.acknowledged(1 << 20, MAX, 1000);
         }
         assert_eq!(window.size(), MAX);

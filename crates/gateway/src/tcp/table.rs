@@ -11,7 +11,7 @@ use super::face::{IcmpError, Incoming, Kept, Segment, Target, TcpLimits, Unreach
 use super::flow::{Env, Flow, Over, State};
 use super::input::{Heard, Taken};
 use super::key::{Key, Secret};
-use super::output::Rest;
+use super::output::{Rest, Spent};
 use super::seq::Seq;
 use super::wheel::Wheel;
 use crate::backend::{Stream, StreamBackend, StreamError};
@@ -71,6 +71,7 @@ pub struct Table<B: StreamBackend> {
     /// Connections in [`State::TimeWait`] in the order of their ends, with their generations.
     lingering: VecDeque<(u32, u32)>,
     unreachable: VecDeque<Unreachable>,
+    spent: Spent,
     evict_at: usize,
 }
 
@@ -94,6 +95,7 @@ impl<B: StreamBackend> Table<B> {
             waiting: VecDeque::new(),
             lingering: VecDeque::new(),
             unreachable: VecDeque::new(),
+            spent: Spent::default(),
             evict_at: 0,
         }
     }
@@ -162,7 +164,9 @@ impl<B: StreamBackend> Table<B> {
                 ctx.counters.count(reason);
                 // What came before the reset still counts.
                 if let Some(stream) = &mut flow.stream {
+                    let before = flow.inbox.len();
                     let _ = flow.inbox.write(ctx.pool, stream);
+                    self.held = self.held.saturating_sub(before - flow.inbox.len());
                 }
                 self.remove(ctx, index, over);
                 Segment::Done
@@ -188,7 +192,7 @@ impl<B: StreamBackend> Table<B> {
             return;
         }
         ctx.counters.count(Reason::TcpOut);
-        let change = flow.keep(ctx.pool, (sequence, offset, len), frame);
+        let change = flow.keep(ctx.pool, (sequence, len, offset), frame);
         self.held = self.held.saturating_add_signed(change);
         if flow.inbox.len() >= HELD_SOON
             && !flow.full
@@ -325,7 +329,8 @@ impl<B: StreamBackend> Table<B> {
             return;
         }
         flow.readable |= event.readable || event.hangup;
-        flow.careful |= event.urgent;
+        // A short read is not the last one where there may be a mark in between, or an end behind.
+        flow.careful |= event.urgent || event.hangup;
         if event.writable || event.hangup {
             flow.full = false;
         }
@@ -397,6 +402,7 @@ impl<B: StreamBackend> Table<B> {
     /// streams, a bounded amount. To be called after a batch of segments and reports, and again
     /// while [`Table::wants_turn`].
     pub fn turn(&mut self, now: Instant, ctx: &mut Ctx<'_>) {
+        self.spent.clear();
         for _ in 0..self.waiting.len().min(TURN) {
             let Some(index) = self.waiting.pop_front() else { break };
             self.work.push_back(index);
@@ -408,7 +414,7 @@ impl<B: StreamBackend> Table<B> {
             };
             flow.queued = false;
             let held = flow.inbox.len();
-            let served = flow.serve(&mut Env { now, ctx });
+            let served = flow.serve(&mut Env { now, ctx }, &mut self.spent);
             self.held = self.held.saturating_sub(held.saturating_sub(flow.inbox.len()));
             match served {
                 Ok(Rest::Nothing) => {}

@@ -1,0 +1,309 @@
+//! Connections end: in order, half, at once, or not in order at all.
+
+use super::{opened, opened_plain};
+
+#[test]
+fn the_guest_ends_first() {
+    opened(
+        "
+        < FA 1 ack 1
+        > A 1 ack 2
+        host ended
+        host sends 10                   # the other direction lives on
+        > PA 1+10 ack 2
+        < A 2 ack 11
+        host ends
+        > FA 11 ack 2
+        < A 2 ack 12
+        host closed
+        count tcp-closed 1
+        empty
+        ",
+    );
+}
+
+#[test]
+fn the_outside_ends_first() {
+    opened(
+        "
+        host ends
+        > FA 1 ack 1
+        < A 1 ack 2
+        < PA 1+10 ack 2                 # the other direction lives on
+        > A 2 ack 11
+        host got 10
+        host open
+        < FA 11 ack 2
+        > A 2 ack 12
+        host ended
+        host closed
+        flows 0
+        < FA 11 ack 2                   # our last acknowledgement was lost
+        > A 2 ack 12
+        +1900ms
+        < FA 11 ack 2
+        > A 2 ack 12
+        +2s
+        empty
+        < FA 11 ack 2
+        > R 2
+        count tcp-closed 1
+        ",
+    );
+}
+
+#[test]
+fn both_end_at_once() {
+    opened(
+        "
+        host ends
+        > FA 1 ack 1
+        < FA 1 ack 1                    # crossed
+        > A 2 ack 2
+        host ended
+        < A 2 ack 2
+        host closed
+        flows 0
+        +2s
+        empty
+        ",
+    );
+}
+
+#[test]
+fn the_end_comes_with_the_data() {
+    opened(
+        "
+        < FPA 1+100 ack 1
+        > A 1 ack 102
+        host got 100
+        host ended
+        host queues 50
+        host ends
+        > PA 1+50 ack 102
+        > FA 51 ack 102
+        < A 102 ack 52
+        empty
+        ",
+    );
+}
+
+#[test]
+fn the_end_waits_for_what_is_before_it() {
+    opened(
+        "
+        < FPA 101+50 ack 1
+        > A 1 ack 1 sack 101-151
+        < FA 151 ack 1                  # again, alone
+        > A 1 ack 1
+        host got 0
+        host open
+        < PA 1+100 ack 1
+        > A 1 ack 152 nosack
+        host got 150
+        host ended
+        ",
+    );
+}
+
+#[test]
+fn the_end_is_acknowledged_when_the_outside_has_it() {
+    opened(
+        "
+        host withholds
+        < FPA 1+10 ack 1
+        > A 1 ack 11
+        host ended
+        +100ms
+        < FA 11 ack 1                   # the guest waits
+        > A 1 ack 11
+        host acknowledges
+        +1s
+        > A 1 ack 12
+        ",
+    );
+}
+
+#[test]
+fn nothing_counts_behind_the_end() {
+    opened(
+        "
+        < FPA 1+10 ack 1
+        > A 1 ack 12
+        < PA 12+10 ack 1
+        > A 1 ack 12
+        host got 10
+        < PA 5+20 ack 1
+        > A 1 ack 12
+        host got 10
+        ",
+    );
+}
+
+#[test]
+fn our_end_is_repeated() {
+    opened(
+        "
+        host ends
+        > FA 1 ack 1
+        +201ms
+        > FA 1 ack 1
+        +401ms
+        > FA 1 ack 1
+        < A 1 ack 2
+        +60s
+        count tcp-retransmitted 2
+        ",
+    );
+}
+
+#[test]
+fn a_lost_end_and_the_data_before_it_come_again() {
+    opened(
+        "
+        host queues 1500
+        host ends
+        > PA 1+1500 gso 1000
+        > FA 1501 ack 1
+        < A 1 ack 1001
+        +201ms
+        > PA 1001+500
+        > FA 1501 ack 1
+        < A 1 ack 1502
+        host holds 0
+        ",
+    );
+}
+
+#[test]
+fn a_guest_resets() {
+    opened("< R 1 \n host aborted \n count tcp-guest-reset 1 \n empty");
+    // With data on both sides under way, and some before it in the same batch.
+    opened(
+        "
+        host sends 10
+        > PA 1+10
+        << PA 1+5 ack 1
+        << R 6
+        host got 5
+        host aborted
+        empty
+        ",
+    );
+    // After either end.
+    opened("host ends \n > FA 1 \n < A 1 ack 2 \n < R 1 \n host aborted \n empty");
+    opened("< FA 1 ack 1 \n > A 1 ack 2 \n < R 2 \n host aborted \n empty");
+    // While the end waits to be acknowledged, the guest's next number is the one before it.
+    opened("host withholds \n < FA 1 ack 1 \n > A 1 ack 1 \n < R 2 \n host aborted \n empty");
+}
+
+#[test]
+fn a_reset_that_could_be_forged_is_challenged() {
+    opened(
+        "
+        < R 2
+        > A 1 ack 1
+        < R 1000
+        +499ms
+        < R 1000
+        +1ms
+        < R 1000
+        > A 1 ack 1
+        count tcp-challenge 4
+        < R 9000000                     # outside the window: nothing at all
+        count tcp-out-of-window 1
+        flows 1
+        ",
+    );
+}
+
+#[test]
+fn a_reset_while_lingering_is_taken() {
+    opened(
+        "
+        host ends
+        > FA 1
+        < A 1 ack 2
+        < FA 1 ack 2
+        > A 2 ack 2
+        < R 2
+        empty
+        ",
+    );
+}
+
+#[test]
+fn a_new_connection_may_follow_at_once() {
+    opened(
+        "
+        host ends
+        > FA 1
+        < FA 1 ack 2
+        > A 2 ack 2
+        < S 1 mss 1000                  # not newer: an old duplicate
+        > A 2 ack 2
+        flows 0
+        < S 70000 mss 1000
+        flows 1
+        ",
+    );
+}
+
+#[test]
+fn the_outside_resets() {
+    opened(
+        "
+        host resets
+        > RA 1 ack 1
+        host aborted
+        count tcp-reset 1
+        empty
+        ",
+    );
+    // What it sent before comes first.
+    opened(
+        "
+        host queues 100
+        host resets
+        > PA 1+100
+        > RA 101
+        empty
+        ",
+    );
+    // Found by writing.
+    opened(
+        "
+        < FA 1 ack 1
+        > A 1 ack 2
+        host resets
+        > RA 1 ack 2
+        empty
+        ",
+    );
+}
+
+#[test]
+fn the_outside_resets_before_the_guest_knows() {
+    super::script::run(
+        "
+        < S 0 mss 1000
+        host answers refused
+        > RA * ack 1
+        empty
+        ",
+    );
+}
+
+#[test]
+fn a_plain_guest_closes() {
+    opened_plain(
+        "
+        < FA 1 ack 1 win 60000
+        > A 1 ack 2
+        host ends
+        > FA 1 ack 2
+        < A 2 ack 2 win 60000
+        empty
+        ",
+    );
+}

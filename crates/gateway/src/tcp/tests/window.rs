@@ -1,0 +1,316 @@
+//! Windows of both sides, probes, what lies outside, urgent data, signs of life.
+
+use super::{opened, opened_plain};
+
+#[test]
+fn the_window_follows_the_stream() {
+    opened_plain(
+        "
+        host room 5000
+        < PA 1+1000 ack 1 win 60000
+        > A 1 ack 1001 win 64535        # it does not move for a single segment
+        < PA 1001+2000 ack 1 win 60000
+        > A 1 ack 3001 win 65535        # at least that, so that the kernel sees the demand
+        < PA 3001+3000 ack 1 win 60000
+        > A 1 ack 6001 win 62535        # held: no more than was promised
+        host got 5000
+        < PA 6001+1000 ack 1 win 60000
+        > A 1 ack 7001 win 61535
+        host got 5000
+        host room free                  # nothing new: the window was never closed
+        host got 7000
+        < A 7001 ack 1 win 60000
+        < PA 7001+1 ack 1 win 60000
+        > A 1 ack 7002 win 65535
+        ",
+    );
+}
+
+#[test]
+fn a_closed_window_takes_nothing_and_opens_again() {
+    opened_plain(
+        "
+        host room 0
+        < PA 1+40000 ack 1 win 60000
+        > A 1 ack 40001 win 25535
+        < PA 40001+25535 ack 1 win 60000
+        > A 1 ack 65536 win 0
+        < PA 65536+1 ack 1 win 60000    # a probe
+        > A 1 ack 65536 win 0
+        count tcp-no-room 1
+        < A 65535 ack 1 win 60000       # another kind of probe
+        > A 1 ack 65536 win 0
+        host room free
+        > A 1 ack 65536 win 65535
+        host got 65535
+        ",
+    );
+}
+
+#[test]
+fn the_guests_window_is_respected() {
+    opened_plain(
+        "
+        < A 1 ack 1 win 2500
+        host sends 4000
+        > A 1+2500 gso 1000
+        < A 1 ack 1001 win 2500
+        > A 2501+1000
+        < A 1 ack 3501 win 60000
+        > PA 3501+500
+        host holds 500
+        ",
+    );
+}
+
+#[test]
+fn a_closed_window_of_the_guest_is_probed() {
+    opened(
+        "
+        < A 1 ack 1 win 0
+        host sends 100
+        +200ms
+        +1ms
+        > A 0 ack 1                     # a number that was acknowledged before
+        < A 1 ack 1 win 0
+        +400ms
+        +1ms
+        > A 0 ack 1
+        < A 1 ack 1 win 0
+        +800ms
+        +1ms
+        > A 0 ack 1
+        < A 1 ack 1 win 1
+        > PA 1+100
+        < A 1 ack 101
+        ",
+    );
+}
+
+#[test]
+fn a_guest_that_answers_no_probe_is_given_up() {
+    opened(
+        "
+        < A 1 ack 1 win 0
+        host sends 100
+        +2000s
+        > A 0
+        > A 0
+        > A 0
+        > A 0
+        > A 0
+        > A 0
+        > A 0
+        > A 0
+        > A 0
+        > A 0
+        > A 0
+        > A 0
+        > A 0
+        > A 0
+        > A 0
+        > RA 1
+        host aborted
+        count tcp-unanswered 1
+        empty
+        ",
+    );
+}
+
+#[test]
+fn a_window_may_shrink() {
+    opened_plain(
+        "
+        host sends 3000
+        > PA 1+3000 gso 1000
+        < A 1 ack 1001 win 500          # less than is under way
+        host sends 100
+        < A 1 ack 3001 win 60000
+        > PA 3001+100
+        ",
+    );
+}
+
+#[test]
+fn an_old_window_is_not_taken() {
+    opened_plain(
+        "
+        < PA 1+100 ack 1 win 5000
+        > A 1 ack 101
+        < A 1 ack 1 win 9               # from before the data
+        > A 1 ack 101
+        host sends 3000
+        > PA 1+3000 gso 1000
+        ",
+    );
+}
+
+#[test]
+fn segments_outside_the_window_are_acknowledged() {
+    opened(
+        "
+        < PA 1+100 ack 1
+        > A 1 ack 101
+        < PA 1+100 ack 1                # again
+        > A 1 ack 101
+        count tcp-duplicate 1
+        < PA 51+100 ack 1               # half of it is new
+        > A 1 ack 151
+        host got 150
+        < PA 9000000+10 ack 1
+        > A 1 ack 151
+        count tcp-out-of-window 1
+        < A 9000000 ack 1               # empty ones only twice a second
+        > A 1 ack 151
+        < A 9000000 ack 1
+        count tcp-out-of-window 3
+        ",
+    );
+}
+
+#[test]
+fn a_segment_that_ends_behind_the_window_is_cut() {
+    opened_plain(
+        "
+        host room 0
+        < PA 1+30000 ack 1 win 60000
+        > A 1 ack 30001 win 35535
+        < PA 30001+40000 ack 1 win 60000
+        > A 1 ack 65536 win 0
+        host room free
+        > A 1 ack 65536
+        host got 65535
+        ",
+    );
+}
+
+#[test]
+fn acknowledgements_of_what_was_not_sent_are_challenged() {
+    opened(
+        "
+        < PA 1+10 ack 2                 # nothing was sent (RFC 5961, 5)
+        > A 1 ack 1
+        host got 0
+        count tcp-challenge 1
+        +500ms
+        < PA 1+10 ack -9000000
+        > A 1 ack 1
+        host got 0
+        count tcp-challenge 2
+        host sends 100
+        > PA 1+100
+        < A 1 ack 101
+        < PA 1+10 ack 50                # old, and harmless
+        > A 101 ack 11
+        host got 10
+        < . 11+10                       # no acknowledgement at all
+        host got 10
+        ",
+    );
+}
+
+#[test]
+fn urgent_data_is_inline() {
+    opened(
+        "
+        < UPA 1+100 ack 1 urg 50
+        > A 1 ack 101
+        host got 100
+        host queues 100
+        host urgent
+        host sends 50                   # reads stop short at the mark, and go on
+        > PA 1+100
+        > PA 101+50
+        ",
+    );
+}
+
+#[test]
+fn a_guest_that_asks_for_signs_of_life_gets_the_peers() {
+    opened(
+        "
+        +60s
+        < A 0 ack 1
+        > A 1 ack 1
+        host watched 60
+        +60s
+        < A 0+1 ack 1
+        > A 1 ack 1
+        host got 0
+        ",
+    );
+}
+
+#[test]
+fn a_silent_guest_is_asked_for_signs_of_life() {
+    opened(
+        "
+        +7199s
+        +1s
+        > A 0 ack 1
+        < A 1 ack 1
+        +7200s
+        > A 0 ack 1
+        +75s
+        > A 0 ack 1
+        +75s
+        > A 0
+        +75s
+        > A 0
+        +75s
+        > A 0
+        +75s
+        > A 0
+        +75s
+        > A 0
+        +75s
+        > A 0
+        +75s
+        > A 0
+        +75s
+        > RA 1
+        host aborted
+        empty
+        ",
+    );
+}
+
+#[test]
+fn nothing_is_read_without_room_in_the_guests_queue() {
+    opened(
+        "
+        room 0
+        host sends 3000
+        room 1500
+        > A 1+1000
+        room free
+        > PA 1001+2000
+        host holds 3000
+        ",
+    );
+}
+
+#[test]
+fn a_batch_is_acknowledged_once() {
+    opened(
+        "
+        << PA 1+100 ack 1
+        << PA 101+100 ack 1
+        << PA 201+100 ack 1
+        +0ms
+        > A 1 ack 301
+        host got 300
+        ",
+    );
+}
+
+#[test]
+fn data_carries_the_acknowledgement() {
+    opened(
+        "
+        << PA 1+100 ack 1
+        host sends 10
+        > PA 1+10 ack 101
+        ",
+    );
+}
