@@ -38,6 +38,8 @@ pub struct StartOptions {
     pub group: Option<String>,
     /// Mode of the nodes.
     pub mode: Option<u32>,
+    /// The way out of the network, in the words of the configuration.
+    pub uplink: Option<String>,
     /// Where the daemon logs; by default [`directory::log_path`].
     pub log: Option<PathBuf>,
     /// The program to start instead of this one: for tests.
@@ -53,6 +55,7 @@ impl From<&Restart> for StartOptions {
             idle_timeout: restart.idle.and_then(|idle| Duration::try_from_secs_f64(idle).ok()),
             group: restart.group.clone(),
             mode: restart.mode,
+            uplink: restart.uplink.clone(),
             ..Self::default()
         }
     }
@@ -192,6 +195,9 @@ fn start(net: &str, dir: Option<&Path>, opts: &StartOptions) -> Result<Readiness
     }
     if let Some(mode) = opts.mode {
         command.arg("--mode").arg(format!("{mode:o}"));
+    }
+    if let Some(uplink) = &opts.uplink {
+        command.arg("--uplink").arg(uplink);
     }
     if !opts.stay {
         let idle = opts.idle_timeout.unwrap_or(crate::config::IDLE_TIMEOUT);

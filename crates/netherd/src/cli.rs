@@ -32,13 +32,13 @@ Environment:
 
 Example:
   netherd run -d --name web -- python3 -m http.server
-  netherd run -- curl http://$(netherd show web --ipv4):8000/";
+  netherd run -- curl http://web:8000/";
 
 /// A network hypervisor for ordinary users: every program gets its own Ethernet.
 ///
 /// netherd carries Ethernet frames between guests (programs in namespaces of their own, virtual
-/// machines, VDE clients) and decides which of them may pass. It needs no privilege, no set-up
-/// and no configuration file.
+/// machines, VDE clients) and to the outside, and decides which of them may pass. It needs no
+/// privilege, no set-up and no configuration file.
 #[derive(Debug, Parser)]
 #[command(name = "netherd", version, after_long_help = AFTER_HELP)]
 #[command(propagate_version = false, disable_help_subcommand = true, max_term_width = 100)]
@@ -59,6 +59,7 @@ pub enum Command {
     Reload(ReloadArgs),
     Ls(LsArgs),
     Show(ShowArgs),
+    Publish(PublishArgs),
     Capture(CaptureArgs),
     Args(ArgsArgs),
     Metrics(MetricsArgs),
@@ -82,8 +83,9 @@ pub struct NetworkArgs {
 /// Run a command with its own eth0 on a network
 ///
 /// CMD gets user, network, mount and PID namespaces of its own, with eth0 up and addressed in
-/// IPv4 and IPv6. If nothing serves the network yet, it is started, and ends some seconds after
-/// its last guest. No privilege is needed; without CMD, your shell runs.
+/// IPv4 and IPv6, a way out through the network's gateway, and the other guests by name. If
+/// nothing serves the network yet, it is started, and ends some seconds after its last guest. No
+/// privilege is needed; without CMD, your shell runs.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     #[command(flatten)]
@@ -96,6 +98,31 @@ pub struct RunArgs {
     /// MAC address of eth0 [default: a function of network and guest name]
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
     pub mac: Option<wire::MacAddr>,
+
+    /// Forward a port of the host into the guest: [tcp/|udp/][ADDRESS:]PORT[:PORT]
+    ///
+    /// The first PORT is the host's, on ADDRESS or else on its loopback addresses; the second is
+    /// the guest's, by default the same. May be repeated; ends with the guest.
+    #[arg(short, long, value_name = "FORWARD", value_parser = parse_forward)]
+    pub publish: Vec<String>,
+
+    /// Let the guest reach this port of the host, as host.internal: [tcp/|udp/]PORT
+    ///
+    /// May be repeated. Other services of the host are out of reach.
+    #[arg(long, value_name = "PORT", value_parser = parse_host_port)]
+    pub allow_host: Vec<String>,
+
+    /// Let a bridged network inside the guest use N more MAC addresses
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub macs: u16,
+
+    /// Route PREFIX to the guest, for a routed network inside it; may be repeated
+    #[arg(long, value_name = "PREFIX", value_parser = parse_prefix)]
+    pub route: Vec<String>,
+
+    /// The way out of the network, if it is started now
+    #[arg(long, value_name = "UPLINK", value_parser = parse_uplink, long_help = UPLINK_HELP)]
+    pub uplink: Option<String>,
 
     /// Capabilities of CMD inside its namespaces [default: net; with --root, all of them]
     #[arg(long, value_name = "SET", value_enum)]
@@ -212,6 +239,11 @@ pub struct UpArgs {
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
 
+    /// The way out of the network
+    #[arg(long, value_name = "UPLINK", value_parser = parse_uplink, long_help = UPLINK_HELP)]
+    #[arg(conflicts_with = "config")]
+    pub uplink: Option<String>,
+
     /// Group of the directory and its nodes: whose members may connect
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
@@ -275,10 +307,25 @@ pub struct LsArgs {
     pub json: bool,
 }
 
-/// Show a network and its ports, or one port in full
+/// Show a network and its ports, one port in full, or what passes and is known
+///
+/// Without WHAT: the network, its way out and its ports. WHAT is the name of a port, for all its
+/// counters and the reasons of dropped frames, or one of
+///   flows       connections that the gateway carries
+///   forwards    ports of the host that lead into guests
+///   leases      addresses that DHCP gave
+///   routes      where the router sends what
+///   neighbours  which station has which address
+///   bindings    which addresses belong to which port
+///   port        the port PORT, also where its name is one of these words
 #[derive(Debug, Clone, Args)]
+#[command(verbatim_doc_comment)]
 pub struct ShowArgs {
-    /// Only this port, with every counter and every reason for dropped frames
+    /// A port, or flows, forwards, leases, routes, neighbours, bindings
+    #[arg(value_name = "WHAT")]
+    pub what: Option<String>,
+
+    /// Only what belongs to this port
     #[arg(value_name = "PORT")]
     pub port: Option<String>,
 
@@ -290,12 +337,56 @@ pub struct ShowArgs {
     pub json: bool,
 
     /// Print only the port's IPv4 address
-    #[arg(long, requires = "port", conflicts_with = "json")]
+    #[arg(long, requires = "what", conflicts_with = "json")]
     pub ipv4: bool,
 
     /// Print only the port's first IPv6 address
-    #[arg(long, requires = "port", conflicts_with_all = ["json", "ipv4"])]
+    #[arg(long, requires = "what", conflicts_with_all = ["json", "ipv4"])]
     pub ipv6: bool,
+}
+
+/// Forward ports of the host into guests, while the network runs
+///
+/// A forward is [tcp/|udp/][ADDRESS:]PORT:GUEST[:PORT]: what comes to the first PORT of the host,
+/// on ADDRESS or else on its loopback addresses, goes to GUEST, to the second PORT or the same. It
+/// stays until it is removed or the network ends; the guest may come and go. `netherd run
+/// --publish` makes one that goes with its guest.
+#[derive(Debug, Clone, Args)]
+pub struct PublishArgs {
+    #[command(subcommand)]
+    pub action: PublishAction,
+}
+
+/// What is done with forwards.
+#[derive(Debug, Clone, Subcommand)]
+pub enum PublishAction {
+    /// Add a forward
+    Add {
+        /// As 8080:web:80, udp/5353:web:53, 192.0.2.1:8080:web:80 or [::1]:8080:web:80
+        #[arg(value_name = "FORWARD")]
+        forward: String,
+
+        #[command(flatten)]
+        network: NetworkArgs,
+    },
+    /// Remove a forward; connections that it made go on
+    Remove {
+        /// As `netherd publish ls` names it
+        #[arg(value_name = "FORWARD")]
+        forward: String,
+
+        #[command(flatten)]
+        network: NetworkArgs,
+    },
+    /// List the forwards
+    Ls {
+        #[command(flatten)]
+        network: NetworkArgs,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Capture frames of a network or of one port, as live pcapng
@@ -427,6 +518,67 @@ fn parse_mode(text: &str) -> Result<u32, String> {
     }
 }
 
+/// The help on `--uplink`, of `run` and `up`.
+const UPLINK_HELP: &str = "\
+The way out of the network: `nat`, the default, through the host's own sockets, without privilege; \
+`none`; `nic:IFNAME`, a device of the host by way of netherd-nic; `tap:IFNAME` or `macvtap:IFNAME` that \
+an administrator made for you; inside a guest of another network, `net` or `net:nat` through the \
+guest's own address, `net:bridged` (the guest needs `run --macs N`) or `net:routed` (`run --route PREFIX`)";
+
+fn parse_uplink(text: &str) -> Result<String, String> {
+    text.parse::<host::config::Uplink>().map(|uplink| uplink.to_string())
+}
+
+/// Reads a port number after an optional protocol.
+fn parse_host_port(text: &str) -> Result<String, String> {
+    if is_port(without_protocol(text)) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("`{text}` is no port; write a number from 1 to 65535, as 5432, tcp/5432 or udp/53"))
+}
+
+/// Reads a forward into the guest that is being started, which it does not name.
+fn parse_forward(text: &str) -> Result<String, String> {
+    // Any guest will do to see whether the rest is right.
+    let own = host::names::Name::from_command("guest");
+    let wrong = |why: &dyn std::fmt::Display| {
+        format!(
+            "`{text}` is no forward into the guest: {why}; write the host's port and the guest's, as \
+                 8080:80, udp/5353:53, 192.0.2.1:8080:80 or [::1]:8080:80"
+        )
+    };
+    match host::config::Forward::parse(text, Some(&own)) {
+        Ok(forward) if forward.guest == own => Ok(text.to_owned()),
+        Ok(_) => Err(wrong(&"it names a guest")),
+        Err(why) => Err(wrong(&why)),
+    }
+}
+
+fn without_protocol(text: &str) -> &str {
+    text.strip_prefix("tcp/").or_else(|| text.strip_prefix("udp/")).unwrap_or(text)
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
+
+fn parse_prefix(text: &str) -> Result<String, String> {
+    let good = text.split_once('/').is_some_and(|(address, length)| {
+        let bits = match address.parse() {
+            Ok(std::net::IpAddr::V4(_)) => 32,
+            Ok(std::net::IpAddr::V6(_)) => 128,
+            Err(_) => return false,
+        };
+        length.parse::<u8>().is_ok_and(|length| length > 0 && length <= bits)
+    });
+    if good {
+        return Ok(text.to_owned());
+    }
+    Err(format!(
+        "`{text}` is no prefix; write an address and a length, as 10.99.0.0/24 or fd00:99::/64"
+    ))
+}
+
 fn parse_seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=1e9).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
@@ -482,6 +634,67 @@ mod tests {
             let error = parse(&format!("netherd run --mac {mac} -- true")).unwrap_err();
             assert!(error.contains(expected), "{mac}: {error}");
         }
+    }
+
+    #[test]
+    fn forwards_into_the_own_guest_do_not_name_it() {
+        for good in [
+            "80",
+            "8080:80",
+            "tcp/8080:80",
+            "udp/5353:53",
+            "127.0.0.1:8080:80",
+            "0.0.0.0:8080:80",
+            "[::1]:8080:80",
+            "udp/[2001:db8::1]:53:5353",
+        ] {
+            assert_eq!(parse_forward(good).as_deref(), Ok(good));
+        }
+        for bad in [
+            "",
+            "0",
+            "65536",
+            "8080:web:80",
+            "8080:",
+            ":80",
+            "sctp/80",
+            "::1:8080:80",
+            "8080:80:90:100",
+        ] {
+            assert!(parse_forward(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ports_prefixes_and_uplinks_are_checked_for_their_shape() {
+        for good in ["80", "tcp/80", "udp/53", "65535"] {
+            assert!(parse_host_port(good).is_ok(), "{good}");
+        }
+        for bad in ["", "0", "http", "tcp/", "tcp/80:81", "-1"] {
+            assert!(parse_host_port(bad).is_err(), "{bad}");
+        }
+        for good in ["10.99.0.0/24", "fd00::/64", "10.0.0.1/32"] {
+            assert!(parse_prefix(good).is_ok(), "{good}");
+        }
+        for bad in ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/0", "fd00::/129", "x/8"] {
+            assert!(parse_prefix(bad).is_err(), "{bad}");
+        }
+        for good in ["nat", "none", "nic:eth0", "tap:t0", "macvtap:mv0", "net", "net:routed"] {
+            assert!(parse_uplink(good).is_ok(), "{good}");
+        }
+        for bad in ["", "nic", "nic:", "nic:a/b", "net:", "bridge:br0"] {
+            assert!(parse_uplink(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn publish_is_a_family_of_commands() {
+        let Ok(Command::Publish(args)) = parse("netherd publish add 8080:web:80 --net lab") else {
+            panic!()
+        };
+        let PublishAction::Add { forward, network } = args.action else { panic!() };
+        assert_eq!((forward.as_str(), network.net.as_str()), ("8080:web:80", "lab"));
+        assert!(parse("netherd publish").is_err());
     }
 
     #[test]

@@ -1,16 +1,21 @@
 //! Mounts of the calling process's mount namespace (mount_namespaces(7)).
 
 use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
+use rustix::fs::CWD;
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
-    mount_change, unmount,
+    MountFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, mount,
+    mount_bind, mount_bind_recursive, mount_change, move_mount, open_tree, unmount,
 };
 
 /// Opens a place in the tree of files without opening the file (`O_PATH`), as a flag for
 /// [`std::os::unix::fs::OpenOptionsExt::custom_flags`].
 pub const PATH_ONLY: i32 = libc::O_PATH | libc::O_CLOEXEC;
+
+/// Opens without waiting for another side, as a FIFO has it (`O_NONBLOCK`); for the same use.
+pub const NO_WAIT: i32 = libc::O_NONBLOCK | libc::O_CLOEXEC;
 
 /// From now on no mount travels between this namespace and the one it was copied from.
 pub fn make_private() -> io::Result<()> {
@@ -64,6 +69,24 @@ pub fn bind(source: &Path, target: &Path) -> io::Result<()> {
 /// privileged namespace can only be shown like this.
 pub fn bind_recursive(source: &Path, target: &Path) -> io::Result<()> {
     Ok(mount_bind_recursive(source, target)?)
+}
+
+/// A mount of `path`, a file or a directory, that has no place yet (open_tree(2), Linux 5.2). It ends with
+/// the descriptor unless [`attach`] gives it a place.
+pub fn detached(path: &Path) -> io::Result<OwnedFd> {
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    Ok(open_tree(CWD, path, flags)?)
+}
+
+/// Gives a [`detached`] mount its place. A symbolic link is covered itself, wherever it leads and whether
+/// or not that exists.
+pub fn attach(mount: BorrowedFd<'_>, target: &Path) -> io::Result<()> {
+    Ok(move_mount(mount, "", CWD, target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?)
+}
+
+/// Takes the mount at `target` out of the tree of files; what is open of it stays open.
+pub fn detach(target: &Path) -> io::Result<()> {
+    Ok(unmount(target, UnmountFlags::DETACH)?)
 }
 
 /// Makes a mount and all below it read-only (mount_setattr(2), Linux 5.12).

@@ -22,7 +22,9 @@ use netlink_packet_route::link::{
     AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute,
     LinkFlags, LinkInfo, LinkMessage,
 };
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use rustix::net::{RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socket_with};
 
@@ -45,6 +47,21 @@ pub struct Route {
     pub interface: Option<u32>,
     /// Routing table number (254 = main, 255 = local).
     pub table: u32,
+}
+
+/// A route to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewRoute {
+    /// First address of the destination.
+    pub destination: IpAddr,
+    /// Prefix length in bits; 0 is the default route.
+    pub prefix_len: u8,
+    /// The next hop, of the same family.
+    pub gateway: IpAddr,
+    /// Index of the outgoing interface.
+    pub interface: u32,
+    /// Of routes to one destination, that with the lowest metric is used; `None` is the kernel's default.
+    pub metric: Option<u32>,
 }
 
 /// An address assigned to an interface.
@@ -256,6 +273,38 @@ impl Netlink {
         self.request(
             RouteNetlinkMessage::NewAddress(message),
             NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE,
+        )?;
+        Ok(())
+    }
+
+    /// Adds a route by way of `gateway`, which is a neighbour on `interface`. `EEXIST` if there is one to the
+    /// same destination with the same metric.
+    pub fn add_route(&mut self, route: &NewRoute) -> io::Result<()> {
+        let mut message = RouteMessage::default();
+        message.header.destination_prefix_length = route.prefix_len;
+        message.header.table = RouteHeader::RT_TABLE_MAIN;
+        message.header.protocol = RouteProtocol::Static;
+        message.header.scope = RouteScope::Universe;
+        message.header.kind = RouteType::Unicast;
+        let address = |address: IpAddr| match address {
+            IpAddr::V4(v4) => RouteAddress::Inet(v4),
+            IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+        };
+        message.header.address_family = match route.gateway {
+            IpAddr::V4(_) => AddressFamily::Inet,
+            IpAddr::V6(_) => AddressFamily::Inet6,
+        };
+        if route.prefix_len > 0 {
+            message.attributes.push(RouteAttribute::Destination(address(route.destination)));
+        }
+        message.attributes.push(RouteAttribute::Gateway(address(route.gateway)));
+        message.attributes.push(RouteAttribute::Oif(route.interface));
+        if let Some(metric) = route.metric {
+            message.attributes.push(RouteAttribute::Priority(metric));
+        }
+        self.request(
+            RouteNetlinkMessage::NewRoute(message),
+            NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL,
         )?;
         Ok(())
     }

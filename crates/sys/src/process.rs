@@ -246,6 +246,18 @@ pub fn watch_deletions(directory: &std::path::Path) -> io::Result<OwnedFd> {
     Ok(watch)
 }
 
+/// A descriptor that is readable after entries of `directory` were made, replaced, renamed or removed.
+pub fn watch_entries(directory: &std::path::Path) -> io::Result<OwnedFd> {
+    use rustix::fs::inotify;
+    let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+    let what = inotify::WatchFlags::CREATE
+        | inotify::WatchFlags::MOVED_TO
+        | inotify::WatchFlags::MOVED_FROM
+        | inotify::WatchFlags::DELETE;
+    inotify::add_watch(&watch, directory, what)?;
+    Ok(watch)
+}
+
 /// Reads away what is pending on a descriptor that only announces something.
 pub fn drain(fd: BorrowedFd<'_>) {
     let mut buffer = [0_u8; 4096];

@@ -229,6 +229,9 @@ pub struct Restart {
     /// Mode of the nodes.
     #[serde(default)]
     pub mode: Option<u32>,
+    /// The way out, where it is not the default, as the configuration has it.
+    #[serde(default)]
+    pub uplink: Option<String>,
 }
 
 /// How a guest was made.

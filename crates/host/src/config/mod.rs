@@ -68,10 +68,11 @@ impl Checked {
         &self.networks
     }
 
-    /// One network with all defaults: what serves when there is no configuration.
+    /// One network with this uplink and all other defaults: what serves when there is no configuration.
     #[must_use]
-    pub fn of_one(name: Name) -> Self {
-        Self { level: Level::Info, networks: vec![Network::with_defaults(name)] }
+    pub fn of_one(name: Name, uplink: Uplink) -> Self {
+        let network = Network { outside: Outside::by(uplink), ..Network::with_defaults(name) };
+        Self { level: Level::Info, networks: vec![network] }
     }
 
     /// Only the network `name`, when it is configured.

@@ -194,6 +194,13 @@ impl Default for Outside {
 }
 
 impl Outside {
+    /// What a network with this uplink has where nothing else is said.
+    #[must_use]
+    pub fn by(uplink: Uplink) -> Self {
+        let services = if uplink.plans_addresses() { Services::ALL } else { Services::NONE };
+        Self { uplink, services, ..Self::default() }
+    }
+
     /// Whether the network has a router of ours.
     #[must_use]
     pub fn has_router(&self) -> bool {

@@ -17,7 +17,7 @@ fn bad(text: &str) -> String {
 fn an_empty_table_is_a_network_with_defaults() {
     let checked = good("[network.default]\n");
     let default: Name = "default".parse().expect("a name");
-    assert_eq!(checked, Checked::of_one(default.clone()));
+    assert_eq!(checked, Checked::of_one(default.clone(), Uplink::default()));
     let network = &checked.networks()[0];
     assert_eq!(network.plan.spec().mtu, 1500);
     assert_eq!(network.nodes.len(), 4);

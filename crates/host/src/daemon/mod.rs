@@ -38,7 +38,7 @@ use sys::poll::Interest;
 use sys::signal::{SignalFd, SignalSet};
 
 use crate::capture::Remains;
-use crate::config::{Checked, Overrides};
+use crate::config::{Checked, Overrides, Uplink};
 use crate::confine;
 use crate::link::CloseReason;
 use crate::log;
@@ -61,6 +61,8 @@ pub struct Options {
     pub group: Option<String>,
     /// Mode of the nodes.
     pub mode: Option<u32>,
+    /// The way out of a network without a configuration; the default without it.
+    pub uplink: Option<Uplink>,
     /// End after this long without guests; `None` stays.
     pub idle: Option<Duration>,
     /// Leave the caller's terminal, session, directory and descriptors.
@@ -391,6 +393,12 @@ fn configuration(options: &Options) -> Result<Checked, ServeError> {
             None => None,
         };
     let checked = match &options.config {
+        Some(_) if options.uplink.is_some() => {
+            return Err(ServeError::Config(
+                "--uplink is for a network without a configuration; set `uplink` in the file."
+                    .to_owned(),
+            ));
+        }
         Some(path) => {
             let checked =
                 crate::config::read(path).map_err(|error| ServeError::Config(error.to_string()))?;
@@ -404,10 +412,10 @@ fn configuration(options: &Options) -> Result<Checked, ServeError> {
                 None => checked,
             }
         }
-        None => Checked::of_one(match only {
-            Some(name) => name,
-            None => Name::from_command(DEFAULT_NETWORK),
-        }),
+        None => Checked::of_one(
+            only.unwrap_or_else(|| Name::from_command(DEFAULT_NETWORK)),
+            options.uplink.clone().unwrap_or_default(),
+        ),
     };
     let overrides = Overrides {
         dir: options.dir.clone(),

@@ -17,6 +17,7 @@ use crate::address::{Plan, store, subnet};
 use crate::api::message::Restart;
 use crate::capture::{Captures, Remains};
 use crate::config;
+use crate::config::Uplink;
 use crate::directory::{self, Access, PORTS, Published};
 use crate::log;
 use crate::names::Name;
@@ -193,6 +194,8 @@ impl Served {
             idle: self.config.idle.map(|idle| idle.as_secs_f64()),
             group: self.config.group.clone(),
             mode: self.config.mode,
+            uplink: (self.config.outside.uplink != Uplink::default())
+                .then(|| self.config.outside.uplink.to_string()),
         })
     }
 

@@ -20,6 +20,7 @@ pub mod exec;
 pub mod ls;
 pub mod man;
 pub mod metrics;
+pub mod publish;
 pub mod reload;
 pub mod run;
 pub mod show;
@@ -37,6 +38,7 @@ pub fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Reload(args) => reload::run(&args),
         Command::Ls(args) => ls::run(&args),
         Command::Show(args) => show::run(&args),
+        Command::Publish(args) => publish::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Args(args) => args::run(&args),
         Command::Metrics(args) => metrics::run(&args),

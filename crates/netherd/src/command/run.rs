@@ -18,6 +18,7 @@ use crate::sandbox::front::{self, Caller, Front};
 use crate::sandbox::identity::Identity;
 use crate::sandbox::init::{self, Blueprint, Channels};
 use crate::sandbox::interface::{self, Plan};
+use crate::sandbox::lookup::Lookup;
 use crate::sandbox::refusal::{self, Step};
 use crate::sandbox::rootfs;
 use crate::sandbox::session::{KeptLink, Request, Session};
@@ -66,18 +67,25 @@ fn start(
     request.name.clone_from(&args.name);
     request.command = command.name();
     request.mac = args.mac;
+    request.publish.clone_from(&args.publish);
+    request.allow_host.clone_from(&args.allow_host);
+    request.macs = args.macs;
+    request.routes.clone_from(&args.route);
+    request.uplink.clone_from(&args.uplink);
     let session = Session::open(request)?;
 
     let joined = session.joined();
     let guest = joined.guest.clone();
     let mut networks = joined.covers.clone();
     networks.extend(session.dir().map(std::path::Path::to_owned));
+    let plan = Plan::from_joined(joined, interface::NAME)?;
     let blueprint = Blueprint {
         identity,
         covers: Covers::find(&networks),
         rootfs,
         directory: std::env::current_dir().ok(),
-        plan: Plan::from_joined(joined, interface::NAME)?,
+        lookup: Lookup::from_joined(joined, &plan),
+        plan,
         guest: guest.clone(),
         command,
     };

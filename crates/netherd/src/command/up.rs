@@ -4,7 +4,8 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
+use host::config::Uplink;
 use host::daemon::{self, Options};
 use host::names::Name;
 use host::start::{self, StartOptions};
@@ -24,18 +25,25 @@ pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
         None => usual_configuration()
             .filter(|path| path.exists() && is_for(path, args.network.as_deref())),
     };
+    let uplink = args.uplink.as_deref().map(parse_uplink).transpose()?;
     daemon::serve(Options {
         network: args.network.clone(),
         config,
         dir: args.dir.clone(),
         group: args.group.clone(),
         mode: args.mode,
+        uplink,
         idle: args.idle,
         detached: args.detached,
         ready_fd: args.ready_fd,
         log: args.log.clone(),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The command line has looked at it already.
+fn parse_uplink(text: &str) -> anyhow::Result<Uplink> {
+    text.parse().map_err(|why: String| anyhow!(why))
 }
 
 /// Whether the usual configuration is meant: a network that it does not have gets the defaults. A
@@ -52,6 +60,7 @@ fn background(args: &UpArgs) -> anyhow::Result<ExitCode> {
         stay: true,
         group: args.group.clone(),
         mode: args.mode,
+        uplink: args.uplink.clone(),
         ..StartOptions::default()
     };
     start::connect_or_start(network, args.dir.as_deref(), &options)?;

@@ -10,6 +10,7 @@ pub mod failure;
 pub mod network;
 pub mod style;
 pub mod table;
+pub mod tables;
 pub mod unit;
 
 use failure::ReaderGone;

@@ -1,5 +1,5 @@
-//! What a guest must not find in the file system: the sockets of outer hypervisors, of D-Bus and of
-//! systemd.
+//! What a guest must not find in the file system: the sockets of outer hypervisors, of D-Bus, of systemd
+//! and of programs that look names up.
 //!
 //! The covers are mounted in M1, so they are locked in the guest's M2. What is looked for is decided
 //! by the outer process, which knows the caller's environment; init only mounts, wherever the mounts show
@@ -28,11 +28,19 @@ const NETWORKS_BYTES: u64 = 16 << 20;
 /// Sockets below this depth are none that systemd makes.
 const DEPTH_MAX: u32 = 4;
 /// Entries of a directory that are shown in its copy.
-const ENTRIES_MAX: usize = 512;
+const ENTRIES_MAX: usize = 4096;
+
+/// Directories of programs that look names up for others, below `/run`: the caches of the C library (nscd,
+/// unscd) and of LDAP, systemd's resolver, and mDNS. Through their sockets a guest's programs would see the
+/// machine's names, and the machine's network, instead of the guest's. Without them, the C library goes on to
+/// the next source of nsswitch.conf(5), which is `dns`.
+const RESOLVERS: [&str; 4] = ["nscd", "nslcd", "systemd/resolve", "avahi-daemon"];
 
 /// What the copy of a directory leaves out.
 #[derive(Debug, PartialEq, Eq)]
-enum Hidden {
+pub enum Hidden {
+    /// Nothing: the copy is made for what can be added to it.
+    Nothing,
     /// These names, whatever they are now or later.
     Names(BTreeSet<OsString>),
     /// Sockets, also below.
@@ -56,7 +64,7 @@ pub struct Covers {
 #[derive(Debug)]
 struct Places {
     runtime: Vec<PathBuf>,
-    run: PathBuf,
+    run: Vec<PathBuf>,
     bus_address: String,
 }
 
@@ -67,7 +75,8 @@ impl Places {
         runtime.push(Path::new("/run/user").join(sys::user::uid().to_string()));
         Self {
             runtime,
-            run: PathBuf::from("/run"),
+            // One and the same on most machines.
+            run: vec![PathBuf::from("/run"), PathBuf::from("/var/run")],
             bus_address: std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_default(),
         }
     }
@@ -100,11 +109,16 @@ impl Covers {
         for path in bus_paths(&places.bus_address) {
             covers.add(Path::new(path));
         }
-        covers.add(&places.run.join("dbus"));
-        if let Ok(systemd) = fs::canonicalize(places.run.join("systemd"))
-            && has_socket(&systemd, 0)
-        {
-            covers.copies.insert(systemd, Hidden::Sockets);
+        for run in &places.run {
+            covers.add(&run.join("dbus"));
+            for name in RESOLVERS {
+                covers.add(&run.join(name));
+            }
+            if let Ok(systemd) = fs::canonicalize(run.join("systemd"))
+                && has_socket(&systemd, 0)
+            {
+                covers.copies.insert(systemd, Hidden::Sockets);
+            }
         }
         covers
     }
@@ -199,7 +213,7 @@ fn has_socket(directory: &Path, depth: u32) -> bool {
 }
 
 /// Covers a directory with a copy of itself. An entry that cannot be shown is left out.
-fn copy(directory: &Path, hidden: &Hidden, depth: u32) -> io::Result<()> {
+pub fn copy(directory: &Path, hidden: &Hidden, depth: u32) -> io::Result<()> {
     // What is below the cover stays within reach through this descriptor.
     let below =
         fs::File::options().read(true).custom_flags(sys::mount::PATH_ONLY).open(directory)?;
@@ -227,6 +241,7 @@ fn show(
     let kind = entry.file_type()?;
     let (source, target) = (below.join(&name), directory.join(&name));
     let is_hidden = match hidden {
+        Hidden::Nothing => false,
         Hidden::Names(names) => names.contains(&name),
         Hidden::Sockets => kind.is_socket(),
     };
@@ -318,7 +333,14 @@ mod tests {
         let _ = fs::remove_dir_all(&root);
         let runtime = root.join("runtime");
         let run = root.join("run");
-        for dir in ["runtime/systemd", "runtime/netherd", "run/systemd/journal", "run/dbus"] {
+        for dir in [
+            "runtime/systemd",
+            "runtime/netherd",
+            "run/systemd/journal",
+            "run/systemd/resolve",
+            "run/dbus",
+            "run/nscd",
+        ] {
             fs::create_dir_all(root.join(dir)).unwrap();
         }
         let sockets =
@@ -330,7 +352,7 @@ mod tests {
 
         let places = Places {
             runtime: vec![runtime.clone(), root.join("absent")],
-            run: run.clone(),
+            run: vec![run.clone(), root.join("absent")],
             bus_address: format!("unix:path={}", root.join("other").display()),
         };
         let networks = [runtime.join("netherd"), root.join("gone")];
@@ -339,7 +361,12 @@ mod tests {
         assert_eq!(covers.networks, BTreeSet::from([real(runtime.join("netherd"))]));
         assert_eq!(
             covers.directories,
-            BTreeSet::from([real(runtime.join("systemd")), real(run.join("dbus"))])
+            BTreeSet::from([
+                real(runtime.join("systemd")),
+                real(run.join("dbus")),
+                real(run.join("nscd")),
+                real(run.join("systemd/resolve")),
+            ])
         );
         let single = [root.join("runtime/bus"), root.join("other")];
         assert_eq!(covers.sockets, single.map(real).into());

@@ -13,7 +13,9 @@ use super::command::{CommandLine, start_in};
 use super::cover::{self, Covers};
 use super::identity::Identity;
 use super::interface::{self, Link, Plan};
-use super::job::{Job, Role};
+use super::job::{Job, Keep, Role};
+use super::laid::{self, Laid};
+use super::lookup::Lookup;
 use super::{guest, refusal, rootfs};
 use crate::output::failure::NOT_STARTED;
 
@@ -38,6 +40,7 @@ pub struct Blueprint {
     /// Where CMD starts, if that directory is there.
     pub directory: Option<PathBuf>,
     pub plan: Plan,
+    pub lookup: Lookup,
     pub guest: String,
     pub command: CommandLine,
 }
@@ -55,9 +58,9 @@ pub struct Channels {
 pub fn main(blueprint: &Blueprint, channels: Channels) -> ! {
     let Channels { control, setup } = channels;
     match start(blueprint, &control, &setup) {
-        Ok((command, listener)) => {
+        Ok((command, listener, keep)) => {
             drop(setup);
-            Job { command, control, listener, role: Role::Init }.supervise()
+            Job { command, control, listener, role: Role::Init(keep) }.supervise()
         }
         Err(error) => {
             setup.fail(NOT_STARTED, &crate::output::failure::sentence(&error));
@@ -70,7 +73,7 @@ fn start(
     blueprint: &Blueprint,
     control: &Channel,
     setup: &Channel,
-) -> anyhow::Result<(Child, Option<Listener>)> {
+) -> anyhow::Result<(Child, Option<Listener>, Keep)> {
     // From here on `run`'s death is ours. It may have died before: then its channel has ended.
     sys::process::set_death_signal(sys::signal::SIGKILL).context("init cannot be tied to `run`")?;
     match control.receive::<Order>()? {
@@ -80,7 +83,7 @@ fn start(
     if blueprint.identity.clear_groups {
         sys::process::clear_groups().context("the outer groups cannot be left")?;
     }
-    mount(blueprint)?;
+    let laid = mount(blueprint)?;
     // Seen by `exec`, which gives its programs the same.
     sys::caps::set_inheritable(blueprint.identity.caps)
         .context("the guest's capabilities cannot be noted")?;
@@ -107,12 +110,13 @@ fn start(
     // not dumpable belongs to the superuser, and the maps could not be written.
     sys::process::set_undumpable().context("init cannot be shielded")?;
     to_command.send(&Inner::Mapped, &[])?;
-    make_link(blueprint, &command, &to_command, setup)?;
+    laid.keep().context("the guest's files cannot be kept")?;
+    let mount_namespace = make_link(blueprint, &command, &to_command, setup)?;
     let listener = await_start(&to_command)?;
-    Ok((command, listener))
+    Ok((command, listener, Keep { laid, mount_namespace }))
 }
 
-fn mount(blueprint: &Blueprint) -> anyhow::Result<()> {
+fn mount(blueprint: &Blueprint) -> anyhow::Result<Laid> {
     sys::mount::make_private()
         .map_err(|error| anyhow!(refusal::explain(refusal::Step::Privilege, &error)))?;
     cover::freeze_control_groups()?;
@@ -129,18 +133,21 @@ fn mount(blueprint: &Blueprint) -> anyhow::Result<()> {
             blueprint.covers.mount()?;
         }
     }
+    let laid = laid::lay(&blueprint.lookup, blueprint.rootfs.is_some())?;
     cover::forbid_control_group_namespaces()?;
     // By name, again: the directory we stand in may be one that is covered now.
-    start_in(blueprint.directory.as_deref().filter(|_| blueprint.rootfs.is_none()))
+    start_in(blueprint.directory.as_deref().filter(|_| blueprint.rootfs.is_none()))?;
+    Ok(laid)
 }
 
-/// Takes the tap that the command made, or makes a veth pair, and passes the link out.
+/// Takes the tap that the command made, or makes a veth pair, and passes the link out. Answers the command's
+/// mount namespace.
 fn make_link(
     blueprint: &Blueprint,
     command: &Child,
     to_command: &Channel,
     setup: &Channel,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<OwnedFd> {
     // Without it the command has failed and said why on the set-up channel.
     let Some((Inner::Namespaces { tap_offloads, why_no_tap }, mut fds)) = to_command.receive()?
     else {
@@ -176,7 +183,8 @@ fn make_link(
         namespaces: names,
     };
     setup.send(&Report::Link(made), &descriptors)?;
-    Ok(())
+    let mount_namespace = guest::NAMESPACES.iter().position(|name| *name == "mnt").unwrap_or(0);
+    Ok(fds.swap_remove(mount_namespace))
 }
 
 /// Waits until the command's end of the channel is closed by its exec, or by its end.

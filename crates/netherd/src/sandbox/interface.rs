@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
 use host::api::message::Joined;
-use sys::errno::{EACCES, EAFNOSUPPORT, EOPNOTSUPP, EPROTONOSUPPORT};
+use sys::errno::{EACCES, EAFNOSUPPORT, EEXIST, EOPNOTSUPP, EPROTONOSUPPORT};
 use sys::ethtool::{Ethtool, beyond_vnet_header};
-use sys::netlink::{LinkChange, Netlink, PeerNamespace};
+use sys::netlink::{LinkChange, Netlink, NewRoute, PeerNamespace};
 use sys::tap::TapOffloads;
 
 /// The name of a guest's interface, unless `attach` is told another.
@@ -25,6 +25,9 @@ const READY_TRIES: u32 = 5000;
 const READY_PAUSE: Duration = Duration::from_millis(1);
 /// The index of `lo` in every network namespace (`LOOPBACK_IFINDEX`, net/flow.h).
 const LOOPBACK: u32 = 1;
+/// Metric of the IPv6 default route that is there from the start: just after that of routes that routers
+/// advertise (`IP6_RT_PRIO_USER`, net/ip6_route.h), which take over.
+const ROUTE_METRIC: u32 = 1025;
 /// Bytes of a packet socket's buffers, each way: a few hundred large frames.
 const PACKET_BUFFER: usize = 4 << 20;
 
@@ -35,8 +38,13 @@ pub struct Plan {
     pub mac: [u8; 6],
     /// Bytes behind the Ethernet header.
     pub mtu: u32,
-    pub ipv4: (Ipv4Addr, u8),
-    pub ipv6: (Ipv6Addr, u8),
+    /// Address and length of its prefix; none where the network plans none.
+    pub ipv4: Option<(Ipv4Addr, u8)>,
+    pub ipv6: Option<(Ipv6Addr, u8)>,
+    /// The network's router; none where there is none.
+    pub gateway4: Option<Ipv4Addr>,
+    /// The same, if IPv6 leads anywhere by it.
+    pub gateway6: Option<Ipv6Addr>,
 }
 
 impl Plan {
@@ -57,10 +65,20 @@ impl Plan {
             name: name.to_owned(),
             mac: mac.0,
             mtu: u32::from(joined.mtu),
-            ipv4: prefix(&joined.ipv4, 32).ok_or_else(|| odd(&joined.ipv4))?,
-            ipv6: prefix(&joined.ipv6, 128).ok_or_else(|| odd(&joined.ipv6))?,
+            ipv4: planned(&joined.ipv4, 32).map_err(odd)?,
+            ipv6: planned(&joined.ipv6, 128).map_err(odd)?,
+            gateway4: joined.gateway4,
+            gateway6: joined.gateway6.filter(|_| joined.outside6),
         })
     }
+}
+
+/// A planned address; an empty text plans none.
+fn planned<A: std::str::FromStr>(text: &str, bits: u8) -> Result<Option<(A, u8)>, &str> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    prefix(text, bits).map(Some).ok_or(text)
 }
 
 /// An address and the length of its prefix, as in `10.1.2.3/20`.
@@ -163,6 +181,7 @@ pub fn configure(plan: &Plan, veth: bool) -> anyhow::Result<()> {
     sysctl(&format!("{ipv6}/disable_ipv6"), "0");
     sysctl(&format!("{ipv6}/accept_dad"), "0");
     sysctl(&format!("{ipv6}/keep_addr_on_down"), "1");
+    accept_advertisements(plan);
     let change = LinkChange {
         mac: Some(plan.mac),
         mtu: Some(plan.mtu),
@@ -179,17 +198,65 @@ pub fn configure(plan: &Plan, veth: bool) -> anyhow::Result<()> {
     netlink
         .change_link(index, &LinkChange { up: Some(true), ..LinkChange::default() })
         .with_context(|| format!("{} does not come up", plan.name))?;
-    let (address, length) = plan.ipv4;
-    netlink
-        .add_address(index, IpAddr::V4(address), length)
-        .with_context(|| step(&address.to_string()))?;
-    let (address, length) = plan.ipv6;
-    match netlink.add_address(index, IpAddr::V6(address), length) {
-        Err(error) if no_ipv6(&error) => Ok(()),
-        result => {
-            result.with_context(|| step(&address.to_string()))?;
-            await_link_local(&mut netlink, index)
+    if let Some((address, length)) = plan.ipv4 {
+        netlink
+            .add_address(index, IpAddr::V4(address), length)
+            .with_context(|| step(&address.to_string()))?;
+    }
+    let mut has_ipv6 = true;
+    if let Some((address, length)) = plan.ipv6 {
+        match netlink.add_address(index, IpAddr::V6(address), length) {
+            Err(error) if no_ipv6(&error) => has_ipv6 = false,
+            result => {
+                result.with_context(|| step(&address.to_string()))?;
+                await_link_local(&mut netlink, index)?;
+            }
         }
+    }
+    if let Some(gateway) = plan.gateway4 {
+        default_route(&mut netlink, index, gateway.into(), None)
+            .with_context(|| step(&format!("a route by {gateway}")))?;
+    }
+    if let Some(gateway) = plan.gateway6.filter(|_| has_ipv6) {
+        default_route(&mut netlink, index, gateway.into(), Some(ROUTE_METRIC))
+            .with_context(|| step(&format!("a route by {gateway}")))?;
+    }
+    Ok(())
+}
+
+/// The default route. A namespace that has one already, as some do that `attach` finds, keeps it.
+fn default_route(
+    netlink: &mut Netlink,
+    interface: u32,
+    gateway: IpAddr,
+    metric: Option<u32>,
+) -> io::Result<()> {
+    let destination = match gateway {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let route = NewRoute { destination, prefix_len: 0, gateway, interface, metric };
+    match netlink.add_route(&route) {
+        Err(error) if error.raw_os_error() == Some(EEXIST) => Ok(()),
+        result => result,
+    }
+}
+
+/// What is done with router advertisements. Addresses are planned, so none are made of advertised prefixes.
+/// Routes are taken: a default route comes and goes with the host's own way out, and more specific ones lead to
+/// other networks. They are asked for at once, and not after a random second (RFC 4861 section 6.3.7): nobody
+/// else starts at this moment.
+fn accept_advertisements(plan: &Plan) {
+    let ipv6 = format!("net/ipv6/conf/{}", plan.name);
+    let autoconf = if plan.ipv6.is_some() { "0" } else { "1" };
+    for (name, value) in [
+        ("accept_ra", "1"),
+        ("autoconf", autoconf),
+        ("use_tempaddr", "0"),
+        ("accept_ra_rt_info_max_plen", "128"),
+        ("router_solicitation_delay", "0"),
+    ] {
+        sysctl(&format!("{ipv6}/{name}"), value);
     }
 }
 
@@ -297,9 +364,10 @@ mod tests {
     fn the_plan_is_what_was_answered() {
         let plan = Plan::from_joined(&joined(), "eth0").unwrap();
         assert_eq!(plan.mac, [2, 0, 0x5e, 0, 0x53, 1]);
-        assert_eq!(plan.ipv4, (Ipv4Addr::new(10, 1, 2, 3), 20));
-        assert_eq!(plan.ipv6, ("fd00::1".parse().unwrap(), 64));
-        for bad in ["10.1.2.3", "10.1.2.3/33", "x/20", ""] {
+        assert_eq!(plan.ipv4, Some((Ipv4Addr::new(10, 1, 2, 3), 20)));
+        assert_eq!(plan.ipv6, Some(("fd00::1".parse().unwrap(), 64)));
+        assert_eq!((plan.gateway4, plan.gateway6), (None, None));
+        for bad in ["10.1.2.3", "10.1.2.3/33", "x/20"] {
             let answer = Joined { ipv4: bad.to_owned(), ..joined() };
             assert!(Plan::from_joined(&answer, "eth0").is_err(), "{bad:?}");
         }
@@ -307,6 +375,19 @@ mod tests {
             let answer = Joined { ipv6: bad.to_owned(), ..joined() };
             assert!(Plan::from_joined(&answer, "eth0").is_err(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_network_may_plan_no_address_and_no_way_out() {
+        let answer = Joined { ipv4: String::new(), ipv6: String::new(), ..joined() };
+        let plan = Plan::from_joined(&answer, "eth0").unwrap();
+        assert_eq!((plan.ipv4, plan.ipv6), (None, None));
+        let gateway6 = Some("fd00::1".parse().unwrap());
+        let answer = Joined { gateway4: Some(Ipv4Addr::new(10, 1, 0, 1)), gateway6, ..joined() };
+        let plan = Plan::from_joined(&answer, "eth0").unwrap();
+        assert_eq!((plan.gateway4, plan.gateway6), (answer.gateway4, None));
+        let plan = Plan::from_joined(&Joined { outside6: true, ..answer }, "eth0").unwrap();
+        assert_eq!(plan.gateway6, gateway6);
     }
 
     #[test]

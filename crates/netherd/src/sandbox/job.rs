@@ -4,7 +4,7 @@
 //! All its signals stay blocked. A guest may send it any: init is not reached by those without a handler,
 //! and the relay reads only SIGCHLD.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use sys::notify::Listener;
 use sys::ns::{Child, Forked, Namespaces, Parenthood};
@@ -14,14 +14,24 @@ use sys::terminal::Terminal;
 
 use super::channel::{Channel, End, Order, Report};
 use super::group;
+use super::laid::Laid;
 
 /// Which parent this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Role {
     /// PID 1: when it ends, the guest does.
-    Init,
+    Init(Keep),
     /// One of many: what its command leaves running lives on, and may still ask.
     Relay,
+}
+
+/// What init looks after beside CMD.
+#[derive(Debug)]
+pub struct Keep {
+    /// The files that were laid over the machine's.
+    pub laid: Laid,
+    /// The guest's.
+    pub mount_namespace: OwnedFd,
 }
 
 /// CMD and what belongs to it.
@@ -38,7 +48,7 @@ impl Job {
     /// Stays until CMD has ended or the outer side has gone; then ends this process.
     pub fn supervise(self) -> ! {
         let end = self.watch();
-        if self.role == Role::Relay && end.is_some() {
+        if matches!(self.role, Role::Relay) && end.is_some() {
             self.leave_successor();
         }
         if let Some(end) = end {
@@ -87,6 +97,10 @@ impl Job {
         loop {
             let mut fds = vec![children.as_fd(), self.control.as_fd()];
             fds.extend(self.listener.as_ref().map(AsFd::as_fd));
+            let kept = fds.len();
+            if let Role::Init(keep) = &self.role {
+                fds.extend(keep.laid.fd());
+            }
             let ready = sys::process::poll(&fds, None).ok()?;
             if ready[0] {
                 while let Ok(Some(_)) = children.read() {}
@@ -98,11 +112,17 @@ impl Job {
                 let (order, _) = self.control.receive::<Order>().ok()??;
                 self.obey(&order);
             }
-            if ready.get(2) == Some(&true)
+            if kept > 2
+                && ready[2]
                 && let Some(listener) = &self.listener
             {
                 // A failed answer leaves its caller waiting, and nobody else.
                 let _ = group::answer_next(listener);
+            }
+            if ready.get(kept) == Some(&true)
+                && let Role::Init(keep) = &self.role
+            {
+                keep.laid.attend(keep.mount_namespace.as_fd());
             }
         }
     }

@@ -55,6 +55,8 @@ pub mod identity;
 pub mod init;
 pub mod interface;
 pub mod job;
+pub mod laid;
+pub mod lookup;
 pub mod mounts;
 pub mod netns;
 pub mod refusal;

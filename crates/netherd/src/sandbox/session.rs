@@ -38,13 +38,32 @@ pub struct Request {
     pub command: String,
     pub mac: Option<wire::MacAddr>,
     pub kind: GuestKind,
+    /// As `run` takes them from the command line.
+    pub publish: Vec<String>,
+    pub allow_host: Vec<String>,
+    pub macs: u16,
+    pub routes: Vec<String>,
+    /// The way out of a network that has to be started for the guest.
+    pub uplink: Option<String>,
 }
 
 impl Request {
     #[must_use]
     pub fn new(network: &NetworkArgs, kind: GuestKind) -> Self {
         let dir = network.dir.as_deref().map(|dir| std::path::absolute(dir).unwrap_or(dir.into()));
-        Self { net: network.net.clone(), dir, name: None, command: String::new(), mac: None, kind }
+        Self {
+            net: network.net.clone(),
+            dir,
+            name: None,
+            command: String::new(),
+            mac: None,
+            kind,
+            publish: Vec::new(),
+            allow_host: Vec::new(),
+            macs: 0,
+            routes: Vec::new(),
+            uplink: None,
+        }
     }
 
     /// Joins the network; a guest that was in it as `before` says comes back.
@@ -54,7 +73,11 @@ impl Request {
     fn join(&self, before: Option<&Joined>) -> anyhow::Result<(Client, Joined)> {
         let dir = self.dir.as_deref();
         let mut client = match before.map(|joined| &joined.restart) {
-            None => connect_or_start(&self.net, dir, &StartOptions::default())?,
+            None => {
+                let options =
+                    StartOptions { uplink: self.uplink.clone(), ..StartOptions::default() };
+                connect_or_start(&self.net, dir, &options)?
+            }
             Some(Some(restart)) => connect_or_start(&self.net, dir, &restart.into())?,
             Some(None) => host::start::connect(&self.net, dir)?,
         };
@@ -64,7 +87,10 @@ impl Request {
             mac: self.mac.map(|mac| mac.to_string()),
             kind: self.kind,
             resume: before.is_some(),
-            ..Join::default()
+            publish: self.publish.clone(),
+            allow_host: self.allow_host.clone(),
+            macs: self.macs,
+            routes: self.routes.clone(),
         };
         let joined = client.call::<Joined>(&Call::Join(join), &[])?.value;
         Ok((client, joined))

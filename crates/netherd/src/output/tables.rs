@@ -1,0 +1,156 @@
+//! What passes through a network's gateway and router, and what they know, as tables.
+//!
+//! They are made for a terminal of 100 columns: IPv4 always fits; the longest IPv6 addresses may not.
+
+use host::report::{Binding, Flow, Lease, Neighbour, Publish, Route};
+
+use super::style::Style;
+use super::table::{Align, Table};
+use super::unit;
+
+/// The table, or a word in its place when it has no rows.
+fn render(table: &Table, none: &str, style: Style) -> String {
+    if table.is_empty() { format!("{none}\n") } else { table.render(style) }
+}
+
+fn seconds(value: Option<f64>) -> String {
+    value.map(unit::span).unwrap_or_default()
+}
+
+/// Connections that the gateway carries. The guest is shown by name, with its port's number.
+pub fn flows(flows: &[Flow], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("PROTO", Align::Left),
+        ("GUEST", Align::Left),
+        ("", Align::Left),
+        ("OUTSIDE", Align::Left),
+        ("STATE", Align::Left),
+        ("IDLE", Align::Right),
+        ("OUT", Align::Right),
+        ("IN", Align::Right),
+    ]);
+    for flow in flows {
+        table.row([
+            flow.protocol.clone(),
+            guest(flow),
+            if flow.direction == "in" { "<-" } else { "->" }.to_owned(),
+            flow.outside.clone(),
+            flow.state.clone().unwrap_or_default(),
+            unit::span(flow.idle),
+            unit::bytes(flow.bytes_out),
+            unit::bytes(flow.bytes_in),
+        ]);
+    }
+    render(&table, "no connections", style)
+}
+
+fn guest(flow: &Flow) -> String {
+    if flow.port.is_empty() {
+        return flow.guest.clone();
+    }
+    // The last colon: those before it are of an IPv6 address, which is in brackets then.
+    match flow.guest.rsplit_once(':') {
+        Some((address, port)) if !address.contains(':') || address.ends_with(']') => {
+            format!("{}:{port}", flow.port)
+        }
+        _ => flow.port.clone(),
+    }
+}
+
+/// Ports of the host that lead into guests.
+pub fn forwards(forwards: &[Publish], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("FORWARD", Align::Left),
+        ("LISTENS AT", Align::Left),
+        ("GUEST", Align::Left),
+        ("FROM", Align::Left),
+        ("ACCEPTED", Align::Right),
+    ]);
+    for forward in forwards {
+        table.row([
+            forward.forward.clone(),
+            forward.listens.join(" "),
+            if forward.present { "present" } else { "away" }.to_owned(),
+            forward.source.clone(),
+            forward.accepted.to_string(),
+        ]);
+    }
+    render(&table, "no forwards", style)
+}
+
+/// Addresses that DHCP gave.
+pub fn leases(leases: &[Lease], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("IPV4", Align::Left),
+        ("MAC", Align::Left),
+        ("GUEST", Align::Left),
+        ("CALLS ITSELF", Align::Left),
+        ("STATE", Align::Left),
+        ("ENDS IN", Align::Right),
+    ]);
+    for lease in leases {
+        table.row([
+            lease.ipv4.clone(),
+            lease.mac.clone(),
+            lease.guest.clone().unwrap_or_default(),
+            printable(lease.hostname.as_deref().unwrap_or_default()),
+            lease.state.clone(),
+            seconds(lease.left),
+        ]);
+    }
+    render(&table, "no leases", style)
+}
+
+/// A client's word, without what a terminal would obey.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() || c.is_whitespace() { '?' } else { c }).collect()
+}
+
+/// Where the router sends what.
+pub fn routes(routes: &[Route], style: Style) -> String {
+    let mut table = Table::new(&[("TO", Align::Left), ("VIA", Align::Left), ("FROM", Align::Left)]);
+    for route in routes {
+        table.row([route.to.clone(), route.via.clone(), route.source.clone()]);
+    }
+    render(&table, "no routes", style)
+}
+
+/// Which station has which address.
+pub fn neighbours(neighbours: &[Neighbour], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("NETWORK", Align::Left),
+        ("ADDRESS", Align::Left),
+        ("MAC", Align::Left),
+        ("STATE", Align::Left),
+        ("CONFIRMED", Align::Right),
+    ]);
+    for neighbour in neighbours {
+        table.row([
+            neighbour.network.clone(),
+            neighbour.address.clone(),
+            neighbour.mac.clone().unwrap_or_default(),
+            neighbour.state.clone(),
+            neighbour.age.map(|age| format!("{} ago", unit::span(age))).unwrap_or_default(),
+        ]);
+    }
+    render(&table, "no neighbours", style)
+}
+
+/// Which addresses belong to which port.
+pub fn bindings(bindings: &[Binding], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("ADDRESS", Align::Left),
+        ("PORT", Align::Left),
+        ("FROM", Align::Left),
+        ("ENDS IN", Align::Right),
+    ]);
+    for binding in bindings {
+        table.row([
+            binding.address.clone(),
+            binding.port.clone().unwrap_or_default(),
+            binding.source.clone(),
+            seconds(binding.left),
+        ]);
+    }
+    render(&table, "no bindings", style)
+}
