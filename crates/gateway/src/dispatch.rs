@@ -252,7 +252,7 @@ impl<B: Backend> Gateway<B> {
                 pool.release(frame);
                 return Ok(());
             }
-            let refusal = if icmp::is_group(remote.ip()) {
+            let refusal = if !self.plan.is_own(remote.ip()) {
                 (Reason::Multicast, None)
             } else {
                 (Reason::NoService, Some(IcmpError::PortUnreachable))

@@ -58,6 +58,8 @@ mod flow_table;
 mod fragments;
 mod gateway;
 mod guests;
+#[cfg(test)]
+mod harness;
 mod host_allow;
 pub mod host_reach;
 mod icmp;

@@ -2,15 +2,17 @@
 //! there, and everything can be made to fail.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use sys::inet::Carries;
 use sys::inet::ring::Received;
 use sys::route::RouteKind;
 
 use crate::backend::datagram::{DatagramBackend, Marks, ROOM, Routes, SocketError};
+use crate::backend::{Backend, Peek, Stream, StreamBackend, StreamError};
 use crate::poll::{Interest, Poller, Token};
 
 /// Routes of a host that does not exist.
@@ -281,5 +283,113 @@ impl DatagramBackend for FakeDatagrams {
         error.len = bytes.len().min(payload.len());
         payload[..error.len].copy_from_slice(&bytes[..error.len]);
         Ok(error)
+    }
+}
+
+/// A stream that takes all and gives nothing.
+#[derive(Debug, Default)]
+pub struct FakeStream {
+    ended: bool,
+}
+
+impl Stream for FakeStream {
+    fn watch(&self, _: &Poller, _: Token) -> Result<(), StreamError> {
+        Ok(())
+    }
+
+    fn connected(&mut self) -> Result<(), StreamError> {
+        Ok(())
+    }
+
+    fn peek(&mut self, _: usize, _: &mut [u8]) -> Result<Peek, StreamError> {
+        Ok(if self.ended { Peek::End } else { Peek::Nothing })
+    }
+
+    fn discard(&mut self, _: usize) -> Result<(), StreamError> {
+        Ok(())
+    }
+
+    fn write(&mut self, pieces: &[IoSlice<'_>]) -> Result<usize, StreamError> {
+        Ok(pieces.iter().map(|piece| piece.len()).sum())
+    }
+
+    fn room(&self) -> usize {
+        1 << 20
+    }
+
+    fn end(&mut self) -> Result<(), StreamError> {
+        self.ended = true;
+        Ok(())
+    }
+
+    fn is_acknowledged(&self) -> bool {
+        true
+    }
+
+    fn keep_alive(&mut self, _: Duration) {}
+
+    fn abort(self) {}
+}
+
+/// Connections to a host that accepts everything.
+#[derive(Debug, Default)]
+pub struct FakeStreams {
+    /// Where guests connected to, oldest first, with the token of the stream.
+    pub connects: Vec<(SocketAddr, Token)>,
+}
+
+impl StreamBackend for FakeStreams {
+    type Stream = FakeStream;
+
+    fn connect(
+        &mut self,
+        _: &Poller,
+        token: Token,
+        target: SocketAddr,
+    ) -> Result<FakeStream, StreamError> {
+        self.connects.push((target, token));
+        Ok(FakeStream::default())
+    }
+}
+
+/// A host that does not exist.
+#[derive(Debug, Default)]
+pub struct FakeBackend {
+    pub datagrams: FakeDatagrams,
+}
+
+impl FakeBackend {
+    /// With default routes of both versions.
+    #[must_use]
+    pub fn with_default() -> Self {
+        Self { datagrams: FakeDatagrams::with_default() }
+    }
+}
+
+impl Backend for FakeBackend {
+    type Streams = FakeStreams;
+    type Datagrams = FakeDatagrams;
+    type Listener = SocketAddr;
+
+    fn split(self) -> (FakeStreams, FakeDatagrams) {
+        (FakeStreams::default(), self.datagrams)
+    }
+
+    fn listen(_: &Poller, _: Token, address: SocketAddr) -> io::Result<SocketAddr> {
+        Ok(address)
+    }
+
+    fn accept(_: &FakeStreams, _: &SocketAddr) -> io::Result<(FakeStream, SocketAddr)> {
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
+    fn pause(_: &Poller, _: Token, _: &SocketAddr, _: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn local(_: &FakeStreams) -> io::Result<(FakeStream, OwnedFd)> {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair()?;
+        drop(theirs);
+        Ok((FakeStream::default(), ours.into()))
     }
 }

@@ -309,3 +309,6 @@ const fn protocol(carries: Carries) -> Protocol {
         Carries::Echo => Protocol::Echo,
     }
 }
+
+#[cfg(test)]
+mod tests;

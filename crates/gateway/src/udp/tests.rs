@@ -1,0 +1,623 @@
+use std::net::SocketAddr;
+
+use sys::inet::errqueue::{Origin, SocketError};
+
+use crate::backend::datagram::Marks;
+use crate::harness::{BOTH, Family, GUEST, Lab, Shape, plan};
+use crate::report::FlowState;
+use crate::{GuestKey, Limits, Protocol, Reason, Room};
+
+#[test]
+fn a_question_and_its_answer() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(4000), family.outside(9999));
+        lab.udp(guest, remote, b"question");
+        lab.moved(&[(Reason::UdpOut, 1)]);
+        let sent = lab.host().sent.remove(0);
+        assert_eq!((sent.to, &sent.bytes[..], sent.segment), (remote, &b"question"[..], None));
+        assert_eq!(sent.marks, Some(Marks { ttl: 63, class: 0, fragment: false }));
+
+        let report = lab.gateway.flows(lab.now).next().unwrap();
+        assert_eq!((report.guest_end, report.remote), (guest, remote));
+        assert_eq!((report.protocol, report.state), (Protocol::Udp, FlowState::Opening));
+
+        lab.host().arrive(0, remote, b"answer", None);
+        lab.host_side();
+        lab.moved(&[(Reason::UdpIn, 1)]);
+        let got = lab.one();
+        got.check();
+        assert_eq!((got.ends(), got.payload()), ((remote, guest), &b"answer"[..]));
+        let report = lab.gateway.flows(lab.now).next().unwrap();
+        assert_eq!((report.bytes_out, report.bytes_in, report.state), (8, 6, FlowState::Open));
+        lab.idle();
+    }
+}
+
+#[test]
+fn one_end_of_a_guest_is_one_socket_whatever_the_destination() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        lab.udp(family.guest(4000), family.outside(1), b"a");
+        lab.udp(family.guest(4000), family.router_end(2), b"b");
+        lab.udp(family.guest(4001), family.outside(1), b"c");
+        let sockets: Vec<u32> = lab.host().sent.iter().map(|sent| sent.socket).collect();
+        assert_eq!(sockets, [0, 0, 1]);
+        // Whoever knows the mapping reaches the guest.
+        lab.host().arrive(0, family.router_end(77), b"hello", None);
+        lab.host_side();
+        assert_eq!(lab.one().ends(), (family.router_end(77), family.guest(4000)));
+        lab.moved(&[(Reason::UdpOut, 3), (Reason::UdpIn, 1)]);
+    }
+}
+
+impl Family {
+    fn router_end(self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.router(), port)
+    }
+}
+
+#[test]
+fn a_batch_of_equal_datagrams_is_a_train() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(4000), family.outside(9999));
+        for len in [100, 100, 100, 30, 50, 60] {
+            lab.udp_as(GUEST, guest, remote, &vec![1; len], Shape::default());
+        }
+        assert!(lab.host().sent.is_empty(), "they wait for the end of the batch");
+        lab.flush();
+        lab.moved(&[(Reason::UdpOut, 6)]);
+        let sent: Vec<_> =
+            lab.host().sent.drain(..).map(|sent| (sent.bytes.len(), sent.segment)).collect();
+        assert_eq!(sent, [(330, Some(100)), (50, None), (60, None)]);
+        lab.idle();
+    }
+}
+
+#[test]
+fn a_large_frame_stays_whole_or_goes_singly() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(4000), family.outside(9999));
+        let shape = Shape { segment: Some(1000), ..Shape::default() };
+        lab.udp_as(GUEST, guest, remote, &[5; 4500], shape);
+        lab.flush();
+        lab.moved(&[(Reason::UdpOut, 1)]);
+        let sent = lab.host().sent.pop().unwrap();
+        assert_eq!((sent.bytes.len(), sent.segment), (4500, Some(1000)));
+        // A device that cannot: EIO.
+        lab.host().fail_send.push_back(5);
+        lab.udp_as(GUEST, guest, remote, &[5; 4500], shape);
+        lab.flush();
+        lab.moved(&[(Reason::UdpOut, 5)]);
+        let sent: Vec<usize> = lab.host().sent.drain(..).map(|sent| sent.bytes.len()).collect();
+        assert_eq!(sent, [1000, 1000, 1000, 1000, 500]);
+        lab.idle();
+    }
+}
+
+#[test]
+fn trains_and_long_datagrams_towards_the_guest() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(4000), family.outside(9999));
+        lab.udp(guest, remote, b"x");
+        let bytes: Vec<u8> = (0..3000_u32).map(|i| i.to_le_bytes()[0]).collect();
+        lab.host().arrive(0, remote, &bytes, Some(1200));
+        lab.host_side();
+        let got = lab.one();
+        got.check();
+        assert_eq!(got.offload.gso.unwrap().size, 1200);
+        assert_eq!(got.payload(), bytes);
+        // Longer than the network's MTU of 1500: in fragments that the guest puts together.
+        lab.host().arrive(0, remote, &bytes, None);
+        lab.host_side();
+        let got = lab.got();
+        assert_eq!(got.len(), 3);
+        let mut whole = Vec::new();
+        for piece in &got {
+            let at = 14 + family.header_len() + if family.v6 { 8 } else { 0 };
+            assert!(piece.parsed.fragment().is_part());
+            assert!(piece.bytes.len() <= 1514);
+            whole.extend_from_slice(&piece.bytes[at..piece.parsed.claimed_len().unwrap()]);
+        }
+        assert_eq!(&whole[8..], bytes);
+        let sum = crate::packet::pseudo(remote.ip(), guest.ip(), 17, whole.len());
+        assert_eq!(wire::checksum::add(sum, wire::checksum::sum(&whole)), 0xffff);
+        // A train of segments that the network does not carry.
+        lab.host().arrive(0, remote, &[7; 4000], Some(2000));
+        lab.host_side();
+        assert_eq!(lab.got().len(), 4, "two datagrams of two fragments");
+        lab.moved(&[(Reason::UdpOut, 1), (Reason::UdpIn, 3)]);
+        lab.idle();
+    }
+}
+
+#[test]
+fn marks_pass_from_the_packet_to_the_socket() {
+    let mut lab = Lab::new(plan());
+    let family = BOTH[0];
+    let shape = Shape { ttl: 1, class: 0xb9, dont_fragment: false, segment: None };
+    lab.udp_as(GUEST, family.guest(1), family.outside(33434), b"trace", shape);
+    lab.flush();
+    let marks = lab.host().sent.pop().unwrap().marks;
+    assert_eq!(marks, Some(Marks { ttl: 1, class: 0xb9, fragment: true }));
+    // A router would have answered; a packet that comes with nothing left is not sent.
+    let shape = Shape { ttl: 0, ..shape };
+    lab.udp_as(GUEST, family.guest(1), family.outside(33434), b"trace", shape);
+    lab.flush();
+    lab.moved(&[(Reason::UdpOut, 1), (Reason::TtlExpired, 1)]);
+    assert_eq!(lab.one().icmp(), (11, 0));
+}
+
+#[test]
+fn an_error_of_the_outside_keeps_its_offender_and_quotes_the_guest() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(4000), family.outside(33434));
+        lab.udp(guest, remote, b"trace me");
+        let origin = if family.v6 {
+            Origin::Icmpv6 { kind: 3, code: 0 }
+        } else {
+            Origin::Icmp { kind: 11, code: 0 }
+        };
+        let error = SocketError {
+            origin,
+            errno: 113,
+            info: 0,
+            offender: Some(family.router()),
+            destination: Some(remote),
+            len: 0,
+        };
+        lab.host().fail(0, error, b"trace me");
+        lab.host_side();
+        lab.moved(&[(Reason::UdpOut, 1), (Reason::IcmpErrorIn, 1)]);
+        let got = lab.one();
+        got.check();
+        assert_eq!(got.ips(), (family.router(), guest.ip()));
+        assert_eq!(got.icmp(), if family.v6 { (3, 0) } else { (11, 0) });
+        let quoted = got.quoted();
+        quoted.check();
+        assert_eq!((quoted.ends(), quoted.payload()), ((guest, remote), &b"trace me"[..]));
+    }
+}
+
+#[test]
+fn path_mtu_is_told() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(4000), family.outside(9));
+        let error = SocketError {
+            origin: Origin::Local,
+            errno: 90,
+            info: 1400,
+            offender: None,
+            destination: Some(remote),
+            len: 0,
+        };
+        lab.udp(guest, remote, b"x");
+        lab.host().sent.clear();
+        lab.host().fail_send.push_back(90);
+        lab.host().fail(0, error, b"");
+        lab.udp(guest, remote, &[0; 1450]);
+        lab.moved(&[(Reason::UdpOut, 1), (Reason::TooBig, 1), (Reason::IcmpErrorIn, 1)]);
+        assert!(lab.host().sent.is_empty());
+        let got = lab.one();
+        got.check();
+        assert_eq!(got.icmp(), if family.v6 { (2, 0) } else { (3, 4) });
+        assert_eq!(got.ips().0, family.gateway(0).ip(), "this host found it, and we speak for it");
+        let l4 = usize::from(got.parsed.l4.unwrap().offset);
+        assert_eq!(got.bytes[l4 + 6..l4 + 8], 1400_u16.to_be_bytes());
+        assert_eq!(got.quoted().ends(), (guest, remote));
+        lab.idle();
+    }
+}
+
+#[test]
+fn an_old_error_does_not_cost_the_next_datagram() {
+    let mut lab = Lab::new(plan());
+    let family = BOTH[0];
+    let (guest, remote) = (family.guest(4000), family.outside(9));
+    lab.udp(guest, remote, b"one");
+    let error = SocketError {
+        origin: Origin::Icmp { kind: 3, code: 3 },
+        errno: 111,
+        info: 0,
+        offender: Some(remote.ip()),
+        destination: Some(remote),
+        len: 0,
+    };
+    lab.host().fail_send.push_back(111);
+    lab.host().fail(0, error, b"one");
+    lab.udp(guest, remote, b"two");
+    lab.moved(&[(Reason::UdpOut, 2), (Reason::IcmpErrorIn, 1)]);
+    assert_eq!(lab.host().sent.pop().unwrap().bytes, b"two");
+    assert_eq!(lab.one().icmp(), (3, 3));
+}
+
+#[test]
+fn what_the_host_does_not_send() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(4000), family.outside(9));
+        // EAGAIN, ENETUNREACH, EPERM, and EINVAL, which nobody can explain.
+        for (errno, reason, icmp) in [
+            (11, Reason::SendFull, None),
+            (101, Reason::NoRoute, Some(if family.v6 { (1, 0) } else { (3, 0) })),
+            (1, Reason::SendFailed, Some(if family.v6 { (1, 1) } else { (3, 13) })),
+            (22, Reason::SendFailed, None),
+        ] {
+            lab.host().fail_send.push_back(errno);
+            lab.udp(guest, remote, b"x");
+            lab.moved(&[(reason, 1)]);
+            let got = lab.got();
+            assert_eq!(got.first().map(crate::harness::Got::icmp), icmp, "{errno}");
+        }
+        lab.idle();
+    }
+}
+
+#[test]
+fn the_host_is_out_of_reach_unless_allowed() {
+    for family in BOTH {
+        let mut plan = plan();
+        plan.allow_host = vec!["udp/53".parse().unwrap()];
+        let mut lab = Lab::new(plan);
+        lab.host().routes.local("198.51.100.9");
+        lab.host().routes.local("2001:db8::9");
+        let prohibited = if family.v6 { (1, 1) } else { (3, 13) };
+        for remote in [family.outside(53), family.loopback(53), family.host_internal(54)] {
+            lab.udp(family.guest(1), remote, b"x");
+            lab.moved(&[(Reason::HostRefused, 1)]);
+            let got = lab.got();
+            assert_eq!(got.len(), 1);
+            assert_eq!(got[0].icmp(), prohibited);
+            assert_eq!(got[0].quoted().ends(), (family.guest(1), remote));
+        }
+        lab.udp(family.guest(1), family.host_internal(53), b"x");
+        assert_eq!(lab.host().sent.pop().unwrap().to, family.loopback(53));
+        lab.host().arrive(0, family.loopback(53), b"y", None);
+        // Another program of the host finds the socket.
+        lab.host().arrive(0, family.loopback(54), b"z", None);
+        lab.host().arrive(0, family.outside(53), b"z", None);
+        lab.host_side();
+        let got = lab.one();
+        assert_eq!(got.ends(), (family.host_internal(53), family.guest(1)));
+        lab.moved(&[(Reason::UdpOut, 1), (Reason::UdpIn, 1), (Reason::HostRefused, 2)]);
+        // Only for one guest.
+        lab.gateway.allow_host(Some(GuestKey(3)), "99".parse().unwrap());
+        lab.udp(family.guest(1), family.host_internal(99), b"x");
+        lab.moved(&[(Reason::HostRefused, 1)]);
+        lab.udp_as(GuestKey(3), family.guest(2), family.host_internal(99), b"x", Shape::default());
+        lab.flush();
+        lab.moved(&[(Reason::UdpOut, 1)]);
+    }
+}
+
+#[test]
+fn an_address_that_becomes_the_hosts_is_refused_from_then_on() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        lab.udp(family.guest(1), family.outside(9), b"x");
+        lab.moved(&[(Reason::UdpOut, 1)]);
+        lab.host().routes.local(&family.outside(0).ip().to_string());
+        let token = crate::poll::Token::new(crate::poll::Kind::Route, 0, 0);
+        let event = crate::poll::Event { token: 0, readable: true, writable: false, hangup: false, urgent: false };
+        let (now, room) = (lab.now, crate::Unbounded);
+        lab.gateway.host_ready(now, &mut lab.pool, &room, token, &event);
+        lab.udp(family.guest(1), family.outside(9), b"x");
+        lab.moved(&[(Reason::HostRefused, 1)]);
+    }
+}
+
+#[test]
+fn groups_and_strangers() {
+    let mut lab = Lab::new(plan());
+    for (from, to, reason) in [
+        ("10.9.0.5:1", "224.0.0.251:5353", Reason::Multicast),
+        ("10.9.0.5:1", "255.255.255.255:9", Reason::Multicast),
+        ("10.9.0.5:1", "10.9.0.255:9", Reason::Multicast),
+        ("[fd00:9::5]:1", "[ff02::fb]:5353", Reason::Multicast),
+        ("0.0.0.0:1", "198.51.100.9:9", Reason::Source),
+        ("127.0.0.1:1", "198.51.100.9:9", Reason::Source),
+        ("[::]:1", "[2001:db8::9]:9", Reason::Source),
+        ("[::1]:1", "[2001:db8::9]:9", Reason::Source),
+        ("10.9.0.5:0", "198.51.100.9:9", Reason::Malformed),
+        ("10.9.0.5:9", "198.51.100.9:0", Reason::Malformed),
+    ] {
+        lab.udp(from.parse().unwrap(), to.parse().unwrap(), b"x");
+        lab.moved(&[(reason, 1)]);
+        assert!(lab.got().is_empty(), "{from} {to}");
+    }
+    for (from, to, reason, icmp) in [
+        ("10.9.0.5:1", "169.254.169.254:80", Reason::LinkLocal, (3, 13)),
+        ("[fd00:9::5]:1", "[fe80::1]:80", Reason::LinkLocal, (1, 2)),
+        ("10.9.0.5:1", "10.9.0.77:9", Reason::NoRoute, (3, 1)),
+        ("[fd00:9::5]:1", "[fd00:9::77]:9", Reason::NoRoute, (1, 3)),
+        ("10.9.0.5:1", "10.9.0.1:9", Reason::NoService, (3, 3)),
+        ("[fd00:9::5]:1", "[fd00:9::1]:9", Reason::NoService, (1, 4)),
+    ] {
+        lab.udp(from.parse().unwrap(), to.parse().unwrap(), b"x");
+        lab.moved(&[(reason, 1)]);
+        assert_eq!(lab.one().icmp(), icmp, "{from} {to}");
+    }
+    assert_eq!(lab.gateway.flows(lab.now).count(), 0);
+    lab.idle();
+}
+
+#[test]
+fn without_nat_there_are_only_services() {
+    for family in BOTH {
+        let mut plan = plan();
+        plan.nat = false;
+        let mut lab = Lab::new(plan);
+        lab.udp(family.guest(1), family.outside(9), b"x");
+        lab.moved(&[(Reason::NoNat, 1)]);
+        assert_eq!(lab.one().icmp(), if family.v6 { (1, 0) } else { (3, 0) });
+    }
+}
+
+#[test]
+fn damaged_datagrams_go_nowhere() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (good, offload) =
+            Lab::udp_frame(family.guest(1), family.outside(9), b"damage", Shape::default());
+        let mut bad = good.clone();
+        *bad.last_mut().unwrap() ^= 1;
+        lab.frame(GUEST, &bad, offload);
+        lab.moved(&[(Reason::Checksum, 1)]);
+        // UDP's length beyond the packet.
+        let mut bad = good.clone();
+        bad[14 + family.header_len() + 5] += 1;
+        lab.frame(GUEST, &bad, offload);
+        lab.moved(&[(Reason::Checksum, 1)]);
+        lab.frame(GUEST, &good[..good.len() - 1], offload);
+        lab.moved(&[(Reason::Malformed, 1)]);
+        // Padding behind the packet is not sent.
+        let padded = [&good[..], &[0; 10]].concat();
+        lab.frame(GUEST, &padded, offload);
+        lab.flush();
+        lab.moved(&[(Reason::UdpOut, 1)]);
+        assert_eq!(lab.host().sent.pop().unwrap().bytes, b"damage");
+        lab.idle();
+    }
+}
+
+#[test]
+fn mappings_end_when_they_are_idle() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        lab.udp(family.guest(1), family.outside(53), b"dns");
+        lab.udp(family.guest(2), family.outside(9), b"one way");
+        lab.udp(family.guest(3), family.outside(9), b"both ways");
+        lab.host().arrive(2, family.outside(9), b"answer", None);
+        lab.host_side();
+        lab.got();
+        lab.moved(&[(Reason::UdpOut, 3), (Reason::UdpIn, 1)]);
+        let ends = |lab: &Lab| {
+            let mut ends: Vec<u16> =
+                lab.gateway.flows(lab.now).map(|flow| flow.guest_end.port()).collect();
+            ends.sort_unstable();
+            ends
+        };
+        lab.pass(29);
+        assert_eq!(ends(&lab), [1, 2, 3]);
+        lab.pass(3);
+        assert_eq!(ends(&lab), [2, 3]);
+        lab.pass(87);
+        assert_eq!(ends(&lab), [2, 3]);
+        lab.pass(3);
+        assert_eq!(ends(&lab), [3]);
+        // What comes in keeps it open, too.
+        lab.host().arrive(2, family.outside(9), b"more", None);
+        lab.host_side();
+        lab.got();
+        lab.pass(179);
+        assert_eq!(ends(&lab), [3]);
+        lab.pass(3);
+        assert!(ends(&lab).is_empty());
+        lab.moved(&[(Reason::Expired, 3), (Reason::UdpIn, 1)]);
+        assert_eq!(lab.gateway.next_deadline(), None);
+        lab.idle();
+    }
+}
+
+#[test]
+fn a_guest_that_opens_too_many_loses_its_own_oldest() {
+    for family in BOTH {
+        let mut plan = plan();
+        plan.limits = Limits { flows: 5, flows_per_guest: 3, ..Limits::default() };
+        let mut lab = Lab::new(plan);
+        let (a, b) = (GuestKey(1), GuestKey(2));
+        let mut other = family.guest(1);
+        other.set_ip(family.host_internal(0).ip());
+        lab.udp_as(b, other, family.outside(9), b"b", Shape::default());
+        for port in 1..=100 {
+            lab.udp_as(a, family.guest(port), family.outside(9), b"a", Shape::default());
+        }
+        lab.flush();
+        lab.moved(&[(Reason::UdpOut, 101), (Reason::Evicted, 97)]);
+        let mut flows: Vec<_> = lab
+            .gateway
+            .flows(lab.now)
+            .map(|flow| (flow.guest.unwrap(), flow.guest_end.port()))
+            .collect();
+        flows.sort_unstable();
+        assert_eq!(flows, [(a, 98), (a, 99), (a, 100), (b, 1)]);
+        // When all together have too many, who has most pays.
+        for port in 1..=3 {
+            other.set_port(port);
+            lab.udp_as(b, other, family.outside(9), b"b", Shape::default());
+        }
+        lab.flush();
+        lab.moved(&[(Reason::UdpOut, 3), (Reason::Evicted, 1)]);
+        assert_eq!(lab.gateway.status().flows, [0, 5, 0]);
+        lab.gateway.guest_gone(lab.now, &mut lab.pool, &crate::Unbounded, b);
+        assert_eq!(lab.gateway.status().flows, [0, 2, 0]);
+        lab.idle();
+    }
+}
+
+#[test]
+fn without_descriptors_a_guest_gives_one_of_its_own() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        lab.host().fail_open.push_back(24);
+        lab.udp(family.guest(1), family.outside(9), b"x");
+        lab.moved(&[(Reason::OutOfDescriptors, 1)]);
+        assert!(lab.gateway.status().out_of_descriptors);
+        lab.udp(family.guest(1), family.outside(9), b"x");
+        lab.host().fail_open.push_back(24);
+        lab.udp(family.guest(2), family.outside(9), b"x");
+        lab.moved(&[(Reason::UdpOut, 2), (Reason::Evicted, 1)]);
+        assert_eq!(lab.gateway.status().flows, [0, 1, 0]);
+        lab.idle();
+    }
+}
+
+/// A queue that has no room until it is told.
+#[derive(Debug)]
+struct Full;
+
+impl Room for Full {
+    fn room(&self, _: std::net::IpAddr) -> usize {
+        0
+    }
+}
+
+#[test]
+fn nothing_is_read_that_the_guest_has_no_room_for() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        lab.udp(family.guest(1), family.outside(9), b"x");
+        lab.room = Box::new(Full);
+        lab.host().arrive(0, family.outside(9), b"y", None);
+        lab.host_side();
+        assert!(lab.got().is_empty() && lab.gateway.wants_room());
+        assert!(lab.host().ready().is_empty(), "the socket is not watched");
+        lab.host_side();
+        assert!(lab.got().is_empty() && lab.gateway.wants_room());
+        lab.room = Box::new(crate::Unbounded);
+        lab.host_side();
+        assert_eq!(lab.one().payload(), b"y");
+        assert!(!lab.gateway.wants_room());
+        lab.host().arrive(0, family.outside(9), b"z", None);
+        lab.host_side();
+        assert_eq!(lab.one().payload(), b"z");
+        lab.moved(&[(Reason::UdpOut, 1), (Reason::UdpIn, 2)]);
+    }
+}
+
+#[test]
+fn errors_to_a_guest_have_a_rate() {
+    let mut lab = Lab::new(plan());
+    let family = BOTH[0];
+    for _ in 0..100 {
+        lab.udp(family.guest(1), family.loopback(9), b"x");
+    }
+    lab.moved(&[(Reason::HostRefused, 100), (Reason::RateLimited, 36)]);
+    assert_eq!(lab.got().len(), 64);
+}
+
+#[test]
+fn an_end_that_passes_to_another_guest_gets_another_socket() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        lab.udp_as(GuestKey(1), family.guest(1), family.outside(9), b"x", Shape::default());
+        lab.udp_as(GuestKey(2), family.guest(1), family.outside(9), b"x", Shape::default());
+        lab.flush();
+        // The first one was still waiting to be sent by a socket that ended.
+        lab.moved(&[(Reason::UdpOut, 1), (Reason::SendFailed, 1)]);
+        assert_eq!(lab.host().sent.pop().unwrap().socket, 1);
+        lab.idle();
+    }
+}
+
+#[test]
+fn echo_and_its_answer() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(0).ip(), family.outside(0).ip());
+        lab.echo(guest, remote, 0x1234, b"ping");
+        lab.moved(&[(Reason::EchoOut, 1)]);
+        let mut message = lab.host().sent.pop().unwrap().bytes;
+        assert_eq!((message[4..6].to_vec(), &message[8..]), (vec![0x12, 0x34], &b"ping"[..]));
+        // The kernel has its own identifier.
+        message[0] = if family.v6 { 129 } else { 0 };
+        message[4..6].copy_from_slice(&[0xab, 0xcd]);
+        lab.host().arrive(0, SocketAddr::new(remote, 0), &message, None);
+        lab.host_side();
+        lab.moved(&[(Reason::EchoIn, 1)]);
+        let got = lab.one();
+        got.check();
+        assert_eq!((got.ips(), got.icmp().0), ((remote, guest), message[0]));
+        let l4 = usize::from(got.parsed.l4.unwrap().offset);
+        assert_eq!(got.bytes[l4 + 4..l4 + 8], [0x12, 0x34, 0, 1]);
+        lab.idle();
+    }
+}
+
+#[test]
+fn traceroute_with_echo() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(0).ip(), family.outside(0).ip());
+        lab.echo(guest, remote, 0x1234, b"ping");
+        let mut message = lab.host().sent.pop().unwrap().bytes;
+        message[4..6].copy_from_slice(&[0xab, 0xcd]);
+        let origin = if family.v6 {
+            Origin::Icmpv6 { kind: 3, code: 0 }
+        } else {
+            Origin::Icmp { kind: 11, code: 0 }
+        };
+        let error = SocketError {
+            origin,
+            errno: 113,
+            info: 0,
+            offender: Some(family.router()),
+            destination: Some(SocketAddr::new(remote, 0)),
+            len: 0,
+        };
+        lab.host().fail(0, error, &message);
+        lab.host_side();
+        lab.moved(&[(Reason::EchoOut, 1), (Reason::IcmpErrorIn, 1)]);
+        let got = lab.one();
+        got.check();
+        assert_eq!(got.ips(), (family.router(), guest));
+        let quoted = got.quoted();
+        quoted.check();
+        assert_eq!(quoted.ips(), (guest, remote));
+        let l4 = usize::from(quoted.parsed.l4.unwrap().offset);
+        assert_eq!(quoted.bytes[l4 + 4..], [&[0x12, 0x34, 0, 1][..], b"ping"].concat());
+    }
+}
+
+#[test]
+fn where_echo_is_refused_the_guest_and_the_status_say_so() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        lab.host().fail_open.push_back(13);
+        lab.echo(family.guest(0).ip(), family.outside(0).ip(), 1, b"ping");
+        lab.moved(&[(Reason::EchoRefused, 1)]);
+        assert_eq!(lab.one().icmp(), if family.v6 { (1, 1) } else { (3, 13) });
+        let status = lab.gateway.status();
+        let (said, other) = if family.v6 {
+            (status.echo_v6, status.echo_v4)
+        } else {
+            (status.echo_v4, status.echo_v6)
+        };
+        assert!(said.unwrap().contains("ping_group_range"));
+        assert_eq!(other, None);
+        // The gateway itself always answers.
+        lab.echo(family.guest(0).ip(), family.gateway(0).ip(), 1, b"ping");
+        lab.echo(family.guest(0).ip(), family.host_internal(0).ip(), 1, b"ping");
+        lab.moved(&[(Reason::EchoAnswered, 2)]);
+        for got in lab.got() {
+            got.check();
+            assert_eq!(got.icmp().0, if family.v6 { 129 } else { 0 });
+        }
+        lab.idle();
+    }
+}
