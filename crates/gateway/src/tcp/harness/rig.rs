@@ -13,6 +13,9 @@ use wire::{L3, MacAddr, Offload, Transport};
 use super::streams::{FakeStreams, Peer, edge};
 use crate::counters::GatewayCounters;
 use crate::ctx::{Ctx, Packet, Room};
+use crate::guests::Guests;
+use crate::keyed::Keyed;
+use crate::plan::GatewayPlan;
 use crate::poll::{Event, Poller};
 use crate::tcp::{Segment, Table, Target, TcpLimits};
 use crate::{GuestKey, Reason};
@@ -49,6 +52,9 @@ pub struct Rig {
     pub pool: Pool,
     pub out: VecDeque<Frame>,
     pub counters: GatewayCounters,
+    guests: Guests,
+    plan: GatewayPlan,
+    id: u16,
     pub poller: Poller,
     pub room: SetRoom,
     pub mtu: usize,
@@ -62,12 +68,16 @@ impl Rig {
     /// When there is no descriptor for the poller.
     #[must_use]
     pub fn new(limits: TcpLimits, now: Instant) -> Self {
+        let plan = GatewayPlan::new("net", MacAddr([2, 0, 0, 0, 0, 1]), None, None);
         let pool = PoolLimits { small: 8192, large: 256, headers: 16 };
         Self {
             table: Table::new(FakeStreams::default(), limits, &[7; 16]),
             pool: Pool::new(pool),
             out: VecDeque::new(),
             counters: GatewayCounters::default(),
+            guests: Guests::new(plan.limits, Keyed::new([7; 16])),
+            plan,
+            id: 0,
             poller: Poller::new().expect("a descriptor"),
             room: SetRoom(Cell::new(usize::MAX)),
             mtu: 1500,
@@ -85,8 +95,11 @@ impl Rig {
             out: &mut self.out,
             room: &self.room,
             counters: &mut self.counters,
+            guests: &mut self.guests,
             poller: &self.poller,
+            plan: &self.plan,
             mtu: self.mtu,
+            id: &mut self.id,
         };
         call(&mut self.table, self.now, &mut ctx)
     }
