@@ -7,17 +7,17 @@
 //! everything but the socket, and holds every frame against a list that only root can write. What
 //! the hypervisor asks for and sends is judged as if the user had written it by hand.
 //!
-//! * The *broker* (`broker`) listens on a Unix socket. It keeps two capabilities, CAP_NET_RAW and
+//! * The *broker* ([`broker`]) listens on a Unix socket. It keeps two capabilities, CAP_NET_RAW and
 //!   CAP_NET_ADMIN, and no root. For each connection it looks up the user (by the kernel's word) in
-//!   the list (`list`), opens a packet socket and forks a relay. It remembers who has claimed
+//!   the list ([`list`]), opens a packet socket and forks a relay. It remembers who has claimed
 //!   which address of which device.
-//! * A *relay* (`relay`) has the connection, the packet socket and a line to the broker, and
+//! * A *relay* ([`relay`]) has the connection, the packet socket and a line to the broker, and
 //!   nothing else: no capabilities, no files, a short list of system calls. It moves frames both
-//!   ways and applies the rules (`policy`). A fault in it ends one connection.
+//!   ways and applies the rules ([`policy`]). A fault in it ends one connection.
 //!
 //! A relay holds no frames between two calls but one batch that the device did not take. If the
 //! hypervisor does not read, the relay stops reading the device, and the kernel drops (and counts)
-//! what comes in; if the device does not take frames, or the user's rate is used up (`rate`), the
+//! what comes in; if the device does not take frames, or the user's rate is used up ([`rate`]), the
 //! relay stops reading the hypervisor, whose own queue then fills. Nothing in it grows with what
 //! either side does.
 //!
@@ -27,5 +27,15 @@
 //! [`protocol`] is shared with the hypervisor, which uses nothing else of this crate.
 #![forbid(unsafe_code)]
 
+pub mod broker;
+mod connection;
+pub mod device;
+pub mod ledger;
+pub mod list;
+pub mod log;
+pub mod mac_list;
+pub mod policy;
 pub mod protocol;
+pub mod rate;
 pub mod reason;
+pub mod relay;

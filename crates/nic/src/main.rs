@@ -1,4 +1,177 @@
-//! See the library.
+//! The broker's process: its socket, its list, and the privileges it keeps.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use nic::broker::Broker;
+use nic::list::{List, PLACE, Who};
+use nic::{log, protocol};
+use sys::caps::Capabilities;
+use sys::unix::SocketKind;
+
+const HELP: &str = "\
+netherd-nic: moves frames of users' networks through network devices
+
+Usage: netherd-nic [--listen PATH] [--list PATH] [--user NAME]
+       netherd-nic --check [--list PATH]
+
+  --listen PATH  make the socket there (default: the one systemd hands over,
+                 else /run/netherd/nic.sock)
+  --list PATH    who may do what (default: /etc/netherd/nic.toml)
+  --user NAME    whom to become, when started as root (default: nobody)
+  --check        read the list, say what it allows, and end
+";
+
+#[derive(Debug, Default)]
+struct Options {
+    listen: Option<PathBuf>,
+    list: Option<PathBuf>,
+    user: Option<String>,
+    check: bool,
+    help: bool,
+    version: bool,
+}
+
+fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+    let mut options = Options::default();
+    while let Some(argument) = arguments.next() {
+        let mut value =
+            || arguments.next().ok_or_else(|| format!("{argument} needs a value; see --help"));
+        match argument.as_str() {
+            "--listen" => options.listen = Some(value()?.into()),
+            "--list" => options.list = Some(value()?.into()),
+            "--user" => options.user = Some(value()?),
+            "--check" => options.check = true,
+            "--help" | "-h" => options.help = true,
+            "--version" | "-V" => options.version = true,
+            other => return Err(format!("\"{other}\" is no option; see --help")),
+        }
+    }
+    Ok(options)
+}
+
+fn main() -> ExitCode {
+    match start() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(sentence) => {
+            log::say(&sentence);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start() -> Result<(), String> {
+    let options = options(std::env::args().skip(1))?;
+    if options.help {
+        print!("{HELP}");
+        return Ok(());
+    }
+    if options.version {
+        println!("netherd-nic {}", env!("CARGO_PKG_VERSION"));
+        return Ok(());
+    }
+    let list = options.list.unwrap_or_else(|| PLACE.into());
+    if options.check {
+        return check(&list);
+    }
+    let listener = match given_socket() {
+        Some(socket) if options.listen.is_none() => socket,
+        _ => listen(options.listen.as_deref().unwrap_or(Path::new(protocol::SOCKET)))?,
+    };
+    drop_privileges(options.user.as_deref().unwrap_or("nobody"))?;
+    // A list that makes no sense is said now, and again to each who comes.
+    if let Err(e) = List::read(&list) {
+        log::say(&e.to_string());
+    }
+    let mut broker = Broker::new(listener, list).map_err(|e| format!("It cannot start: {e}."))?;
+    let _not_there = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    broker.run().map_err(|e| format!("It ended: {e}."))
+}
+
+fn check(list: &Path) -> Result<(), String> {
+    let list = List::read(list).map_err(|e| e.to_string())?;
+    for allowance in list.allowances() {
+        let who = match allowance.who {
+            Who::User(uid) => format!("user {uid}"),
+            Who::Group(gid) => format!("group {gid}"),
+        };
+        let addresses: u64 = allowance.macs.iter().map(|it| it.last - it.first + 1).sum();
+        println!(
+            "{who}: {}, {} of {addresses} addresses in each of {} networks",
+            allowance.device, allowance.max_macs, allowance.connections
+        );
+    }
+    Ok(())
+}
+
+/// The socket that systemd holds.
+fn given_socket() -> Option<OwnedFd> {
+    let number = sd_notify::listen_fds().ok()?.next()?;
+    let socket = sys::detach::adopt(number).ok()?;
+    (sys::unix::kind_of(std::os::fd::AsFd::as_fd(&socket)).ok()? == SocketKind::Seqpacket)
+        .then_some(socket)
+}
+
+/// A socket for everybody: who may do what is the list's to say.
+fn listen(path: &Path) -> Result<OwnedFd, String> {
+    let failed = |e: std::io::Error| format!("The socket {} cannot be made: {e}.", path.display());
+    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(format!("{} cannot be a socket.", path.display()));
+    };
+    std::fs::create_dir_all(parent).map_err(failed)?;
+    make(parent, name, path).map_err(failed)
+}
+
+fn make(parent: &Path, name: &OsStr, path: &Path) -> std::io::Result<OwnedFd> {
+    use std::os::fd::AsFd;
+    let directory = sys::unix::open_directory(parent)?;
+    sys::unix::unlink_at(directory.as_fd(), name)?;
+    let socket = sys::unix::listen_at(directory.as_fd(), name, SocketKind::Seqpacket, 64)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(socket)
+}
+
+/// Keeps two capabilities and no root.
+fn drop_privileges(user: &str) -> Result<(), String> {
+    let failed = |e: std::io::Error| format!("Privileges cannot be given up: {e}.");
+    sys::confine::no_core_files().map_err(failed)?;
+    if sys::unix::effective_uid() == 0 {
+        let account = sys::user::by_name(user)
+            .map_err(failed)?
+            .filter(|account| account.uid != 0)
+            .ok_or_else(|| format!("There is no user {user} to become; name one with --user."))?;
+        sys::caps::bound(Capabilities::DEVICES).map_err(failed)?;
+        sys::user::become_user(account.uid, account.gid).map_err(failed)?;
+    }
+    sys::caps::reduce(Capabilities::DEVICES).map_err(failed)?;
+    sys::confine::no_new_privileges().map_err(failed)?;
+    sys::process::set_undumpable().map_err(failed)?;
+    let held = sys::caps::effective().map_err(failed)?;
+    if !held.contains(Capabilities::DEVICES) {
+        log::say(
+            "It has not both CAP_NET_RAW and CAP_NET_ADMIN: devices cannot be opened, or only with \
+             small buffers.",
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_or_refused() {
+        let read = |text: &str| options(text.split_whitespace().map(str::to_owned));
+        let all = read("--listen /a --list /b --user c --check").unwrap();
+        assert_eq!(all.listen.as_deref(), Some(Path::new("/a")));
+        assert_eq!((all.list.as_deref(), all.user.as_deref()), (Some(Path::new("/b")), Some("c")));
+        assert!(all.check);
+        assert!(read("--listen").unwrap_err().contains("needs a value"));
+        assert!(read("--what").unwrap_err().contains("is no option"));
+    }
+}

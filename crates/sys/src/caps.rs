@@ -14,6 +14,8 @@ impl Capabilities {
     /// Configure interfaces, addresses and routes; raw sockets; ports below 1024.
     pub const NETWORK: Self = Self(1 << 12 | 1 << 13 | 1 << 10);
     pub const KILL: Self = Self(1 << 5);
+    /// Packet sockets, and socket buffers beyond the limit.
+    pub const DEVICES: Self = Self(1 << 12 | 1 << 13);
 
     /// The set as a number, bit n for capability n.
     #[must_use]
@@ -56,6 +58,21 @@ pub fn keep_across_exec(set: Capabilities) -> io::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Reduces this process to those of `set` that it has; none of them survives an exec.
+pub fn reduce(set: Capabilities) -> io::Result<()> {
+    let held = capabilities(None)?.permitted & CapabilitySet::from_bits_retain(set.0);
+    // There may be no ambient set to clear (before Linux 4.3), and then nothing is in it.
+    let _none = rustix::thread::clear_ambient_capability_set();
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: held, permitted: held, inheritable: none })?;
+    Ok(())
+}
+
+/// The capabilities that this process may use.
+pub fn effective() -> io::Result<Capabilities> {
+    Ok(Capabilities(capabilities(None)?.effective.bits()))
 }
 
 /// Takes every capability outside of `set` from what any later exec can give, user id 0 included.

@@ -363,6 +363,70 @@ pub fn filter_system_calls(unlisted: Unlisted) -> io::Result<()> {
     install(&list)
 }
 
+/// System calls of a process that only moves frames between descriptors that it has.
+const MOVING: &[libc::c_long] = &[
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_epoll_ctl,
+    libc::SYS_ppoll,
+    libc::SYS_bind,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_close,
+    libc::SYS_clock_gettime,
+    libc::SYS_restart_syscall,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_sigaltstack,
+    libc::SYS_brk,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_futex,
+    libc::SYS_getrandom,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+];
+
+/// What such a process asks of network devices.
+#[allow(clippy::unnecessary_cast, reason = "the type of requests depends on the C library")]
+const DEVICE_REQUESTS: [u64; 4] = [
+    libc::SIOCGIFINDEX as u64,
+    libc::SIOCGIFMTU as u64,
+    libc::SIOCGIFFLAGS as u64,
+    libc::SIOCGIFHWADDR as u64,
+];
+
+/// From now on only frames can be moved: no file, socket, process or thread can be made, nothing can
+/// be changed elsewhere. Any other call ends the process.
+///
+/// # Errors
+/// When the kernel refuses the filter, or the architecture is not known.
+pub fn only_move_frames() -> io::Result<()> {
+    let mut allowed = any(MOVING);
+    let exec = libc::PROT_EXEC as u64;
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        allowed.insert(call, vec![when(2, SeccompCmpOp::MaskedEq(exec), 0)?]);
+    }
+    let requests: io::Result<Vec<_>> =
+        DEVICE_REQUESTS.iter().map(|request| when(1, SeccompCmpOp::Eq, *request)).collect();
+    allowed.insert(libc::SYS_ioctl, requests?);
+    install(&program(allowed, SeccompAction::KillProcess, SeccompAction::Allow)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -275,6 +275,14 @@ impl ReceiveRing {
         Some(Datagram { head, body, truncated, from, cred })
     }
 
+    /// Most bytes that frame `i` of the last [`ReceiveRing::receive_packets`] may have: its own, and a
+    /// tag's.
+    #[must_use]
+    pub fn packet_len(&self, i: usize) -> usize {
+        let len = self.headers.get(i).map_or(0, |header| header.msg_len as usize);
+        len.saturating_sub(self.layout.head_len) + 4
+    }
+
     /// Frame `i` of the last [`ReceiveRing::receive_packets`], once: the VLAN tag that the kernel
     /// took out is put back in place.
     #[must_use]
@@ -305,7 +313,7 @@ impl ReceiveRing {
             slot[at..at + tag.len()].copy_from_slice(&tag);
             tagged = true;
         }
-        Some(Packet { head, body: &slot[start..], tagged })
+        Some(Packet { head, body: &mut slot[start..], tagged })
     }
 }
 
@@ -314,8 +322,8 @@ impl ReceiveRing {
 pub struct Packet<'a> {
     /// The vnet header; the rest of the array is zero.
     pub head: [u8; 12],
-    /// The frame, with its VLAN tag.
-    pub body: &'a [u8],
+    /// The frame, with its VLAN tag; the reader's own, to change as he likes.
+    pub body: &'a mut [u8],
     /// The tag was put back: offsets in `head` are 4 bytes short.
     pub tagged: bool,
 }

@@ -284,6 +284,41 @@ pub fn peer_cred(fd: BorrowedFd<'_>) -> io::Result<Cred> {
     Ok(Cred { pid: cred.pid, uid: cred.uid, gid: cred.gid })
 }
 
+/// The supplementary groups of who connected (SO_PEERGROUPS, Linux 4.13), without its own group,
+/// which [`peer_cred`] tells.
+///
+/// # Errors
+/// As getsockopt(2).
+pub fn peer_groups(fd: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    // NGROUPS_MAX is 65,536; who has more than some hundred is asked again.
+    let mut groups = vec![0_u32; 256];
+    loop {
+        let mut len = libc::socklen_t::try_from(groups.len() * size_of::<u32>())
+            .map_err(|_| io::ErrorKind::OutOfMemory)?;
+        // SAFETY: `groups` is writable for `len` bytes.
+        let result = check(unsafe {
+            libc::getsockopt(
+                fd.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut len,
+            )
+        });
+        let count = len as usize / size_of::<u32>();
+        match result {
+            Ok(_) => {
+                groups.truncate(count);
+                return Ok(groups);
+            }
+            Err(e) if e.raw_os_error() == Some(libc::ERANGE) && count > groups.len() => {
+                groups.resize(count, 0);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+}
+
 /// The user that file permissions and the kernel's credentials know us as.
 #[must_use]
 pub fn effective_uid() -> u32 {

@@ -83,6 +83,21 @@ pub fn by_uid(uid: u32) -> io::Result<Option<User>> {
     )
 }
 
+/// Becomes another user, of one group, with the capabilities of now (until they are reduced). For a
+/// process of root's with one thread; there is no way back once they are.
+///
+/// # Errors
+/// EPERM for who is not root.
+pub fn become_user(uid: u32, gid: u32) -> io::Result<()> {
+    use rustix::process::{Gid, Uid};
+    rustix::thread::set_keep_capabilities(true)?;
+    rustix::thread::set_thread_groups(&[])?;
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    rustix::thread::set_thread_res_gid(gid, gid, gid)?;
+    rustix::thread::set_thread_res_uid(uid, uid, uid)?;
+    Ok(rustix::thread::set_keep_capabilities(false)?)
+}
+
 /// The user of that name or number.
 ///
 /// # Errors

@@ -1,0 +1,166 @@
+//! The first words of a connection, and what a relay gives up before it goes on.
+//!
+//! This runs in a process of its own, forked by the broker, so nobody waits for a hypervisor that
+//! does not speak. Until [`confine`] it has the broker's two capabilities and can read files.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use sys::Cred;
+use sys::caps::Capabilities;
+
+use crate::device::{self, Port};
+use crate::ledger::{Line, Question};
+use crate::list::{Allowance, List};
+use crate::log;
+use crate::protocol::{self, Hello, ToHelper, VERSION, Welcome};
+use crate::relay::{End, Relay};
+
+/// How long a hypervisor may take to say what it wants.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Serves one connection to its end.
+pub(crate) fn serve(user: OwnedFd, peer: Cred, line: OwnedFd, list: &Path) {
+    let mut relay = match prepare(user, peer, line, list) {
+        Ok(relay) => relay,
+        // It was told already, or is gone.
+        Err(sentence) => return log::say(&sentence),
+    };
+    let end = relay.run();
+    let moved: Vec<String> =
+        relay.counters().moved().map(|(name, count)| format!("{name} {count}")).collect();
+    let why = match end {
+        End::Closed => "closed its connection".to_owned(),
+        End::Broken(why) => format!("was sent away: {why}"),
+        End::NoBroker => "lost its connection, because the broker ended".to_owned(),
+        End::Failed(why) => format!("lost its connection: {why}"),
+    };
+    log::say(&format!("User {} {why} ({}).", peer.uid, moved.join(", ")));
+}
+
+fn prepare(user: OwnedFd, peer: Cred, line: OwnedFd, list: &Path) -> Result<Relay, String> {
+    let now = sys::clock::monotonic_nanos();
+    let line = Line::new(line);
+    match admit(user.as_fd(), peer, &line, list, now) {
+        Ok((port, allowance)) => {
+            sys::unix::force_buffers(user.as_fd(), 4 << 20)
+                .and_then(|()| confine())
+                .map_err(|e| format!("A relay cannot be confined: {e}."))?;
+            let welcome = welcome(&port, &allowance).encode();
+            let device = allowance.device.clone();
+            let relay = Relay::new(user, port, line, allowance, now)
+                .map_err(|e| format!("A relay cannot be made: {e}."))?;
+            relay.welcome(&welcome).map_err(|e| format!("User {} is gone: {e}.", peer.uid))?;
+            log::say(&format!("User {} uses {device}.", peer.uid));
+            Ok(relay)
+        }
+        Err(Refusal::Told(sentence)) => {
+            let message = protocol::refused(&sentence);
+            // Whoever is gone needs no answer.
+            let _gone = sys::unix::send_vectored(user.as_fd(), &[IoSlice::new(&message)]);
+            Err(format!("User {}: {sentence}", peer.uid))
+        }
+        Err(Refusal::Mute(why)) => Err(format!("User {} said nothing sensible: {why}.", peer.uid)),
+    }
+}
+
+/// Why a connection comes to nothing.
+enum Refusal {
+    /// The hypervisor is told this.
+    Told(String),
+    /// It is not one.
+    Mute(String),
+}
+
+fn admit(
+    user: BorrowedFd<'_>,
+    peer: Cred,
+    line: &Line,
+    list: &Path,
+    now: u64,
+) -> Result<(Port, Allowance), Refusal> {
+    let device = hello(user)?;
+    let list = List::read(list).map_err(|e| {
+        // What is wrong with root's file is for the log; its text is nobody's business.
+        log::say(&e.to_string());
+        Refusal::Told(
+            "netherd-nic cannot use its list of users; its log says why to the administrator."
+                .to_owned(),
+        )
+    })?;
+    let mut groups = sys::unix::peer_groups(user).unwrap_or_default();
+    groups.push(peer.gid);
+    let Some(allowance) = list.find(peer.uid, &groups, &device) else {
+        return Err(Refusal::Told(format!(
+            "You (user {}) may not use the network device {device}: have the administrator add you \
+             to /etc/netherd/nic.toml.",
+            peer.uid
+        )));
+    };
+    let open = Question::Open { device: device.clone(), connections: allowance.connections };
+    match line.ask(&open) {
+        Ok(true) => {}
+        Ok(false) => {
+            return Err(Refusal::Told(format!(
+                "You have {} networks on {device} already, which is what \"connections\" in \
+                 /etc/netherd/nic.toml allows.",
+                allowance.connections
+            )));
+        }
+        Err(e) => return Err(Refusal::Told(format!("netherd-nic is ending: {e}."))),
+    }
+    let port = Port::open(&device, now).map_err(|e| {
+        Refusal::Told(match e.raw_os_error() {
+            Some(sys::errno::ENODEV) => {
+                format!("There is no network device {device}; it may come later.")
+            }
+            Some(sys::errno::EPERM) => format!(
+                "netherd-nic may not open packet sockets (it needs CAP_NET_RAW), so {device} cannot \
+                 be used; the administrator has to start it as its unit says."
+            ),
+            _ => format!("The network device {device} cannot be used: {e}."),
+        })
+    })?;
+    Ok((port, allowance.clone()))
+}
+
+fn hello(user: BorrowedFd<'_>) -> Result<String, Refusal> {
+    let mute = |e: io::Error| Refusal::Mute(e.to_string());
+    if !sys::wait::readable(user, Some(PATIENCE)).map_err(mute)? {
+        return Err(Refusal::Mute("it was silent".into()));
+    }
+    let mut message = [0; 64];
+    let (len, _) = sys::unix::receive_message(user, &mut message).map_err(mute)?;
+    match ToHelper::decode(&message[..len]) {
+        Ok(ToHelper::Hello(Hello { version: VERSION, device })) => Ok(device),
+        Ok(ToHelper::Hello(Hello { version, .. })) => Err(Refusal::Told(format!(
+            "This netherd speaks version {version} of the protocol with netherd-nic, which speaks \
+             {VERSION}; install both from one release."
+        ))),
+        Ok(_) => Err(Refusal::Mute("it did not begin with hello".into())),
+        Err(e) => Err(Refusal::Mute(e.to_string())),
+    }
+}
+
+fn welcome(port: &Port, allowance: &Allowance) -> Welcome {
+    Welcome {
+        version: VERSION,
+        mtu: u16::try_from(port.mtu()).unwrap_or(u16::MAX),
+        offloads: device::OFFLOADS,
+        own: port.mac(),
+        max_macs: allowance.max_macs,
+        ranges: allowance.macs.clone(),
+    }
+}
+
+/// Gives up everything but the descriptors.
+fn confine() -> io::Result<()> {
+    sys::caps::reduce(Capabilities::NONE)?;
+    sys::confine::no_new_privileges()?;
+    if let Err(e) = sys::confine::restrict_files(&[], &[]) {
+        log::say(&format!("Landlock was refused ({e}); the filter of system calls has to do."));
+    }
+    sys::confine::only_move_frames()
+}

@@ -1,0 +1,277 @@
+//! The list of who may use which device with which addresses: `/etc/netherd/nic.toml`.
+//!
+//! Only root can write it, and that is checked at every reading: a list that others could write
+//! would be nobody's decision. It is read anew for every connection.
+
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::mac_list::{self, MacListError};
+use crate::protocol::MacRange;
+
+/// Where it is.
+pub const PLACE: &str = "/etc/netherd/nic.toml";
+
+/// Longest list, in bytes.
+const TEXT_MAX: u64 = 1 << 20;
+
+/// Most addresses of one connection.
+pub const MACS_MAX: u16 = 1024;
+
+/// Addresses of one connection, unless said otherwise.
+const MACS: u16 = 16;
+
+/// Connections of one user to one device, unless said otherwise.
+const CONNECTIONS: u16 = 4;
+
+/// Frames to groups that one connection is given in a second, unless said otherwise.
+const GROUPS_PER_SECOND: u64 = 10_000;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    allow: Vec<Entry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    user: Option<String>,
+    group: Option<String>,
+    device: String,
+    macs: Vec<String>,
+    max_macs: Option<u16>,
+    connections: Option<u16>,
+    frames_per_second: Option<u64>,
+    bytes_per_second: Option<u64>,
+    groups_per_second: Option<u64>,
+}
+
+/// Whom an entry is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    User(u32),
+    Group(u32),
+}
+
+/// What somebody may do on a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    pub who: Who,
+    pub device: String,
+    pub macs: Vec<MacRange>,
+    /// Addresses of one connection at a time.
+    pub max_macs: u16,
+    /// Connections at a time.
+    pub connections: u16,
+    /// Frames, and bytes on the wire, that one connection may send in a second; `None`: no limit.
+    pub frames_per_second: Option<u64>,
+    pub bytes_per_second: Option<u64>,
+    /// Frames to groups that one connection is given in a second.
+    pub groups_per_second: u64,
+}
+
+/// Why there is no list.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    #[error("The list {path} cannot be read: {error}; it has to be readable by everybody.")]
+    Unreadable { path: String, error: std::io::Error },
+    #[error(
+        "The list {0} does not belong to root, or others can write it; chown root and chmod go-w."
+    )]
+    Writable(String),
+    #[error("The list {path} makes no sense: {why}")]
+    Senseless { path: String, why: String },
+}
+
+/// All allowances, in their order.
+#[derive(Debug, Default)]
+pub struct List(Vec<Allowance>);
+
+impl List {
+    /// # Errors
+    /// [`ListError`].
+    pub fn read(path: &Path) -> Result<List, ListError> {
+        let name = || path.display().to_string();
+        let unreadable = |error| ListError::Unreadable { path: name(), error };
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let about = file.metadata().map_err(unreadable)?;
+        let above = path.parent().map(std::fs::metadata).transpose().map_err(unreadable)?;
+        let safe = |about: &std::fs::Metadata| about.uid() == 0 && about.mode() & 0o022 == 0;
+        if !about.is_file() || !safe(&about) || !above.is_none_or(|above| safe(&above)) {
+            return Err(ListError::Writable(name()));
+        }
+        let mut text = String::new();
+        file.take(TEXT_MAX).read_to_string(&mut text).map_err(unreadable)?;
+        parse(&text).map_err(|why| ListError::Senseless { path: name(), why })
+    }
+
+    /// The first allowance for a device that is about this user or one of these groups.
+    #[must_use]
+    pub fn find(&self, uid: u32, groups: &[u32], device: &str) -> Option<&Allowance> {
+        self.0.iter().find(|it| {
+            it.device == device
+                && match it.who {
+                    Who::User(user) => user == uid,
+                    Who::Group(group) => groups.contains(&group),
+                }
+        })
+    }
+
+    /// All of them.
+    #[must_use]
+    pub fn allowances(&self) -> &[Allowance] {
+        &self.0
+    }
+}
+
+fn parse(text: &str) -> Result<List, String> {
+    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+    let mut list = Vec::new();
+    for (i, entry) in file.allow.into_iter().enumerate() {
+        // Somebody who is no user (any more) has no rights, and the others keep theirs.
+        if let Some(allowance) = check(entry).map_err(|why| format!("entry {}: {why}", i + 1))? {
+            list.push(allowance);
+        }
+    }
+    Ok(List(list))
+}
+
+fn check(entry: Entry) -> Result<Option<Allowance>, String> {
+    let unreadable = |e: std::io::Error| format!("the account files cannot be read: {e}");
+    let who = match (&entry.user, &entry.group) {
+        (Some(user), None) => {
+            let user = sys::user::by_name(user).map_err(unreadable)?;
+            user.map(|user| Who::User(user.uid))
+        }
+        (None, Some(group)) => sys::user::group_by_name(group).map_err(unreadable)?.map(Who::Group),
+        _ => return Err("it needs either user or group".into()),
+    };
+    if !sys::device::is_name(&entry.device) {
+        return Err(format!("\"{}\" cannot be the name of a network device", entry.device));
+    }
+    let macs = mac_list::parse(entry.macs.iter().map(String::as_str))
+        .map_err(|why: MacListError| why.to_string())?;
+    let max_macs = entry.max_macs.unwrap_or(MACS);
+    if !(1..=MACS_MAX).contains(&max_macs) {
+        return Err(format!("max_macs is 1 to {MACS_MAX}"));
+    }
+    let connections = entry.connections.unwrap_or(CONNECTIONS);
+    if entry.frames_per_second == Some(0)
+        || entry.bytes_per_second == Some(0)
+        || connections == 0
+        || macs.is_empty()
+    {
+        return Err("it allows nothing; leave it out".into());
+    }
+    Ok(who.map(|who| Allowance {
+        who,
+        device: entry.device,
+        macs,
+        max_macs,
+        connections,
+        frames_per_second: entry.frames_per_second,
+        bytes_per_second: entry.bytes_per_second,
+        groups_per_second: entry.groups_per_second.unwrap_or(GROUPS_PER_SECOND),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../pkg/etc/nic.toml");
+
+    #[test]
+    fn the_first_entry_that_fits_is_the_one() {
+        let text = r#"
+            [[allow]]
+            user = "1000"
+            device = "eth0"
+            macs = ["02:00:00:00:00:01"]
+            frames_per_second = 10
+            [[allow]]
+            group = "root"
+            device = "eth0"
+            macs = ["local"]
+            max_macs = 3
+            connections = 1
+            bytes_per_second = 1000
+            groups_per_second = 5
+        "#;
+        let list = parse(text).unwrap();
+        let first = list.find(1000, &[0], "eth0").unwrap();
+        assert_eq!((first.who, first.max_macs, first.connections), (Who::User(1000), 16, 4));
+        assert_eq!((first.frames_per_second, first.bytes_per_second), (Some(10), None));
+        assert_eq!(first.groups_per_second, 10_000);
+        let second = list.find(1001, &[5, 0], "eth0").unwrap();
+        assert_eq!((second.who, second.max_macs, second.connections), (Who::Group(0), 3, 1));
+        assert_eq!((second.frames_per_second, second.bytes_per_second), (None, Some(1000)));
+        assert_eq!(second.groups_per_second, 5);
+        assert_eq!(list.find(1001, &[5], "eth0"), None);
+        assert_eq!(list.find(1000, &[0], "eth1"), None);
+    }
+
+    #[test]
+    fn a_user_that_is_none_takes_nobodys_rights_away() {
+        let text = "[[allow]]\nuser = \"no-such-user\"\ndevice = \"eth0\"\nmacs = [\"local\"]\n\
+                    [[allow]]\nuser = \"0\"\ndevice = \"eth0\"\nmacs = [\"local\"]\n";
+        assert_eq!(parse(text).unwrap().allowances().len(), 1);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_a_sentence() {
+        let entry = |more: &str| format!("[[allow]]\ndevice = \"eth0\"\n{more}\n");
+        for (text, why) in [
+            (entry("macs = [\"local\"]"), "either user or group"),
+            (entry("user = \"0\"\ngroup = \"0\"\nmacs = [\"local\"]"), "either user or group"),
+            (entry("user = \"0\"\nmacs = []"), "allows nothing"),
+            (entry("user = \"0\"\nmacs = [\"local\"]\nconnections = 0"), "allows nothing"),
+            (entry("user = \"0\"\nmacs = [\"local\"]\nmax_macs = 0"), "max_macs is 1 to"),
+            (entry("user = \"0\"\nmacs = [\"02::1\"]"), "is no MAC address"),
+            (entry("user = \"0\"\nmacs = [\"local\"]\nmtu = 9000"), "unknown field"),
+            (
+                "[[allow]]\nuser = \"0\"\ndevice = \"a/b\"\nmacs = [\"local\"]".into(),
+                "name of a network device",
+            ),
+        ] {
+            let said = parse(&text).expect_err(&text);
+            assert!(said.contains(why), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_example_is_a_list() {
+        parse(EXAMPLE).unwrap();
+        let commented: String = EXAMPLE
+            .lines()
+            .map(|line| line.strip_prefix("# ").unwrap_or(line))
+            .fold(String::new(), |text, line| {
+                let is_toml = line.starts_with("[[") || line.contains(" = ");
+                if is_toml { text + line + "\n" } else { text }
+            });
+        let entries = commented.matches("[[allow]]").count();
+        assert!(entries > 0);
+        let file: File = toml::from_str(&commented).unwrap();
+        assert_eq!(file.allow.len(), entries);
+    }
+
+    #[test]
+    fn only_roots_own_list_counts() {
+        let place = std::env::temp_dir().join(format!("netherd-list-{}", std::process::id()));
+        std::fs::create_dir_all(&place).unwrap();
+        let path = place.join("nic.toml");
+        std::fs::write(&path, "").unwrap();
+        use std::os::unix::fs::PermissionsExt;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
+        assert!(matches!(List::read(&path), Err(ListError::Writable(_))));
+        assert!(matches!(List::read(&place), Err(ListError::Writable(_))));
+        let missing = place.join("none");
+        assert!(matches!(List::read(&missing), Err(ListError::Unreadable { .. })));
+        std::fs::remove_dir_all(place).unwrap();
+    }
+}
