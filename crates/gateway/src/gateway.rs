@@ -363,8 +363,8 @@ impl<B: Backend> Gateway<B> {
     }
 
     /// Tells where a named guest is, or what it would have if it came (`key` is `None` then).
-    pub fn set_guest(&mut self, now: Instant, name: &str, addresses: GuestAddresses) {
-        self.services.set_guest(now, name, &addresses);
+    pub fn set_guest(&mut self, _now: Instant, name: &str, addresses: GuestAddresses) {
+        self.services.set_guest(name, &addresses);
         self.publishing.set_guest(name, addresses);
         self.take_events();
     }

@@ -100,10 +100,10 @@ impl Services {
     /// Takes a changed plan: leases and names stay, as far as they fit it.
     pub fn apply(&mut self, now: Instant, plan: &GatewayPlan) {
         self.zone.apply(plan);
-        self.dhcp4.apply(now, plan, &mut self.out);
-        self.dhcp6 = dhcp6::Server::new(plan);
-        self.advert.apply(now, plan);
-        self.dns.apply(now, plan);
+        self.dhcp4.apply(plan, &mut self.out);
+        self.dhcp6.apply(plan);
+        self.advert.apply(now, plan, &mut self.out);
+        self.dns.apply(plan);
     }
 
     /// Whether the host has a default route of IPv6, so that the gateway may be one.
@@ -187,9 +187,9 @@ impl Services {
 
     /// Tells where a named guest is, or would be. Its name enters the zone, and its MAC address,
     /// if it has an IPv4 address too, a reservation.
-    pub fn set_guest(&mut self, now: Instant, name: &str, addresses: &GuestAddresses) {
+    pub fn set_guest(&mut self, name: &str, addresses: &GuestAddresses) {
         self.zone.set(name, addresses.v4, addresses.v6);
-        self.dhcp4.reserve(now, name, addresses.mac, addresses.v4, &mut self.out);
+        self.dhcp4.reserve(name, addresses.mac, addresses.v4, &mut self.out);
     }
 
     /// A name is no longer in use.
@@ -201,7 +201,7 @@ impl Services {
     /// The port behind a key is gone. Its leases stay, for when the client comes back, until
     /// others need the addresses.
     pub fn guest_gone(&mut self, guest: GuestKey) {
-        self.dhcp4.guest_gone(guest, &mut self.out);
+        self.dhcp4.guest_gone(guest);
         self.dhcp6.guest_gone(guest);
         self.advert.guest_gone(guest);
         self.dns.guest_gone(guest);

@@ -1,0 +1,243 @@
+//! Whom questions are passed on to.
+//!
+//! # Theory of operation
+//!
+//! Configured resolvers win. Otherwise it is those of the host's `resolv.conf`, in its order; a
+//! stub on the loopback address, as systemd-resolved has it, is as good as any, since the sockets
+//! are the host's. The file is looked at again when a question comes, at most once a second: it is
+//! often a symbolic link into a directory that is replaced as a whole, which no watch survives.
+//!
+//! A resolver that did not answer in time, or could not be reached, is asked after the others for
+//! [`PENALTY`]. The order among equals never changes, because the first is often the only one that
+//! knows the names of its site.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use engine::Instant;
+
+/// Resolvers that are used; further ones are ignored.
+pub(crate) const RESOLVERS_MAX: usize = 8;
+
+/// How long a resolver that failed is asked after the others.
+const PENALTY: Duration = Duration::from_secs(30);
+
+/// How often the file is looked at.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Bytes of a `resolv.conf` that are read.
+const FILE_MAX: u64 = 64 * 1024;
+
+/// One resolver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Resolver {
+    address: SocketAddr,
+    /// It is asked after the others until then.
+    failed_until: Option<Instant>,
+}
+
+/// The list, and where it comes from.
+#[derive(Debug)]
+pub(crate) struct Resolvers {
+    configured: bool,
+    list: Vec<Resolver>,
+    path: PathBuf,
+    looked: Option<Instant>,
+    /// Time of change, length and inode of the file that was read.
+    seen: Option<(SystemTime, u64, u64)>,
+}
+
+impl Resolvers {
+    pub(crate) fn new(configured: &[SocketAddr], path: PathBuf) -> Self {
+        let mut resolvers =
+            Self { configured: false, list: Vec::new(), path, looked: None, seen: None };
+        resolvers.configure(configured);
+        resolvers
+    }
+
+    /// Takes another configuration.
+    pub(crate) fn configure(&mut self, configured: &[SocketAddr]) {
+        self.configured = !configured.is_empty();
+        self.looked = None;
+        self.seen = None;
+        if self.configured {
+            self.set(configured.iter().copied());
+        }
+    }
+
+    /// Keeps what is known about resolvers that stay.
+    fn set(&mut self, addresses: impl Iterator<Item = SocketAddr>) {
+        let old = std::mem::take(&mut self.list);
+        for address in addresses {
+            if self.list.iter().all(|known| known.address != address)
+                && self.list.len() < RESOLVERS_MAX
+            {
+                let known = old.iter().find(|known| known.address == address);
+                self.list.push(known.copied().unwrap_or(Resolver { address, failed_until: None }));
+            }
+        }
+    }
+
+    /// The resolvers, those that are likely to answer first.
+    pub(crate) fn in_order(&mut self, now: Instant) -> Vec<SocketAddr> {
+        self.look(now);
+        let failed = |resolver: &Resolver| resolver.failed_until.is_some_and(|until| until > now);
+        let mut list = self.list.clone();
+        list.sort_by_key(failed);
+        list.into_iter().map(|resolver| resolver.address).collect()
+    }
+
+    /// All of them, in their own order.
+    pub(crate) fn list(&self) -> Vec<SocketAddr> {
+        self.list.iter().map(|resolver| resolver.address).collect()
+    }
+
+    /// It answered.
+    pub(crate) fn works(&mut self, address: SocketAddr) {
+        self.mark(address, None);
+    }
+
+    /// It did not answer.
+    pub(crate) fn failed(&mut self, now: Instant, address: SocketAddr) {
+        self.mark(address, Some(now + PENALTY));
+    }
+
+    fn mark(&mut self, address: SocketAddr, failed_until: Option<Instant>) {
+        if let Some(found) = self.list.iter_mut().find(|found| found.address == address) {
+            found.failed_until = failed_until;
+        }
+    }
+
+    /// Reads the file again if it is another one.
+    pub(crate) fn look(&mut self, now: Instant) {
+        if self.configured
+            || self.looked.is_some_and(|looked| now.saturating_since(looked) < LOOK_AGAIN)
+        {
+            return;
+        }
+        self.looked = Some(now);
+        let state = std::fs::metadata(&self.path).ok().map(|file| {
+            use std::os::unix::fs::MetadataExt;
+            (file.modified().unwrap_or(SystemTime::UNIX_EPOCH), file.len(), file.ino())
+        });
+        if self.seen.is_some() && self.seen == state {
+            return;
+        }
+        match read(&self.path) {
+            Ok(text) => {
+                self.seen = state;
+                self.set(parse(&text).into_iter());
+            }
+            // For a moment there may be none while it is replaced: the last list serves on. With
+            // no list at all the local host is asked, as the C library does it.
+            Err(_) if !self.list.is_empty() => {}
+            Err(_) => self.set(parse("").into_iter()),
+        }
+    }
+}
+
+fn read(path: &std::path::Path) -> std::io::Result<String> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The name servers of a `resolv.conf` (resolv.conf(5)); the local host if it names none.
+fn parse(text: &str) -> Vec<SocketAddr> {
+    let mut found = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace();
+        if words.next() == Some("nameserver")
+            && let Some(address) = words.next().and_then(address)
+        {
+            found.push(address);
+        }
+    }
+    if found.is_empty() {
+        found.push((Ipv4Addr::LOCALHOST, 53).into());
+    }
+    found
+}
+
+/// An address, which may be a link-local one with its interface.
+fn address(text: &str) -> Option<SocketAddr> {
+    if let Some((address, scope)) = text.split_once('%') {
+        let address: std::net::Ipv6Addr = address.parse().ok()?;
+        let scope = scope.parse().ok().or_else(|| interface(scope))?;
+        return Some(SocketAddrV6::new(address, 53, 0, scope).into());
+    }
+    Some((text.parse::<IpAddr>().ok()?, 53).into())
+}
+
+/// The number of an interface, from where every user may read it.
+fn interface(name: &str) -> Option<u32> {
+    if name.contains('/') || name.starts_with('.') {
+        return None;
+    }
+    std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn addresses(text: &[&str]) -> Vec<SocketAddr> {
+        text.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn a_resolv_conf_is_read_as_the_c_library_does() {
+        let text = "# made by hand\n; old\nsearch example.org\nnameserver 127.0.0.53\n\
+                    nameserver\t2001:db8::53  # comment\nnameserver nonsense\nnameserver\n\
+                    options edns0\nnameserver fe80::1%2\n nameserver 192.0.2.1\nnameservers 1.1.1.1\n";
+        let expected = ["127.0.0.53:53", "[2001:db8::53]:53", "[fe80::1%2]:53", "192.0.2.1:53"];
+        assert_eq!(parse(text), addresses(&expected));
+        assert_eq!(parse("search example.org\n"), addresses(&["127.0.0.1:53"]));
+        assert_eq!(address("fe80::1%lo").unwrap().to_string(), "[fe80::1%1]:53");
+        assert_eq!(address("fe80::1%../lo"), None);
+    }
+
+    #[test]
+    fn the_file_is_read_again_when_it_is_another() {
+        let dir = std::env::temp_dir().join(format!("resolvers-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("resolv.conf");
+        std::fs::write(&path, "nameserver 192.0.2.1\n").unwrap();
+        let mut resolvers = Resolvers::new(&[], path.clone());
+        let mut now = Instant::EPOCH;
+        assert_eq!(resolvers.in_order(now), addresses(&["192.0.2.1:53"]));
+        std::fs::write(&path, "nameserver 192.0.2.22\n").unwrap();
+        assert_eq!(resolvers.in_order(now), addresses(&["192.0.2.1:53"]), "looked just now");
+        now = now + LOOK_AGAIN;
+        assert_eq!(resolvers.in_order(now), addresses(&["192.0.2.22:53"]));
+        std::fs::remove_file(&path).unwrap();
+        now = now + LOOK_AGAIN;
+        assert_eq!(resolvers.in_order(now), addresses(&["192.0.2.22:53"]), "the last list");
+        std::fs::write(&path, "nameserver 192.0.2.3\n").unwrap();
+        now = now + LOOK_AGAIN;
+        assert_eq!(resolvers.in_order(now), addresses(&["192.0.2.3:53"]));
+        resolvers.configure(&addresses(&["192.0.2.9:5353"]));
+        now = now + LOOK_AGAIN;
+        assert_eq!(resolvers.in_order(now), addresses(&["192.0.2.9:5353"]));
+        std::fs::remove_dir_all(&dir).unwrap();
+        let mut none = Resolvers::new(&[], path);
+        assert_eq!(none.in_order(now), addresses(&["127.0.0.1:53"]));
+    }
+
+    #[test]
+    fn who_failed_is_asked_last_for_a_while() {
+        let list = addresses(&["192.0.2.1:53", "192.0.2.2:53", "192.0.2.3:53"]);
+        let mut resolvers = Resolvers::new(&list, PathBuf::new());
+        let now = Instant::EPOCH;
+        assert_eq!(resolvers.in_order(now), list);
+        resolvers.failed(now, list[0]);
+        assert_eq!(resolvers.in_order(now), [list[1], list[2], list[0]]);
+        assert_eq!(resolvers.in_order(now + PENALTY), list);
+        resolvers.failed(now, list[1]);
+        resolvers.works(list[0]);
+        assert_eq!(resolvers.in_order(now), [list[0], list[2], list[1]]);
+        assert_eq!(resolvers.list(), list);
+    }
+}
