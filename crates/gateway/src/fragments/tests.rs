@@ -1,1 +1,132 @@
-use super::*;
+use wire::MacAddr;
+use wire::build::{Builder, Ipv4, Ipv6};
+
+use crate::harness::{BOTH, Family, GUEST, Lab, Shape, plan};
+use crate::{GuestKey, Reason};
+
+/// Frames that carry `payload` as fragments at these offsets and lengths.
+fn fragment(family: Family, payload: &[u8], id: u32, offset: usize, len: usize) -> Vec<u8> {
+    let more = offset + len < payload.len();
+    let mut bytes = vec![0; 4000];
+    let frame = Builder::new(&mut bytes).ethernet(MacAddr::ZERO, MacAddr([2, 0, 0, 0, 0, 9]));
+    let at = u16::try_from(offset / 8).unwrap();
+    let (from, to) = (family.guest(0).ip(), family.outside(0).ip());
+    let frame = match (from, to) {
+        (std::net::IpAddr::V4(source), std::net::IpAddr::V4(destination)) => frame
+            .ipv4(&Ipv4 {
+                source,
+                destination,
+                id: u16::try_from(id).unwrap(),
+                fragment: at | u16::from(more) << 13,
+                ..Ipv4::default()
+            })
+            .protocol(17),
+        (std::net::IpAddr::V6(source), std::net::IpAddr::V6(destination)) => {
+            let [a, b] = (at << 3 | u16::from(more)).to_be_bytes();
+            let [c, d, e, f] = id.to_be_bytes();
+            frame
+                .ipv6(&Ipv6 { source, destination, ..Ipv6::default() })
+                .extension(44, &[0, a, b, c, d, e, f])
+                .protocol(17)
+        }
+        _ => unreachable!("one family"),
+    };
+    let len = frame.payload(&payload[offset..offset + len]).finish().unwrap();
+    bytes.truncate(len);
+    bytes
+}
+
+/// A UDP datagram of the family from its header on, with the checksum right.
+fn datagram(family: Family, len: usize) -> Vec<u8> {
+    let payload: Vec<u8> = (0..len).map(|i| i.to_le_bytes()[0]).collect();
+    let (frame, _) = Lab::udp_frame(family.guest(1), family.outside(9), &payload, Shape::default());
+    frame[14 + family.header_len()..].to_vec()
+}
+
+#[test]
+fn fragments_in_any_order_are_one_datagram() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let whole = datagram(family, 3000);
+        for order in [[0, 1, 2], [2, 1, 0], [1, 2, 0]] {
+            for i in order {
+                let offset = i * 1400;
+                let len = 1400.min(whole.len() - offset);
+                let bytes = fragment(family, &whole, 5, offset, len);
+                lab.frame(GUEST, &bytes, wire::Offload::NONE);
+            }
+            lab.flush();
+            lab.moved(&[(Reason::FragmentHeld, 2), (Reason::Reassembled, 1), (Reason::UdpOut, 1)]);
+            let sent = lab.host().sent.pop().unwrap();
+            assert_eq!(sent.bytes, whole[8..]);
+            assert!(sent.marks.unwrap().fragment, "it may be cut again");
+            lab.idle();
+        }
+    }
+}
+
+#[test]
+fn overlaps_end_the_datagram_and_repetitions_do_not() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let whole = datagram(family, 3000);
+        let mut hand = |lab: &mut Lab, offset, len| {
+            let bytes = fragment(family, &whole, 6, offset, len);
+            lab.frame(GUEST, &bytes, wire::Offload::NONE);
+        };
+        hand(&mut lab, 0, 1400);
+        hand(&mut lab, 0, 1400);
+        lab.moved(&[(Reason::FragmentHeld, 1), (Reason::Fragment, 1)]);
+        hand(&mut lab, 1392, 800);
+        lab.moved(&[(Reason::FragmentFull, 2)]);
+        lab.idle();
+        // A last one that is not behind the others.
+        hand(&mut lab, 1400, 1400);
+        let short = &whole[..1408];
+        let bytes = fragment(family, short, 6, 0, 1408);
+        assert!(!wire::parse(&bytes).unwrap().fragment().is_part());
+        let bytes = fragment(family, short, 6, 800, 608);
+        lab.frame(GUEST, &bytes, wire::Offload::NONE);
+        lab.moved(&[(Reason::FragmentHeld, 1), (Reason::FragmentFull, 2)]);
+        lab.idle();
+    }
+}
+
+#[test]
+fn packets_under_way_are_bounded_and_end() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let whole = datagram(family, 3000);
+        for id in 0..20 {
+            let bytes = fragment(family, &whole, id, 0, 1400);
+            lab.frame(GUEST, &bytes, wire::Offload::NONE);
+        }
+        lab.moved(&[(Reason::FragmentHeld, 20), (Reason::FragmentFull, 4)]);
+        // What another guest sends does not complete it.
+        let bytes = fragment(family, &whole, 19, 1400, 1400);
+        lab.frame(GuestKey(99), &bytes, wire::Offload::NONE);
+        lab.moved(&[(Reason::Fragment, 1)]);
+        lab.pass(29);
+        lab.moved(&[]);
+        lab.pass(1);
+        lab.moved(&[(Reason::FragmentExpired, 16)]);
+        lab.idle();
+        assert_eq!(lab.gateway.next_deadline(), None);
+    }
+}
+
+#[test]
+fn what_cannot_be_a_fragment_is_none() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let whole = datagram(family, 3000);
+        // Not a multiple of eight, and beyond the longest packet.
+        let bytes = fragment(family, &whole, 1, 0, 1401);
+        lab.frame(GUEST, &bytes, wire::Offload::NONE);
+        let long = vec![0; 66_000];
+        let bytes = fragment(family, &long, 1, 65_400, 400);
+        lab.frame(GUEST, &bytes, wire::Offload::NONE);
+        lab.moved(&[(Reason::Fragment, 2)]);
+        lab.idle();
+    }
+}
