@@ -1,5 +1,6 @@
 mod closing;
 mod loss;
+mod oracle;
 mod opening;
 mod script;
 mod window;
