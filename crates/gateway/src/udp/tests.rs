@@ -303,7 +303,13 @@ fn an_address_that_becomes_the_hosts_is_refused_from_then_on() {
         lab.moved(&[(Reason::UdpOut, 1)]);
         lab.host().routes.local(&family.outside(0).ip().to_string());
         let token = crate::poll::Token::new(crate::poll::Kind::Route, 0, 0);
-        let event = crate::poll::Event { token: 0, readable: true, writable: false, hangup: false, urgent: false };
+        let event = crate::poll::Event {
+            token: 0,
+            readable: true,
+            writable: false,
+            hangup: false,
+            urgent: false,
+        };
         let (now, room) = (lab.now, crate::Unbounded);
         lab.gateway.host_ready(now, &mut lab.pool, &room, token, &event);
         lab.udp(family.guest(1), family.outside(9), b"x");
