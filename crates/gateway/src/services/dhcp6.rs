@@ -179,10 +179,10 @@ impl Server {
 }
 
 /// One option, or what is inside of one.
-type Found<'a> = (u16, &'a [u8]);
+pub(super) type Found<'a> = (u16, &'a [u8]);
 
 /// Takes options apart; nothing if one is longer than what is left.
-fn options(mut bytes: &[u8]) -> Option<Vec<Found<'_>>> {
+pub(super) fn options(mut bytes: &[u8]) -> Option<Vec<Found<'_>>> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
         let [a, b, c, d] = *bytes.first_chunk()?;

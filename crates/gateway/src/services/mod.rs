@@ -25,6 +25,7 @@ mod chance;
 pub mod dhcp4;
 pub mod dhcp6;
 pub mod dns;
+pub mod fuzz;
 pub mod leases;
 mod message;
 mod pace;

@@ -12,6 +12,7 @@
 //! again by TCP. Answers are not answered, so two servers cannot talk for ever, and a guest that
 //! asks faster than [`RATE`] is not listened to.
 
+mod fuzz;
 mod message;
 mod name;
 mod resolvers;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use engine::Instant;
 use sys::poll::{Events, Poller};
 
+pub use fuzz::fuzz;
 pub(crate) use message::{Data, Record, kind};
 pub use name::Name;
 
