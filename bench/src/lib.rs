@@ -6,5 +6,6 @@
 
 #![forbid(unsafe_code)]
 
+pub mod crossing;
 pub mod load;
 pub mod switchboard;

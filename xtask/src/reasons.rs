@@ -1,7 +1,8 @@
-//! docs/reasons.md, from the one table of reasons.
+//! docs/reasons.md, from the tables of reasons of the engine and of the router.
 
 use std::fmt::Write;
 
+use engine::router::RouterReason;
 use engine::{Reason, Side};
 
 /// Where the page is, from the root of the repository.
@@ -18,13 +19,23 @@ the comments of a capture; the numbers stand in the verdict option of a capture.
 *Egress* reasons are counted on the port that it was to leave by: it was let through, and this copy
 met a limit on its way out.
 
-This page is generated: `cargo xtask reasons` writes it from the engine's table.
+This page is generated: `cargo xtask reasons` writes it from the engine's tables.
 
 Where a reason belongs to one of the guard's checks, the check's number is given; [guard.md](guard.md)
 explains it.
 
 | number | name | check | counted at | what happened |
 |---:|---|---:|---|---|
+";
+
+const ROUTER: &str = "
+## In the router
+
+What happened to a packet that reached the virtual router ([routing.md](routing.md)). These are counted
+for the network that the packet came from.
+
+| name | what happened |
+|---|---|
 ";
 
 /// The whole page.
@@ -43,6 +54,10 @@ pub(crate) fn page() -> String {
             reason.check().map_or_else(String::new, |check| check.to_string()),
             reason.describe()
         );
+    }
+    page.push_str(ROUTER);
+    for reason in RouterReason::ALL {
+        let _ = writeln!(page, "| `{}` | {} |", reason.name(), reason.describe());
     }
     page
 }

@@ -64,10 +64,18 @@
 //! or its cuts; these stand in header buffers of their own while the body stays shared. So a guest
 //! without offloads costs the work that it needs, and slows nobody else.
 //!
+//! # Addresses above Ethernet
+//!
+//! [`bindings`] says which IP address belongs to which port, from where that is known, and until
+//! when: configuration and leases make bindings from outside, the guard those of first use. A
+//! [`router::Router`] joins the engines of one worker: it stands in each network behind a port of
+//! [`Role::Router`], takes what that port has, and gives what goes into another network or to a
+//! gateway. It is driven like an engine; its module says how.
+//!
 //! # What it does not do yet
 //!
-//! Guard checks above the Ethernet addresses, filters, policy, routes and shaping have their places
-//! in later parts: before and after the MAC table in `ingress`, and at the queue.
+//! Filters, policy and shaping have their places in later parts: before and after the MAC table in
+//! `ingress`, and at the queue.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -209,9 +209,7 @@ impl Router {
             packet.len
         };
         if longest > mtu && (packet.dont_fragment || gso) {
-            // IPv6 promises its least MTU everywhere.
-            let mtu = if packet.is_v6() { out.spec.mtu.max(1280) } else { out.spec.mtu };
-            let error = IcmpError::TooBig { mtu: mtu.into() };
+            let error = IcmpError::TooBig { mtu: out.spec.mtu.into() };
             return Ok(Decision::Refuse(RouterReason::TooBig, error));
         }
         Ok(Decision::Forward(way))
@@ -358,11 +356,14 @@ impl Router {
         self.interfaces.get(arrival.iface).ok_or(RouterReason::InterfaceGone)?;
         let front = pool.front(frame).ok_or(RouterReason::Malformed)?;
         let packet = Packet::read(front, frame.len())?;
-        if let Some(mac) = front.first_chunk().copied().map(MacAddr).filter(|mac| !mac.is_zero()) {
-            return Ok(Decision::Group(mac));
-        }
-        if let Some(mac) = group_mac(packet.destination) {
-            return Ok(Decision::Group(mac));
+        let given = front.first_chunk().copied().map(MacAddr).filter(|mac| !mac.is_zero());
+        let here =
+            Way { egress: arrival.iface.index, next: packet.destination, neighbour: NO_NUMBER };
+        if let Some(mac) = given.or_else(|| group_mac(packet.destination)) {
+            return Ok(match self.forward(pool, arrival, frame, &packet, here)? {
+                Decision::Forward(_) => Decision::Group(mac),
+                other => other,
+            });
         }
         let (egress, next) = match self.routes.find(packet.destination) {
             _ if is_link_scope(packet.destination) => (arrival.iface, packet.destination),

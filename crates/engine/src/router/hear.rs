@@ -49,7 +49,7 @@ impl Router {
             _ => return Err(RouterReason::NeighbourIgnored),
         };
         let (sender, target) = (packet.sender_ip(), packet.target_ip());
-        if packet.sender_mac() != from || !from.is_unicast() {
+        if packet.sender_mac() != from || !interface.may_be_neighbour(from) {
             return Err(self.forged(now, arrival, sender.into(), packet.sender_mac()));
         }
         let for_us = interface.owns(target.into());
@@ -122,6 +122,7 @@ impl Router {
         let target = neighbour.target();
         let interface = self.interfaces.get(arrival.iface).ok_or(RouterReason::InterfaceGone)?;
         let for_us = interface.owns(target.into());
+        let may_speak = interface.may_be_neighbour(from);
         if message.first() == Some(&ndp::kind::NEIGHBOUR_SOLICITATION) {
             let link = neighbour.link_address(ndp::option::SOURCE_LINK_ADDRESS);
             if source.is_unspecified() {
@@ -131,7 +132,7 @@ impl Router {
                 }
                 return self.asked(now, pool, arrival, target, None, for_us);
             }
-            if link.is_some_and(|link| link != from) || !from.is_unicast() {
+            if link.is_some_and(|link| link != from) || !may_speak {
                 let mac = link.unwrap_or(from);
                 return Err(self.forged(now, arrival, source.into(), mac));
             }
@@ -153,7 +154,7 @@ impl Router {
             return Err(RouterReason::Malformed);
         }
         let link = neighbour.link_address(ndp::option::TARGET_LINK_ADDRESS);
-        if link.is_some_and(|link| link != from) || !from.is_unicast() {
+        if link.is_some_and(|link| link != from) || !may_speak {
             let mac = link.unwrap_or(from);
             return Err(self.forged(now, arrival, target.into(), mac));
         }

@@ -98,6 +98,11 @@ impl Interface {
         connected(&self.spec).any(|prefix| prefix.contains(&address))
     }
 
+    /// Whether an Ethernet address can be a neighbour's.
+    pub(super) fn may_be_neighbour(&self, mac: MacAddr) -> bool {
+        mac.is_unicast() && mac != self.spec.mac
+    }
+
     /// The own address to speak from, to this one: in its subnet if there is one.
     pub(super) fn address_for(&self, address: IpAddr) -> Option<IpAddr> {
         match address {

@@ -208,6 +208,7 @@ impl Router {
     ///
     /// What makes no sense, or overlaps with another interface.
     pub fn add_interface(&mut self, spec: InterfaceSpec) -> Result<InterfaceId, RouterError> {
+        let spec = spec.possible();
         self.interfaces.check(&spec, None)?;
         let id = self.interfaces.add(spec.clone())?;
         connect(&mut self.routes, id, &spec);
@@ -231,6 +232,7 @@ impl Router {
         if self.interfaces.get(id).is_none() {
             return Err(RouterError::NoSuchInterface(id));
         }
+        let spec = spec.possible();
         self.interfaces.check(&spec, Some(id))?;
         self.routes.remove_of(id, Some(RouteSource::Connected));
         connect(&mut self.routes, id, &spec);

@@ -158,6 +158,11 @@ impl Router {
         }
         let own = interface.spec.mac;
         let (to, from) = if arrival.from_gateway { (from, to) } else { (from, own) };
+        // What does not fit the network is not quoted.
+        let headers = if source.is_ipv4() { 28 } else { 48 };
+        let room = usize::from(interface.spec.mtu).saturating_sub(headers);
+        let packet = packet.get(..room).unwrap_or(packet);
+        let second = second.get(..room - packet.len()).unwrap_or(second);
         let mut out = [0; icmp_error::FRAME_LEN_MAX];
         let Ok(len) = icmp_error::build(&mut out, to, from, source, error, &[packet, second])
         else {

@@ -44,7 +44,8 @@ pub struct InterfaceSpec {
     /// Its Ethernet address, which the network's engine has bound to the router's port. The
     /// link-local IPv6 address follows from it (modified EUI-64).
     pub mac: MacAddr,
-    /// The longest IP packet of the network, in bytes.
+    /// The longest IP packet of the network, in bytes. Below 1280, which IPv6 needs (RFC 8200,
+    /// 5), the interface has no IPv6, whatever else is asked.
     pub mtu: u16,
     /// Own IPv4 addresses, each with the length of the prefix in which it stands.
     pub v4: Vec<(Ipv4Addr, u8)>,
@@ -65,6 +66,21 @@ pub struct InterfaceSpec {
     /// Off, because two isolated ports could talk that way; a network without isolated ports may
     /// turn it on, and must if a route through it has its next hop there.
     pub hairpin: bool,
+}
+
+/// The least MTU of IPv6 (RFC 8200, 5).
+pub(super) const MTU_MIN_V6: u16 = 1280;
+
+impl InterfaceSpec {
+    /// The same without what the MTU makes impossible.
+    pub(super) fn possible(mut self) -> Self {
+        if self.mtu < MTU_MIN_V6 {
+            self.v6.clear();
+            self.link_local = false;
+            self.extra.retain(IpAddr::is_ipv4);
+        }
+        self
+    }
 }
 
 impl Default for InterfaceSpec {

@@ -13,6 +13,7 @@ use engine::{
 };
 use wire::{MacAddr, Tag};
 
+use super::program::Program;
 use crate::frames::{mac, tagged};
 use crate::ledger::conservation;
 use crate::model::{Model, trunk};
@@ -25,26 +26,6 @@ const PORTS: usize = 6;
 /// many, so that the MAC table grows and its clusters do.
 fn numbered(byte: u8) -> MacAddr {
     mac(u32::from(if byte < 200 { byte % 8 } else { 8 + byte % 60 }))
-}
-
-/// The program, read from the front. It ends when its bytes do.
-struct Program<'a>(&'a [u8]);
-
-impl Program<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let (&first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(first)
-    }
-
-    fn pick(&mut self, count: usize) -> Option<usize> {
-        self.byte().map(|byte| usize::from(byte) % count.max(1))
-    }
-
-    fn of<T: Clone>(&mut self, choices: &[T]) -> Option<T> {
-        let index = self.pick(choices.len())?;
-        choices.get(index).cloned()
-    }
 }
 
 /// Runs the program, and gives what was counted on all of its ports.

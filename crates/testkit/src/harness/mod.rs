@@ -2,12 +2,20 @@
 //! inputs too.
 
 mod engine_actions;
+mod program;
+mod routing;
 mod wire;
 
 pub use self::wire::{parse, segment};
 pub use engine_actions::engine_actions;
+pub use routing::routing_counters;
 
 /// [`engine_actions()`] without the account of what was counted, as a fuzz target wants it.
 pub fn actions(bytes: &[u8]) {
     engine_actions(bytes);
+}
+
+/// [`routing_counters()`] without the account, as a fuzz target wants it.
+pub fn routing(bytes: &[u8]) {
+    routing_counters(bytes);
 }
