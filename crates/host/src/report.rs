@@ -42,14 +42,12 @@ pub struct Flow {
     pub guest: String,
     /// Address and port that the guest talks to, as the guest sees it.
     pub outside: String,
-    /// What stands for it on the host: address and port of our socket, where known.
+    /// What the host talks to, where that is another address (`host.internal`).
     pub host: Option<String>,
     /// `out`, or `in` for a forward's.
     pub direction: String,
-    /// Of TCP: its state (RFC 9293 section 3.3.2), in lower case.
+    /// `opening`, `open` or `closing`.
     pub state: Option<String>,
-    /// Seconds since it began.
-    pub age: f64,
     /// Seconds since something passed.
     pub idle: f64,
     /// Payload bytes from the guest, and to it.
@@ -60,46 +58,49 @@ pub struct Flow {
 /// One lease of DHCP.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Lease {
-    pub ipv4: String,
+    pub address: String,
     pub mac: String,
-    /// The guest or port that it is reserved for, by its planned name.
-    pub guest: Option<String>,
+    /// The port that asked for it, while it is there.
+    pub port: Option<String>,
+    /// The guest or declared port that it is reserved for.
+    pub reserved: Option<String>,
     /// The host name that the client says, which is nobody's name here.
     pub hostname: Option<String>,
-    /// `offered`, `leased`, `reserved`, `declined` or `expired`.
-    pub state: String,
-    /// Seconds until it ends, where it does.
-    pub left: Option<f64>,
+    /// Seconds until it ends.
+    pub left: f64,
 }
 
 /// One route of the router.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     pub to: String,
-    /// `network lab`, `10.1.2.3 in lab`, `gateway of lab`, `unreachable` or `prohibited`.
+    /// `network lab`, `10.1.2.3 in network lab`, `gateway of network lab`, `unreachable` or `prohibited`.
     pub via: String,
     /// The network whose interface it leaves by.
     pub network: Option<String>,
-    /// `connected`, `default`, `static` or `guest`.
+    /// `connected` or `static`.
     pub source: String,
 }
 
 /// One station that the router knows.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Neighbour {
-    pub network: String,
     pub address: String,
     /// None while it is asked for.
     pub mac: Option<String>,
-    /// `reachable`, `stale`, `probe`, `incomplete`, `failed` or `permanent`.
+    /// The port that a binding says it is behind.
+    pub port: Option<String>,
+    /// `bound`, `incomplete`, `reachable`, `stale`, `delay`, `probe` or `failed`.
     pub state: String,
-    /// Seconds since it was confirmed.
-    pub age: Option<f64>,
+    /// Packets that wait for it.
+    pub waiting: usize,
 }
 
 /// One address that belongs to a port.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Binding {
+    /// `mac`, `ipv4`, `ipv6` or `prefix`.
+    pub kind: String,
     pub address: String,
     /// None while the guest is away.
     pub port: Option<String>,
@@ -120,8 +121,6 @@ pub struct Publish {
     pub source: String,
     /// Whether the guest is in the network.
     pub present: bool,
-    /// Connections (TCP) or peers (UDP) so far.
-    pub accepted: u64,
 }
 
 /// The state of a network's way out.

@@ -16,10 +16,10 @@ use seccompiler::{
     SeccompRule, TargetArch, apply_filter,
 };
 
-/// Raises the soft limit of open descriptors to `wanted`, or as near as the hard limit allows.
-pub fn raise_descriptor_limit(wanted: u64) {
+/// Raises the soft limit of open descriptors to the hard limit, or to `enough` where there is none.
+pub fn raise_descriptor_limit(enough: u64) {
     let limit = getrlimit(Resource::Nofile);
-    let most = limit.maximum.unwrap_or(wanted).min(wanted);
+    let most = limit.maximum.unwrap_or(enough);
     if limit.current.is_some_and(|current| current < most) {
         let raised = Rlimit { current: Some(most), maximum: limit.maximum };
         // Without it fewer guests fit; the daemon says so when it meets the limit.
@@ -327,9 +327,28 @@ pub fn filter_system_calls(unlisted: Unlisted) -> io::Result<()> {
             (2, SeccompCmpOp::Eq, protocol as u64),
         ])
     };
+    // Sockets to the outside: connections, datagrams and echo of guests are the host's own. No raw sockets, which
+    // need a privilege anyway.
+    let outside = |family: libc::c_int, kind: libc::c_int, protocol: libc::c_int| {
+        when_all(&[
+            (0, SeccompCmpOp::Eq, family as u64),
+            (1, mask(SOCK_TYPE_MASK), kind as u64),
+            (2, SeccompCmpOp::Eq, protocol as u64),
+        ])
+    };
     allowed.insert(
         libc::SYS_socket,
         vec![
+            outside(libc::AF_INET, libc::SOCK_STREAM, 0)?,
+            outside(libc::AF_INET, libc::SOCK_STREAM, libc::IPPROTO_TCP)?,
+            outside(libc::AF_INET, libc::SOCK_DGRAM, 0)?,
+            outside(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_UDP)?,
+            outside(libc::AF_INET, libc::SOCK_DGRAM, libc::IPPROTO_ICMP)?,
+            outside(libc::AF_INET6, libc::SOCK_STREAM, 0)?,
+            outside(libc::AF_INET6, libc::SOCK_STREAM, libc::IPPROTO_TCP)?,
+            outside(libc::AF_INET6, libc::SOCK_DGRAM, 0)?,
+            outside(libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_UDP)?,
+            outside(libc::AF_INET6, libc::SOCK_DGRAM, libc::IPPROTO_ICMPV6)?,
             local(libc::SOCK_STREAM)?,
             local(libc::SOCK_DGRAM)?,
             local(libc::SOCK_SEQPACKET)?,
@@ -444,7 +463,15 @@ mod tests {
         let (socket, file, memory, thread, uevents, terminal) = in_thread(|| {
             no_new_privileges().expect("always allowed");
             filter_system_calls(Unlisted::Refuse).expect("a kernel with seccomp");
-            let socket = std::net::UdpSocket::bind("127.0.0.1:0").map(|_| ());
+            let udp = rustix::net::SocketType::DGRAM;
+            let udplite = rustix::net::Protocol::from_raw(
+                core::num::NonZeroU32::new(libc::IPPROTO_UDPLITE.cast_unsigned())
+                    .expect("a number"),
+            );
+            let socket = rustix::net::socket(rustix::net::AddressFamily::INET, udp, Some(udplite))
+                .map(drop)
+                .map_err(io::Error::from);
+            std::net::UdpSocket::bind("127.0.0.1:0").expect("the outside is reached");
             let file = std::fs::read("/proc/self/comm").map(|_| ());
             let link = std::os::unix::fs::symlink("/", "/tmp/netherd-never-made");
             let thread = std::thread::spawn(|| 7).join().ok();
@@ -461,7 +488,8 @@ mod tests {
         });
         assert_eq!(refused(uevents), libc::EPERM, "no other netlink than for routes and sockets");
         assert_eq!(refused(terminal), libc::EPERM, "no other requests than those of the list");
-        assert_eq!(socket.expect_err("no internet sockets").raw_os_error(), Some(libc::EPERM));
+        let socket = socket.expect_err("no other protocols of the internet");
+        assert_eq!(socket.raw_os_error(), Some(libc::EPERM));
         file.expect("reading is allowed");
         assert_eq!(memory.expect_err("not on the list").raw_os_error(), Some(libc::EPERM));
         assert_eq!(thread, Some(7), "threads can be made");

@@ -30,9 +30,13 @@
 //! After the daemon was killed, guests that were present are *expected*: they run on, with the addresses they had, and
 //! their keepers are on the way back. Until they are here, or the time for that is over ([`Plan::expect_no_more`]), their
 //! names are for those who resume only.
+//!
+//! Ports that the configuration declares have their place in the plan as well ([`Plan::declare`]), by name like guests
+//! or with the address that the configuration says, and nobody else's coming takes it from them.
 
 pub mod store;
 pub mod subnet;
+pub mod zone;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -81,6 +85,8 @@ enum Presence {
     /// It was present when the last daemon was killed, and lives on.
     Expected,
     Present,
+    /// It is no guest but a declared port.
+    Declared,
 }
 
 /// The addresses of one guest.
@@ -102,6 +108,21 @@ impl Assignment {
     pub fn is_present(&self) -> bool {
         self.presence == Presence::Present
     }
+
+    /// Whether it is a declared port's.
+    #[must_use]
+    pub fn is_declared(&self) -> bool {
+        self.presence == Presence::Declared
+    }
+}
+
+/// A port that the configuration declares, as the plan needs to know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Declared {
+    pub name: Name,
+    pub mac: MacAddr,
+    /// The address that the configuration says; by name without one.
+    pub ipv4: Option<Ipv4Addr>,
 }
 
 /// Why a guest cannot have addresses, as sentences.
@@ -125,6 +146,10 @@ pub enum AssignError {
          02:00:5e:00:53:01."
     )]
     BadMac(MacAddr),
+    #[error(
+        "{address}, which the configuration gives to port {port}, belongs to guest {owner}: end that guest first."
+    )]
+    AddressTaken { address: Ipv4Addr, port: Name, owner: Name },
     #[error(
         "The network has {GUESTS_MAX} guests, which is all its plan has room for: end one, or use a second \
          network."
@@ -151,8 +176,8 @@ pub struct Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assigned {
     pub assignment: Assignment,
-    /// The guest that lost its assignment for this one: its reserved MAC is free.
-    pub evicted: Option<(Name, MacAddr)>,
+    /// The guest that lost its assignment for this one: its addresses are free.
+    pub evicted: Option<(Name, Assignment)>,
     /// The MAC that the guest had before, when it is another now.
     pub previous_mac: Option<MacAddr>,
 }
@@ -325,6 +350,9 @@ impl Plan {
     ) -> Result<Assigned, AssignError> {
         let known = self.guests.get(name);
         if let Some(known) = known {
+            if known.presence == Presence::Declared {
+                return Err(AssignError::Present(name.clone()));
+            }
             if known.uid != uid {
                 return Err(AssignError::OtherUser { name: name.clone(), uid: known.uid });
             }
@@ -342,7 +370,11 @@ impl Plan {
         }
         let previous_mac = known.map(|it| it.mac).filter(|previous| *previous != chosen);
         let had = known.map(|known| known.ipv4);
-        let of_user = self.guests.values().filter(|guest| guest.uid == uid).count();
+        let of_user = self
+            .guests
+            .values()
+            .filter(|guest| guest.uid == uid && guest.presence != Presence::Declared)
+            .count();
         let evicted = match had {
             Some(_) => None,
             None if of_user >= GUESTS_PER_USER => {
@@ -365,6 +397,69 @@ impl Plan {
         };
         self.guests.insert(name.clone(), assignment.clone());
         Ok(Assigned { assignment, evicted, previous_mac })
+    }
+
+    /// Gives the ports that the configuration declares their place, and no others.
+    ///
+    /// # Errors
+    /// A guest that is present has what one of them needs; the plan is unchanged.
+    pub fn declare(&mut self, ports: &[Declared]) -> Result<(), AssignError> {
+        let mut plan = self.clone();
+        for guest in plan.guests.values_mut() {
+            if guest.presence == Presence::Declared {
+                guest.presence = Presence::Away;
+            }
+        }
+        for port in ports {
+            plan.declare_one(port)?;
+        }
+        *self = plan;
+        Ok(())
+    }
+
+    fn declare_one(&mut self, port: &Declared) -> Result<(), AssignError> {
+        let name = &port.name;
+        let collides = |it: &Assignment| {
+            it.mac == port.mac || port.ipv4.is_some_and(|address| it.ipv4 == address)
+        };
+        let others: Vec<Name> = self
+            .guests
+            .iter()
+            .filter(|(other, it)| *other != name && collides(it))
+            .map(|(other, _)| other.clone())
+            .collect();
+        for owner in others {
+            // A guest that is away makes way, as its address is said to be somebody else's.
+            if self.guests.get(&owner).is_some_and(|it| it.presence == Presence::Away) {
+                self.guests.remove(&owner);
+                continue;
+            }
+            return Err(match port.ipv4 {
+                Some(address) if self.guests.get(&owner).is_some_and(|it| it.ipv4 == address) => {
+                    AssignError::AddressTaken { address, port: name.clone(), owner }
+                }
+                _ => AssignError::MacTaken { mac: port.mac, owner },
+            });
+        }
+        let known = self.guests.get(name);
+        if known.is_some_and(|it| matches!(it.presence, Presence::Present | Presence::Expected)) {
+            return Err(AssignError::Present(name.clone()));
+        }
+        // What was fixed and is not any more goes back to the range of guests.
+        let had = known.map(|it| it.ipv4).filter(|it| self.use_of(*it) == Some(Use::Guest));
+        let ipv4 =
+            port.ipv4.or(had).or_else(|| self.free_address(name)).ok_or(AssignError::Full)?;
+        self.uses += 1;
+        let assignment = Assignment {
+            ipv4,
+            mac: port.mac,
+            ipv6: names::ipv6_address(self.prefix, port.mac),
+            uid: sys::user::uid(),
+            used: self.uses,
+            presence: Presence::Declared,
+        };
+        self.guests.insert(name.clone(), assignment);
+        Ok(())
     }
 
     /// A guest has left; its assignment stays.
@@ -412,12 +507,12 @@ impl Plan {
     }
 
     /// Gives up the assignment of that guest of the user that has been away longest.
-    fn evict(&mut self, uid: u32) -> Option<(Name, MacAddr)> {
+    fn evict(&mut self, uid: u32) -> Option<(Name, Assignment)> {
         let gives_way = |guest: &Assignment| guest.uid == uid && guest.presence == Presence::Away;
         let away = self.guests.iter().filter(|(_, guest)| gives_way(guest));
         let name = away.min_by_key(|(_, guest)| guest.used).map(|(name, _)| name.clone())?;
         let guest = self.guests.remove(&name)?;
-        Some((name, guest.mac))
+        Some((name, guest))
     }
 
     fn free_address(&self, name: &Name) -> Option<Ipv4Addr> {

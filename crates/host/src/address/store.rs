@@ -85,16 +85,18 @@ fn encode(plan: &Plan) -> Vec<u8> {
     let guest = |(name, it): (&Name, &Assignment)| {
         let derived = names::mac(&plan.network, name);
         let mac = (it.mac != derived).then(|| it.mac.to_string());
-        let present = it.presence != Presence::Away;
+        let present = matches!(it.presence, Presence::Present | Presence::Expected);
         (name.clone(), Guest { ipv4: it.ipv4, mac, uid: it.uid, used: it.used, present })
     };
+    // Addresses that the configuration says need no memory.
+    let kept = plan.guests.iter().filter(|(_, it)| plan.use_of(it.ipv4) == Some(Use::Guest));
     let file = File {
         version: VERSION,
         network: plan.network.clone(),
         subnet: plan.subnet,
         prefix: plan.prefix,
         uses: plan.uses,
-        guests: plan.guests.iter().map(guest).collect(),
+        guests: kept.map(guest).collect(),
     };
     // Maps with text keys and plain values always have a JSON form.
     serde_json::to_vec_pretty(&file).unwrap_or_default()

@@ -108,9 +108,45 @@ fn the_guest_that_was_away_longest_gives_way() {
     assert_eq!(plan.assign(&name("late"), 2, None), Err(AssignError::Full));
     let late = plan.assign(&name("late"), 0, None).expect("one is away");
     let mac = names::mac(&name("default"), &guest(7));
-    assert_eq!(late.evicted, Some((guest(7), mac)));
+    let evicted = late.evicted.map(|(name, had)| (name, had.mac));
+    assert_eq!(evicted, Some((guest(7), mac)));
     assert!(plan.guest(&guest(3)).is_some());
     assert_eq!(plan.guests().count(), GUESTS_MAX);
+}
+
+#[test]
+fn declared_ports_keep_their_place_and_guests_do_not_take_it() {
+    let mut plan = plan();
+    let web = plan.assign(&name("web"), 1000, None).expect("room").assignment;
+    let db = plan.assign(&name("db"), 1000, None).expect("room").assignment;
+    plan.leave(&name("db"));
+    let port = |text: &str, ipv4| {
+        let mac = names::mac(&name("default"), &name(text));
+        Declared { name: name(text), mac, ipv4 }
+    };
+    let fixed = plan.address(7);
+    plan.declare(&[port("router", None), port("ntp", Some(fixed))]).expect("room");
+    let router = plan.guest(&name("router")).expect("declared").clone();
+    assert!(router.is_declared() && !router.is_present());
+    assert_eq!(plan.use_of(router.ipv4), Some(Use::Guest));
+    assert_eq!(plan.guest(&name("ntp")).expect("declared").ipv4, fixed);
+    assert_eq!(
+        plan.assign(&name("router"), 1000, None),
+        Err(AssignError::Present(name("router"))),
+        "no guest gets its name"
+    );
+    let before = plan.clone();
+    assert_eq!(
+        plan.declare(&[port("ntp", Some(web.ipv4))]),
+        Err(AssignError::AddressTaken { address: web.ipv4, port: name("ntp"), owner: name("web") })
+    );
+    assert_eq!(plan, before, "a refusal changes nothing");
+    // A guest that is away makes way; the port has its address by name again once it is not said any more.
+    plan.declare(&[port("router", None), port("ntp", Some(db.ipv4))]).expect("db is away");
+    assert!(plan.guest(&name("db")).is_none());
+    assert_eq!(plan.guest(&name("router")).expect("declared").ipv4, router.ipv4);
+    plan.declare(&[port("router", None)]).expect("room");
+    assert!(!plan.guest(&name("ntp")).expect("remembered").is_declared());
 }
 
 #[test]

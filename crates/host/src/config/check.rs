@@ -14,7 +14,7 @@ use super::outside::{self, Outside};
 use super::{Checked, NETWORKS_MAX, Network, PORTS_MAX, Port, file};
 use crate::address::{PREFIX_MAX, PREFIX_MIN, Plan, SERVICES_END, Use};
 use crate::log::Level;
-use crate::names::Name;
+use crate::names::{self, Name};
 use crate::node::NodeKind;
 
 /// What does not make sense, and where in the text.
@@ -263,8 +263,13 @@ fn check_port(name: &Spanned<String>, file: &file::Port, network: &Network) -> R
         let why = "a port with a MAC address of its own has one connection: leave one of them out";
         return Err(Fault { span: file.connections.as_ref().map(Spanned::span), why: why.into() });
     }
+    let port_name = check_name(name)?;
+    // What has one client has addresses in the plan, and so a MAC address that is its own beside those it learns.
+    if spec.macs.is_empty() && connections == 1 {
+        spec.macs.push(names::mac(&network.name, &port_name));
+    }
     Ok(Port {
-        name: check_name(name)?,
+        name: port_name,
         owner: file.owner.as_ref().map(|owner| owner.get_ref().clone()),
         group: file.group.as_ref().map(|group| group.get_ref().clone()),
         mode: file.mode.as_ref().map(check_mode).transpose()?,

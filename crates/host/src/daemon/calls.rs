@@ -11,10 +11,13 @@ use serde_json::Value;
 use super::Daemon;
 use super::clients::Ending;
 use super::network::Served;
+use super::outside::Publisher;
 use crate::api::message::{
-    Call, Capturing, Code, Failure, GuestKind, Hello, Metrics, Nothing, Reloaded, VERSION,
+    Call, Capturing, Code, Failure, GuestKind, Hello, Metrics, Nothing, Published, Reloaded,
+    VERSION,
 };
 use crate::capture::CaptureError;
+use crate::config::Forward;
 use crate::log;
 use crate::metrics;
 use crate::report::Networks;
@@ -86,7 +89,9 @@ impl Daemon {
                 let count = network.check_link(token, args)?;
                 let fds = self.take_fds(token, count)?;
                 let network = self.network_mut(id).ok_or_else(gone)?;
-                done(network.link(worker, token, args, fds)?)
+                let linked = network.link(worker, token, args, fds)?;
+                self.join_networks(worker);
+                done(linked)
             }
             Call::Detach { guest } => {
                 let (session, name, kind) = network.detach(worker, guest, cred, control)?;
@@ -143,18 +148,35 @@ impl Daemon {
                 network.stay = *stay;
                 done(Nothing {})
             }
-            Call::Publish { .. }
-            | Call::Unpublish { .. }
-            | Call::AllowHost { .. }
-            | Call::Flows(_)
-            | Call::Leases(_)
-            | Call::Routes(_)
-            | Call::Neighbours(_)
-            | Call::Bindings(_)
-            | Call::Published {} => {
-                let message = format!("{} is not served yet.", call.name());
-                Err(Failure::new(Code::WrongState, message))
+            Call::Publish { forward } => {
+                let forward = Forward::parse(forward, None).map_err(|why| {
+                    Failure::new(Code::BadArgument, format!("{forward:?} is no forward: {why}."))
+                })?;
+                network.publish(worker, forward.clone(), Publisher::Call)?;
+                done(Published { forward: forward.to_string() })
             }
+            Call::Unpublish { forward } => {
+                let wanted = Forward::parse(forward, None).map_err(|why| {
+                    Failure::new(Code::BadArgument, format!("{forward:?} is no forward: {why}."))
+                })?;
+                if network.unpublish(worker, |it| it.forward == wanted) == 0 {
+                    let message = format!(
+                        "Nothing is forwarded as {wanted} in network {}: `netherd publish ls` lists what is.",
+                        network.config.name
+                    );
+                    return Err(Failure::new(Code::NoSuchThing, message));
+                }
+                done(Nothing {})
+            }
+            Call::Published {} => done(network.publishes(worker)),
+            Call::AllowHost { port, guest } => {
+                done(network.allow_host(worker, port, guest.as_deref())?)
+            }
+            Call::Flows(page) => done(network.flows(worker, page)?),
+            Call::Leases(page) => done(network.leases(worker, page)?),
+            Call::Neighbours(page) => done(network.neighbours(worker, page)?),
+            Call::Bindings(page) => done(network.bindings(worker, page)?),
+            Call::Routes(page) => done(self.routes(worker, page)),
         }
     }
 

@@ -1,16 +1,24 @@
 //! Guests: their sessions, links and what it takes to enter them.
 
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
-use engine::{MacKind, PortId};
+use engine::bindings::{BindingSource, Lifetime};
+use engine::router::{Route, Via};
+use engine::{FirstCome, GuardMode, MacKind, PortId, PortSpec, Prefix, SourceMode};
+use gateway::HostPort;
+use ipnet::IpNet;
 use sys::Cred;
 use wire::{MacAddr, OffloadSet};
 
 use super::network::{Served, with_length, with_length_v6};
-use crate::address::AssignError;
+use super::outside::{self, Publisher};
+use crate::address::{AssignError, Assignment};
 use crate::api::message::{
     Code, Entrance, Failure, GuestKind, Join, Joined, LinkArgs, LinkMechanism, Linked, NAMESPACES,
 };
+use crate::config::Forward;
 use crate::directory;
 use crate::link::{CloseReason, LinkKind, LinkSetup, PortAbout};
 use crate::log;
@@ -27,7 +35,67 @@ pub(super) struct Guest {
     pub(super) session: Token,
     pub(super) port: Option<PortId>,
     pub(super) init_pid: Option<i32>,
+    /// What it asked for beside its addresses.
+    wishes: Wishes,
     entrance: Vec<(String, OwnedFd)>,
+}
+
+/// What a guest asks for when it joins: all of it is for the owner of the hypervisor only.
+#[derive(Debug, Clone, Default)]
+struct Wishes {
+    publish: Vec<Forward>,
+    allow_host: Vec<HostPort>,
+    /// MAC addresses beside its own.
+    macs: u16,
+    /// Prefixes behind it.
+    routes: Vec<IpNet>,
+}
+
+impl Wishes {
+    fn read(args: &Join, name: &Name, control: bool) -> Result<Self, Failure> {
+        let bad = |message: String| Failure::new(Code::BadArgument, message);
+        let asked = !args.publish.is_empty()
+            || !args.allow_host.is_empty()
+            || args.macs > 0
+            || !args.routes.is_empty();
+        if asked && !control {
+            let message = format!(
+                "Forwards, ports of the host, more MAC addresses and routes are for guests of the owner of this \
+                 hypervisor (uid {}) and root.",
+                sys::user::uid()
+            );
+            return Err(Failure::new(Code::NotAllowed, message));
+        }
+        let mut wishes = Self { macs: args.macs, ..Self::default() };
+        for text in &args.publish {
+            let forward = Forward::parse(text, Some(name))
+                .map_err(|why| bad(format!("{text:?} is no forward: {why}.")))?;
+            if forward.guest != *name {
+                return Err(bad(format!(
+                    "{text:?} is a forward into another guest than {name}: leave the name out."
+                )));
+            }
+            wishes.publish.push(forward);
+        }
+        for text in &args.allow_host {
+            let port =
+                text.parse().map_err(|why: gateway::HostPortError| bad(format!("{why}.")))?;
+            wishes.allow_host.push(port);
+        }
+        for text in &args.routes {
+            let net: IpNet = text.parse().map_err(|_| {
+                bad(format!("{text:?} is no prefix: write one such as 10.9.0.0/24."))
+            })?;
+            if net.trunc() != net || net.prefix_len() == 0 {
+                return Err(bad(format!(
+                    "{net} is no prefix that can be behind a guest: did you mean {}?",
+                    net.trunc()
+                )));
+            }
+            wishes.routes.push(net);
+        }
+        Ok(wishes)
+    }
 }
 
 fn system(what: &str, error: &std::io::Error) -> Failure {
@@ -41,10 +109,32 @@ impl From<AssignError> for Failure {
                 Code::NameTaken
             }
             AssignError::MacTaken { .. } | AssignError::BadMac(_) => Code::BadArgument,
+            AssignError::AddressTaken { .. } => Code::BadConfiguration,
             AssignError::Full | AssignError::UserFull => Code::Limit,
         };
         Self::new(code, error.to_string())
     }
+}
+
+/// What a guest's port is like.
+fn guest_spec(template: &PortSpec, planned: &Assignment, wishes: &Wishes) -> PortSpec {
+    let mut spec = template.clone();
+    spec.macs = vec![planned.mac];
+    spec.guard.addresses = vec![planned.ipv4.into(), planned.ipv6.into()];
+    spec.guard.prefixes = wishes
+        .routes
+        .iter()
+        .map(|net| Prefix { address: net.network(), len: net.prefix_len() })
+        .collect();
+    if wishes.macs > 0 {
+        // A whole network is behind it, bridged: its stations take what they are given or find free.
+        spec.source = SourceMode::Learn { max_macs: wishes.macs };
+        spec.guard.mode = GuardMode::Learn;
+        let first_come = FirstCome::default();
+        spec.guard.first_come =
+            FirstCome { v4: wishes.macs, v6: wishes.macs.saturating_mul(first_come.v6) };
+    }
+    spec
 }
 
 impl Served {
@@ -74,15 +164,27 @@ impl Served {
         if let Some(mac) = mac {
             self.check_mac(worker, &name, mac, control)?;
         }
+        let wishes = Wishes::read(args, &name, control)?;
+        self.check_routes(worker, &wishes.routes)?;
+        let before = self.plan.guest(&name).cloned();
         let assigned = if args.resume {
             self.plan.resume(&name, cred.uid, mac)?
         } else {
             self.plan.assign(&name, cred.uid, mac)?
         };
-        let engine = worker.engine_mut(self.id);
-        for gone in assigned.evicted.iter().map(|(_, mac)| *mac).chain(assigned.previous_mac) {
-            engine.unreserve_mac(gone);
+        if let Err(failure) = self.publish_all(worker, &name, &wishes.publish) {
+            self.plan.leave(&name);
+            return Err(failure);
         }
+        let gone = assigned.evicted.iter().map(|(_, guest)| guest);
+        let gone = gone.chain(before.iter().filter(|_| assigned.previous_mac.is_some()));
+        for gone in gone {
+            outside::plan_guest(worker, self.id, gone, false);
+            worker.engine_mut(self.id).unreserve_mac(gone.mac);
+        }
+        outside::plan_guest(worker, self.id, &assigned.assignment, true);
+        outside::introduce(worker, self.id, &name, &assigned.assignment, None);
+        let engine = worker.engine_mut(self.id);
         if let Some((evicted, _)) = &assigned.evicted {
             log::info(&format!(
                 "The plan is full: guest {evicted}, away longest, lost its addresses."
@@ -102,27 +204,101 @@ impl Served {
             session,
             port: None,
             init_pid: None,
+            wishes,
             entrance: Vec::new(),
         };
         self.guests.insert(name.clone(), guest);
         log::guest(&format!("Guest {name} joined (uid {}, pid {}).", cred.uid, cred.pid));
-        Ok(Joined {
+        Ok(self.joined(worker, &name, &assigned.assignment, covers, control))
+    }
+
+    fn joined(
+        &self,
+        worker: &Worker,
+        name: &Name,
+        addresses: &Assignment,
+        covers: Vec<PathBuf>,
+        control: bool,
+    ) -> Joined {
+        let mut joined = Joined {
             network: self.config.name.as_str().to_owned(),
             guest: name.as_str().to_owned(),
-            mac: assigned.assignment.mac.to_string(),
-            ipv4: with_length(&self.plan, assigned.assignment.ipv4),
-            ipv6: with_length_v6(assigned.assignment.ipv6),
+            mac: addresses.mac.to_string(),
+            ipv4: with_length(&self.plan, addresses.ipv4),
+            ipv6: with_length_v6(addresses.ipv6),
             mtu: self.config.plan.spec().mtu,
             covers,
             restart: self.restart(control),
-            gateway4: None,
-            gateway6: None,
-            outside6: false,
-            resolvers: Vec::new(),
-            search: Vec::new(),
-            host4: None,
-            host6: None,
-        })
+            ..Joined::default()
+        };
+        let interface =
+            worker.interface(self.id).and_then(|iface| worker.router().interface(iface));
+        if let Some(interface) = interface {
+            joined.gateway4 = interface.v4.first().map(|(address, _)| *address);
+            joined.gateway6 = interface.v6.first().map(|(address, _)| *address);
+        }
+        let Some(gateway) = worker.gateway(self.id) else { return joined };
+        let plan = gateway.plan();
+        joined.outside6 = plan.nat && gateway.status().outside_v6;
+        if plan.dns {
+            joined.resolvers.extend(plan.gateway4().map(IpAddr::V4));
+            joined.resolvers.extend(plan.gateway6().map(IpAddr::V6));
+            joined.search.push(self.domain());
+        } else {
+            joined.resolvers.extend(plan.resolvers.iter().map(SocketAddr::ip));
+        }
+        if plan.nat {
+            joined.host4 = plan.host4();
+            joined.host6 = plan.host6();
+        }
+        joined
+    }
+
+    /// Opens the forwards that a guest asked for, all or none.
+    fn publish_all(
+        &mut self,
+        worker: &mut Worker,
+        name: &Name,
+        forwards: &[Forward],
+    ) -> Result<(), Failure> {
+        for forward in forwards {
+            let by = Publisher::Guest(name.clone());
+            if let Err(failure) = self.publish(worker, forward.clone(), by) {
+                self.unpublish_guest(worker, name);
+                return Err(failure);
+            }
+        }
+        Ok(())
+    }
+
+    fn unpublish_guest(&mut self, worker: &mut Worker, name: &Name) {
+        let by = Publisher::Guest(name.clone());
+        self.unpublish(worker, |published| published.by == by);
+    }
+
+    /// Whether prefixes can be behind a guest: nobody else has a part of them.
+    fn check_routes(&self, worker: &Worker, routes: &[IpNet]) -> Result<(), Failure> {
+        for prefix in routes {
+            let overlaps = |other: &IpNet| other.contains(prefix) || prefix.contains(other);
+            // A default route leads elsewhere anyway.
+            let other = worker
+                .router()
+                .routes()
+                .find(|route| route.prefix.prefix_len() > 0 && overlaps(&route.prefix));
+            if let Some(other) = other {
+                let message = format!(
+                    "{prefix} cannot be behind a guest: it overlaps {}, which is routed elsewhere. Choose another.",
+                    other.prefix
+                );
+                return Err(Failure::new(Code::BadArgument, message));
+            }
+            if worker.interface(self.id).is_none() {
+                let message =
+                    format!("{prefix} cannot be behind a guest: the network has no router.");
+                return Err(Failure::new(Code::WrongState, message));
+            }
+        }
+        Ok(())
     }
 
     fn name_for(&self, worker: &Worker, cred: Cred, args: &Join) -> Result<Name, Failure> {
@@ -252,8 +428,8 @@ impl Served {
         about.guest = Some(guest.name.as_str().to_owned());
         about.ipv4 = vec![with_length(&self.plan, planned.ipv4)];
         about.ipv6 = vec![with_length_v6(planned.ipv6)];
-        let mut spec = self.config.guest.clone();
-        spec.macs = vec![planned.mac];
+        let planned = planned.clone();
+        let spec = guest_spec(&self.config.guest, &planned, &guest.wishes);
         let port = worker.open_link(self.id, spec, setup, about).map_err(|error| {
             let code = match error {
                 OpenError::NameTaken(_) => Code::NameTaken,
@@ -265,7 +441,48 @@ impl Served {
         guest.port = Some(port);
         guest.init_pid = args.init_pid;
         guest.entrance = args.namespaces.iter().cloned().zip(fds).collect();
-        Ok(Linked { port: guest.name.as_str().to_owned() })
+        let (name, wishes) = (guest.name.clone(), guest.wishes.clone());
+        outside::bind_guest(worker, self.id, &name, &planned, port);
+        let key = worker.guest_key(self.id, port);
+        for host_port in &wishes.allow_host {
+            worker.with_gateway(self.id, |it, _, _| it.allow_host(Some(key), *host_port));
+        }
+        if let Err(failure) = self.route_to(worker, &planned, port, &wishes.routes) {
+            if let Some(guest) = self.guests.get_mut(&name) {
+                guest.port = None;
+            }
+            worker.close_port(self.id, port, CloseReason::Requested);
+            return Err(failure);
+        }
+        Ok(Linked { port: name.as_str().to_owned() })
+    }
+
+    /// Binds the prefixes behind a guest to its port, and routes them there.
+    fn route_to(
+        &self,
+        worker: &mut Worker,
+        guest: &Assignment,
+        port: PortId,
+        routes: &[IpNet],
+    ) -> Result<(), Failure> {
+        let Some(iface) = worker.interface(self.id) else { return Ok(()) };
+        let refuse = |prefix: &IpNet, why: &dyn std::fmt::Display| {
+            Failure::new(Code::BadArgument, format!("{prefix} cannot be behind the guest: {why}."))
+        };
+        for prefix in routes {
+            let (forever, source) = (Lifetime::Forever, BindingSource::Configuration);
+            worker
+                .bind(self.id, port, (*prefix).into(), forever, source)
+                .map_err(|why| refuse(prefix, &why))?;
+            let addr = match prefix {
+                IpNet::V4(_) => IpAddr::V4(guest.ipv4),
+                IpNet::V6(_) => IpAddr::V6(guest.ipv6),
+            };
+            worker
+                .add_route(Route::new(*prefix, Via::NextHop { iface, addr }))
+                .map_err(|why| refuse(prefix, &why))?;
+        }
+        Ok(())
     }
 
     /// The guest of that name, for those who may act on it.
@@ -325,9 +542,14 @@ impl Served {
     /// The guest leaves: its port is closed, its addresses stay planned.
     pub(super) fn remove_guest(&mut self, worker: &mut Worker, name: &Name, why: CloseReason) {
         let Some(guest) = self.guests.remove(name) else { return };
+        for prefix in &guest.wishes.routes {
+            worker.remove_route(*prefix);
+        }
         if let Some(port) = guest.port {
             worker.close_port(self.id, port, why);
         }
+        self.unpublish_guest(worker, name);
+        worker.with_gateway(self.id, |gateway, _, _| gateway.remove_guest(name.as_str()));
         self.plan.leave(name);
         self.plan_file.changed(worker.now());
         log::guest(&format!("Guest {name} left."));

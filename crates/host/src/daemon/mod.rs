@@ -18,11 +18,13 @@ mod change;
 mod clients;
 mod guests;
 mod network;
+mod outside;
 mod plan_file;
 mod rates;
 mod reload;
 mod reports;
 mod startup;
+mod tables;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +35,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use engine::Instant;
+use engine::router::RouterEvent;
+use gateway::GatewayEvent;
 use sd_notify::NotifyState;
 use sys::poll::Interest;
 use sys::signal::{SignalFd, SignalSet};
@@ -169,6 +173,7 @@ impl Daemon {
             ));
             daemon.networks.push(served);
         }
+        daemon.join_networks(&mut worker);
         Ok((daemon, worker))
     }
 
@@ -251,6 +256,7 @@ impl Daemon {
             WorkerEvent::PortOpened { net, port } => self.port_opened(worker, net, port),
             WorkerEvent::PortClosed { net, port, about, why } => {
                 let Some(network) = self.network_mut(net) else { return };
+                network.declared_closed(worker, &about.name);
                 network.rates.remove(&port);
                 network.captures.port_closed(port);
                 log::guest(&format!("Port {} closed: {why}.", about.name));
@@ -273,7 +279,12 @@ impl Daemon {
                     "Network {network}: a client{who} was refused at {node}: {why}"
                 ));
             }
-            WorkerEvent::Router { .. } | WorkerEvent::Gateway { .. } => {}
+            WorkerEvent::Router { event } => {
+                if let Some(sentence) = self.router_event(worker, &event) {
+                    log::guest(&sentence);
+                }
+            }
+            WorkerEvent::Gateway { net, event } => self.gateway_event(worker, net, event),
             WorkerEvent::Engine { net, event } => {
                 let network = self.network(net).map_or("?", |it| it.config.name.as_str());
                 if let Some(sentence) = reports::engine_event(worker, net, &event) {
@@ -283,11 +294,60 @@ impl Daemon {
         }
     }
 
-    fn port_opened(&self, worker: &Worker, net: NetworkId, port: engine::PortId) {
+    fn port_opened(&self, worker: &mut Worker, net: NetworkId, port: engine::PortId) {
+        let Some(about) = worker.port_about(net, port) else { return };
+        let name = about.name.clone();
+        if let Some(network) = self.network(net) {
+            network.declared_opened(worker, port, &name);
+        }
         let Some(about) = worker.port_about(net, port) else { return };
         let who =
             about.peer.map_or_else(String::new, |it| format!(" by uid {}, pid {}", it.uid, it.pid));
         log::guest(&format!("Port {} ({}) opened{who}.", about.name, about.kind));
+    }
+
+    fn gateway_event(&mut self, worker: &mut Worker, net: NetworkId, event: GatewayEvent) {
+        let now = worker.now();
+        let Some(network) = self.network_mut(net) else { return };
+        let name = network.config.name.clone();
+        match event {
+            GatewayEvent::LeasesChanged => network.leases_changed(now),
+            GatewayEvent::OutsideChanged { v4, v6 } => {
+                let has = |it: bool| if it { "a way out" } else { "no way out" };
+                log::info(&format!(
+                    "Network {name}: the host has {} over IPv4 and {} over IPv6 now.",
+                    has(v4),
+                    has(v6)
+                ));
+            }
+            GatewayEvent::Trouble(sentence) => {
+                log::warn(&format!("Network {name}: {sentence}"));
+                network.trouble(sentence);
+            }
+            GatewayEvent::Bind { .. } | GatewayEvent::Unbind { .. } => {}
+        }
+    }
+
+    /// What the router has to tell, as a sentence.
+    fn router_event(&self, worker: &Worker, event: &RouterEvent) -> Option<String> {
+        let (RouterEvent::AddressConflict { iface, addr, mac, port }
+        | RouterEvent::Forged { iface, addr, mac, port }) = event;
+        let network = self.network(worker.network_of(*iface)?)?;
+        let port = port
+            .and_then(|index| worker.engine(network.id).port_at(index))
+            .and_then(|port| worker.port_about(network.id, port))
+            .map_or_else(|| "a port".to_owned(), |about| format!("port {}", about.name));
+        let name = &network.config.name;
+        Some(match event {
+            RouterEvent::AddressConflict { .. } => {
+                format!(
+                    "Network {name}: {port} ({mac}) uses {addr}, which is the router's address."
+                )
+            }
+            RouterEvent::Forged { .. } => format!(
+                "Network {name}: {port} says that {addr} is at {mac}, but the address belongs to somebody else."
+            ),
+        })
     }
 
     fn signal(&mut self, worker: &mut Worker) {
@@ -324,6 +384,7 @@ impl Daemon {
         }
         let network = self.networks.remove(at);
         self.remains.add(network.close(worker));
+        self.join_networks(worker);
         for client in self.clients.values_mut().filter(|client| client.network == id) {
             client.closing = true;
             client.captures.clear();

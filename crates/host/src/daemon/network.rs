@@ -1,6 +1,6 @@
 //! One network as the daemon serves it: its directory, nodes, plan, guests and captures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,10 +10,11 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sys::poll::Interest;
 
 use super::guests::Guest;
+use super::outside;
 use super::plan_file::{self, PlanFile};
 use super::rates::RateMeter;
 use super::{ServeError, Startup};
-use crate::address::{Plan, store, subnet};
+use crate::address::{Plan, store, subnet, zone};
 use crate::api::message::Restart;
 use crate::capture::{Captures, Remains};
 use crate::config;
@@ -26,6 +27,9 @@ use crate::worker::{NetworkId, NodeId, Token, Worker};
 
 /// Connections that wait to be accepted on `api` and the nodes.
 const BACKLOG: i32 = 256;
+
+/// Where programs of this machine learn their resolvers and the domains to search.
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// So long after a restart the names of guests that were present are kept for them: their keepers try again within
 /// seconds.
@@ -45,6 +49,11 @@ pub(super) struct Served {
     pub(super) api_paused: Option<Instant>,
     pub(super) nodes: BTreeMap<String, Node>,
     pub(super) guests: BTreeMap<Name, Guest>,
+    /// The label of the network's domain; mostly its name.
+    pub(super) zone: Name,
+    pub(super) forwards: Vec<outside::Published>,
+    /// What the gateway complained about last, the oldest first.
+    pub(super) troubles: VecDeque<String>,
     pub(super) captures: Captures,
     pub(super) rates: BTreeMap<PortId, RateMeter>,
     pub(super) opened: Instant,
@@ -96,7 +105,10 @@ impl Served {
         if let Some(sentence) = complaint {
             log::warn(&sentence);
         }
-        let plan = plan_for(&config, kept.as_ref(), &path)?;
+        let mut plan = plan_for(&config, kept.as_ref(), &path)?;
+        plan.declare(&outside::declared(&config))
+            .map_err(|error| ServeError::Config(error.to_string()))?;
+        let zone = zone::choose(&config.name, &zone::searched(RESOLV_CONF.as_ref()));
         plan_file::save(published.dir(), &plan);
         let api = published.bind("api", sys::unix::SocketKind::Stream, &access)?;
         let mut bound = Vec::new();
@@ -106,11 +118,15 @@ impl Served {
             bound.push((wanted, socket));
         }
         let failed = |what| move |source| ServeError::Io { what, source };
-        let id = worker.add_network(config.plan.clone());
+        let id = worker.add_network(outside::network_plan(&config, &plan));
         for (_, guest) in plan.guests() {
             worker.engine_mut(id).reserve_mac(guest.mac);
         }
         reserve_declared(worker, id, &config, true);
+        if let Err(error) = outside::open(worker, id, &config, &plan, &zone) {
+            worker.remove_network(id);
+            return Err(error);
+        }
         let now = worker.now();
         let expected_until = plan.expects_any().then(|| now + EXPECTED);
         let serve = |(wanted, socket): (WantedNode, OwnedFd)| {
@@ -133,7 +149,7 @@ impl Served {
                 return Err(error);
             }
         };
-        Ok(Self {
+        let mut served = Self {
             id,
             stay: config.idle.is_none(),
             on_demand: startup.is_on_demand(),
@@ -148,11 +164,20 @@ impl Served {
             api_paused: None,
             nodes,
             guests: BTreeMap::new(),
+            zone,
+            forwards: Vec::new(),
+            troubles: VecDeque::new(),
             captures: Captures::default(),
             rates: BTreeMap::new(),
             opened: now,
             idle_since: None,
-        })
+        };
+        if let Err(error) = served.publish_configured(worker) {
+            let _gone = worker.deregister(served.api_token, served.api.as_fd());
+            worker.remove_network(id);
+            return Err(error);
+        }
+        Ok(served)
     }
 
     /// Takes a network out of service. Its directory is cleaned when this is dropped.

@@ -111,6 +111,7 @@ impl Served {
     fn planned(&self) -> Vec<report::Planned> {
         self.plan
             .guests()
+            .filter(|(_, guest)| !guest.is_declared())
             .map(|(name, guest)| report::Planned {
                 guest: name.as_str().to_owned(),
                 mac: guest.mac.to_string(),

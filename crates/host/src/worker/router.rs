@@ -144,6 +144,12 @@ impl Worker {
         Some(self.networks.get(net.0)?.router.as_ref()?.iface)
     }
 
+    /// The router's port on a network.
+    #[must_use]
+    pub fn router_port(&self, net: NetworkId) -> Option<PortId> {
+        Some(self.networks.get(net.0)?.router.as_ref()?.port)
+    }
+
     /// The network of an interface of the router.
     #[must_use]
     pub fn network_of(&self, iface: InterfaceId) -> Option<NetworkId> {

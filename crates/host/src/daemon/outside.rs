@@ -1,0 +1,445 @@
+//! The way out of a network: its router's addresses, its gateway, forwards into guests, and whose addresses are whose.
+//!
+//! # Theory of operation
+//!
+//! The worker moves frames ([`crate::worker::gateway`]); here is decided who has which address:
+//!
+//! * The router's addresses, and those that stand for the host, are bound to the router's port.
+//! * Every address of the plan is planned in the engine for the MAC address that it belongs to, so that nobody else can
+//!   take it while its guest is away, and bound to the guest's port while it is here.
+//! * The gateway knows guests by their names, for the zone of the network, for DHCP, and for forwards.
+//!
+//! Forwards ([`Published`]) are the configuration's, a guest's, which end with it, or made by the call `publish`.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use engine::bindings::{Address, BindingSource, Lifetime};
+use engine::router::{InterfaceSpec, Route, Via};
+use engine::{Instant, NetworkPlan, PortId, Prefix};
+use gateway::{Gateway, GatewayPlan, GuestAddresses, PublishId};
+use ipnet::{IpNet, Ipv6Net};
+
+use super::network::Served;
+use super::{Daemon, ServeError};
+use crate::address::{Assignment, Declared, Plan, zone};
+use crate::api::message::{Code, Failure, Nothing};
+use crate::config::{self, Forward, Outside, outside};
+use crate::log;
+use crate::names::{self, Name};
+use crate::worker::{NetworkId, Worker};
+
+/// Smallest MTU with which a network has IPv6 (RFC 8200 section 5), in bytes.
+const MTU_IPV6: u16 = 1280;
+/// Smallest MTU with which a network has a gateway: what every IPv4 host takes (RFC 791 section 3.1), in bytes.
+const MTU_GATEWAY: u16 = 576;
+
+/// Complaints of a gateway that are kept.
+const TROUBLES: usize = 8;
+
+/// Whose a forward is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Publisher {
+    Configuration,
+    Guest(Name),
+    Call,
+}
+
+impl Publisher {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Guest(_) => "guest",
+            Self::Call => "call",
+        }
+    }
+}
+
+/// A forward that the gateway has open.
+#[derive(Debug, Clone)]
+pub(super) struct Published {
+    pub(super) forward: Forward,
+    pub(super) id: PublishId,
+    pub(super) by: Publisher,
+}
+
+/// The plan of the engine, with what its guards have to know of the addresses.
+pub(super) fn network_plan(config: &config::Network, plan: &Plan) -> NetworkPlan {
+    let mut spec = config.plan.spec().clone();
+    if config.outside.uplink.plans_addresses() {
+        let subnet = plan.subnet();
+        spec.guard.subnet =
+            Some(Prefix { address: subnet.network().into(), len: subnet.prefix_len() });
+        if config.outside.services.advertise {
+            spec.guard.announced = vec![Prefix { address: plan.prefix().into(), len: 64 }];
+        }
+    }
+    // The prefixes are those of nets, so they are prefixes.
+    NetworkPlan::validate(spec).unwrap_or_else(|_| config.plan.clone())
+}
+
+/// The declared ports, as the plan of addresses has to know them.
+pub(super) fn declared(config: &config::Network) -> Vec<Declared> {
+    let planned = |port: &config::Port| {
+        let mac = *port.spec.macs.first()?;
+        Some(Declared { name: port.name.clone(), mac, ipv4: port.ipv4.first().copied() })
+    };
+    config.ports.iter().filter_map(planned).collect()
+}
+
+/// Where the router stands in the network; `None` where there is none.
+fn interface(config: &config::Network, plan: &Plan) -> Option<InterfaceSpec> {
+    let Outside { uplink, gateway, routed, .. } = &config.outside;
+    if !config.outside.has_router() {
+        return None;
+    }
+    let mtu = config.plan.spec().mtu;
+    let ipv6 = mtu >= MTU_IPV6;
+    let mut spec = InterfaceSpec {
+        mac: names::gateway_mac(&config.name),
+        mtu,
+        link_local: ipv6,
+        gateway: gateway_plan(config, plan, &config.name).is_some(),
+        outside: uplink.is_nat() && mtu >= MTU_GATEWAY,
+        routed: *routed,
+        // Isolated ports must not reach each other by way of the router.
+        hairpin: !config.ports.iter().any(|port| port.spec.isolated),
+        ..InterfaceSpec::default()
+    };
+    if uplink.plans_addresses() {
+        spec.v4.push((plan.gateway(), plan.subnet().prefix_len()));
+        spec.extra.push(plan.host().into());
+        if ipv6 {
+            spec.v6.push((plan.gateway_ipv6(), 64));
+            spec.extra.push(plan.host_ipv6().into());
+        }
+    }
+    for net in gateway {
+        match net {
+            IpNet::V4(net) => spec.v4.push((net.addr(), net.prefix_len())),
+            IpNet::V6(net) if ipv6 => spec.v6.push((net.addr(), net.prefix_len())),
+            IpNet::V6(_) => {}
+        }
+    }
+    Some(spec)
+}
+
+/// What the network's gateway is to do; `None` where it has nothing to do.
+fn gateway_plan(config: &config::Network, plan: &Plan, zone: &Name) -> Option<GatewayPlan> {
+    let Outside { uplink, services, resolvers, allow_host, .. } = &config.outside;
+    let mtu = config.plan.spec().mtu;
+    let useful = uplink.is_nat() || *services != outside::Services::NONE;
+    if !uplink.plans_addresses() || !useful || mtu < MTU_GATEWAY {
+        return None;
+    }
+    let prefix = Ipv6Net::new(plan.prefix(), 64).ok().filter(|_| mtu >= MTU_IPV6);
+    let mac = names::gateway_mac(&config.name);
+    Some(GatewayPlan {
+        mtu,
+        nat: uplink.is_nat(),
+        dhcp: services.dhcp,
+        advertise: services.advertise,
+        dhcpv6: services.dhcpv6,
+        dns: services.dns,
+        resolvers: resolvers.clone(),
+        allow_host: allow_host.clone(),
+        ..GatewayPlan::new(zone.as_str(), mac, Some(plan.subnet()), prefix)
+    })
+}
+
+/// Opens the way out of a network that was just added to the worker.
+///
+/// # Errors
+/// A sentence.
+pub(super) fn open(
+    worker: &mut Worker,
+    id: NetworkId,
+    config: &config::Network,
+    plan: &Plan,
+    zone: &Name,
+) -> Result<(), ServeError> {
+    plan_addresses(worker, id, plan, true);
+    let wrong = |why: &dyn std::fmt::Display| {
+        ServeError::Config(format!("Network {} cannot have its router: {why}.", config.name))
+    };
+    let Some(spec) = interface(config, plan) else { return Ok(()) };
+    worker.open_router(id, spec).map_err(|why| wrong(&why))?;
+    bind_router(worker, id, config, plan);
+    match gateway_plan(config, plan, zone) {
+        Some(plan) => worker.open_gateway(id, plan).map_err(|why| {
+            ServeError::Config(format!("Network {} cannot have its gateway: {why}.", config.name))
+        })?,
+        None if config.plan.spec().mtu < MTU_GATEWAY => log::warn(&format!(
+            "Network {} has no gateway and no services: its MTU is below {MTU_GATEWAY}.",
+            config.name
+        )),
+        None => {}
+    }
+    for route in &config.outside.routes {
+        worker.add_route(static_route(worker, id, route)?).map_err(|why| wrong(&why))?;
+    }
+    for (name, guest) in plan.guests().filter(|(_, guest)| guest.is_declared()) {
+        introduce(worker, id, name, guest, None);
+    }
+    Ok(())
+}
+
+fn static_route(
+    worker: &Worker,
+    id: NetworkId,
+    route: &outside::Route,
+) -> Result<Route, ServeError> {
+    let via = match route.via {
+        outside::Via::Unreachable => Via::Unreachable,
+        outside::Via::Prohibit => Via::Prohibit,
+        outside::Via::Station(addr) => {
+            let iface = worker.interface(id).ok_or_else(|| {
+                let why = "it has no router; give it the key `gateway`";
+                ServeError::Config(format!("The route to {} needs a router: {why}.", route.to))
+            })?;
+            Via::NextHop { iface, addr }
+        }
+    };
+    Ok(Route::new(route.to, via))
+}
+
+/// The router's own addresses, and those that stand for the host, belong to the router's port.
+fn bind_router(worker: &mut Worker, id: NetworkId, config: &config::Network, plan: &Plan) {
+    let Some(port) = worker.router_port(id) else { return };
+    let Some(spec) = interface(config, plan) else { return };
+    let own = spec.v4.iter().map(|(address, _)| IpAddr::V4(*address));
+    let own = own.chain(spec.v6.iter().map(|(address, _)| IpAddr::V6(*address)));
+    let link_local = spec.link_local.then(|| IpAddr::V6(link_local(spec.mac)));
+    for address in own.chain(spec.extra.iter().copied()).chain(link_local) {
+        bind(worker, id, port, address.into(), BindingSource::Configuration);
+    }
+}
+
+/// The link-local address of a MAC address: modified EUI-64 (RFC 4291 appendix A).
+fn link_local(mac: wire::MacAddr) -> Ipv6Addr {
+    names::ipv6_address(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), mac)
+}
+
+/// Keeps all addresses of the plan for those they are planned for, or ends that.
+pub(super) fn plan_addresses(worker: &mut Worker, id: NetworkId, plan: &Plan, on: bool) {
+    for (_, guest) in plan.guests() {
+        plan_guest(worker, id, guest, on);
+    }
+}
+
+/// The same for one guest.
+pub(super) fn plan_guest(worker: &mut Worker, id: NetworkId, guest: &Assignment, on: bool) {
+    let engine = worker.engine_mut(id);
+    for address in [IpAddr::V4(guest.ipv4), IpAddr::V6(guest.ipv6)] {
+        if !on {
+            engine.unplan_address(address);
+        } else if let Err(why) = engine.plan_address(address, guest.mac) {
+            log::warn(&format!("{address} cannot be kept for its guest: {why}."));
+        }
+    }
+}
+
+/// Binds an address to a port for as long as that lives. What is wrong is logged: a guest that is told its address and
+/// cannot use it has to be able to find out why.
+fn bind(worker: &mut Worker, id: NetworkId, port: PortId, address: Address, source: BindingSource) {
+    if let Err(why) = worker.bind(id, port, address, Lifetime::Forever, source) {
+        log::warn(&format!("{address} is not bound to its port: {why}."));
+    }
+}
+
+/// The port of a guest, or a declared one, is here with the addresses that are planned for it.
+pub(super) fn bind_guest(
+    worker: &mut Worker,
+    id: NetworkId,
+    name: &Name,
+    guest: &Assignment,
+    port: PortId,
+) {
+    for address in [IpAddr::V4(guest.ipv4), IpAddr::V6(guest.ipv6)] {
+        bind(worker, id, port, address.into(), BindingSource::Plan);
+    }
+    introduce(worker, id, name, guest, Some(port));
+}
+
+/// Tells the gateway where the addresses of a name are.
+pub(super) fn introduce(
+    worker: &mut Worker,
+    id: NetworkId,
+    name: &Name,
+    guest: &Assignment,
+    port: Option<PortId>,
+) {
+    let addresses = GuestAddresses {
+        key: port.map(|port| worker.guest_key(id, port)),
+        mac: Some(guest.mac),
+        v4: Some(guest.ipv4),
+        v6: Some(guest.ipv6),
+    };
+    worker.with_gateway(id, |gateway, _, _| gateway.set_guest(name.as_str(), addresses));
+}
+
+impl Daemon {
+    /// Tells every gateway which prefixes are inside: to be called when networks or routes have come or gone.
+    pub(super) fn join_networks(&self, worker: &mut Worker) {
+        for network in &self.networks {
+            network.tell_inside(worker);
+        }
+    }
+}
+
+impl Served {
+    /// The gateway, for changes.
+    pub(super) fn gateway<T>(
+        &self,
+        worker: &mut Worker,
+        change: impl FnOnce(&mut Gateway) -> T,
+    ) -> Result<T, Failure> {
+        worker.with_gateway(self.id, |gateway, _, _| change(gateway)).ok_or_else(|| {
+            let message = format!(
+                "Network {} has no gateway (uplink {:?}): set its `uplink` to \"nat\".",
+                self.config.name,
+                self.config.outside.uplink.to_string()
+            );
+            Failure::new(Code::WrongState, message)
+        })
+    }
+
+    /// Opens a forward.
+    ///
+    /// # Errors
+    /// A sentence: there is no gateway, the port is taken, or this user may not have it.
+    pub(super) fn publish(
+        &mut self,
+        worker: &mut Worker,
+        forward: Forward,
+        by: Publisher,
+    ) -> Result<(), Failure> {
+        if let Some(other) = self.forwards.iter().find(|other| other.forward.collides(&forward)) {
+            let message = format!(
+                "{forward} cannot be forwarded: {} uses that port of the host already: choose another.",
+                other.forward
+            );
+            return Err(Failure::new(Code::PortTaken, message));
+        }
+        let id = self.gateway(worker, |gateway| gateway.publish(forward.spec()))?;
+        let id = id.map_err(|why| {
+            Failure::new(Code::PortTaken, format!("{forward} cannot be forwarded: {why}."))
+        })?;
+        self.forwards.push(Published { forward, id, by });
+        Ok(())
+    }
+
+    /// Ends the forwards that `which` is about; how many.
+    pub(super) fn unpublish(
+        &mut self,
+        worker: &mut Worker,
+        which: impl Fn(&Published) -> bool,
+    ) -> usize {
+        let (gone, kept): (Vec<_>, Vec<_>) = self.forwards.drain(..).partition(|it| which(it));
+        self.forwards = kept;
+        for published in &gone {
+            worker.with_gateway(self.id, |gateway, _, _| gateway.unpublish(published.id));
+        }
+        gone.len()
+    }
+
+    /// The call `allow-host`.
+    pub(super) fn allow_host(
+        &self,
+        worker: &mut Worker,
+        port: &str,
+        guest: Option<&str>,
+    ) -> Result<Nothing, Failure> {
+        let port = port.parse().map_err(|why: gateway::HostPortError| {
+            Failure::new(Code::BadArgument, format!("{why}."))
+        })?;
+        let key = match self.port_of(worker, guest, None)? {
+            Some(port) => Some(worker.guest_key(self.id, port)),
+            None => None,
+        };
+        self.gateway(worker, |gateway| gateway.allow_host(key, port))?;
+        Ok(Nothing {})
+    }
+
+    /// The forwards of the configuration.
+    ///
+    /// # Errors
+    /// A sentence about the first that cannot be had.
+    pub(super) fn publish_configured(&mut self, worker: &mut Worker) -> Result<(), ServeError> {
+        for forward in self.config.outside.publish.clone() {
+            self.publish(worker, forward, Publisher::Configuration).map_err(|failure| {
+                ServeError::Config(format!("Network {}: {}", self.config.name, failure.message))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what the gateway complained about, to be shown.
+    pub(super) fn trouble(&mut self, sentence: String) {
+        self.troubles.retain(|known| *known != sentence);
+        self.troubles.push_back(sentence);
+        if self.troubles.len() > TROUBLES {
+            self.troubles.pop_front();
+        }
+    }
+
+    /// Leases are to be kept.
+    pub(super) fn leases_changed(&mut self, _now: Instant) {}
+
+    /// What is inside for the gateway beside its own network: the prefixes of other networks that it is routed to,
+    /// and those behind static routes and guests.
+    fn tell_inside(&self, worker: &mut Worker) {
+        let Some(own) = worker.interface(self.id) else { return };
+        let mut inside: Vec<IpNet> = worker
+            .router()
+            .routes()
+            .filter(|route| route.prefix.prefix_len() > 0)
+            .filter(|route| match route.via {
+                Via::Interface(iface) => iface != own,
+                Via::NextHop { .. } => true,
+                Via::Gateway(_) | Via::Unreachable | Via::Prohibit => false,
+            })
+            .map(|route| route.prefix)
+            .collect();
+        inside.sort();
+        let Some(gateway) = worker.gateway(self.id) else { return };
+        if gateway.plan().inside == inside {
+            return;
+        }
+        let plan = GatewayPlan { inside, ..gateway.plan().clone() };
+        let applied = worker.with_gateway(self.id, |gateway, now, _| gateway.apply(now, plan));
+        if let Some(Err(why)) = applied {
+            log::error(&format!(
+                "Network {}: the gateway keeps its old plan: {why}.",
+                self.config.name
+            ));
+        }
+    }
+
+    /// The domain of the guests' names.
+    pub(super) fn domain(&self) -> String {
+        format!("{}.{}", self.zone, zone::TOP)
+    }
+
+    /// A port that the configuration declares has a client.
+    pub(super) fn declared_opened(&self, worker: &mut Worker, port: PortId, name: &str) {
+        let Some(declared) = self.config.ports.iter().find(|port| port.name.as_str() == name)
+        else {
+            return;
+        };
+        let Some(planned) = self.plan.guest(&declared.name).filter(|it| it.is_declared()) else {
+            return;
+        };
+        bind_guest(worker, self.id, &declared.name, planned, port);
+        for address in declared.addresses() {
+            bind(worker, self.id, port, address.into(), BindingSource::Configuration);
+        }
+    }
+
+    /// It has gone.
+    pub(super) fn declared_closed(&self, worker: &mut Worker, name: &str) {
+        let planned = self.plan.guests().find(|(known, _)| known.as_str() == name);
+        if let Some((name, guest)) = planned.filter(|(_, guest)| guest.is_declared()) {
+            introduce(worker, self.id, name, guest, None);
+        }
+    }
+}
