@@ -90,7 +90,7 @@ pub struct Neighbour {
     pub mac: Option<String>,
     /// The port that a binding says it is behind.
     pub port: Option<String>,
-    /// `bound`, `incomplete`, `reachable`, `stale`, `delay`, `probe` or `failed`.
+    /// `bound`, `unknown`, `incomplete`, `reachable`, `stale`, `delay`, `probe` or `failed`.
     pub state: String,
     /// Packets that wait for it.
     pub waiting: usize,

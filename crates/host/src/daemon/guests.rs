@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use engine::bindings::{BindingSource, Lifetime};
 use engine::router::{Route, Via};
-use engine::{FirstCome, GuardMode, MacKind, PortId, PortSpec, Prefix, SourceMode};
+use engine::{FirstCome, GuardMode, MacKind, PortId, PortSpec, SourceMode};
 use gateway::HostPort;
 use ipnet::IpNet;
 use sys::Cred;
@@ -121,11 +121,7 @@ fn guest_spec(template: &PortSpec, planned: &Assignment, wishes: &Wishes) -> Por
     let mut spec = template.clone();
     spec.macs = vec![planned.mac];
     spec.guard.addresses = vec![planned.ipv4.into(), planned.ipv6.into()];
-    spec.guard.prefixes = wishes
-        .routes
-        .iter()
-        .map(|net| Prefix { address: net.network(), len: net.prefix_len() })
-        .collect();
+    spec.guard.prefixes.clone_from(&wishes.routes);
     if wishes.macs > 0 {
         // A whole network is behind it, bridged: its stations take what they are given or find free.
         spec.source = SourceMode::Learn { max_macs: wishes.macs };

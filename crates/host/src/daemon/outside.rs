@@ -15,7 +15,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use engine::bindings::{Address, BindingSource, Lifetime};
 use engine::router::{InterfaceSpec, Route, Via};
-use engine::{Instant, NetworkPlan, PortId, Prefix};
+use engine::{Instant, NetworkPlan, PortId};
 use gateway::{Gateway, GatewayPlan, GuestAddresses, PublishId};
 use ipnet::{IpNet, Ipv6Net};
 
@@ -66,11 +66,9 @@ pub(super) struct Published {
 pub(super) fn network_plan(config: &config::Network, plan: &Plan) -> NetworkPlan {
     let mut spec = config.plan.spec().clone();
     if config.outside.uplink.plans_addresses() {
-        let subnet = plan.subnet();
-        spec.guard.subnet =
-            Some(Prefix { address: subnet.network().into(), len: subnet.prefix_len() });
+        spec.guard.subnet = Some(plan.subnet());
         if config.outside.services.advertise {
-            spec.guard.announced = vec![Prefix { address: plan.prefix().into(), len: 64 }];
+            spec.guard.announced = Ipv6Net::new(plan.prefix(), 64).into_iter().collect();
         }
     }
     // The prefixes are those of nets, so they are prefixes.
@@ -274,7 +272,7 @@ pub(super) fn introduce(
         v4: Some(guest.ipv4),
         v6: Some(guest.ipv6),
     };
-    worker.with_gateway(id, |gateway, _, _| gateway.set_guest(name.as_str(), addresses));
+    worker.with_gateway(id, |gateway, now, _| gateway.set_guest(now, name.as_str(), addresses));
 }
 
 impl Daemon {

@@ -293,6 +293,7 @@ impl Served {
                 port: of_port(it.port).map(|port| self.port_name(worker, port)),
                 state: match it.state {
                     NeighbourState::Bound => "bound",
+                    NeighbourState::Unknown => "unknown",
                     NeighbourState::Incomplete => "incomplete",
                     NeighbourState::Reachable => "reachable",
                     NeighbourState::Stale => "stale",

@@ -254,8 +254,14 @@ fn two_clients_exchange_frames_and_all_calls_answer() {
     assert_eq!(rx, 3);
     assert!(report.ports.iter().all(|port| port.link == "stream" && port.drops.is_empty()));
     assert!(report.ports.iter().all(|port| port.pid == Some(std::process::id() as i32)));
-    let learned: Vec<&str> = report.macs.iter().map(|mac| mac.kind.as_str()).collect();
-    assert_eq!(learned, ["learned", "learned"]);
+    let mut known: Vec<(&str, &str)> = report
+        .macs
+        .iter()
+        .map(|mac| (mac.port.as_deref().unwrap_or("nobody"), mac.kind.as_str()))
+        .collect();
+    known.sort_unstable();
+    let ports = [("(router)", "static"), ("stream-1", "learned"), ("stream-2", "learned")];
+    assert_eq!(known, ports);
     let one: Network =
         client.call(&Call::Show { port: Some("stream-1".into()) }, &[]).expect("a report").value;
     assert_eq!(one.ports.len(), 1);
