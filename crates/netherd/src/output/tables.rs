@@ -64,7 +64,6 @@ pub fn forwards(forwards: &[Publish], style: Style) -> String {
         ("LISTENS AT", Align::Left),
         ("GUEST", Align::Left),
         ("FROM", Align::Left),
-        ("ACCEPTED", Align::Right),
     ]);
     for forward in forwards {
         table.row([
@@ -72,7 +71,6 @@ pub fn forwards(forwards: &[Publish], style: Style) -> String {
             forward.listens.join(" "),
             if forward.present { "present" } else { "away" }.to_owned(),
             forward.source.clone(),
-            forward.accepted.to_string(),
         ]);
     }
     render(&table, "no forwards", style)
@@ -81,21 +79,21 @@ pub fn forwards(forwards: &[Publish], style: Style) -> String {
 /// Addresses that DHCP gave.
 pub fn leases(leases: &[Lease], style: Style) -> String {
     let mut table = Table::new(&[
-        ("IPV4", Align::Left),
+        ("ADDRESS", Align::Left),
         ("MAC", Align::Left),
-        ("GUEST", Align::Left),
+        ("PORT", Align::Left),
+        ("RESERVED FOR", Align::Left),
         ("CALLS ITSELF", Align::Left),
-        ("STATE", Align::Left),
         ("ENDS IN", Align::Right),
     ]);
     for lease in leases {
         table.row([
-            lease.ipv4.clone(),
+            lease.address.clone(),
             lease.mac.clone(),
-            lease.guest.clone().unwrap_or_default(),
+            lease.port.clone().unwrap_or_default(),
+            lease.reserved.clone().unwrap_or_default(),
             printable(lease.hostname.as_deref().unwrap_or_default()),
-            lease.state.clone(),
-            seconds(lease.left),
+            unit::span(lease.left),
         ]);
     }
     render(&table, "no leases", style)
@@ -118,19 +116,19 @@ pub fn routes(routes: &[Route], style: Style) -> String {
 /// Which station has which address.
 pub fn neighbours(neighbours: &[Neighbour], style: Style) -> String {
     let mut table = Table::new(&[
-        ("NETWORK", Align::Left),
         ("ADDRESS", Align::Left),
         ("MAC", Align::Left),
+        ("PORT", Align::Left),
         ("STATE", Align::Left),
-        ("CONFIRMED", Align::Right),
+        ("WAITING", Align::Right),
     ]);
     for neighbour in neighbours {
         table.row([
-            neighbour.network.clone(),
             neighbour.address.clone(),
             neighbour.mac.clone().unwrap_or_default(),
+            neighbour.port.clone().unwrap_or_default(),
             neighbour.state.clone(),
-            neighbour.age.map(|age| format!("{} ago", unit::span(age))).unwrap_or_default(),
+            neighbour.waiting.to_string(),
         ]);
     }
     render(&table, "no neighbours", style)

@@ -1,7 +1,7 @@
 mod closing;
 mod loss;
-mod oracle;
 mod opening;
+mod oracle;
 mod script;
 mod window;
 

@@ -127,10 +127,7 @@ impl World {
                     .unwrap();
             }
             IpAddr::V6(_) => {
-                interface
-                    .routes_mut()
-                    .add_default_ipv6_route("fd00::1".parse().unwrap())
-                    .unwrap();
+                interface.routes_mut().add_default_ipv6_route("fd00::1".parse().unwrap()).unwrap();
             }
         }
         let buffer = || tcp::SocketBuffer::new(vec![0; window]);
@@ -297,11 +294,15 @@ fn transfer(v6: bool, link: Link, seed: u64, inbound: bool, len: [usize; 2]) -> 
     let mut steps = 0;
     loop {
         steps += 1;
-        assert!(steps < 3_000_000, "it goes on for ever: {written} {read} {queued} {link:?} {seed}");
+        assert!(
+            steps < 3_000_000,
+            "it goes on for ever: {written} {read} {queued} {link:?} {seed}"
+        );
         // The guest's program.
         let socket = world.socket();
         while socket.can_send() && written < out_len {
-            let chunk: Vec<u8> = (written..out_len.min(written + 5000)).map(|i| byte(seed, i)).collect();
+            let chunk: Vec<u8> =
+                (written..out_len.min(written + 5000)).map(|i| byte(seed, i)).collect();
             let n = socket.send_slice(&chunk).unwrap();
             if n == 0 {
                 break;
@@ -345,7 +346,8 @@ fn transfer(v6: bool, link: Link, seed: u64, inbound: bool, len: [usize; 2]) -> 
         }
         world.exchange();
         let state = world.socket().state();
-        if matches!(state, tcp::State::Closed | tcp::State::TimeWait) && world.rig.table.is_empty() {
+        if matches!(state, tcp::State::Closed | tcp::State::TimeWait) && world.rig.table.is_empty()
+        {
             break;
         }
         if !world.step() && !event.readable {
