@@ -204,6 +204,11 @@ impl TestNetwork {
         self.ledger.moved(&self.engine, &self.names, expected);
     }
 
+    /// Takes what moved until now as known; see [`Self::moved`].
+    pub fn forget_moved(&mut self) {
+        self.ledger.forget(&self.engine, &self.names);
+    }
+
     /// Lets time pass, with every timeout handled on the way and at the end.
     pub fn wait(&mut self, time: Duration) {
         let end = self.now + time;

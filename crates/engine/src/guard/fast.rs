@@ -20,14 +20,20 @@ const PLACES: usize = 4;
 
 const ETHERNET: usize = wire::ethernet::HEADER_LEN;
 
-/// An IP address as two words, IPv4 as its mapped form; zero is none.
+/// An IP address as two words; zero is none.
+///
+/// An IPv4 address is in a place that no IPv6 packet can claim as its source: not its mapped form,
+/// which one could, but among the multicast addresses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Packed(pub(crate) u64, pub(crate) u64);
+
+/// The first word of an IPv4 address.
+const V4: u64 = u64::MAX;
 
 impl Packed {
     #[inline]
     pub(crate) fn v4(bits: u32) -> Self {
-        Self(0, 0xffff_0000_0000 | u64::from(bits))
+        Self(V4, u64::from(bits))
     }
 
     #[inline]
@@ -44,8 +50,13 @@ impl Packed {
     }
 
     pub(crate) fn address(self) -> core::net::IpAddr {
+        if self.0 == V4 {
+            #[expect(clippy::cast_possible_truncation, reason = "it came from 32 bits")]
+            let bits = self.1 as u32;
+            return core::net::IpAddr::V4(bits.into());
+        }
         let bits = u128::from(self.0) << 64 | u128::from(self.1);
-        core::net::IpAddr::V6(bits.into()).to_canonical()
+        core::net::IpAddr::V6(bits.into())
     }
 
     #[inline]

@@ -92,7 +92,11 @@ impl PortGuard {
         self.claims = core::mem::take(&mut old.claims);
         self.clients = core::mem::take(&mut old.clients);
         self.violations = core::mem::take(&mut old.violations);
-        self.buckets = core::mem::take(&mut old.buckets);
+        // Another rate begins with a quiet time behind it.
+        if (self.spec.rates, self.spec.storm) == (old.spec.rates, old.spec.storm) {
+            self.buckets = core::mem::take(&mut old.buckets);
+        }
+        self.fragments = core::mem::take(&mut old.fragments);
     }
 
     /// Forgets accepted sources that may not hold any more. Called before a batch is classified.

@@ -1,0 +1,339 @@
+//! Guests that claim to be others, against the guard.
+//!
+//! The bytes are read as a program: guests of strict and of learning ports send frames of every
+//! kind, whose addresses are their own, their neighbours' or nobody's, and of which some bytes are
+//! then changed. Whatever leaves another port must claim nothing that is not the sender's, but for
+//! the forms without a source that checks 14, 22 and 35 allow. Another parser than ours looks at it.
+//!
+//! Every program runs on two networks, one of which forgets before every frame which sources it
+//! has accepted: so the guard's short way must agree with its long way about every frame.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use engine::bindings::Owner;
+use engine::{
+    GuardMode, GuardSpec, NetworkGuard, NetworkSpec, PortSpec, Role, SourceMode, Verdict, VlanMode,
+};
+use etherparse::{LinkSlice, NetSlice, SlicedPacket, TransportSlice};
+use wire::build::{Builder, Ipv4, Ipv6, Tcp};
+use wire::parse::Arp;
+use wire::{MacAddr, Tag, ndp};
+
+use crate::frames::mac;
+use crate::ledger::conservation;
+use crate::network::TestNetwork;
+
+/// Senders, with the number of their address.
+const SENDERS: [(&str, u32); 3] = [("a", 2), ("t", 3), ("c", 4)];
+
+/// Everybody.
+const PORTS: [&str; 6] = ["router", "a", "t", "c", "peer", "uplink"];
+
+/// What became of a program's frames.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Frames that left.
+    pub passed: u32,
+    /// Frames that were dropped.
+    pub refused: u32,
+}
+
+/// Runs the program.
+///
+/// # Panics
+///
+/// If a frame leaves that claims to be another's, or the two ways of the guard disagree.
+pub fn guard(bytes: &[u8]) -> Tally {
+    let mut program = Program(bytes);
+    let mut tally = Tally::default();
+    let (mut short, mut long) = (world(), world());
+    while let Some((sender, frame)) = step(&mut program, &mut short, &mut long) {
+        let verdict = short.send(sender, &frame);
+        forget_sources(&mut long, sender);
+        assert_eq!(verdict, long.send(sender, &frame), "the two ways agree: {frame:02x?}");
+        match verdict {
+            Verdict::Drop(_) => tally.refused += 1,
+            _ => tally.passed += 1,
+        }
+        for port in PORTS {
+            let frames = short.receive(port);
+            assert_eq!(frames, long.receive(port));
+            for left in frames.iter().filter(|_| port != sender) {
+                honest(&short, sender, &left.bytes);
+            }
+        }
+        owners_are_kept(&short);
+    }
+    conservation(&short.engine);
+    short.nothing_held();
+    tally
+}
+
+fn v4(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(0x0a00_0000 | number)
+}
+
+fn v6(number: u32) -> Ipv6Addr {
+    Ipv6Addr::from(0xfd00_u128 << 112 | u128::from(number))
+}
+
+fn spec(name: &str, number: u32) -> PortSpec {
+    let mode = if name == "c" { GuardMode::Learn } else { GuardMode::Static };
+    let addresses =
+        if name == "c" { Vec::new() } else { vec![IpAddr::V4(v4(number)), v6(number).into()] };
+    let vlan = match name {
+        "t" => VlanMode::Trunk { native: None, allowed: [1, 2].into_iter().collect() },
+        _ => VlanMode::Access(1),
+    };
+    let role = match name {
+        "router" => Role::Router,
+        "uplink" => Role::Uplink,
+        _ => Role::Guest,
+    };
+    let learns = matches!(name, "c" | "uplink");
+    PortSpec {
+        role,
+        macs: if learns { Vec::new() } else { vec![mac(number)] },
+        source: if learns { SourceMode::Learn { max_macs: 2 } } else { SourceMode::Static },
+        vlan,
+        guard: GuardSpec {
+            mode,
+            addresses: if name == "uplink" { Vec::new() } else { addresses },
+            ..GuardSpec::default()
+        },
+        ..PortSpec::default()
+    }
+}
+
+fn world() -> TestNetwork {
+    let guard = NetworkGuard {
+        subnet: Some("10.0.0.0/24".parse().expect("a subnet")),
+        announced: vec!["fd00::/64".parse().expect("a prefix")],
+        ..NetworkGuard::default()
+    };
+    let mut net = TestNetwork::new(NetworkSpec { guard, ..NetworkSpec::default() });
+    for (name, number) in PORTS.into_iter().zip(1..) {
+        net.plug(name, spec(name, number));
+    }
+    net
+}
+
+/// The port's guard starts with nothing accepted, and keeps everything else.
+fn forget_sources(net: &mut TestNetwork, port: &str) {
+    let (now, id) = (net.now, net.id(port));
+    let guard = net.engine.port(id).expect("a port").guard.clone();
+    net.engine.set_guard(now, id, guard).expect("the same guard");
+}
+
+struct Program<'a>(&'a [u8]);
+
+impl Program<'_> {
+    fn byte(&mut self) -> Option<u8> {
+        let (&first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(first)
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> Option<T> {
+        let index = usize::from(self.byte()?) % choices.len();
+        Some(choices[index])
+    }
+}
+
+/// The next frame and its sender; lets time pass.
+fn step(
+    program: &mut Program<'_>,
+    short: &mut TestNetwork,
+    long: &mut TestNetwork,
+) -> Option<(&'static str, Vec<u8>)> {
+    let time = Duration::from_millis(program.of(&[0, 1, 100, 1000, 5000, 70_000])?);
+    short.wait(time);
+    long.wait(time);
+    while short.engine.poll_event().is_some() {}
+    while long.engine.poll_event().is_some() {}
+    let (port, number) = program.of(&SENDERS)?;
+    let mut frame = build(program, port, number)?;
+    for _ in 0..program.of(&[0, 0, 0, 0, 1, 2])? {
+        let at = usize::from(program.byte()?) % frame.len();
+        frame[at] = program.byte()?;
+    }
+    if program.of(&[false, false, false, false, true])? {
+        frame.truncate(usize::from(program.byte()?).max(1));
+    }
+    Some((port, frame))
+}
+
+fn build(program: &mut Program<'_>, port: &str, number: u32) -> Option<Vec<u8>> {
+    // Half of the frames are honest, so that much gets through for the others to lean on.
+    let honest = program.of(&[true, false])?;
+    let whose = |program: &mut Program<'_>| {
+        let picked = program.of(&[number, number, number, 5, 1, 7, 99])?;
+        Some(if honest { number } else { picked })
+    };
+    let from = mac(whose(program)?);
+    let claimed = whose(program)?;
+    let nobody4 = if honest { v4(number) } else { Ipv4Addr::UNSPECIFIED };
+    let source4 = program.of(&[v4(claimed), v4(number), nobody4])?;
+    let link_local = Ipv6Addr::from(mac(number).eui64_link_local());
+    let source6 = program.of(&[v6(claimed), link_local, Ipv6Addr::UNSPECIFIED])?;
+    let other = whose(program)?;
+    let target = v6(other);
+    let all = "ff02::1".parse().ok()?;
+    let to6 = program.of(&[v6(5), v6(5), ndp::solicited_node(target), all])?;
+    let to4 = program.of(&[v4(5), v4(5), Ipv4Addr::BROADCAST, Ipv4Addr::new(224, 0, 0, 9)])?;
+    let hop_limit = program.of(&[255, 255, 64, 1])?;
+    let station4 = match to4 {
+        Ipv4Addr::BROADCAST => MacAddr::BROADCAST,
+        to if to.is_multicast() => MacAddr([1, 0, 0x5e, 0, 0, 9]),
+        _ if honest => mac(5),
+        _ => program.of(&[mac(1), MacAddr::BROADCAST])?,
+    };
+    let station6 = if to6.is_multicast() { ndp::multicast_mac(to6) } else { mac(5) };
+    let kind = program.byte()? % 12;
+    let fragment = program.of(&[0, 0, 0, 0x2000, 0x2001, 0x0002])?;
+    let fragment = if honest { 0x4000 } else { fragment };
+    let options: &[u8] = program.of(&[&[][..], &[], &[148, 4, 0, 0], &[131, 3, 4, 0]])?;
+    let options = if honest { &[] } else { options };
+    let extra = program.of(&[0, 0, 1, 2, 3])?;
+    let extra = if honest { 0 } else { extra };
+    let mut bytes = vec![0; 600];
+    let station = match kind {
+        0 | 1 => program.of(&[MacAddr::BROADCAST, mac(5)])?,
+        2..=5 => station4,
+        _ => station6,
+    };
+    let mut b = Builder::new(&mut bytes).ethernet(station, from);
+    let usual = u8::from(port == "t");
+    let tags = program.of(&[usual, usual, usual, 1 - usual, 2])?;
+    for _ in 0..if honest { usual } else { tags } {
+        let vid = program.of(&[1, 1, 1, 2, 0])?;
+        b = b.tag(Tag::new(if honest { 1 } else { vid }));
+    }
+    let ip4 = Ipv4 {
+        source: source4,
+        destination: to4,
+        ttl: program.of(&[64, 1])?,
+        id: 7,
+        fragment,
+        options,
+        ..Ipv4::default()
+    };
+    let ip6 = Ipv6 { source: source6, destination: to6, hop_limit, ..Ipv6::default() };
+    b = match kind {
+        0 | 1 => b.arp(&Arp {
+            operation: program.of(&[1, 1, 2, 3])?,
+            sender_mac: mac(whose(program)?),
+            sender_ip: source4,
+            target_mac: mac(other),
+            target_ip: program.of(&[v4(other), v4(5), source4])?,
+        }),
+        2 => b.ipv4(&ip4).udp(1000, 2000).payload(&[7; 70]),
+        3 => b.ipv4(&ip4).tcp(&Tcp { flags: program.of(&[2, 16, 24, 3])?, ..Tcp::default() }),
+        4 => {
+            let mut dhcp = [0; 244];
+            dhcp[..4].copy_from_slice(&[program.of(&[1, 1, 2])?, 1, 6, 0]);
+            dhcp[28..34].copy_from_slice(&mac(whose(program)?).0);
+            dhcp[236..].copy_from_slice(&[99, 130, 83, 99, 53, 1, program.of(&[1, 3, 5, 7])?, 255]);
+            b.ipv4(&ip4).udp(program.of(&[68, 68, 67])?, program.of(&[67, 67, 68])?).payload(&dhcp)
+        }
+        5 => {
+            let protocol = program.of(&[1, 2, 2, 4])?;
+            b.ipv4(&ip4).protocol(protocol).payload(&[0x16, 0, 8, 0xfb, 225, 1, 0, 1, 0, 0, 0, 0])
+        }
+        _ => {
+            let mut b = b.ipv6(&ip6);
+            for _ in 0..extra {
+                let header = program.of(&[0, 43, 44, 44, 60])?;
+                b = b.extension(header, &[0, 5, program.of(&[2, 0, 1])?, 0, 0, 1, 0]);
+            }
+            match kind {
+                6 => b.udp(program.of(&[1000, 546, 547])?, program.of(&[2000, 547, 546])?),
+                7 => b.tcp(&Tcp::default()),
+                8 | 9 => b.neighbour(
+                    program.of(&[135, 135, 136, 136, 133, 134, 137])?,
+                    program.of(&[0, 0x40, 0x60, 0x80])?,
+                    target,
+                    mac(whose(program)?),
+                ),
+                // A probe.
+                10 => b.icmpv6(135, 0).payload(&[0; 4]).payload(&target.octets()),
+                _ => b
+                    .icmpv6(program.of(&[143, 131, 130, 128, 1])?, 0)
+                    .payload(&[0, 0, 0, 1, 4, 0, 0, 0])
+                    .payload(&to6.octets()),
+            }
+        }
+    };
+    let len = b.finish().ok()?;
+    bytes.truncate(len);
+    Some(bytes)
+}
+
+/// What a guest was given stays its own.
+fn owners_are_kept(net: &TestNetwork) {
+    for (name, number) in
+        PORTS.into_iter().zip(1..).filter(|(name, _)| !["c", "uplink"].contains(name))
+    {
+        let owner = Some(Owner::Port(net.id(name)));
+        assert_eq!(net.engine.owner_of(v4(number)), owner, "{name}");
+        assert_eq!(net.engine.owner_of(v6(number)), owner, "{name}");
+    }
+}
+
+/// The frame claims nothing that is not the sender's.
+fn honest(net: &TestNetwork, sender: &str, frame: &[u8]) {
+    let id = net.id(sender);
+    let packet = SlicedPacket::from_ethernet(frame)
+        .unwrap_or_else(|why| panic!("{why}: a frame that another parser refuses: {frame:02x?}"));
+    let Some(LinkSlice::Ethernet2(ethernet)) = packet.link else { panic!("no Ethernet header") };
+    let source = MacAddr(ethernet.source());
+    let own = if sender == "c" {
+        net.engine.mac_table().any(|row| row.mac == source && row.port == Some(id))
+    } else {
+        net.engine.port(id).expect("a port").macs == [source]
+    };
+    assert!(own, "{source} is not {sender}'s: {frame:02x?}");
+    assert!(packet.link_exts.len() <= 1, "a second tag: {frame:02x?}");
+    let has = |address: IpAddr| net.engine.owner_of(address) == Some(Owner::Port(id));
+    match &packet.net {
+        Some(NetSlice::Arp(arp)) => {
+            assert_eq!(arp.sender_hw_addr(), source.0, "{frame:02x?}");
+            let ip: [u8; 4] = arp.sender_protocol_addr().try_into().expect("an IPv4 address");
+            let ip = Ipv4Addr::from(ip);
+            let probe = ip.is_unspecified() && arp.operation().0 == 1;
+            let rarp = frame.windows(2).nth(12 + 4 * packet.link_exts.len()) == Some(&[0x80, 0x35]);
+            assert!(probe || rarp || has(ip.into()), "{ip} is not {sender}'s: {frame:02x?}");
+        }
+        Some(NetSlice::Ipv4(ip)) => {
+            let ip = ip.header().source_addr();
+            let dhcp = matches!(&packet.transport, Some(TransportSlice::Udp(udp))
+                if udp.source_port() == 68
+                    && udp.destination_port() == 67
+                    && udp.payload().get(28..34) == Some(&source.0[..]));
+            let nobody = ip.is_unspecified() && dhcp;
+            assert!(nobody || has(ip.into()), "{ip} is not {sender}'s: {frame:02x?}");
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            let ip = ip.header().source_addr();
+            let message = match &packet.transport {
+                Some(TransportSlice::Icmpv6(icmp)) => Some(icmp.slice()),
+                _ => None,
+            };
+            let kind = message.and_then(|message| message.first().copied());
+            let nobody = ip.is_unspecified() && matches!(kind, Some(131 | 132 | 133 | 135 | 143));
+            assert!(nobody || has(ip.into()), "{ip} is not {sender}'s: {frame:02x?}");
+            assert!(!matches!(kind, Some(134 | 137..=140)), "{kind:?}: {frame:02x?}");
+            if let (Some(136), Some(message)) = (kind, message) {
+                let target: [u8; 16] = message[8..24].try_into().expect("a target");
+                assert!(has(IpAddr::from(target)), "the target is not {sender}'s: {frame:02x?}");
+            }
+        }
+        None => {
+            // RARP, which the other parser does not know.
+            let at = 12 + 4 * packet.link_exts.len();
+            assert_eq!(frame.get(at..at + 2), Some(&[0x80, 0x35][..]), "{frame:02x?}");
+            assert_eq!(frame.get(at + 10..at + 16), Some(&source.0[..]), "{frame:02x?}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Checks 22, 29 to 33 and 46.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use engine::bindings::Owner;
+use engine::{GuardMode, GuardSpec, PortSpec, Rate, Reason};
+use testkit::mac;
+use wire::MacAddr;
+use wire::build::{Ipv4, Ipv6};
+use wire::dhcp4::{COOKIE, HEADER_LEN, message};
+
+use crate::world::{
+    Guest, PEER, ROUTER, a, both_passed, both_refused, drain, passed, reaches, refused, strict, t,
+    v4, v6, world,
+};
+
+/// A message with its options.
+fn message(op: u8, client: MacAddr, kind: u8, options: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; HEADER_LEN];
+    bytes[..8].copy_from_slice(&[op, 1, 6, 0, 1, 2, 3, 4]);
+    bytes[28..34].copy_from_slice(&client.0);
+    bytes[236..].copy_from_slice(&COOKIE);
+    bytes.extend([53, 1, kind]);
+    bytes.extend(options);
+    bytes.push(255);
+    bytes
+}
+
+fn from_nobody() -> Ipv4<'static> {
+    Ipv4 { source: Ipv4Addr::UNSPECIFIED, destination: Ipv4Addr::BROADCAST, ..Ipv4::default() }
+}
+
+fn discover(g: &Guest, change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+    let mut bytes = message(1, g.mac(), message::DISCOVER, &[]);
+    change(&mut bytes);
+    g.frame(MacAddr::BROADCAST, |b| b.ipv4(&from_nobody()).udp(68, 67).payload(&bytes))
+}
+
+#[test]
+fn a_client_asks_for_itself() {
+    both_passed(|g| discover(g, |_| {}));
+    reaches(&mut world(), "a", &discover(&a(), |_| {}), &["router", "uplink"]);
+    for (at, value) in [(1, 6), (2, 16), (3, 1), (24, 10), (33, 0xee), (236, 0)] {
+        both_refused(Reason::DhcpClient, |g| discover(g, |m| m[at] = value));
+    }
+    both_refused(Reason::DhcpClient, |g| {
+        // The relay option (RFC 3046).
+        discover(g, |m| {
+            m.pop();
+            m.extend([82, 2, 1, 0, 255]);
+        })
+    });
+    both_refused(Reason::DhcpClient, |g| discover(g, |m| m.truncate(100)));
+    // Without an address only from 68 to 67, to all.
+    for (from, to) in [(67, 67), (68, 68), (1000, 67)] {
+        both_refused(Reason::Ipv4Unspecified, |g| {
+            g.frame(MacAddr::BROADCAST, |b| b.ipv4(&from_nobody()).udp(from, to).payload(&[0; 300]))
+        });
+    }
+    both_refused(Reason::Ipv4Unspecified, |g| {
+        let header = Ipv4 { destination: v4(PEER), ..from_nobody() };
+        let bytes = message(1, g.mac(), message::DISCOVER, &[]);
+        g.frame(mac(PEER), |b| b.ipv4(&header).udp(68, 67).payload(&bytes))
+    });
+    // With one, it renews it.
+    both_passed(|g| {
+        let header = Ipv4 { destination: v4(ROUTER), ..g.ip4() };
+        let bytes = message(1, g.mac(), message::REQUEST, &[]);
+        g.frame(mac(ROUTER), |b| b.ipv4(&header).udp(68, 67).payload(&bytes))
+    });
+}
+
+#[test]
+fn no_guest_is_a_server() {
+    both_refused(Reason::DhcpServer, |g| {
+        let bytes = message(2, mac(PEER), message::OFFER, &[]);
+        g.frame(mac(PEER), |b| b.ipv4(&g.ip4()).udp(67, 68).payload(&bytes))
+    });
+    both_refused(Reason::DhcpServer, |g| {
+        let bytes = message(2, mac(PEER), message::OFFER, &[]);
+        g.frame(mac(PEER), |b| b.ipv4(&g.ip4()).udp(1000, 68).payload(&bytes))
+    });
+    both_refused(Reason::DhcpServer, |g| discover(g, |m| m[0] = 2));
+}
+
+#[test]
+fn only_own_leases_are_given_up() {
+    let release = |g: &Guest, address: Ipv4Addr| {
+        let mut bytes = message(1, g.mac(), message::RELEASE, &[]);
+        bytes[12..16].copy_from_slice(&address.octets());
+        let header = Ipv4 { destination: v4(ROUTER), ..g.ip4() };
+        g.frame(mac(ROUTER), |b| b.ipv4(&header).udp(68, 67).payload(&bytes))
+    };
+    both_passed(|g| release(g, g.v4()));
+    both_refused(Reason::DhcpRelease, |g| release(g, v4(PEER)));
+    both_refused(Reason::DhcpRelease, |g| {
+        let [a, b, c, d] = v4(PEER).octets();
+        let bytes = message(1, g.mac(), message::DECLINE, &[50, 4, a, b, c, d]);
+        g.frame(MacAddr::BROADCAST, |b| b.ipv4(&from_nobody()).udp(68, 67).payload(&bytes))
+    });
+}
+
+#[test]
+fn starvation() {
+    for guest in [a(), t()] {
+        let mut net = world();
+        let ask = |number: u8| {
+            discover(&guest, |m| {
+                m.pop();
+                m.extend([61, 2, 0, number, 255]);
+            })
+        };
+        for number in 0..5 {
+            passed(&mut net, guest.port, &ask(number));
+        }
+        refused(&mut net, guest.port, &ask(5), Reason::DhcpStarvation);
+        passed(&mut net, guest.port, &ask(4));
+        net.wait(Duration::from_secs(600));
+        passed(&mut net, guest.port, &ask(5));
+    }
+    let mut net = world();
+    let mut spec = strict(2);
+    spec.guard.rates.dhcp = Rate::new(1, 2);
+    net.change("a", spec);
+    passed(&mut net, "a", &discover(&a(), |_| {}));
+    passed(&mut net, "a", &discover(&a(), |_| {}));
+    refused(&mut net, "a", &discover(&a(), |_| {}), Reason::DhcpRate);
+}
+
+/// A port whose addresses come from the network's DHCP servers alone.
+fn by_dhcp(number: u32) -> PortSpec {
+    let spec = strict(number);
+    PortSpec {
+        guard: GuardSpec {
+            mode: GuardMode::Dhcp,
+            addresses: Vec::new(),
+            delegated_prefixes: true,
+            ..spec.guard.clone()
+        },
+        ..spec
+    }
+}
+
+#[test]
+fn leases_of_trusted_servers_are_bindings_until_they_end() {
+    for server in ["router", "uplink"] {
+        let mut net = world();
+        net.change("a", by_dhcp(2));
+        let mine = v4(60);
+        let frame = a().udp4(&Ipv4 { source: mine, ..a().ip4() }, 1000, 2000);
+        refused(&mut net, "a", &frame, Reason::Ipv4Source);
+        let mut bytes = message(2, mac(2), message::ACK, &[51, 4, 0, 0, 0, 60]);
+        bytes[16..20].copy_from_slice(&mine.octets());
+        let number = if server == "router" { ROUTER } else { 200 };
+        let sender = Guest { port: server, number, tags: Vec::new() };
+        let header = Ipv4 { source: v4(number), destination: mine, ..Ipv4::default() };
+        let ack = sender.frame(mac(2), |b| b.ipv4(&header).udp(67, 68).payload(&bytes));
+        reaches(&mut net, server, &ack, &["a"]);
+        assert_eq!(net.engine.owner_of(mine), Some(Owner::Port(net.id("a"))));
+        passed(&mut net, "a", &frame);
+        net.wait(Duration::from_secs(61));
+        assert_eq!(net.engine.owner_of(mine), None);
+        refused(&mut net, "a", &frame, Reason::Ipv4Source);
+        // What a guest says about leases is refused, and binds nothing.
+        let forger = Guest { port: "peer", number: PEER, tags: Vec::new() };
+        let header = Ipv4 { source: v4(PEER), ..header };
+        let forged = forger.frame(mac(2), |b| b.ipv4(&header).udp(67, 68).payload(&bytes));
+        refused(&mut net, "peer", &forged, Reason::DhcpServer);
+        assert_eq!(net.engine.owner_of(mine), None);
+    }
+}
+
+fn dhcpv6(g: &Guest, source: Ipv6Addr, ports: (u16, u16), bytes: &[u8]) -> Vec<u8> {
+    let to: Ipv6Addr = "ff02::1:2".parse().expect("an address");
+    let header = Ipv6 { source, destination: to, ..Ipv6::default() };
+    let station = wire::ndp::multicast_mac(to);
+    g.frame(station, |b| b.ipv6(&header).udp(ports.0, ports.1).payload(bytes))
+}
+
+#[test]
+fn dhcpv6_clients_and_servers() {
+    let solicit = [1, 0, 0, 1, 0, 1, 0, 2, 7, 7];
+    both_passed(|g| dhcpv6(g, g.link_local(), (546, 547), &solicit));
+    reaches(
+        &mut world(),
+        "a",
+        &dhcpv6(&a(), a().link_local(), (546, 547), &solicit),
+        &["router", "uplink"],
+    );
+    both_refused(Reason::Dhcpv6Client, |g| dhcpv6(g, g.v6(), (546, 547), &solicit));
+    both_refused(Reason::Dhcpv6Client, |g| dhcpv6(g, g.link_local(), (1000, 547), &solicit));
+    both_refused(Reason::Dhcpv6Client, |g| dhcpv6(g, g.link_local(), (546, 547), &[1]));
+    for kind in [2, 7, 10, 12, 13] {
+        both_refused(Reason::Dhcpv6Server, |g| {
+            dhcpv6(g, g.link_local(), (546, 547), &[kind, 0, 0, 1])
+        });
+    }
+    both_refused(Reason::Dhcpv6Server, |g| dhcpv6(g, g.link_local(), (547, 546), &solicit));
+    // A prefix only where it is allowed.
+    let prefix = [1, 0, 0, 1, 0, 25, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    both_refused(Reason::Dhcpv6Client, |g| dhcpv6(g, g.link_local(), (546, 547), &prefix));
+    let mut net = world();
+    net.change("a", by_dhcp(2));
+    passed(&mut net, "a", &dhcpv6(&a(), a().link_local(), (546, 547), &prefix));
+    let mut spec = strict(2);
+    spec.guard.rates.dhcp = Rate::new(1, 1);
+    net.change("a", spec);
+    passed(&mut net, "a", &dhcpv6(&a(), a().link_local(), (546, 547), &solicit));
+    let frame = dhcpv6(&a(), a().link_local(), (546, 547), &solicit);
+    refused(&mut net, "a", &frame, Reason::Dhcpv6Rate);
+}
+
+#[test]
+fn addresses_and_prefixes_of_dhcpv6_servers_are_bindings() {
+    let mut net = world();
+    net.change("a", by_dhcp(2));
+    let guest = a();
+    let inner: Ipv6Addr = "fd77:0:0:5::9".parse().expect("an address");
+    let outer: Ipv6Addr = "fd88::9".parse().expect("an address");
+    let from = |source: Ipv6Addr| guest.udp6(&Ipv6 { source, ..guest.ip6() }, 1000, 2000);
+    // Its link-local address is known from its request.
+    passed(&mut net, "a", &dhcpv6(&guest, guest.link_local(), (546, 547), &[1, 0, 0, 1]));
+    refused(&mut net, "a", &from(inner), Reason::Ipv6Source);
+    let mut reply = vec![7, 0, 0, 1, 0, 25, 0, 41];
+    reply.extend([0; 12]);
+    reply.extend([0, 26, 0, 25, 0, 0, 0, 60, 0, 0, 0, 60, 64]);
+    reply.extend("fd77:0:0:5::".parse::<Ipv6Addr>().expect("a prefix").octets());
+    reply.extend([0, 3, 0, 40]);
+    reply.extend([0; 12]);
+    reply.extend([0, 5, 0, 24]);
+    reply.extend(outer.octets());
+    reply.extend([0, 0, 0, 60, 0, 0, 0, 60]);
+    let server = Guest { port: "router", number: ROUTER, tags: Vec::new() };
+    let header = Ipv6 { source: v6(ROUTER), destination: guest.link_local(), ..Ipv6::default() };
+    let frame = server.frame(mac(2), |b| b.ipv6(&header).udp(547, 546).payload(&reply));
+    reaches(&mut net, "router", &frame, &["a"]);
+    passed(&mut net, "a", &from(inner));
+    passed(&mut net, "a", &from(outer));
+    net.wait(Duration::from_secs(61));
+    drain(&mut net);
+    refused(&mut net, "a", &from(inner), Reason::Ipv6Source);
+    refused(&mut net, "a", &from(outer), Reason::Ipv6Source);
+}

@@ -1,0 +1,307 @@
+//! Checks 45, 48 to 51.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use engine::{MdnsPolicy, NetworkGuard, NetworkSpec, Rate, Reason, Storm};
+use testkit::{TestNetwork, mac};
+use wire::build::{Ipv4, Ipv6};
+use wire::{MacAddr, igmp, mld, ndp, parse};
+
+use crate::world::{
+    Guest, PEER, ROUTER, a, both_refused, consumed, drain, network, passed, reaches, refused,
+    strict, world, world_of,
+};
+
+const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
+const ALERT: &[u8] = &[148, 4, 0, 0];
+
+fn group6() -> Ipv6Addr {
+    "ff05::1234".parse().expect("a group")
+}
+
+fn group_mac(group: Ipv4Addr) -> MacAddr {
+    let [_, b, c, d] = group.octets();
+    MacAddr([1, 0, 0x5e, b & 0x7f, c, d])
+}
+
+fn igmp(g: &Guest, kind: u8, group: Ipv4Addr, header: &Ipv4<'_>) -> Vec<u8> {
+    let mut body = vec![kind, 0, 0, 0];
+    body.extend(group.octets());
+    let sum = !wire::checksum::sum(&body);
+    body[2..4].copy_from_slice(&sum.to_be_bytes());
+    g.frame(group_mac(header.destination), |b| b.ipv4(header).protocol(2).payload(&body))
+}
+
+fn header(g: &Guest, destination: Ipv4Addr) -> Ipv4<'static> {
+    Ipv4 { source: g.v4(), destination, ttl: 1, options: ALERT, ..Ipv4::default() }
+}
+
+fn join(g: &Guest, group: Ipv4Addr) -> Vec<u8> {
+    igmp(g, igmp::kind::REPORT_V2, group, &header(g, group))
+}
+
+const HOP_ALERT: &[u8] = &[0, 5, 2, 0, 0, 1, 0];
+
+fn mld(g: &Guest, kind: u8, group: Ipv6Addr, source: Ipv6Addr, hops: u8) -> Vec<u8> {
+    let to =
+        if kind == mld::kind::REPORT_V1 { group } else { "ff02::16".parse().expect("a group") };
+    let header = Ipv6 { source, destination: to, hop_limit: hops, ..Ipv6::default() };
+    g.frame(ndp::multicast_mac(to), |b| {
+        let b = b.ipv6(&header).extension(0, HOP_ALERT).icmpv6(kind, 0);
+        if kind == mld::kind::REPORT_V2 {
+            b.payload(&[0, 0, 0, 1, 4, 0, 0, 0]).payload(&group.octets())
+        } else {
+            b.payload(&[0; 4]).payload(&group.octets())
+        }
+    })
+}
+
+fn snooping() -> NetworkSpec {
+    let guard = NetworkGuard { snooping: true, ..network().guard };
+    NetworkSpec { guard, ..network() }
+}
+
+fn to_group(g: &Guest, group: Ipv4Addr) -> Vec<u8> {
+    let header = Ipv4 { destination: group, ..g.ip4() };
+    g.frame(group_mac(group), |b| b.ipv4(&header).udp(1000, 2000).payload(&[7; 20]))
+}
+
+fn to_group6(g: &Guest, group: Ipv6Addr, port: u16) -> Vec<u8> {
+    let header = Ipv6 { destination: group, ..g.ip6() };
+    g.frame(ndp::multicast_mac(group), |b| b.ipv6(&header).udp(port, port).payload(&[7; 20]))
+}
+
+#[test]
+fn igmp_messages() {
+    both_refused(Reason::IgmpFormat, |g| {
+        igmp(g, igmp::kind::REPORT_V2, GROUP, &Ipv4 { ttl: 2, ..header(g, GROUP) })
+    });
+    both_refused(Reason::IgmpFormat, |g| {
+        igmp(g, igmp::kind::REPORT_V2, GROUP, &Ipv4 { options: &[], ..header(g, GROUP) })
+    });
+    both_refused(Reason::IgmpFormat, |g| igmp(g, 0x77, GROUP, &header(g, GROUP)));
+    both_refused(Reason::IgmpFormat, |g| {
+        let mut frame = join(g, GROUP);
+        let last = frame.len() - 1;
+        frame[last] ^= 1;
+        frame
+    });
+    both_refused(Reason::IgmpQuery, |g| igmp(g, igmp::kind::QUERY, GROUP, &header(g, GROUP)));
+    both_refused(Reason::Ipv4Source, |g| {
+        let source = crate::world::v4(PEER);
+        igmp(g, igmp::kind::REPORT_V2, GROUP, &Ipv4 { source, ..header(g, GROUP) })
+    });
+    both_refused(Reason::FragmentGuarded, |g| {
+        let header = Ipv4 { fragment: 0x2000, ..header(g, GROUP) };
+        g.frame(group_mac(GROUP), |b| b.ipv4(&header).protocol(2).payload(&[0; 48]))
+    });
+    // Linux joins groups before it has an address: that is no violation, and no others' business.
+    let mut net = world();
+    let header = Ipv4 { source: Ipv4Addr::UNSPECIFIED, ..header(&a(), GROUP) };
+    consumed(&mut net, "a", &igmp(&a(), igmp::kind::REPORT_V2, GROUP, &header));
+    assert!(net.engine.poll_event().is_none());
+}
+
+#[test]
+fn mld_messages() {
+    let v2 = mld::kind::REPORT_V2;
+    both_refused(Reason::MldFormat, |g| mld(g, v2, group6(), g.link_local(), 2));
+    both_refused(Reason::MldFormat, |g| mld(g, v2, group6(), g.v6(), 1));
+    both_refused(Reason::MldFormat, |g| {
+        let to = group6();
+        let header =
+            Ipv6 { source: g.link_local(), destination: to, hop_limit: 1, ..Ipv6::default() };
+        g.frame(ndp::multicast_mac(to), |b| {
+            b.ipv6(&header).icmpv6(131, 0).payload(&[0; 4]).payload(&to.octets())
+        })
+    });
+    both_refused(Reason::MldQuery, |g| mld(g, mld::kind::QUERY, group6(), g.link_local(), 1));
+    let mut net = world();
+    let none = Ipv6Addr::UNSPECIFIED;
+    consumed(&mut net, "a", &mld(&a(), v2, group6(), none, 1));
+    passed(&mut net, "a", &mld(&a(), v2, group6(), a().link_local(), 1));
+}
+
+#[test]
+fn groups_per_port_and_reports_per_second_are_bounded() {
+    let mut net = world();
+    for last in 0..32 {
+        passed(&mut net, "a", &join(&a(), Ipv4Addr::new(239, 0, 0, last)));
+        let group = Ipv6Addr::from(u128::from(group6()) + u128::from(last));
+        passed(&mut net, "a", &mld(&a(), mld::kind::REPORT_V2, group, a().link_local(), 1));
+    }
+    refused(&mut net, "a", &join(&a(), GROUP), Reason::IgmpGroups);
+    let frame =
+        mld(&a(), mld::kind::REPORT_V2, "ff05::99".parse().expect("a group"), a().link_local(), 1);
+    refused(&mut net, "a", &frame, Reason::MldGroups);
+    // One that it is in it may be in again; one that it left makes room.
+    passed(&mut net, "a", &join(&a(), Ipv4Addr::new(239, 0, 0, 1)));
+    let leave = Ipv4Addr::new(239, 0, 0, 1);
+    passed(
+        &mut net,
+        "a",
+        &igmp(&a(), igmp::kind::LEAVE, leave, &header(&a(), Ipv4Addr::new(224, 0, 0, 2))),
+    );
+    passed(&mut net, "a", &join(&a(), GROUP));
+    let mut spec = strict(2);
+    spec.guard.rates.groups = Rate::new(1, 1);
+    net.change("a", spec);
+    passed(&mut net, "a", &join(&a(), GROUP));
+    refused(&mut net, "a", &join(&a(), GROUP), Reason::IgmpRate);
+    refused(&mut net, "a", &frame, Reason::MldRate);
+}
+
+#[test]
+fn multicast_goes_to_members() {
+    let mut net = world_of(snooping());
+    let peer = Guest { port: "peer", number: PEER, tags: Vec::new() };
+    reaches(&mut net, "a", &to_group(&a(), GROUP), &["router", "uplink"]);
+    reaches(&mut net, "peer", &join(&peer, GROUP), &["router", "uplink"]);
+    reaches(&mut net, "a", &to_group(&a(), GROUP), &["peer", "router", "uplink"]);
+    reaches(&mut net, "a", &to_group6(&a(), group6(), 2000), &["router", "uplink"]);
+    let report = mld(&peer, mld::kind::REPORT_V2, group6(), peer.link_local(), 1);
+    reaches(&mut net, "peer", &report, &["router", "uplink"]);
+    reaches(&mut net, "a", &to_group6(&a(), group6(), 2000), &["peer", "router", "uplink"]);
+    // Those of the link go to all.
+    let all = ["peer", "router", "t", "uplink"];
+    reaches(&mut net, "a", &to_group(&a(), Ipv4Addr::new(224, 0, 0, 9)), &all);
+    reaches(&mut net, "a", &to_group6(&a(), "ff02::9".parse().expect("a group"), 2000), &all);
+    // Nobody routes, nobody is a member: it goes nowhere.
+    net.unplug("router");
+    net.unplug("uplink");
+    net.forget_moved();
+    let frame = to_group(&a(), Ipv4Addr::new(239, 9, 9, 9));
+    assert_eq!(net.send("a", &frame), engine::Verdict::Drop(Reason::GroupUnregistered));
+}
+
+#[track_caller]
+fn queries(net: &mut TestNetwork, port: &str) -> usize {
+    let frames = net.receive_plain(port);
+    frames
+        .iter()
+        .filter(|frame| {
+            let parsed = parse(frame).expect("a frame");
+            let at = usize::from(parsed.l4.expect("a message").offset);
+            [igmp::kind::QUERY, mld::kind::QUERY].contains(&frame[at]) && frame.len() >= 60
+        })
+        .count()
+}
+
+#[test]
+fn the_network_asks_and_forgets_who_does_not_answer() {
+    let mut net = world_of(snooping());
+    let peer = Guest { port: "peer", number: PEER, tags: Vec::new() };
+    passed(&mut net, "peer", &join(&peer, GROUP));
+    let frame = to_group(&a(), GROUP);
+    for _ in 0..2 {
+        net.wait(Duration::from_secs(125));
+        net.send("a", &a().udp4(&a().ip4(), 1, 2));
+        assert_eq!(queries(&mut net, "a"), 2, "one for each version");
+        drain(&mut net);
+        reaches(&mut net, "a", &frame, &["peer", "router", "uplink"]);
+    }
+    net.wait(Duration::from_secs(125));
+    net.send("a", &a().udp4(&a().ip4(), 1, 2));
+    drain(&mut net);
+    reaches(&mut net, "a", &frame, &["router", "uplink"]);
+    // A router outside asks: the network does not.
+    let outside = Guest { port: "uplink", number: 200, tags: Vec::new() };
+    let all = Ipv4Addr::new(224, 0, 0, 1);
+    let query = igmp(&outside, igmp::kind::QUERY, Ipv4Addr::UNSPECIFIED, &header(&outside, all));
+    reaches(&mut net, "uplink", &query, &["a", "peer", "router", "t"]);
+    net.wait(Duration::from_secs(126));
+    net.send("a", &a().udp4(&a().ip4(), 1, 2));
+    assert_eq!(queries(&mut net, "a"), 0);
+    drain(&mut net);
+    let _ = mac(ROUTER);
+}
+
+#[test]
+fn storms() {
+    let broadcast = |g: &Guest| {
+        let header = Ipv4 { destination: Ipv4Addr::BROADCAST, ..g.ip4() };
+        g.frame(MacAddr::BROADCAST, |b| b.ipv4(&header).udp(1000, 2000).payload(&[7; 20]))
+    };
+    let unknown = |g: &Guest| g.frame(mac(77), |b| b.ipv4(&g.ip4()).udp(1, 2).payload(&[7; 20]));
+    let multicast = |g: &Guest| to_group(g, Ipv4Addr::new(224, 0, 0, 9));
+    let cases: [(Vec<u8>, Reason); 3] = [
+        (broadcast(&a()), Reason::StormBroadcast),
+        (multicast(&a()), Reason::StormMulticast),
+        (unknown(&a()), Reason::StormUnknown),
+    ];
+    for (frame, reason) in cases {
+        let mut net = world();
+        let mut spec = strict(2);
+        let rate = Some(Rate::new(10, 20));
+        spec.guard.storm =
+            Storm { broadcast: rate, multicast: rate, unknown: rate, ..Storm::default() };
+        net.change("a", spec.clone());
+        for _ in 0..20 {
+            passed(&mut net, "a", &frame);
+        }
+        refused(&mut net, "a", &frame, reason);
+        net.wait(Duration::from_millis(100));
+        passed(&mut net, "a", &frame);
+        refused(&mut net, "a", &frame, reason);
+        // To one station it has no limit.
+        for _ in 0..50 {
+            passed(&mut net, "a", &a().udp4(&a().ip4(), 1, 2));
+        }
+        // In bytes.
+        spec.guard.storm = Storm { bytes_per_second: Some(200), ..Storm::default() };
+        net.change("a", spec.clone());
+        net.wait(Duration::from_secs(1000));
+        passed(&mut net, "a", &frame);
+        passed(&mut net, "a", &frame);
+        passed(&mut net, "a", &frame);
+        refused(&mut net, "a", &frame, reason);
+        // With consequences.
+        spec.guard.storm = Storm {
+            broadcast: Some(Rate::new(1, 0)),
+            multicast: Some(Rate::new(1, 0)),
+            unknown: Some(Rate::new(1, 0)),
+            shutdown: Some(Duration::from_secs(30)),
+            ..Storm::default()
+        };
+        net.change("a", spec);
+        refused(&mut net, "a", &frame, reason);
+        let good = a().udp4(&a().ip4(), 1, 2);
+        refused(&mut net, "a", &good, Reason::Quarantined);
+        net.wait(Duration::from_secs(30));
+        passed(&mut net, "a", &good);
+    }
+}
+
+#[test]
+fn multicast_dns_and_its_like() {
+    let mdns = to_group(&a(), Ipv4Addr::new(224, 0, 0, 251));
+    let mdns6 = to_group6(&a(), "ff02::fb".parse().expect("a group"), 5353);
+    let llmnr = to_group(&a(), Ipv4Addr::new(224, 0, 0, 252));
+    let llmnr6 = to_group6(&a(), "ff02::1:3".parse().expect("a group"), 5355);
+    let ssdp = to_group(&a(), Ipv4Addr::new(239, 255, 255, 250));
+    let others = [&llmnr, &llmnr6, &ssdp];
+    let with = |mdns| {
+        let guard = NetworkGuard { mdns, ..network().guard };
+        world_of(NetworkSpec { guard, ..network() })
+    };
+    let all = ["peer", "router", "t", "uplink"];
+    let mut net = with(MdnsPolicy::Flood);
+    for frame in [&mdns, &mdns6].into_iter().chain(others) {
+        reaches(&mut net, "a", frame, &all);
+    }
+    let mut net = with(MdnsPolicy::Off);
+    for frame in [&mdns, &mdns6].into_iter().chain(others) {
+        refused(&mut net, "a", frame, Reason::Mdns);
+    }
+    let mut net = with(MdnsPolicy::Proxy);
+    for frame in [&mdns, &mdns6].into_iter().chain(others) {
+        reaches(&mut net, "a", frame, &["router"]);
+    }
+    let mut net = with(MdnsPolicy::Reflect);
+    reaches(&mut net, "a", &mdns, &all);
+    reaches(&mut net, "a", &mdns6, &all);
+    for frame in others {
+        refused(&mut net, "a", frame, Reason::Mdns);
+    }
+}

@@ -1,0 +1,134 @@
+//! Checks 11, 17, 38 and 56: the router and the outside.
+
+use engine::{NetworkGuard, NetworkSpec, Reason, Verdict};
+use testkit::mac;
+use wire::MacAddr;
+use wire::arp::operation::{REPLY, REQUEST};
+use wire::build::Ipv6;
+use wire::ndp::{multicast_mac, solicited_node};
+use wire::parse::Arp;
+
+use crate::world::{
+    Guest, PEER, ROUTER, a, answered, drain, learning, network, passed, reaches, refused, v4, v6,
+    world, world_of,
+};
+
+fn outside() -> Guest {
+    Guest { port: "uplink", number: 200, tags: Vec::new() }
+}
+
+#[test]
+fn nobody_outside_is_a_guest() {
+    let host = outside();
+    let mut net = world();
+    passed(&mut net, "uplink", &host.udp4(&host.ip4(), 1, 2));
+    passed(&mut net, "uplink", &host.udp6(&host.ip6(), 1, 2));
+    // Its Ethernet address, whatever is behind it.
+    let frame = host.frame_from(mac(2), mac(PEER), |b| b.ipv4(&host.ip4()).udp(1, 2));
+    refused(&mut net, "uplink", &frame, Reason::OutsideIdentity);
+    for number in [2, PEER, ROUTER] {
+        let header = wire::build::Ipv4 { source: v4(number), ..host.ip4() };
+        refused(&mut net, "uplink", &host.udp4(&header, 1, 2), Reason::OutsideIdentity);
+        let header = Ipv6 { source: v6(number), ..host.ip6() };
+        refused(&mut net, "uplink", &host.udp6(&header, 1, 2), Reason::OutsideIdentity);
+        let arp = Arp {
+            operation: REPLY,
+            sender_mac: host.mac(),
+            sender_ip: v4(number),
+            target_mac: mac(PEER),
+            target_ip: v4(PEER),
+        };
+        let frame = host.frame(mac(PEER), |b| b.arp(&arp));
+        refused(&mut net, "uplink", &frame, Reason::OutsideIdentity);
+        let header = Ipv6 { hop_limit: 255, ..host.ip6() };
+        let frame =
+            host.frame(mac(PEER), |b| b.ipv6(&header).neighbour(136, 0x60, v6(number), host.mac()));
+        refused(&mut net, "uplink", &frame, Reason::OutsideIdentity);
+    }
+    // Nor one that is away.
+    net.engine.plan_address(v4(70).into(), mac(70)).expect("a plan");
+    let header = wire::build::Ipv4 { source: v4(70), ..host.ip4() };
+    refused(&mut net, "uplink", &host.udp4(&header, 1, 2), Reason::OutsideIdentity);
+}
+
+#[test]
+fn questions_of_the_outside_and_of_the_router_are_answered_here() {
+    for sender in [outside(), Guest { port: "router", number: ROUTER, tags: Vec::new() }] {
+        let mut net = world();
+        let arp = Arp {
+            operation: REQUEST,
+            sender_mac: sender.mac(),
+            sender_ip: sender.v4(),
+            target_mac: MacAddr::ZERO,
+            target_ip: v4(PEER),
+        };
+        answered(&mut net, sender.port, &sender.frame(MacAddr::BROADCAST, |b| b.arp(&arp)));
+        let group = solicited_node(v6(PEER));
+        let header = Ipv6 { destination: group, hop_limit: 255, ..sender.ip6() };
+        let frame = sender.frame(multicast_mac(group), |b| {
+            b.ipv6(&header).neighbour(135, 0, v6(PEER), sender.mac())
+        });
+        answered(&mut net, sender.port, &frame);
+        // Who is not known is asked for where he may be, not at guests whose addresses are.
+        net.plug("client", learning());
+        drain(&mut net);
+        let arp = Arp { target_ip: v4(50), ..arp };
+        let other = if sender.port == "router" { "uplink" } else { "router" };
+        reaches(
+            &mut net,
+            sender.port,
+            &sender.frame(MacAddr::BROADCAST, |b| b.arp(&arp)),
+            &[other],
+        );
+        assert_eq!(net.receive("client").len(), 1);
+    }
+}
+
+#[test]
+fn prefixes_of_outside_routers_are_for_guests_and_may_not_contradict() {
+    let advertise = |prefix: &str| {
+        let router = outside();
+        let to = "ff02::1".parse().expect("an address");
+        let header = Ipv6 {
+            source: router.link_local(),
+            destination: to,
+            hop_limit: 255,
+            ..Ipv6::default()
+        };
+        let prefix: std::net::Ipv6Addr = prefix.parse().expect("a prefix");
+        router.frame(multicast_mac(to), |b| {
+            b.ipv6(&header)
+                .icmpv6(134, 0)
+                .payload(&[64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0])
+                .payload(&[3, 4, 64, 0xc0, 0, 0, 0, 60, 0, 0, 0, 60, 0, 0, 0, 0])
+                .payload(&prefix.octets())
+        })
+    };
+    let mut net = world();
+    passed(&mut net, "uplink", &advertise("fd00::"));
+    refused(&mut net, "uplink", &advertise("2001:db8::"), Reason::RouterAdvertisement);
+    // A network without a prefix of its own learns those of the outside.
+    let guard = NetworkGuard { announced: Vec::new(), ..network().guard };
+    let mut net = world_of(NetworkSpec { guard, ..network() });
+    let source = "2001:db8::2:2".parse().expect("an address");
+    let frame = a().udp6(&Ipv6 { source, ..a().ip6() }, 1, 2);
+    refused(&mut net, "a", &frame, Reason::Ipv6Source);
+    passed(&mut net, "uplink", &advertise("2001:db8::"));
+    passed(&mut net, "a", &frame);
+}
+
+#[test]
+fn a_frame_that_comes_back_is_a_loop() {
+    let mut net = world();
+    let frame = a().frame(MacAddr::BROADCAST, |b| {
+        let destination = std::net::Ipv4Addr::BROADCAST;
+        b.ipv4(&wire::build::Ipv4 { destination, ..a().ip4() }).udp(1, 2).payload(&[7; 20])
+    });
+    assert!(matches!(net.send("a", &frame), Verdict::Flood { .. }));
+    drain(&mut net);
+    refused(&mut net, "uplink", &frame, Reason::Loop);
+    refused(&mut net, "peer", &frame, Reason::Loop);
+    net.wait(std::time::Duration::from_secs(3));
+    refused(&mut net, "uplink", &frame, Reason::OutsideIdentity);
+    refused(&mut net, "peer", &frame, Reason::MacForeign);
+}
