@@ -283,12 +283,6 @@ impl Bindings {
         self.generation
     }
 
-    /// Whether nothing is bound or planned at all.
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.table.is_empty()
-    }
-
     /// Whose an IP address is: its own binding first, then the longest prefix.
     pub(crate) fn owner_of_ip(&self, address: IpAddr) -> Option<Owner> {
         match self.entry(Address::Ip(address)) {
