@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sys::process::{Patience, Status, Which};
 use sys::ns::{Forked, Namespaces, Parenthood};
 use sys::poll::{Events, Interest, Poller};
 use sys::signal::{SignalFd, SignalSet};
@@ -207,10 +208,13 @@ impl Broker {
         if let Some(relay) = self.relays.remove(&id) {
             let _once = self.poller.remove(relay.line.as_fd());
             let _watched = self.poller.remove(relay.process.as_fd());
-            let _reaped = sys::process::wait(
-                sys::process::Which::Pid(relay.pid),
-                sys::process::Patience::Now,
-            );
+            let ended = sys::process::wait(Which::Pid(relay.pid), Patience::Now);
+            // A call that is not on the list ends a relay: nobody should have to guess that.
+            if let Ok(Some((_, Status::Killed(number)))) = ended
+                && number != signal::KILL
+            {
+                log::say(&format!("The relay of user {} died of signal {number}.", relay.uid));
+            }
         }
         self.ledger.forget(id);
     }

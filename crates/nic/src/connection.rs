@@ -45,13 +45,12 @@ fn prepare(user: OwnedFd, peer: Cred, line: OwnedFd, list: &Path) -> Result<Rela
     let line = Line::new(line);
     match admit(user.as_fd(), peer, &line, list, now) {
         Ok((port, allowance)) => {
-            sys::unix::force_buffers(user.as_fd(), 4 << 20)
-                .and_then(|()| confine())
-                .map_err(|e| format!("A relay cannot be confined: {e}."))?;
             let welcome = welcome(&port, &allowance).encode();
             let device = allowance.device.clone();
-            let relay = Relay::new(user, port, line, allowance, now)
+            let relay = sys::unix::force_buffers(user.as_fd(), 4 << 20)
+                .and_then(|()| Relay::new(user, port, line, allowance, now))
                 .map_err(|e| format!("A relay cannot be made: {e}."))?;
+            confine().map_err(|e| format!("A relay cannot be confined: {e}."))?;
             relay.welcome(&welcome).map_err(|e| format!("User {} is gone: {e}.", peer.uid))?;
             log::say(&format!("User {} uses {device}.", peer.uid));
             Ok(relay)
