@@ -47,6 +47,7 @@ pub struct Network {
     pub queue_frames: Option<Spanned<usize>>,
     pub queue_bytes: Option<Spanned<usize>>,
     pub uplink: Option<Spanned<String>>,
+    pub addresses: Option<Spanned<Addresses>>,
     pub gateway: Option<Spanned<OneOrMore<String>>>,
     pub dhcp: Option<Spanned<bool>>,
     pub advertise: Option<Spanned<bool>>,
@@ -58,6 +59,16 @@ pub struct Network {
     pub route: Option<Spanned<Vec<Route>>>,
     pub routed: Option<bool>,
     pub port: Option<Spanned<BTreeMap<Spanned<String>, Port>>>,
+}
+
+/// `addresses`: where guests have theirs from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Addresses {
+    /// The network's own plan.
+    Plan,
+    /// DHCP and router advertisements of the segment.
+    Outside,
 }
 
 /// `forwarding`.

@@ -165,6 +165,8 @@ pub enum Via {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outside {
     pub uplink: Uplink,
+    /// Whether guests have their addresses from the network's plan; else from the segment outside.
+    pub guests_planned: bool,
     /// Addresses of the router on a network whose addresses others administer; empty there means that the network
     /// has no router of ours. Elsewhere they follow from the plan.
     pub gateway: Vec<IpNet>,
@@ -182,6 +184,7 @@ impl Default for Outside {
     fn default() -> Self {
         Self {
             uplink: Uplink::default(),
+            guests_planned: true,
             gateway: Vec::new(),
             services: Services::ALL,
             resolvers: Vec::new(),
@@ -198,7 +201,8 @@ impl Outside {
     #[must_use]
     pub fn by(uplink: Uplink) -> Self {
         let services = if uplink.plans_addresses() { Services::ALL } else { Services::NONE };
-        Self { uplink, services, ..Self::default() }
+        let guests_planned = uplink.plans_addresses();
+        Self { uplink, guests_planned, services, ..Self::default() }
     }
 
     /// Whether the network has a router of ours.
@@ -213,6 +217,7 @@ pub(super) fn check(file: &file::Network) -> Result<Outside, Fault> {
     if let Some(text) = &file.uplink {
         outside.uplink = text.get_ref().parse().map_err(|why: String| fault(text, why))?;
     }
+    outside.guests_planned = check_addresses(file, &outside.uplink)?;
     if let Some(addresses) = &file.gateway {
         if outside.uplink.plans_addresses() {
             let why = format!(
@@ -253,6 +258,25 @@ pub(super) fn check(file: &file::Network) -> Result<Outside, Fault> {
     outside.routes = check_routes(file.route.as_ref())?;
     outside.routed = file.routed.unwrap_or(true);
     Ok(outside)
+}
+
+/// Where guests have their addresses from.
+fn check_addresses(file: &file::Network, uplink: &Uplink) -> Result<bool, Fault> {
+    let Some(addresses) = &file.addresses else { return Ok(uplink.plans_addresses()) };
+    match (addresses.get_ref(), uplink.plans_addresses()) {
+        (file::Addresses::Plan, false) if file.subnet.is_none() => Err(fault(
+            addresses,
+            format!(
+                "on the segment of uplink \"{uplink}\" addresses can be planned only in a part of it that is the \
+                 network's: set `subnet`"
+            ),
+        )),
+        (file::Addresses::Outside, true) => Err(fault(
+            addresses,
+            format!("with uplink \"{uplink}\" nobody outside gives addresses to guests"),
+        )),
+        (addresses, _) => Ok(*addresses == file::Addresses::Plan),
+    }
 }
 
 fn check_gateway<T>(at: &Spanned<T>, text: &str) -> Result<IpNet, Fault> {

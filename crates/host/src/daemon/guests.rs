@@ -160,6 +160,7 @@ impl Served {
         if let Some(mac) = mac {
             self.check_mac(worker, &name, mac, control)?;
         }
+        let mac = mac.or_else(|| self.outside_mac(&name));
         let wishes = Wishes::read(args, &name, control)?;
         self.check_routes(worker, &wishes.routes)?;
         let before = self.plan.guest(&name).cloned();
@@ -174,12 +175,17 @@ impl Served {
         }
         let gone = assigned.evicted.iter().map(|(_, guest)| guest);
         let gone = gone.chain(before.iter().filter(|_| assigned.previous_mac.is_some()));
+        let planned = self.config.outside.guests_planned;
         for gone in gone {
-            outside::plan_guest(worker, self.id, gone, false);
+            if planned {
+                outside::plan_guest(worker, self.id, gone, false);
+            }
             worker.engine_mut(self.id).unreserve_mac(gone.mac);
         }
-        outside::plan_guest(worker, self.id, &assigned.assignment, true);
-        outside::introduce(worker, self.id, &name, &assigned.assignment, None);
+        if planned {
+            outside::plan_guest(worker, self.id, &assigned.assignment, true);
+            outside::introduce(worker, self.id, &name, &assigned.assignment, None);
+        }
         let engine = worker.engine_mut(self.id);
         if let Some((evicted, _)) = &assigned.evicted {
             log::info(&format!(
@@ -232,6 +238,13 @@ impl Served {
         if let Some(interface) = interface {
             joined.gateway4 = interface.v4.first().map(|(address, _)| *address);
             joined.gateway6 = interface.v6.first().map(|(address, _)| *address);
+        }
+        if !self.config.outside.guests_planned {
+            // The segment's own servers say.
+            joined.ipv4.clear();
+            joined.ipv6.clear();
+        } else if !self.config.outside.uplink.plans_addresses() && self.config.prefix.is_none() {
+            joined.ipv6.clear();
         }
         let Some(gateway) = worker.gateway(self.id) else { return joined };
         let plan = gateway.plan();
@@ -422,10 +435,13 @@ impl Served {
         let mut about = PortAbout::new(guest.name.as_str(), kind, now);
         about.peer = Some(guest.cred);
         about.guest = Some(guest.name.as_str().to_owned());
-        about.ipv4 = vec![with_length(&self.plan, planned.ipv4)];
-        about.ipv6 = vec![with_length_v6(planned.ipv6)];
+        if self.config.outside.guests_planned {
+            about.ipv4 = vec![with_length(&self.plan, planned.ipv4)];
+            about.ipv6 = vec![with_length_v6(planned.ipv6)];
+        }
         let planned = planned.clone();
-        let spec = guest_spec(&self.config.guest, &planned, &guest.wishes);
+        let mut spec = guest_spec(&self.config.guest, &planned, &guest.wishes);
+        super::device::guard_guests(&self.config, &mut spec);
         let port = worker.open_link(self.id, spec, setup, about).map_err(|error| {
             let code = match error {
                 OpenError::NameTaken(_) => Code::NameTaken,
@@ -438,7 +454,10 @@ impl Served {
         guest.init_pid = args.init_pid;
         guest.entrance = args.namespaces.iter().cloned().zip(fds).collect();
         let (name, wishes) = (guest.name.clone(), guest.wishes.clone());
-        outside::bind_guest(worker, self.id, &name, &planned, port);
+        if self.config.outside.guests_planned {
+            outside::bind_guest(worker, self.id, &name, &planned, port);
+        }
+        worker.uplink_address(self.id, planned.mac, true);
         let key = worker.guest_key(self.id, port);
         for host_port in &wishes.allow_host {
             worker.with_gateway(self.id, |it, _, _| it.allow_host(Some(key), *host_port));
@@ -543,6 +562,9 @@ impl Served {
         }
         if let Some(port) = guest.port {
             worker.close_port(self.id, port, why);
+            if let Some(planned) = self.plan.guest(name) {
+                worker.uplink_address(self.id, planned.mac, false);
+            }
         }
         self.unpublish_guest(worker, name);
         worker.with_gateway(self.id, |gateway, _, _| gateway.remove_guest(name.as_str()));

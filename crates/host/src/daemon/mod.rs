@@ -16,6 +16,7 @@
 mod calls;
 mod change;
 mod clients;
+mod device;
 mod guests;
 mod network;
 mod outside;
@@ -204,6 +205,7 @@ impl Daemon {
                 self.resume_api(worker);
                 self.serve_waiting(worker);
                 self.close_idle(worker);
+                self.retry_uplinks(worker);
                 let now = worker.now();
                 self.networks.iter_mut().for_each(|network| network.attend(now));
                 deadline = self.deadline(worker.now());
@@ -255,7 +257,9 @@ impl Daemon {
             }
             WorkerEvent::PortOpened { net, port } => self.port_opened(worker, net, port),
             WorkerEvent::PortClosed { net, port, about, why } => {
+                let now = worker.now();
                 let Some(network) = self.network_mut(net) else { return };
+                network.uplink_closed(now, port, &why);
                 network.declared_closed(worker, &about.name);
                 network.rates.remove(&port);
                 network.captures.port_closed(port);
@@ -412,7 +416,7 @@ impl Daemon {
         let mut over = Vec::new();
         for network in &mut self.networks {
             let needed =
-                busy.contains_key(&network.id) || worker.ports(network.id).next().is_some();
+                busy.contains_key(&network.id) || worker.ports(network.id).any(|port| !network.is_uplink(port));
             if needed {
                 network.idle_since = None;
             } else if network.idle_since.is_none() {

@@ -9,6 +9,7 @@ use engine::{Instant, PortId};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sys::poll::Interest;
 
+use super::device::DeviceUplink;
 use super::guests::Guest;
 use super::outside;
 use super::plan_file::{self, PlanFile};
@@ -52,6 +53,8 @@ pub(super) struct Served {
     /// The label of the network's domain; mostly its name.
     pub(super) zone: Name,
     pub(super) forwards: Vec<outside::Published>,
+    /// The uplink, where it is a network device.
+    pub(super) device: Option<DeviceUplink>,
     /// What the gateway complained about last, the oldest first.
     pub(super) troubles: VecDeque<String>,
     pub(super) captures: Captures,
@@ -166,13 +169,16 @@ impl Served {
             guests: BTreeMap::new(),
             zone,
             forwards: Vec::new(),
+            device: None,
             troubles: VecDeque::new(),
             captures: Captures::default(),
             rates: BTreeMap::new(),
             opened: now,
             idle_since: None,
         };
-        if let Err(error) = served.publish_configured(worker) {
+        let opened =
+            served.publish_configured(worker).and_then(|()| served.open_uplink(worker));
+        if let Err(error) = opened {
             let _gone = worker.deregister(served.api_token, served.api.as_fd());
             worker.remove_network(id);
             return Err(error);
@@ -203,7 +209,8 @@ impl Served {
 
     /// When [`Served::attend`] has something to do.
     pub(super) fn attention(&self) -> Option<Instant> {
-        self.expected_until.into_iter().chain(self.plan_file.due()).min()
+        let device = self.uplink_deadline();
+        self.expected_until.into_iter().chain(self.plan_file.due()).chain(device).min()
     }
 
     /// Names that the network declares for ports, which guests cannot take.

@@ -1,0 +1,182 @@
+//! A network whose way out is a network device: its uplink's port, and the device's coming and going.
+//!
+//! # Theory of operation
+//!
+//! The port `uplink` has the role [`Role::Uplink`]: frames from outside that carry an address of a guest are refused, and
+//! what guests send to unknown addresses goes there. If its link cannot be opened when the network starts, the network
+//! does not start, and the sentence says why. If the link ends later (the helper was restarted, the device is gone), it
+//! is opened again, with growing pauses; guests stay and notice nothing but lost frames.
+//!
+//! A helper allows only some addresses ([`addresses`](DeviceUplink::ranges)): guests that have not chosen one get one of
+//! those, the same at every start as long as nobody else has it.
+
+use engine::{FirstCome, GuardMode, Instant, PortSpec, Role, SourceMode};
+use nic::protocol::MacRange;
+use wire::MacAddr;
+
+use super::network::Served;
+use super::{Daemon, ServeError};
+use crate::config::{self, Uplink};
+use crate::link::{CloseReason, LinkSetup, PortAbout};
+use crate::log;
+use crate::names::{self, Name};
+use crate::uplink::{self, Opened, Retry, UplinkPlan};
+use crate::worker::Worker;
+
+/// The name of the uplink's port.
+pub(super) const PORT: &str = "uplink";
+
+/// Stations of a segment that are remembered; with more, their frames are flooded.
+const STATIONS: u16 = 4096;
+
+/// Addresses that a guest may take from outside.
+const FIRST_COME: FirstCome = FirstCome { v4: 4, v6: 8 };
+
+/// The uplink of one network.
+#[derive(Debug)]
+pub(super) struct DeviceUplink {
+    plan: UplinkPlan,
+    port: Option<engine::PortId>,
+    retry: Retry,
+    /// Addresses that guests may have; empty: any.
+    ranges: Vec<MacRange>,
+}
+
+/// The device that a network's uplink is, if it is one.
+fn plan(uplink: &Uplink) -> Option<UplinkPlan> {
+    Some(match uplink {
+        Uplink::Nic(device) => UplinkPlan::Nic(device.clone()),
+        Uplink::Tap(device) => UplinkPlan::Tap(device.clone()),
+        Uplink::Macvtap(device) => UplinkPlan::Macvtap(device.clone()),
+        Uplink::Nat | Uplink::None | Uplink::Net(_) => return None,
+    })
+}
+
+/// What guests' ports are held to where the addresses come from outside.
+pub(super) fn guard_guests(config: &config::Network, spec: &mut PortSpec) {
+    if plan(&config.outside.uplink).is_some() && !config.outside.guests_planned {
+        spec.guard.mode = GuardMode::Learn;
+        spec.guard.first_come = FIRST_COME;
+        spec.guard.addresses.clear();
+    }
+}
+
+impl Served {
+    /// Opens the uplink of a network that has just been made.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub(super) fn open_uplink(&mut self, worker: &mut Worker) -> Result<(), ServeError> {
+        let Some(plan) = plan(&self.config.outside.uplink) else { return Ok(()) };
+        let opened = uplink::open(&plan).map_err(|e| ServeError::Config(e.sentence))?;
+        self.device =
+            Some(DeviceUplink { plan, port: None, retry: Retry::default(), ranges: Vec::new() });
+        self.connect_uplink(worker, opened).map_err(ServeError::Config)
+    }
+
+    fn connect_uplink(&mut self, worker: &mut Worker, opened: Opened) -> Result<(), String> {
+        let Some(device) = &mut self.device else { return Ok(()) };
+        let Opened { link, mtu } = opened;
+        let own = self.config.plan.spec().mtu;
+        if mtu < own {
+            log::warn(&format!(
+                "Network {}: its MTU is {own}, and {} takes packets of {mtu} bytes: longer ones are lost. Set `mtu`.",
+                self.config.name, device.plan
+            ));
+        }
+        if let LinkSetup::Nic { welcome, .. } = &link {
+            device.ranges.clone_from(&welcome.ranges);
+        }
+        let mut spec = PortSpec {
+            role: Role::Uplink,
+            source: SourceMode::Learn { max_macs: STATIONS },
+            queue_frames: self.config.anonymous.queue_frames,
+            queue_bytes: self.config.anonymous.queue_bytes,
+            ..PortSpec::default()
+        };
+        spec.guard.mode = GuardMode::Learn;
+        let about = PortAbout::new(PORT, link.kind(), worker.now());
+        let port = worker.open_link(self.id, spec, link, about).map_err(|why| {
+            format!("The uplink {} of network {} cannot be opened: {why}.", device.plan, self.config.name)
+        })?;
+        device.port = Some(port);
+        device.retry.opened();
+        log::info(&format!("Network {}: the uplink {} is open.", self.config.name, device.plan));
+        // Guests that are here already may only listen.
+        let present = self.guests.values().filter(|guest| guest.port.is_some());
+        let macs: Vec<MacAddr> =
+            present.filter_map(|guest| Some(self.plan.guest(&guest.name)?.mac)).collect();
+        for mac in macs {
+            worker.uplink_address(self.id, mac, true);
+        }
+        Ok(())
+    }
+
+    /// A port has closed; whether it was the uplink's.
+    pub(super) fn uplink_closed(
+        &mut self,
+        now: Instant,
+        port: engine::PortId,
+        why: &CloseReason,
+    ) -> bool {
+        let Some(device) = self.device.as_mut().filter(|it| it.port == Some(port)) else {
+            return false;
+        };
+        device.port = None;
+        device.retry.failed(now);
+        log::warn(&format!(
+            "Network {}: the uplink {} is gone ({why}); it is opened again when it can be.",
+            self.config.name, device.plan
+        ));
+        true
+    }
+
+    /// Tries again to open an uplink that is gone.
+    pub(super) fn retry_uplink(&mut self, worker: &mut Worker) {
+        let now = worker.now();
+        let Some(device) = self.device.as_mut().filter(|it| it.retry.is_due(now)) else { return };
+        // Set for the case that it fails; forgotten when it is open.
+        device.retry.failed(now);
+        let result = uplink::open(&device.plan).map_err(|e| e.sentence);
+        if let Err(sentence) = result.and_then(|opened| self.connect_uplink(worker, opened)) {
+            log::debug(&format!("Network {}: {sentence}", self.config.name));
+            self.trouble(sentence);
+        }
+    }
+
+    /// When [`Served::retry_uplink`] has something to do.
+    pub(super) fn uplink_deadline(&self) -> Option<Instant> {
+        self.device.as_ref().and_then(|device| device.retry.deadline())
+    }
+
+    /// Whether a port is the uplink's, which needs no network if nobody else does.
+    pub(super) fn is_uplink(&self, port: engine::PortId) -> bool {
+        self.device.as_ref().is_some_and(|device| device.port == Some(port))
+    }
+
+    /// The address of a guest that has not chosen one, where the outside does not take every one.
+    /// `None`: the plan's own.
+    pub(super) fn outside_mac(&self, guest: &Name) -> Option<MacAddr> {
+        let device = self.device.as_ref().filter(|device| !device.ranges.is_empty())?;
+        if let Some(known) = self.plan.guest(guest)
+            && device.ranges.iter().any(|range| range.contains(known.mac))
+        {
+            return Some(known.mac);
+        }
+        let wanted = names::mac(&self.config.name, guest);
+        let taken = |mac: MacAddr| {
+            self.plan.guests().any(|(name, other)| name != guest && other.mac == mac)
+                || self.config.ports.iter().any(|port| port.spec.macs.contains(&mac))
+        };
+        uplink::address_within(&device.ranges, wanted, taken)
+    }
+}
+
+impl Daemon {
+    /// Opens uplinks again that are gone.
+    pub(super) fn retry_uplinks(&mut self, worker: &mut Worker) {
+        for network in &mut self.networks {
+            network.retry_uplink(worker);
+        }
+    }
+}
