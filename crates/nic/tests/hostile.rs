@@ -1,0 +1,380 @@
+//! The helper on a real packet socket, in front of a wire that tells the truth, and behind it a hypervisor that lies.
+//!
+//! Runs as root, in network namespaces of its own; skipped loudly elsewhere.
+#![allow(missing_docs, reason = "tests")]
+
+mod lab;
+
+use std::net::Ipv6Addr;
+use std::time::{Duration, Instant};
+
+use lab::{Client, Heard, Lab, MACS, OTHER, OURS, OUTSIDE, PATIENCE, ip, make_device, message};
+use nic::protocol;
+use nic::reason::Reason;
+use wire::build::{Builder, Ipv4, Ipv6, Tcp};
+use wire::parse::Arp;
+use wire::{Gso, GsoKind, MacAddr, Offload, Tag, VNET_HDR_LEN, vnet};
+
+fn frame(
+    to: MacAddr,
+    from: MacAddr,
+    build: impl FnOnce(Builder<'_>) -> Builder<'_>,
+) -> Vec<u8> {
+    let mut buffer = vec![0; 2000];
+    let len = build(Builder::new(&mut buffer).ethernet(to, from)).finish().expect("room");
+    buffer.truncate(len);
+    buffer
+}
+
+fn udp(to: MacAddr, from: MacAddr, word: &str) -> Vec<u8> {
+    frame(to, from, |b| b.ipv4(&Ipv4::default()).udp(4000, 5000).payload(word.as_bytes()))
+}
+
+fn arp(from: MacAddr, sender: MacAddr) -> Vec<u8> {
+    let packet = Arp {
+        operation: 1,
+        sender_mac: sender,
+        sender_ip: [192, 0, 2, 1].into(),
+        target_mac: MacAddr::ZERO,
+        target_ip: [192, 0, 2, 2].into(),
+    };
+    frame(MacAddr::BROADCAST, from, |b| b.arp(&packet))
+}
+
+#[test]
+fn forged_frames_never_reach_the_wire() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let wire = lab.wire();
+    let client = lab.connect();
+    assert!(client.claim(OURS));
+    let all = MacAddr::BROADCAST;
+    let v4 = Ipv4::default();
+    let v6 = Ipv6::default();
+    let target: Ipv6Addr = "fe80::1".parse().expect("an address");
+    let forged = [
+        (Reason::SourceMac, udp(all, OTHER, "not claimed")),
+        (Reason::SourceMac, udp(all, OUTSIDE, "not allowed")),
+        (Reason::SourceMac, udp(all, MacAddr([2, 0, 0, 0x88, 0, 1]), "the host's")),
+        (Reason::ArpSender, arp(OURS, OUTSIDE)),
+        (Reason::NeighbourSender, frame(all, OURS, |b| b.ipv6(&v6).neighbour(136, 0x20, target, OUTSIDE))),
+        (Reason::RouterMessage, frame(all, OURS, |b| b.ipv6(&v6).icmpv6(134, 0).payload(&[0; 12]))),
+        (
+            Reason::RouterMessage,
+            frame(all, OURS, |b| {
+                b.ipv6(&v6).extension(60, &[0; 7]).extension(0, &[0; 7]).icmpv6(134, 0).payload(&[0; 12])
+            }),
+        ),
+        (Reason::RouterMessage, frame(all, OURS, |b| b.ipv4(&v4).icmpv4(5, 1, [0; 4]))),
+        (Reason::DhcpServer, frame(all, OURS, |b| b.ipv4(&v4).udp(67, 68).payload(&[2; 240]))),
+        (Reason::DhcpServer, frame(all, OURS, |b| b.ipv6(&v6).udp(547, 546).payload(&[7; 8]))),
+        (Reason::Tagged, frame(all, OURS, |b| b.tag(Tag::new(7)).ipv4(&v4).udp(1, 2))),
+        (Reason::Tagged, frame(all, OURS, |b| b.tag(Tag::new(0)).ipv6(&v6).icmpv6(134, 0))),
+        (Reason::Ethertype, frame(all, OURS, |b| b.ethertype(0x88cc).payload(&[0; 50]))),
+        (Reason::Malformed, frame(all, OURS, |b| b.ipv4(&v4).protocol(17).payload(&[0, 67]))),
+        (Reason::Oversize, frame(all, OURS, |b| b.ipv4(&v4).udp(1, 2).payload(&[0; 1500]))),
+        (Reason::Runt, vec![0; 13]),
+    ];
+    let marker = udp(all, OURS, "the end");
+    for (reason, frame) in &forged {
+        let before = client.counter(*reason);
+        client.send(&[frame.clone(), frame.clone()]);
+        assert_eq!(client.counter(*reason), before + 2, "{reason:?}");
+    }
+    // Good ones among bad ones of the same message.
+    client.send(&[forged[0].1.clone(), arp(OURS, OURS), forged[3].1.clone(), marker.clone()]);
+    assert_eq!(wire.until(&marker), [arp(OURS, OURS)]);
+    let counters = client.counters();
+    assert_eq!(counters.iter().find(|it| it.0 == "sent"), Some(&("sent", 2)));
+}
+
+#[test]
+fn metadata_that_lies_never_reaches_the_kernel() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let wire = lab.wire();
+    let client = lab.connect();
+    assert!(client.claim(OURS));
+    let plain = udp(MacAddr::BROADCAST, OURS, "plain");
+    for header in [
+        [0xff; VNET_HDR_LEN],
+        // A checksum far behind the frame, one in its addresses, segments of a byte, another kind.
+        [1, 0, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0, 0],
+        [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+        [1, 1, 0, 0, 1, 0, 34, 0, 16, 0, 0, 0],
+        [1, 5, 0, 0, 1, 0, 34, 0, 6, 0, 0, 0],
+        [0, 1, 54, 0, 0xa0, 5, 0, 0, 0, 0, 0, 0],
+        [0, 3, 54, 0, 0xa0, 5, 0, 0, 0, 0, 0, 0],
+    ] {
+        client.say(&message(&header, std::slice::from_ref(&plain)));
+    }
+    let marker = udp(MacAddr::BROADCAST, OURS, "the end");
+    client.send(std::slice::from_ref(&marker));
+    let passed = wire.until(&marker);
+    // Segments of one byte of a UDP datagram of five are what UDP segmentation is; all else is gone.
+    let bad = client.counter(Reason::BadOffload) + client.counter(Reason::BadVnetHeader);
+    assert_eq!((passed.len() as u64) + bad, 7, "{:?}", client.counters());
+    assert!(bad >= 6, "{:?}", client.counters());
+}
+
+#[test]
+fn large_frames_pass_whole_both_ways() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let wire = lab.wire();
+    let client = lab.connect();
+    assert!(client.claim(OURS));
+    for v6 in [false, true] {
+        let tcp = |to, from| {
+            let mut buffer = vec![0; 61_000];
+            let b = Builder::new(&mut buffer).ethernet(to, from);
+            let b = if v6 { b.ipv6(&Ipv6::default()) } else { b.ipv4(&Ipv4::default()) };
+            let b = b.tcp(&Tcp::default()).payload(&[0x5a; 60_000]);
+            let (len, checksum) = b.finish_partial().expect("room");
+            buffer.truncate(len);
+            let kind = if v6 { GsoKind::Tcp6 } else { GsoKind::Tcp4 };
+            let gso = Some(Gso { kind, size: 1400, ecn: false });
+            (Offload { checksum: Some(checksum), gso }, buffer)
+        };
+        let (offload, out) = tcp(OUTSIDE, OURS);
+        let mut header = [0; VNET_HDR_LEN];
+        vnet::encode(&offload, &out, &mut header);
+        client.say(&message(&header, std::slice::from_ref(&out)));
+        assert!(wire.receive(PATIENCE) == Some((offload, out)), "out");
+        let (offload, inward) = tcp(OURS, OUTSIDE);
+        wire.send_with(&offload, &inward);
+        let heard = client.hear();
+        assert!(heard == Some(Heard::Frames(vec![(offload, inward)])), "in");
+    }
+    assert_eq!(client.counters(), [("sent", 2), ("delivered", 2)]);
+}
+
+#[test]
+fn addresses_have_one_owner_and_frames_one_receiver() {
+    let Some(lab) = Lab::new(&format!("{MACS}max_macs = 2\nconnections = 2\n")) else { return };
+    let wire = lab.wire();
+    let (a, b) = (lab.connect(), lab.connect());
+    let third = Client::raw(&lab.socket());
+    third.say(&protocol::hello("nic0").expect("a name"));
+    assert!(matches!(third.hear(), Some(Heard::Refused(why)) if why.contains("2 networks")));
+    assert!(a.claim(OURS) && a.claim(OURS));
+    assert!(!b.claim(OURS), "taken");
+    assert!(b.claim(OTHER));
+    assert!(!a.claim(OUTSIDE), "not in the list");
+    assert!(!a.claim(MacAddr::BROADCAST) && !a.claim(MacAddr([3, 0, 0, 0x12, 0, 1])));
+    assert!(a.claim(MacAddr([2, 0, 0, 0x12, 0, 3])));
+    assert!(!a.claim(MacAddr([2, 0, 0, 0x12, 0, 4])), "max_macs");
+
+    let everybody = udp(MacAddr::BROADCAST, OUTSIDE, "all");
+    for frame in [
+        udp(OUTSIDE, OUTSIDE, "others'"),
+        udp(OTHER, OUTSIDE, "b's"),
+        frame(OURS, OUTSIDE, |b| b.tag(Tag::new(3)).ipv4(&Ipv4::default()).udp(1, 2)),
+        udp(OURS, OURS, "from ourselves"),
+        frame(OURS, OUTSIDE, |b| b.ethertype(0x88cc).payload(&[0; 50])),
+        udp(OURS, OUTSIDE, "a's"),
+        everybody.clone(),
+    ] {
+        wire.send(&frame);
+    }
+    assert_eq!(a.frames_until(&everybody), [udp(OURS, OUTSIDE, "a's")]);
+    assert_eq!(b.frames_until(&everybody), [udp(OTHER, OUTSIDE, "b's")]);
+    // The kernel's sieve has kept the others' frame from both.
+    assert_eq!(
+        a.counters(),
+        [
+            ("delivered", 2),
+            ("in-tagged", 1),
+            ("in-ethertype", 1),
+            ("in-own-source", 1),
+            ("claims-refused", 4),
+        ]
+    );
+    // What is released, or left behind by one who is gone, is free.
+    a.say(&protocol::release(OURS));
+    assert!(a.claim(MacAddr([2, 0, 0, 0x12, 0, 4])));
+    drop(a);
+    let start = Instant::now();
+    while !b.claim(OURS) {
+        assert!(start.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(6));
+    }
+}
+
+#[test]
+fn whoever_breaks_the_protocol_is_sent_away_alone() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let good = lab.connect();
+    assert!(good.claim(OURS));
+    let mut lie = message(&[0; VNET_HDR_LEN], &[udp(OUTSIDE, OTHER, "x")]);
+    lie[4] = 0xff;
+    let hello = protocol::hello("nic0").expect("a name");
+    for bad in [&[][..], &[0], &[9, 0, 0, 0], &[4, 0, 0, 0], &lie, &hello, &vec![4; 70_000]] {
+        let client = lab.connect();
+        if client.try_say(bad) {
+            assert_eq!(client.hear(), None, "{} bytes", bad.len());
+        }
+        // And as the first words.
+        let client = Client::raw(&lab.socket());
+        if bad != hello && client.try_say(bad) {
+            assert_eq!(client.hear(), None, "{} bytes", bad.len());
+        }
+    }
+    assert_eq!(good.counters(), []);
+}
+
+#[test]
+fn who_asks_without_reading_is_sent_away() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let client = lab.connect();
+    let start = Instant::now();
+    // Its own buffer is full some day; then either it reads, or it may ask no more.
+    let mut said = 0;
+    while client.try_say(&protocol::ask_counters()) || said < 100_000 {
+        said += 1;
+        if start.elapsed() > Duration::from_secs(2) {
+            break;
+        }
+    }
+    let other = lab.connect();
+    assert!(other.claim(OURS), "nobody else notices");
+}
+
+#[test]
+fn a_rate_delays_and_drops_nothing() {
+    let Some(lab) = Lab::new(&format!("{MACS}frames_per_second = 2000\n")) else { return };
+    let wire = lab.wire();
+    let client = lab.connect();
+    assert!(client.claim(OURS));
+    let start = Instant::now();
+    let batch = vec![udp(OUTSIDE, OURS, "flood"); 50];
+    for _ in 0..30 {
+        client.send(&batch);
+    }
+    for n in 0..1500 {
+        assert!(wire.receive(PATIENCE).is_some(), "frame {n}");
+    }
+    // The first 200 are the burst.
+    let least = Duration::from_millis(1250 / 2 - 50);
+    assert!(start.elapsed() > least, "{:?}", start.elapsed());
+    assert!(client.counter(Reason::Throttled) > 5);
+    assert_eq!(client.counter(Reason::Sent), 1500);
+}
+
+#[test]
+fn who_does_not_read_harms_nobody() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let wire = lab.wire();
+    let (stuck, alive) = (lab.connect(), lab.connect());
+    assert!(stuck.claim(OURS) && alive.claim(OTHER));
+    let long = frame(OURS, OUTSIDE, |b| b.ipv4(&Ipv4::default()).udp(1, 2).payload(&[7; 1400]));
+    for _ in 0..20_000 {
+        wire.send(&long);
+    }
+    let marker = udp(OTHER, OUTSIDE, "still here");
+    wire.send(&marker);
+    assert_eq!(alive.frames_until(&marker), Vec::<Vec<u8>>::new());
+    alive.send(&[udp(OUTSIDE, OTHER, "and out")]);
+    assert_eq!(wire.receive(PATIENCE).map(|it| it.1), Some(udp(OUTSIDE, OTHER, "and out")));
+    // What the stuck one can still say is heard when he reads again; what he missed was counted.
+    let dropped = stuck.counter(Reason::InKernelDrops);
+    let delivered = stuck.counter(Reason::Delivered);
+    assert!(dropped > 0 && delivered < 20_000, "{dropped} dropped, {delivered} delivered");
+}
+
+#[test]
+fn groups_are_passed_on_within_bounds() {
+    let Some(lab) = Lab::new(&format!("{MACS}groups_per_second = 100\n")) else { return };
+    let wire = lab.wire();
+    let client = lab.connect();
+    assert!(client.claim(OURS));
+    for _ in 0..500 {
+        wire.send(&udp(MacAddr::BROADCAST, OUTSIDE, "storm"));
+    }
+    let marker = udp(OURS, OUTSIDE, "to us");
+    wire.send(&marker);
+    let seen = client.frames_until(&marker).len();
+    assert!((10..200).contains(&seen), "{seen}");
+    assert_eq!(client.counter(Reason::InGroupRate), 500 - seen as u64);
+}
+
+#[test]
+fn a_device_goes_and_comes_back() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let client = lab.connect();
+    assert!(client.claim(OURS));
+    let out = udp(OUTSIDE, OURS, "out");
+    let inward = udp(OURS, OUTSIDE, "in");
+    let works = || {
+        let wire = lab.wire();
+        client.send(std::slice::from_ref(&out));
+        assert_eq!(wire.until(&out), Vec::<Vec<u8>>::new());
+        wire.send(&inward);
+        assert_eq!(client.frames_until(&inward), Vec::<Vec<u8>>::new());
+    };
+    works();
+    for anew in [false, true] {
+        ip(if anew { "link delete nic0" } else { "link set nic0 down" });
+        assert_eq!(client.hear(), Some(Heard::Carrier(false)));
+        client.send(std::slice::from_ref(&out));
+        assert!(client.counter(Reason::DeviceDown) > 0);
+        if anew {
+            make_device();
+        } else {
+            ip("link set nic0 up");
+        }
+        assert_eq!(client.hear(), Some(Heard::Carrier(true)));
+        works();
+    }
+    assert_eq!(client.counter(Reason::DeviceLost), 2);
+    assert_eq!(client.counter(Reason::DeviceBack), 2);
+}
+
+#[test]
+fn only_the_listed_are_served_and_a_changed_list_counts() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let refused = |device: &str, word: &str| {
+        let client = Client::raw(&lab.socket());
+        client.say(&protocol::hello(device).expect("a name"));
+        match client.hear() {
+            Some(Heard::Refused(why)) => assert!(why.contains(word), "{why}"),
+            other => panic!("{other:?}"),
+        }
+    };
+    refused("wire0", "may not use the network device wire0");
+    let client = lab.connect();
+    let list = lab.socket().with_file_name("nic.toml");
+    std::fs::write(&list, "").expect("ours");
+    lab.reload();
+    assert_eq!(client.hear(), None);
+    refused("nic0", "may not use");
+    std::fs::write(&list, "what").expect("ours");
+    refused("nic0", "cannot use its list");
+    std::fs::write(&list, format!("[[allow]]\n{}", MACS.replace("nic0", "nic9"))).expect("ours");
+    refused("nic9", "There is no network device nic9");
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(&list, format!("[[allow]]\n{MACS}")).expect("ours");
+    drop(lab.connect());
+    std::fs::set_permissions(&list, std::fs::Permissions::from_mode(0o646)).expect("ours");
+    refused("nic0", "cannot use its list");
+}
+
+#[test]
+fn relays_have_nothing_left_to_lose() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let _client = lab.connect();
+    let broker = lab.helper_pid();
+    let children = format!("/proc/{broker}/task/{broker}/children");
+    let relay = std::fs::read_to_string(children).expect("a broker");
+    let status = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/status")).expect("alive");
+    let line = |status: &str, name: &str| {
+        let line = status.lines().find_map(|it| it.strip_prefix(name)).expect("a status line");
+        line.trim_start_matches(':').trim().to_owned()
+    };
+    let relay = status(relay.trim());
+    for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+        assert_eq!(line(&relay, set), "0000000000000000", "{set}");
+    }
+    assert_eq!((line(&relay, "NoNewPrivs"), line(&relay, "Seccomp")), ("1".into(), "2".into()));
+    assert!(!line(&relay, "Uid").contains("0\t0"), "{}", line(&relay, "Uid"));
+    let broker = status(&broker.to_string());
+    assert_eq!(line(&broker, "CapEff"), "0000000000003000");
+    assert!(!line(&broker, "Uid").starts_with("0\t"));
+}

@@ -1,0 +1,305 @@
+//! A device, its wire, and the helper between them and a hypervisor that may be anything.
+//!
+//! Each test moves its thread to a network namespace of its own: what it makes and starts is there.
+
+use std::io::{BufRead, BufReader, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use nic::protocol::{self, FromHelper, MESSAGE_MAX, Welcome, frames_header, record_header};
+use nic::reason::{ALL, Reason};
+use sys::packet;
+use sys::unix::SocketKind;
+use wire::{MacAddr, Offload, VNET_HDR_LEN, vnet};
+
+/// How long what must happen may take.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub const OURS: MacAddr = MacAddr([2, 0, 0, 0x12, 0, 1]);
+pub const OTHER: MacAddr = MacAddr([2, 0, 0, 0x12, 0, 2]);
+pub const OUTSIDE: MacAddr = MacAddr([2, 0, 0, 0x99, 0, 1]);
+
+/// What the list says, but for the entry's own words.
+pub const MACS: &str = "user = \"0\"\ndevice = \"nic0\"\nmacs = [\"02:00:00:12:00:00/32\"]\n";
+
+pub struct Lab {
+    place: PathBuf,
+    helper: Child,
+    index: u32,
+}
+
+/// Notes why a test was skipped, where `./test` looks for it.
+pub fn skip(reason: &str) {
+    let name = std::thread::current().name().unwrap_or("?").to_owned();
+    let line = format!("SKIPPED: {name}: {reason}\n");
+    eprint!("{line}");
+    if let Some(path) = std::env::var_os("NETHERD_TEST_SKIPS") {
+        use std::io::Write;
+        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
+        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the skip is noted");
+    }
+}
+
+pub fn ip(arguments: &str) {
+    let status = Command::new("ip").args(arguments.split_whitespace()).status().expect("iproute2");
+    assert!(status.success(), "ip {arguments}");
+}
+
+impl Lab {
+    /// `None`, with the reason noted, where only root could make one.
+    pub fn new(entry: &str) -> Option<Lab> {
+        if sys::unix::effective_uid() != 0 {
+            skip("only root may open packet sockets, and the tests run as an ordinary user");
+            return None;
+        }
+        if let Err(e) = sys::ns::unshare(sys::ns::Namespaces::NETWORK) {
+            skip(&format!("no network namespaces here: {e}"));
+            return None;
+        }
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let place = PathBuf::from(format!("/tmp/nn{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&place).expect("a folder under /tmp");
+        make_device();
+        std::fs::write(place.join("nic.toml"), format!("[[allow]]\n{entry}\n")).expect("a list");
+        let mut helper = Command::new(env!("CARGO_BIN_EXE_netherd-nic"))
+            .arg("--listen")
+            .arg(place.join("nic.sock"))
+            .arg("--list")
+            .arg(place.join("nic.toml"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the helper starts");
+        let log = BufReader::new(helper.stderr.take().expect("piped"));
+        std::thread::spawn(move || log.lines().map_while(Result::ok).for_each(|it| eprintln!("{it}")));
+        let mut lab = Lab { place, helper, index: 0 };
+        lab.index = lab.index_of("wire0");
+        Some(lab)
+    }
+
+    pub fn index_of(&self, name: &str) -> u32 {
+        let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        sys::device::index(socket.as_fd(), name).expect("the device is there")
+    }
+
+    /// The other end of the device.
+    pub fn wire(&self) -> Wire {
+        Wire(packet::open(self.index_of("wire0"), 8 << 20).expect("root opens packet sockets"))
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.place.join("nic.sock")
+    }
+
+    /// A connection that was welcomed.
+    pub fn connect(&self) -> Client {
+        let client = Client::raw(&self.socket());
+        client.say(&protocol::hello("nic0").expect("a name"));
+        match client.hear() {
+            Some(Heard::Welcome(_)) => client,
+            other => panic!("no welcome: {other:?}"),
+        }
+    }
+
+    pub fn helper_pid(&self) -> u32 {
+        self.helper.id()
+    }
+
+    pub fn reload(&self) {
+        let pid = i32::try_from(self.helper.id()).expect("a number");
+        sys::signal::send(pid, sys::detach::SIGHUP).expect("it lives");
+    }
+}
+
+/// A veth pair whose ends say nothing by themselves.
+pub fn make_device() {
+    ip("link add nic0 address 02:00:00:88:00:01 addrgenmode none type veth peer name wire0");
+    ip("link set wire0 addrgenmode none up");
+    ip("link set nic0 up");
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        let _ended = self.helper.kill();
+        let _reaped = self.helper.wait();
+        let _removed = std::fs::remove_dir_all(&self.place);
+    }
+}
+
+/// The far end of the device, seen as it is.
+pub struct Wire(OwnedFd);
+
+impl Wire {
+    /// The next frame that comes within `limit`, with its metadata.
+    pub fn receive(&self, limit: Duration) -> Option<(Offload, Vec<u8>)> {
+        if !sys::wait::readable(self.0.as_fd(), Some(limit)).expect("poll") {
+            return None;
+        }
+        let mut header = [0; 10];
+        let mut buffer = vec![0; 70_000];
+        let received = packet::receive(self.0.as_fd(), &mut header, &mut buffer).ok()?;
+        let frame = buffer[received.range].to_vec();
+        Some((vnet::decode(&header).expect("the kernel's header"), frame))
+    }
+
+    /// All frames until `marker`, which must come.
+    pub fn until(&self, marker: &[u8]) -> Vec<Vec<u8>> {
+        let start = Instant::now();
+        let mut seen = Vec::new();
+        loop {
+            let left = PATIENCE.saturating_sub(start.elapsed());
+            let (_, frame) = self.receive(left).expect("the marker comes");
+            if frame == marker {
+                return seen;
+            }
+            seen.push(frame);
+        }
+    }
+
+    pub fn send(&self, frame: &[u8]) {
+        self.send_with(&Offload::NONE, frame);
+    }
+
+    pub fn send_with(&self, offload: &Offload, frame: &[u8]) {
+        let mut header = [0; 10];
+        vnet::encode(offload, frame, &mut header);
+        let pieces = [IoSlice::new(&header), IoSlice::new(frame)];
+        let start = Instant::now();
+        while sys::unix::send_vectored(self.0.as_fd(), &pieces).is_err() {
+            assert!(start.elapsed() < PATIENCE, "the wire takes no frame");
+            std::thread::yield_now();
+        }
+    }
+}
+
+/// What a client heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    Welcome(Welcome),
+    Refused(String),
+    Claimed(MacAddr, bool),
+    Frames(Vec<(Offload, Vec<u8>)>),
+    Carrier(bool),
+    Counters(Vec<u64>),
+}
+
+/// A hypervisor, or somebody who plays one.
+pub struct Client {
+    pub socket: OwnedFd,
+}
+
+impl Client {
+    pub fn raw(place: &Path) -> Client {
+        let start = Instant::now();
+        loop {
+            match sys::unix::connect_path(place, SocketKind::Seqpacket) {
+                Ok(socket) => return Client { socket },
+                Err(e) => assert!(start.elapsed() < PATIENCE, "no helper: {e}"),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub fn try_say(&self, message: &[u8]) -> bool {
+        sys::unix::send_vectored(self.socket.as_fd(), &[IoSlice::new(message)]).is_ok()
+    }
+
+    pub fn say(&self, message: &[u8]) {
+        let start = Instant::now();
+        while !self.try_say(message) {
+            assert!(start.elapsed() < PATIENCE, "the helper does not read");
+            std::thread::yield_now();
+        }
+    }
+
+    /// The next message; `None` at the end.
+    pub fn hear(&self) -> Option<Heard> {
+        let readable = sys::wait::readable(self.socket.as_fd(), Some(PATIENCE)).expect("poll");
+        assert!(readable, "the helper says nothing");
+        let mut buffer = vec![0; MESSAGE_MAX];
+        let (len, _) = sys::unix::receive_message(self.socket.as_fd(), &mut buffer).ok()?;
+        if len == 0 {
+            return None;
+        }
+        Some(match FromHelper::decode(&buffer[..len]).expect("the helper speaks its protocol") {
+            FromHelper::Welcome(welcome) => Heard::Welcome(welcome),
+            FromHelper::Refused(sentence) => Heard::Refused(sentence.to_owned()),
+            FromHelper::Claimed(mac, result) => Heard::Claimed(mac, result.is_ok()),
+            FromHelper::Frames(records) => Heard::Frames(
+                records
+                    .map(|it| (vnet::decode(it.header).expect("a header"), it.frame.to_vec()))
+                    .collect(),
+            ),
+            FromHelper::Carrier(up) => Heard::Carrier(up),
+            FromHelper::Counters(numbers) => {
+                Heard::Counters((0..ALL.len()).map(|i| numbers.get(i)).collect())
+            }
+        })
+    }
+
+    pub fn claim(&self, mac: MacAddr) -> bool {
+        self.say(&protocol::claim(mac));
+        loop {
+            match self.hear() {
+                Some(Heard::Claimed(of, granted)) if of == mac => return granted,
+                Some(_) => {}
+                None => panic!("the helper ended the connection"),
+            }
+        }
+    }
+
+    pub fn send(&self, frames: &[Vec<u8>]) {
+        self.say(&message(&[0; VNET_HDR_LEN], frames));
+    }
+
+    /// The counters that moved, by name.
+    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+        self.say(&protocol::ask_counters());
+        loop {
+            match self.hear() {
+                Some(Heard::Counters(numbers)) => {
+                    let named = ALL.iter().map(|(_, name)| *name).zip(numbers);
+                    return named.filter(|(_, count)| *count > 0).collect();
+                }
+                Some(_) => {}
+                None => panic!("the helper ended the connection"),
+            }
+        }
+    }
+
+    pub fn counter(&self, reason: Reason) -> u64 {
+        let name = ALL[reason as usize].1;
+        self.counters().into_iter().find(|(it, _)| *it == name).map_or(0, |(_, count)| count)
+    }
+
+    /// Frames until `marker`, which must come.
+    pub fn frames_until(&self, marker: &[u8]) -> Vec<Vec<u8>> {
+        let mut seen = Vec::new();
+        loop {
+            match self.hear() {
+                Some(Heard::Frames(frames)) => {
+                    for (_, frame) in frames {
+                        if frame == marker {
+                            return seen;
+                        }
+                        seen.push(frame);
+                    }
+                }
+                Some(_) => {}
+                None => panic!("the helper ended the connection"),
+            }
+        }
+    }
+}
+
+pub fn message(header: &[u8; VNET_HDR_LEN], frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut message = frames_header(frames.len().try_into().expect("few")).to_vec();
+    for frame in frames {
+        message.extend_from_slice(&record_header(frame.len().try_into().expect("short"), *header));
+        message.extend_from_slice(frame);
+    }
+    message
+}
