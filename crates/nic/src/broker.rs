@@ -9,9 +9,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sys::process::{Patience, Status, Which};
 use sys::ns::{Forked, Namespaces, Parenthood};
 use sys::poll::{Events, Interest, Poller};
+use sys::process::{Patience, Status, Which};
 use sys::signal::{SignalFd, SignalSet};
 use sys::unix::SocketKind;
 use sys::{Cred, errno};

@@ -15,11 +15,7 @@ use wire::build::{Builder, Ipv4, Ipv6, Tcp};
 use wire::parse::Arp;
 use wire::{Gso, GsoKind, MacAddr, Offload, Tag, VNET_HDR_LEN, vnet};
 
-fn frame(
-    to: MacAddr,
-    from: MacAddr,
-    build: impl FnOnce(Builder<'_>) -> Builder<'_>,
-) -> Vec<u8> {
+fn frame(to: MacAddr, from: MacAddr, build: impl FnOnce(Builder<'_>) -> Builder<'_>) -> Vec<u8> {
     let mut buffer = vec![0; 2000];
     let len = build(Builder::new(&mut buffer).ethernet(to, from)).finish().expect("room");
     buffer.truncate(len);
@@ -56,12 +52,19 @@ fn forged_frames_never_reach_the_wire() {
         (Reason::SourceMac, udp(all, OUTSIDE, "not allowed")),
         (Reason::SourceMac, udp(all, MacAddr([2, 0, 0, 0x88, 0, 1]), "the host's")),
         (Reason::ArpSender, arp(OURS, OUTSIDE)),
-        (Reason::NeighbourSender, frame(all, OURS, |b| b.ipv6(&v6).neighbour(136, 0x20, target, OUTSIDE))),
+        (
+            Reason::NeighbourSender,
+            frame(all, OURS, |b| b.ipv6(&v6).neighbour(136, 0x20, target, OUTSIDE)),
+        ),
         (Reason::RouterMessage, frame(all, OURS, |b| b.ipv6(&v6).icmpv6(134, 0).payload(&[0; 12]))),
         (
             Reason::RouterMessage,
             frame(all, OURS, |b| {
-                b.ipv6(&v6).extension(60, &[0; 7]).extension(0, &[0; 7]).icmpv6(134, 0).payload(&[0; 12])
+                b.ipv6(&v6)
+                    .extension(60, &[0; 7])
+                    .extension(0, &[0; 7])
+                    .icmpv6(134, 0)
+                    .payload(&[0; 12])
             }),
         ),
         (Reason::RouterMessage, frame(all, OURS, |b| b.ipv4(&v4).icmpv4(5, 1, [0; 4]))),

@@ -444,8 +444,7 @@ pub fn only_move_frames() -> io::Result<()> {
         DEVICE_REQUESTS.iter().map(|request| when(1, SeccompCmpOp::Eq, *request)).collect();
     allowed.insert(libc::SYS_ioctl, requests?);
     // The standard library looks whether a descriptor is open before it closes it, in debug builds.
-    allowed
-        .insert(libc::SYS_fcntl, vec![when(1, SeccompCmpOp::Eq, libc::F_GETFD as u64)?]);
+    allowed.insert(libc::SYS_fcntl, vec![when(1, SeccompCmpOp::Eq, libc::F_GETFD as u64)?]);
     install(&program(allowed, SeccompAction::KillProcess, SeccompAction::Allow)?)
 }
 

@@ -97,7 +97,10 @@ impl Served {
         spec.guard.mode = GuardMode::Learn;
         let about = PortAbout::new(PORT, link.kind(), worker.now());
         let port = worker.open_link(self.id, spec, link, about).map_err(|why| {
-            format!("The uplink {} of network {} cannot be opened: {why}.", device.plan, self.config.name)
+            format!(
+                "The uplink {} of network {} cannot be opened: {why}.",
+                device.plan, self.config.name
+            )
         })?;
         device.port = Some(port);
         device.retry.opened();

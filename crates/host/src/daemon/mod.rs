@@ -415,8 +415,8 @@ impl Daemon {
         }
         let mut over = Vec::new();
         for network in &mut self.networks {
-            let needed =
-                busy.contains_key(&network.id) || worker.ports(network.id).any(|port| !network.is_uplink(port));
+            let needed = busy.contains_key(&network.id)
+                || worker.ports(network.id).any(|port| !network.is_uplink(port));
             if needed {
                 network.idle_since = None;
             } else if network.idle_since.is_none() {

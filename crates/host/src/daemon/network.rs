@@ -176,8 +176,7 @@ impl Served {
             opened: now,
             idle_since: None,
         };
-        let opened =
-            served.publish_configured(worker).and_then(|()| served.open_uplink(worker));
+        let opened = served.publish_configured(worker).and_then(|()| served.open_uplink(worker));
         if let Err(error) = opened {
             let _gone = worker.deregister(served.api_token, served.api.as_fd());
             worker.remove_network(id);
