@@ -126,6 +126,9 @@ impl Stream for HostStream {
             }
         };
         match found {
+            // Without offsets, no byte behind those that were skipped may as well mean that there is
+            // none yet.
+            Ok(Some(0)) if self.offset == Offset::No && offset > 0 => Ok(Peek::Nothing),
             Ok(Some(0)) => Ok(Peek::End),
             Ok(Some(n)) => {
                 if let Offset::At(at) = &mut self.offset {

@@ -150,6 +150,8 @@ pub(super) struct Flow<S> {
     pub(super) mss: u32,
     /// There may be something to read.
     pub(super) readable: bool,
+    /// The outside has ended its direction, or the connection.
+    pub(super) hung_up: bool,
     /// Urgent data was seen, at which reads stop short.
     pub(super) careful: bool,
     pub(super) window: Window,
@@ -232,6 +234,7 @@ impl<S: Stream> Flow<S> {
             sack: false,
             mss: u32::from(emit::mss_for(&key, mtu)),
             readable: false,
+            hung_up: false,
             careful: false,
             window: Window::new(),
             trip: RoundTrip::default(),

@@ -105,7 +105,6 @@ impl<B: StreamBackend> Table<B> {
         &self.backend
     }
 
-    #[cfg(test)]
     pub(super) fn backend_mut(&mut self) -> &mut B {
         &mut self.backend
     }
@@ -330,6 +329,7 @@ impl<B: StreamBackend> Table<B> {
         }
         flow.readable |= event.readable || event.hangup;
         // A short read is not the last one where there may be a mark in between, or an end behind.
+        flow.hung_up |= event.hangup;
         flow.careful |= event.urgent || event.hangup;
         if event.writable || event.hangup {
             flow.full = false;
@@ -557,11 +557,6 @@ impl<B: StreamBackend> Table<B> {
             bytes_in: flow.bytes_in,
             idle: now.saturating_since(flow.last_heard),
         })
-    }
-
-    #[cfg(test)]
-    pub(super) fn only(&self) -> Option<&Flow<B::Stream>> {
-        self.slots.iter().find_map(|slot| slot.flow.as_deref())
     }
 
     /// Whether a guest may have one more connection. It is made room for at the cost of a guest that

@@ -11,6 +11,7 @@ use wire::build::{Builder, Ipv4, Ipv6, Tcp};
 use wire::{L3, MacAddr, Offload, Transport};
 
 use super::streams::{FakeStreams, Peer, edge};
+use crate::backend::StreamBackend;
 use crate::counters::GatewayCounters;
 use crate::ctx::{Ctx, Packet, Room};
 use crate::guests::Guests;
@@ -47,8 +48,8 @@ pub struct Seen {
 
 /// The table and its surroundings.
 #[derive(Debug)]
-pub struct Rig {
-    pub table: Table<FakeStreams>,
+pub struct Rig<B: StreamBackend = FakeStreams> {
+    pub table: Table<B>,
     pub pool: Pool,
     pub out: VecDeque<Frame>,
     pub counters: GatewayCounters,
@@ -59,19 +60,56 @@ pub struct Rig {
     pub room: SetRoom,
     pub mtu: usize,
     pub now: Instant,
+    /// Where connections lead instead of where they want to.
+    pub redirect: Option<SocketAddr>,
 }
 
 impl Rig {
+    /// An empty table with streams that the test plays.
+    #[must_use]
+    pub fn new(limits: TcpLimits, now: Instant) -> Self {
+        Self::over(FakeStreams::default(), limits, now)
+    }
+
+    /// The other side of the stream that was made last.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn peer(&self) -> Rc<std::cell::RefCell<Peer>> {
+        Rc::clone(self.table.backend().peers.last().expect("a stream was made"))
+    }
+
+    /// Reports readiness of a stream.
+    pub fn report(&mut self, peer: &Rc<std::cell::RefCell<Peer>>, event: &Event) {
+        let token = peer.borrow().token;
+        if let Some(token) = token {
+            self.with(|table, now, ctx| table.host_ready(now, ctx, token, event));
+        }
+    }
+
+    /// The stream is connected, or not.
+    pub fn connect(
+        &mut self,
+        peer: &Rc<std::cell::RefCell<Peer>>,
+        outcome: Result<(), crate::backend::StreamError>,
+    ) {
+        peer.borrow_mut().outcome = Some(outcome);
+        self.report(peer, &edge(false, true, outcome.is_err()));
+    }
+}
+
+impl<B: StreamBackend> Rig<B> {
     /// An empty table.
     ///
     /// # Panics
     /// When there is no descriptor for the poller.
     #[must_use]
-    pub fn new(limits: TcpLimits, now: Instant) -> Self {
+    pub fn over(backend: B, limits: TcpLimits, now: Instant) -> Self {
         let plan = GatewayPlan::new("net", MacAddr([2, 0, 0, 0, 0, 1]), None, None);
         let pool = PoolLimits { small: 8192, large: 256, headers: 16 };
         Self {
-            table: Table::new(FakeStreams::default(), limits, &[7; 16]),
+            table: Table::new(backend, limits, &[7; 16]),
             pool: Pool::new(pool),
             out: VecDeque::new(),
             counters: GatewayCounters::default(),
@@ -82,14 +120,12 @@ impl Rig {
             room: SetRoom(Cell::new(usize::MAX)),
             mtu: 1500,
             now,
+            redirect: None,
         }
     }
 
     /// Calls into the table.
-    pub fn with<R>(
-        &mut self,
-        call: impl FnOnce(&mut Table<FakeStreams>, Instant, &mut Ctx<'_>) -> R,
-    ) -> R {
+    pub fn with<R>(&mut self, call: impl FnOnce(&mut Table<B>, Instant, &mut Ctx<'_>) -> R) -> R {
         let mut ctx = Ctx {
             pool: &mut self.pool,
             out: &mut self.out,
@@ -134,7 +170,7 @@ impl Rig {
             Segment::Done => self.pool.release(frame),
             Segment::Keep(kept) => self.with(|table, _, ctx| table.keep(ctx, kept, frame)),
             Segment::Opening => {
-                let target = Target::Outside(remote);
+                let target = Target::Outside(self.redirect.unwrap_or(remote));
                 self.with(|table, now, ctx| table.open(now, ctx, guest, &packet, target));
                 self.pool.release(frame);
             }
@@ -180,33 +216,6 @@ impl Rig {
         self.now = end;
         self.with(|table, now, ctx| table.handle_timeout(now, ctx));
         self.turn();
-    }
-
-    /// The other side of the stream that was made last.
-    ///
-    /// # Panics
-    /// When there is none.
-    #[must_use]
-    pub fn peer(&self) -> Rc<std::cell::RefCell<Peer>> {
-        Rc::clone(self.table.backend().peers.last().expect("a stream was made"))
-    }
-
-    /// Reports readiness of a stream.
-    pub fn report(&mut self, peer: &Rc<std::cell::RefCell<Peer>>, event: &Event) {
-        let token = peer.borrow().token;
-        if let Some(token) = token {
-            self.with(|table, now, ctx| table.host_ready(now, ctx, token, event));
-        }
-    }
-
-    /// The stream is connected, or not.
-    pub fn connect(
-        &mut self,
-        peer: &Rc<std::cell::RefCell<Peer>>,
-        outcome: Result<(), crate::backend::StreamError>,
-    ) {
-        peer.borrow_mut().outcome = Some(outcome);
-        self.report(peer, &edge(false, true, outcome.is_err()));
     }
 
     /// The next segment towards a guest.

@@ -1,4 +1,5 @@
 mod closing;
+mod host;
 mod loss;
 mod opening;
 mod oracle;

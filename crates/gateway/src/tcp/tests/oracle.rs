@@ -15,26 +15,27 @@ use smoltcp::wire::{HardwareAddress, IpCidr};
 use testkit::Random;
 use wire::{HEADER_MAX, Offload, Segmenter, checksum};
 
-use super::super::harness::{FakeStream, Peer, Rig, edge};
+use super::super::harness::{FakeStream, FakeStreams, Peer, Rig, edge};
 use crate::GuestKey;
+use crate::backend::StreamBackend;
 use crate::tcp::{Incoming, TcpLimits};
 
 const GUEST: GuestKey = GuestKey(1);
 
 /// What the link does to packets.
 #[derive(Clone, Copy, Debug)]
-struct Link {
+pub(super) struct Link {
     /// One in so many is lost; zero: none.
-    loses: usize,
-    doubles: usize,
+    pub(super) loses: usize,
+    pub(super) doubles: usize,
     /// One in so many is held back, by up to three times the delay.
-    reorders: usize,
-    delay: Duration,
+    pub(super) reorders: usize,
+    pub(super) delay: Duration,
     /// Bytes a millisecond, zero: any.
-    rate: usize,
+    pub(super) rate: usize,
 }
 
-const CLEAN: Link =
+pub(super) const CLEAN: Link =
     Link { loses: 0, doubles: 0, reorders: 0, delay: Duration::from_micros(50), rate: 0 };
 
 struct Wires {
@@ -82,8 +83,8 @@ impl Device for Wires {
     }
 }
 
-struct World {
-    rig: Rig,
+pub(super) struct World<B: StreamBackend = FakeStreams> {
+    pub(super) rig: Rig<B>,
     link: Link,
     random: Random,
     wires: Wires,
@@ -105,13 +106,24 @@ fn ticks(now: Instant) -> smoltcp::time::Instant {
 
 impl World {
     fn new(v6: bool, link: Link, seed: u64, window: usize) -> Self {
-        let (guest, remote): (SocketAddr, SocketAddr) = if v6 {
-            ("[fd00::5]:50000".parse().unwrap(), "[2001:db8::9]:80".parse().unwrap())
-        } else {
-            ("10.0.0.5:50000".parse().unwrap(), "192.0.2.9:80".parse().unwrap())
-        };
+        let remote = if v6 { "[2001:db8::9]:80" } else { "192.0.2.9:80" };
         let start = Instant::EPOCH + Duration::from_millis(seed % 1_000_000 * 17_179);
         let rig = Rig::new(TcpLimits::default(), start);
+        Self::over(rig, remote.parse().unwrap(), link, seed, window)
+    }
+}
+
+impl<B: StreamBackend> World<B> {
+    pub(super) fn over(
+        rig: Rig<B>,
+        remote: SocketAddr,
+        link: Link,
+        seed: u64,
+        window: usize,
+    ) -> Self {
+        let (v6, start) = (remote.is_ipv6(), rig.now);
+        let guest: SocketAddr =
+            if v6 { "[fd00::5]:50000" } else { "10.0.0.5:50000" }.parse().unwrap();
         let mut wires = Wires { mtu: 1500, rx: VecDeque::new(), tx: VecDeque::new() };
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
@@ -153,7 +165,19 @@ impl World {
         }
     }
 
-    fn socket(&mut self) -> &mut tcp::Socket<'static> {
+    pub(super) fn guest(&self) -> SocketAddr {
+        self.guest
+    }
+
+    /// Has the guest connect.
+    pub(super) fn connect(&mut self) {
+        let Self { interface, sockets, socket, remote, guest, .. } = self;
+        let socket = sockets.get_mut::<tcp::Socket<'_>>(*socket);
+        socket.connect(interface.context(), *remote, guest.port()).unwrap();
+        self.exchange();
+    }
+
+    pub(super) fn socket(&mut self) -> &mut tcp::Socket<'static> {
         self.sockets.get_mut(self.socket)
     }
 
@@ -181,7 +205,7 @@ impl World {
     }
 
     /// Moves packets between the two stacks until both have nothing to say.
-    fn exchange(&mut self) {
+    pub(super) fn exchange(&mut self) {
         loop {
             self.interface.poll(ticks(self.rig.now), &mut self.wires, &mut self.sockets);
             let mut moved = false;
@@ -206,7 +230,7 @@ impl World {
     }
 
     /// Goes to the next moment at which something happens. False when nothing ever will.
-    fn step(&mut self) -> bool {
+    pub(super) fn step(&mut self) -> bool {
         let now = self.rig.now;
         let guest = self.interface.poll_at(ticks(now), &self.sockets).map(|at| {
             Instant::EPOCH + Duration::from_micros(u64::try_from(at.total_micros()).unwrap())
@@ -216,7 +240,13 @@ impl World {
         else {
             return false;
         };
-        self.rig.now = next.max(now + Duration::from_nanos(1));
+        self.advance(next.max(now + Duration::from_nanos(1)));
+        true
+    }
+
+    /// Does everything that is due at a moment.
+    pub(super) fn advance(&mut self, now: Instant) {
+        self.rig.now = now;
         self.rig.with(|table, now, ctx| table.handle_timeout(now, ctx));
         while let Some(entry) = self.under_way.first_entry() {
             if entry.key().0 > self.rig.now {
@@ -232,7 +262,6 @@ impl World {
             }
         }
         self.exchange();
-        true
     }
 }
 
@@ -253,7 +282,7 @@ fn segments(bytes: &[u8], offload: &Offload) -> Vec<Vec<u8>> {
 }
 
 /// The byte at a place of a stream of this seed.
-fn byte(seed: u64, place: usize) -> u8 {
+pub(super) fn byte(seed: u64, place: usize) -> u8 {
     (((place as u64) ^ (seed << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8
 }
 
@@ -277,10 +306,7 @@ fn transfer(v6: bool, link: Link, seed: u64, inbound: bool, len: [usize; 2]) -> 
         world.rig.with(|table, now, ctx| table.accepted(now, ctx, incoming));
         world.exchange();
     } else {
-        let World { interface, sockets, socket, .. } = &mut world;
-        let socket = sockets.get_mut::<tcp::Socket<'_>>(*socket);
-        socket.connect(interface.context(), remote, guest.port()).unwrap();
-        world.exchange();
+        world.connect();
         while world.rig.table.backend().peers.is_empty() {
             assert!(world.step());
         }
