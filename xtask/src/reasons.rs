@@ -1,9 +1,10 @@
-//! docs/reasons.md, from the tables of reasons of the engine and of the router.
+//! docs/reasons.md, from the tables of reasons of the engine, the router and the gateway.
 
 use std::fmt::Write;
 
 use engine::router::RouterReason;
 use engine::{Reason, Side};
+use gateway::services::ServiceReason;
 
 /// Where the page is, from the root of the repository.
 pub(crate) const PATH: &str = "docs/reasons.md";
@@ -38,6 +39,16 @@ for the network that the packet came from.
 |---|---|
 ";
 
+const GATEWAY: &str = "
+## At the gateway
+
+What the gateway of a network did with packets and with flows, then what its services did. Not all of
+these are drops.
+
+| name | what happened |
+|---|---|
+";
+
 /// The whole page.
 pub(crate) fn page() -> String {
     let mut page = HEAD.to_owned();
@@ -58,6 +69,12 @@ pub(crate) fn page() -> String {
     page.push_str(ROUTER);
     for reason in RouterReason::ALL {
         let _ = writeln!(page, "| `{}` | {} |", reason.name(), reason.describe());
+    }
+    page.push_str(GATEWAY);
+    let gateway = gateway::Reason::ALL.iter().map(|reason| (reason.name(), reason.describe()));
+    let services = ServiceReason::ALL.iter().map(|reason| (reason.name(), reason.describe()));
+    for (name, sentence) in gateway.chain(services) {
+        let _ = writeln!(page, "| `{name}` | {sentence} |");
     }
     page
 }

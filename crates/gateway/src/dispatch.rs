@@ -302,7 +302,9 @@ impl<B: Backend> Gateway<B> {
         let at = match at {
             Some(at) => at,
             None => {
-                self.make_room(now, pool, room, guest);
+                if !self.make_room(pool, room, guest) {
+                    return Err((frame, (Reason::GuestLimit, None)));
+                }
                 let mut ctx = ctx!(self, pool, room);
                 match self.datagrams.open(now, &mut ctx, &mut self.host, guest, key, to) {
                     Some(at) => at,
@@ -328,17 +330,18 @@ impl<B: Backend> Gateway<B> {
         Ok(())
     }
 
-    /// Ends the oldest flow of a guest that has as many as it may, or, if all together have, of the
-    /// guest that has most.
-    fn make_room(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room, guest: GuestKey) {
-        let payer = match self.guests.may_open(guest) {
-            Ok(()) => return,
+    /// Makes room for one more flow: a guest that has as many as it may gives its oldest flow of
+    /// datagrams, and when all together have, the guest that has most of these does. False if there
+    /// is nobody to give.
+    fn make_room(&mut self, pool: &mut Pool, room: &dyn Room, guest: GuestKey) -> bool {
+        let (of_guest, of_all) = (self.tcp.len_of(guest), self.tcp.len());
+        let payer = match self.guests.may_open_beside(guest, of_guest, of_all) {
+            Ok(()) => return true,
             Err(Reason::FlowLimit) => self.guests.largest().unwrap_or(guest),
             Err(_) => guest,
         };
         let mut ctx = ctx!(self, pool, room);
-        let _ = now;
-        self.datagrams.evict_oldest(&mut ctx, payer);
+        self.datagrams.evict_oldest(&mut ctx, payer)
     }
 
     #[expect(clippy::too_many_arguments, reason = "a call's surroundings, and what it is about")]
@@ -369,6 +372,8 @@ impl<B: Backend> Gateway<B> {
             Segment::Opening => {
                 match self.open_tcp(now, guest, seen, remote) {
                     Ok(target) => {
+                        // Where there are no datagrams to give, the table gives of its own.
+                        self.make_room(pool, room, guest);
                         let mut ctx = ctx!(self, pool, room);
                         self.tcp.open(now, &mut ctx, guest, &packet, target);
                     }

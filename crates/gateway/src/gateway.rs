@@ -8,7 +8,7 @@ use engine::{Frame, Instant, Pool};
 use wire::MacAddr;
 use wire::icmp_error::IcmpError;
 
-use crate::backend::datagram::Routes;
+use crate::backend::datagram::{DatagramBackend, Routes};
 use crate::backend::{Backend, HostBackend, StreamError};
 use crate::counters::{GatewayCounters, Reason};
 use crate::ctx::Room;
@@ -114,6 +114,7 @@ impl<B: Backend> Gateway<B> {
         backend: B,
     ) -> Result<Self, GatewayError> {
         plan.check()?;
+        let plan = within_descriptors(plan);
         let keyed = Keyed::new(hash_key);
         let poller = Poller::new().map_err(GatewayError::Poller)?;
         let (streams, datagrams) = backend.split();
@@ -160,6 +161,7 @@ impl<B: Backend> Gateway<B> {
     /// The plan cannot be carried out; nothing is changed.
     pub fn apply(&mut self, now: Instant, plan: GatewayPlan) -> Result<(), GatewayError> {
         plan.check()?;
+        let plan = within_descriptors(plan);
         self.guests.set_limits(plan.limits);
         self.tcp.set_limits(tcp_limits(&plan));
         self.host.allow.configure(plan.allow_host.clone());
@@ -167,6 +169,8 @@ impl<B: Backend> Gateway<B> {
         self.host.reach.forget();
         self.services.apply(now, &plan);
         self.plan = plan;
+        // Asked again, since what is told of it depends on the plan.
+        self.outside = None;
         self.take_events();
         Ok(())
     }
@@ -286,6 +290,10 @@ impl<B: Backend> Gateway<B> {
     pub fn handle_timeout(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room) {
         if self.outside.is_none() {
             self.ask_outside(now);
+            for v6 in [false, true] {
+                let refused = self.host.backend.probe_echo(v6).err().map(|error| error.kind());
+                self.host.echo_refused[usize::from(v6)] = refused;
+            }
         }
         let mut ctx = ctx!(self, pool, room);
         self.datagrams.handle_timeout(now, &mut ctx);
@@ -486,6 +494,16 @@ impl<B: Backend> Gateway<B> {
             out_of_descriptors: self.host.out_of_descriptors,
         }
     }
+}
+
+/// Each flow has a descriptor, and half of those that the process may have are for others: guests,
+/// commands, the services' own questions.
+fn within_descriptors(mut plan: GatewayPlan) -> GatewayPlan {
+    let limit = sys::confine::descriptor_limit()
+        .map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
+    plan.limits.flows = plan.limits.flows.min(limit);
+    plan.limits.flows_per_guest = plan.limits.flows_per_guest.min(limit / 2).max(1);
+    plan
 }
 
 fn tcp_limits(plan: &GatewayPlan) -> TcpLimits {

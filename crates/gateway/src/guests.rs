@@ -1,7 +1,7 @@
 //! What each guest has of the tables, and may have.
 //!
-//! All translations count their flows here, so that the bound of a guest is one number, whatever it
-//! opens. The bound is not a wall: a guest that meets it loses its own oldest idle flow, see
+//! Flows of datagrams are counted here, those of TCP in its table; the bound of a guest is one
+//! number for both. The bound is not a wall: a guest that meets it loses its own oldest idle flow, see
 //! [`crate::Gateway`]; the bound of all guests together protects the process, and is met only when
 //! many guests are near theirs.
 //!
@@ -60,11 +60,24 @@ impl Guests {
     /// # Errors
     /// [`Reason::GuestLimit`] or [`Reason::FlowLimit`].
     pub fn may_open(&self, guest: GuestKey) -> Result<(), Reason> {
+        self.may_open_beside(guest, 0, 0)
+    }
+
+    /// As [`Self::may_open`], with flows that are counted elsewhere: of the guest, and of all.
+    ///
+    /// # Errors
+    /// As [`Self::may_open`].
+    pub fn may_open_beside(
+        &self,
+        guest: GuestKey,
+        of_guest: usize,
+        of_all: usize,
+    ) -> Result<(), Reason> {
         let flows = self.guests.get(&guest).map_or(0, |guest| guest.flows);
-        if flows >= self.limits.flows_per_guest {
+        if flows + of_guest >= self.limits.flows_per_guest {
             return Err(Reason::GuestLimit);
         }
-        if self.total >= self.limits.flows {
+        if self.total + of_all >= self.limits.flows {
             return Err(Reason::FlowLimit);
         }
         Ok(())

@@ -21,7 +21,8 @@
 //! Its owner, the worker, watches one descriptor ([`Gateway::as_fd`], an epoll of its own, level
 //! triggered) and calls:
 //!
-//! 1. [`Gateway::receive`] for each packet from the router,
+//! 1. [`Gateway::receive`] for each packet from the router, and [`Gateway::flush`] after a batch of
+//!    them,
 //! 2. [`Gateway::turn`] when the descriptor is ready, and when a guest's queue has drained while
 //!    [`Gateway::wants_room`],
 //! 3. [`Gateway::handle_timeout`] when [`Gateway::next_deadline`] has passed,
@@ -56,6 +57,7 @@ mod dispatch;
 mod event;
 mod flow_table;
 mod fragments;
+pub mod fuzz;
 mod gateway;
 mod guests;
 #[cfg(test)]

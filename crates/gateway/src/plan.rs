@@ -46,9 +46,10 @@ pub struct HostPort {
 /// How large the tables may grow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Flows (TCP, UDP and echo) of all guests together.
+    /// Flows (TCP, UDP and echo) of all guests together; never more than half of the descriptors
+    /// that the process may have.
     pub flows: usize,
-    /// Flows of one guest.
+    /// Flows of one guest; never more than a quarter of them.
     pub flows_per_guest: usize,
     /// DHCP leases of one guest.
     pub leases_per_guest: usize,

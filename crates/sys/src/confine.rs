@@ -27,6 +27,12 @@ pub fn raise_descriptor_limit(enough: u64) {
     }
 }
 
+/// How many descriptors the process may have open now; none if there is no limit.
+#[must_use]
+pub fn descriptor_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 /// Sets both limits of open descriptors to `most`: for tests of what happens without any left.
 pub fn limit_descriptors(most: u64) {
     let limit = Rlimit { current: Some(most), maximum: Some(most) };

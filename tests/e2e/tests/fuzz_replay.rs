@@ -22,6 +22,7 @@ const TARGETS: &[(&str, Harness)] = &[
     ("api", host::harness::api),
     ("config", host::harness::config),
     ("plan", host::harness::plan),
+    ("gateway", gateway::fuzz::gateway),
     ("tcp", gateway::tcp::harness::fuzz),
 ];
 

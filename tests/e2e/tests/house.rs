@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("testkit", &["engine", "wire"]),
     ("bench", &["engine", "gateway", "host", "sys", "testkit", "wire"]),
     ("e2e", &[]),
-    ("xtask", &["engine", "netherd"]),
+    ("xtask", &["engine", "gateway", "netherd"]),
 ];
 
 /// Only tests may link these, whoever's tests they are.
@@ -193,8 +193,10 @@ fn every_reason_is_documented() {
     let document = read(&root().join("docs/reasons.md"));
     let complaints: Vec<String> = engine::Reason::ALL
         .iter()
-        .filter(|reason| !document.contains(&format!("`{}`", reason.name())))
-        .map(|reason| format!("{}: {}", reason.name(), reason.describe()))
+        .map(|reason| (reason.name(), reason.describe()))
+        .chain(gateway::Reason::ALL.iter().map(|reason| (reason.name(), reason.describe())))
+        .filter(|(name, _)| !document.contains(&format!("`{name}`")))
+        .map(|(name, sentence)| format!("{name}: {sentence}"))
         .collect();
     judge("docs/reasons.md does not name", &complaints);
 }

@@ -64,6 +64,15 @@ pub trait DatagramBackend: Routes + std::fmt::Debug {
     /// As socket(2): EMFILE, ENFILE, ENOBUFS, EAFNOSUPPORT, EACCES.
     fn open(&mut self, carries: Carries, v6: bool) -> io::Result<Self::Socket>;
 
+    /// Whether sockets for echo can be had; asked once, for people.
+    ///
+    /// # Errors
+    /// Why not.
+    fn probe_echo(&mut self, v6: bool) -> io::Result<()> {
+        let _ = v6;
+        Ok(())
+    }
+
     /// Opens a UDP socket with a local address and port.
     ///
     /// # Errors
@@ -180,6 +189,10 @@ impl DatagramBackend for HostDatagrams {
         let socket = inet::datagram(carries, v6)?;
         prepare(&socket, carries, v6)?;
         Ok(socket)
+    }
+
+    fn probe_echo(&mut self, v6: bool) -> io::Result<()> {
+        inet::datagram(Carries::Echo, v6).map(drop)
     }
 
     fn bind(&mut self, address: SocketAddr) -> io::Result<OwnedFd> {

@@ -201,6 +201,10 @@ impl<B: DatagramBackend> Datagrams<B> {
                 return None;
             }
         };
+        host.out_of_descriptors = false;
+        if key.carries == Carries::Echo {
+            host.echo_refused[usize::from(v6)] = None;
+        }
         let (at, generation) = self.flows.next_slot();
         let token = Token::new(kind(key.carries), generation, at);
         if host.backend.watch(ctx.poller, &socket, token, Interest::READABLE, false).is_err() {

@@ -125,6 +125,10 @@ fn deliver<B: DatagramBackend>(
         return 0;
     };
     let from = received.from;
+    if from.is_ipv6() != key.guest.is_ipv6() {
+        ctx.counters.count(Reason::Malformed);
+        return 0;
+    }
     let source = match source_of(ctx, host, guest, from) {
         Ok(source) => source,
         Err(reason) => {
