@@ -15,6 +15,7 @@ const TARGETS: &[(&str, Harness)] = &[
     ("parse", testkit::harness::parse),
     ("segment", testkit::harness::segment),
     ("actions", testkit::harness::actions),
+    ("forgers", testkit::harness::forgers),
     ("routing", testkit::harness::routing),
     ("stream", host::harness::stream),
     ("vde", host::harness::vde),

@@ -20,6 +20,7 @@ use wire::build::{Builder, Ipv4, Ipv6, Tcp};
 use wire::parse::Arp;
 use wire::{MacAddr, Tag, ndp};
 
+use super::program::Program;
 use crate::frames::mac;
 use crate::ledger::conservation;
 use crate::network::TestNetwork;
@@ -124,21 +125,6 @@ fn forget_sources(net: &mut TestNetwork, port: &str) {
     let (now, id) = (net.now, net.id(port));
     let guard = net.engine.port(id).expect("a port").guard.clone();
     net.engine.set_guard(now, id, guard).expect("the same guard");
-}
-
-struct Program<'a>(&'a [u8]);
-
-impl Program<'_> {
-    fn byte(&mut self) -> Option<u8> {
-        let (&first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(first)
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> Option<T> {
-        let index = usize::from(self.byte()?) % choices.len();
-        Some(choices[index])
-    }
 }
 
 /// The next frame and its sender; lets time pass.
