@@ -203,7 +203,8 @@ fn addresses_have_one_owner_and_frames_one_receiver() {
 
 #[test]
 fn whoever_breaks_the_protocol_is_sent_away_alone() {
-    let Some(lab) = Lab::new(MACS) else { return };
+    // Those that were sent away are counted until the broker has buried them.
+    let Some(lab) = Lab::new(&format!("{MACS}connections = 32\n")) else { return };
     let good = lab.connect();
     assert!(good.claim(OURS));
     let mut lie = message(&[0; VNET_HDR_LEN], &[udp(OUTSIDE, OTHER, "x")]);

@@ -31,6 +31,21 @@ pub fn netherd() -> &'static Path {
     })
 }
 
+/// The helper for network devices, beside [`netherd`]; for root's tests only.
+///
+/// # Errors
+/// A reason for [`skip!`](crate::skip!): it was not built.
+pub fn netherd_nic() -> Result<PathBuf, String> {
+    let place = netherd().with_file_name(NIC);
+    if place.is_file() {
+        Ok(place)
+    } else {
+        Err(format!("there is no {} (cargo build -p nic)", place.display()))
+    }
+}
+
+const NIC: &str = "netherd-nic";
+
 /// `target/PROFILE/netherd`, beside `target/PROFILE/deps/TEST`.
 fn built() -> Result<PathBuf, PathBuf> {
     let test = std::env::current_exe().expect("a running program knows its path");
@@ -51,8 +66,10 @@ fn copy(built: &Path) -> PathBuf {
     let own = PathBuf::from(format!("{}.{}", folder.display(), std::process::id()));
     std::fs::create_dir_all(&own).expect("a folder for the binary under /tmp");
     std::fs::copy(built, own.join("netherd")).expect("a copy of the binary under /tmp");
-    for (path, mode) in [(own.clone(), 0o755), (own.join("netherd"), 0o755)] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))
+    // Not every test needs the helper, and a build for one that does not has none.
+    let _not_built = std::fs::copy(built.with_file_name(NIC), own.join(NIC));
+    for path in [own.clone(), own.join("netherd")] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
             .expect("the copy's permissions are ours to set");
     }
     if std::fs::rename(&own, &folder).is_err() {

@@ -16,23 +16,24 @@ use sys::unix::SocketKind;
 use wire::{MacAddr, Offload, VNET_HDR_LEN, vnet};
 
 /// How long what must happen may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-pub const OURS: MacAddr = MacAddr([2, 0, 0, 0x12, 0, 1]);
-pub const OTHER: MacAddr = MacAddr([2, 0, 0, 0x12, 0, 2]);
-pub const OUTSIDE: MacAddr = MacAddr([2, 0, 0, 0x99, 0, 1]);
+pub(crate) const OURS: MacAddr = MacAddr([2, 0, 0, 0x12, 0, 1]);
+pub(crate) const OTHER: MacAddr = MacAddr([2, 0, 0, 0x12, 0, 2]);
+pub(crate) const OUTSIDE: MacAddr = MacAddr([2, 0, 0, 0x99, 0, 1]);
 
 /// What the list says, but for the entry's own words.
-pub const MACS: &str = "user = \"0\"\ndevice = \"nic0\"\nmacs = [\"02:00:00:12:00:00/32\"]\n";
+pub(crate) const MACS: &str =
+    "user = \"0\"\ndevice = \"nic0\"\nmacs = [\"02:00:00:12:00:00/32\"]\n";
 
-pub struct Lab {
+pub(crate) struct Lab {
     place: PathBuf,
     helper: Child,
     index: u32,
 }
 
 /// Notes why a test was skipped, where `./test` looks for it.
-pub fn skip(reason: &str) {
+pub(crate) fn skip(reason: &str) {
     let name = std::thread::current().name().unwrap_or("?").to_owned();
     let line = format!("SKIPPED: {name}: {reason}\n");
     eprint!("{line}");
@@ -43,14 +44,14 @@ pub fn skip(reason: &str) {
     }
 }
 
-pub fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split_whitespace()).status().expect("iproute2");
     assert!(status.success(), "ip {arguments}");
 }
 
 impl Lab {
     /// `None`, with the reason noted, where only root could make one.
-    pub fn new(entry: &str) -> Option<Lab> {
+    pub(crate) fn new(entry: &str) -> Option<Lab> {
         if sys::unix::effective_uid() != 0 {
             skip("only root may open packet sockets, and the tests run as an ordinary user");
             return None;
@@ -82,22 +83,22 @@ impl Lab {
         Some(lab)
     }
 
-    pub fn index_of(&self, name: &str) -> u32 {
+    pub(crate) fn index_of(&self, name: &str) -> u32 {
         let socket = std::net::UdpSocket::bind("0.0.0.0:0").expect("a socket");
         sys::device::index(socket.as_fd(), name).expect("the device is there")
     }
 
     /// The other end of the device.
-    pub fn wire(&self) -> Wire {
+    pub(crate) fn wire(&self) -> Wire {
         Wire(packet::open(self.index_of("wire0"), 8 << 20).expect("root opens packet sockets"))
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.place.join("nic.sock")
     }
 
     /// A connection that was welcomed.
-    pub fn connect(&self) -> Client {
+    pub(crate) fn connect(&self) -> Client {
         let client = Client::raw(&self.socket());
         client.say(&protocol::hello("nic0").expect("a name"));
         match client.hear() {
@@ -106,19 +107,20 @@ impl Lab {
         }
     }
 
-    pub fn helper_pid(&self) -> u32 {
+    pub(crate) fn helper_pid(&self) -> u32 {
         self.helper.id()
     }
 
-    pub fn reload(&self) {
+    pub(crate) fn reload(&self) {
         let pid = i32::try_from(self.helper.id()).expect("a number");
         sys::signal::send(pid, sys::detach::SIGHUP).expect("it lives");
     }
 }
 
 /// A veth pair whose ends say nothing by themselves.
-pub fn make_device() {
-    ip("link add nic0 address 02:00:00:88:00:01 addrgenmode none type veth peer name wire0");
+pub(crate) fn make_device() {
+    ip("link add nic0 address 02:00:00:88:00:01 type veth peer name wire0");
+    ip("link set nic0 addrgenmode none");
     ip("link set wire0 addrgenmode none up");
     ip("link set nic0 up");
 }
@@ -132,11 +134,11 @@ impl Drop for Lab {
 }
 
 /// The far end of the device, seen as it is.
-pub struct Wire(OwnedFd);
+pub(crate) struct Wire(OwnedFd);
 
 impl Wire {
     /// The next frame that comes within `limit`, with its metadata.
-    pub fn receive(&self, limit: Duration) -> Option<(Offload, Vec<u8>)> {
+    pub(crate) fn receive(&self, limit: Duration) -> Option<(Offload, Vec<u8>)> {
         if !sys::wait::readable(self.0.as_fd(), Some(limit)).expect("poll") {
             return None;
         }
@@ -148,7 +150,7 @@ impl Wire {
     }
 
     /// All frames until `marker`, which must come.
-    pub fn until(&self, marker: &[u8]) -> Vec<Vec<u8>> {
+    pub(crate) fn until(&self, marker: &[u8]) -> Vec<Vec<u8>> {
         let start = Instant::now();
         let mut seen = Vec::new();
         loop {
@@ -161,11 +163,11 @@ impl Wire {
         }
     }
 
-    pub fn send(&self, frame: &[u8]) {
+    pub(crate) fn send(&self, frame: &[u8]) {
         self.send_with(&Offload::NONE, frame);
     }
 
-    pub fn send_with(&self, offload: &Offload, frame: &[u8]) {
+    pub(crate) fn send_with(&self, offload: &Offload, frame: &[u8]) {
         let mut header = [0; 10];
         vnet::encode(offload, frame, &mut header);
         let pieces = [IoSlice::new(&header), IoSlice::new(frame)];
@@ -179,7 +181,7 @@ impl Wire {
 
 /// What a client heard.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub(crate) enum Heard {
     Welcome(Welcome),
     Refused(String),
     Claimed(MacAddr, bool),
@@ -189,12 +191,12 @@ pub enum Heard {
 }
 
 /// A hypervisor, or somebody who plays one.
-pub struct Client {
-    pub socket: OwnedFd,
+pub(crate) struct Client {
+    pub(crate) socket: OwnedFd,
 }
 
 impl Client {
-    pub fn raw(place: &Path) -> Client {
+    pub(crate) fn raw(place: &Path) -> Client {
         let start = Instant::now();
         loop {
             match sys::unix::connect_path(place, SocketKind::Seqpacket) {
@@ -205,11 +207,11 @@ impl Client {
         }
     }
 
-    pub fn try_say(&self, message: &[u8]) -> bool {
+    pub(crate) fn try_say(&self, message: &[u8]) -> bool {
         sys::unix::send_vectored(self.socket.as_fd(), &[IoSlice::new(message)]).is_ok()
     }
 
-    pub fn say(&self, message: &[u8]) {
+    pub(crate) fn say(&self, message: &[u8]) {
         let start = Instant::now();
         while !self.try_say(message) {
             assert!(start.elapsed() < PATIENCE, "the helper does not read");
@@ -218,7 +220,7 @@ impl Client {
     }
 
     /// The next message; `None` at the end.
-    pub fn hear(&self) -> Option<Heard> {
+    pub(crate) fn hear(&self) -> Option<Heard> {
         let readable = sys::wait::readable(self.socket.as_fd(), Some(PATIENCE)).expect("poll");
         assert!(readable, "the helper says nothing");
         let mut buffer = vec![0; MESSAGE_MAX];
@@ -242,7 +244,7 @@ impl Client {
         })
     }
 
-    pub fn claim(&self, mac: MacAddr) -> bool {
+    pub(crate) fn claim(&self, mac: MacAddr) -> bool {
         self.say(&protocol::claim(mac));
         loop {
             match self.hear() {
@@ -253,12 +255,12 @@ impl Client {
         }
     }
 
-    pub fn send(&self, frames: &[Vec<u8>]) {
+    pub(crate) fn send(&self, frames: &[Vec<u8>]) {
         self.say(&message(&[0; VNET_HDR_LEN], frames));
     }
 
     /// The counters that moved, by name.
-    pub fn counters(&self) -> Vec<(&'static str, u64)> {
+    pub(crate) fn counters(&self) -> Vec<(&'static str, u64)> {
         self.say(&protocol::ask_counters());
         loop {
             match self.hear() {
@@ -272,13 +274,13 @@ impl Client {
         }
     }
 
-    pub fn counter(&self, reason: Reason) -> u64 {
+    pub(crate) fn counter(&self, reason: Reason) -> u64 {
         let name = ALL[reason as usize].1;
         self.counters().into_iter().find(|(it, _)| *it == name).map_or(0, |(_, count)| count)
     }
 
     /// Frames until `marker`, which must come.
-    pub fn frames_until(&self, marker: &[u8]) -> Vec<Vec<u8>> {
+    pub(crate) fn frames_until(&self, marker: &[u8]) -> Vec<Vec<u8>> {
         let mut seen = Vec::new();
         loop {
             match self.hear() {
@@ -297,7 +299,7 @@ impl Client {
     }
 }
 
-pub fn message(header: &[u8; VNET_HDR_LEN], frames: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn message(header: &[u8; VNET_HDR_LEN], frames: &[Vec<u8>]) -> Vec<u8> {
     let mut message = frames_header(frames.len().try_into().expect("few")).to_vec();
     for frame in frames {
         message.extend_from_slice(&record_header(frame.len().try_into().expect("short"), *header));
