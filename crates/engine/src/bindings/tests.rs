@@ -1,4 +1,3 @@
-use alloc::vec;
 use core::time::Duration;
 
 use super::*;
@@ -163,7 +162,7 @@ fn the_port_that_meets_a_bound_pays() {
         let ip = IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
         engine.bind(NOW, port, ip, Lifetime::Forever, BindingSource::FirstUse)
     };
-    let mut got = vec![0; 3];
+    let mut got = [0; 3];
     for number in 0..30 {
         for (nth, &port) in ports.iter().enumerate().take(2) {
             got[nth] += u32::from(use_first(port, number * 2 + nth as u32).is_ok());

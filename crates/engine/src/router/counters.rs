@@ -84,7 +84,7 @@ router_reasons! {
     TooBig, "too-big";
     /// Nobody answers for the next hop's address.
     NeighbourUnreachable, "neighbour-unreachable";
-    /// As many packets as may wait for that neighbour, or for all of them.
+    /// As many packets wait as may: for that neighbour, of that port, or of all.
     WaitingFull, "waiting-full";
     /// The port's packets already wait for as many neighbours as they may.
     ResolvingLimit, "resolving-limit";

@@ -97,9 +97,11 @@ impl Router {
             self.check_source(arrival, packet)?;
         }
         let interface = self.interfaces.get(arrival.iface).ok_or(RouterReason::InterfaceGone)?;
+        // A source that is remembered means something on other networks too.
         if let Some((known, its, way)) = interface.hints.way
             && known == packet.destination
             && its == generation
+            && interface.hints.source == Some((packet.source, generation))
         {
             return self.forward(pool, arrival, frame, packet, way);
         }

@@ -7,7 +7,7 @@ use wire::icmp_error::IcmpError;
 use super::counters::RouterReason;
 use super::decide::Decision;
 use super::interface::Way;
-use super::neighbour::Key;
+use super::neighbour::{Asker, Key, Left};
 use super::spec::InterfaceId;
 use super::waiting::List;
 use super::{Arrival, NeighbourState, OUTPUT_MAX, Output, Router, rewrite};
@@ -98,6 +98,7 @@ impl Router {
         let full = entry.waiting.len() >= usize::from(self.limits.waiting_per_neighbour.max(1));
         // The oldest makes place for the newest (RFC 4861, 7.2.2).
         if full && let Some((whose, old)) = self.waiting.pop(&mut entry.waiting) {
+            self.uncount_waiting(whose);
             self.drop(whose, RouterReason::WaitingFull);
             pool.release(old);
         }
@@ -106,12 +107,18 @@ impl Router {
         };
         let unknown = entry.state == NeighbourState::Unknown;
         if unknown {
-            entry.asked_by = Some((arrival.iface.index, arrival.port));
+            entry.asked_by = Some((arrival.iface, arrival.port));
         }
-        let pushed = self.waiting.push(&mut entry.waiting, arrival, frame);
+        let most = self.limits.waiting_per_port;
+        let interface = self.interfaces.get_mut(arrival.iface);
+        let fits = interface.is_some_and(|its| its.account(arrival.port).waiting < most);
+        let pushed =
+            if fits { self.waiting.push(&mut entry.waiting, arrival, frame) } else { Err(frame) };
         if let Some(interface) = self.interfaces.get_mut(arrival.iface) {
             interface.counters.waited += u64::from(pushed.is_ok());
-            interface.account(arrival.port).resolving += u16::from(unknown);
+            let account = interface.account(arrival.port);
+            account.waiting += u16::from(pushed.is_ok());
+            account.resolving += u16::from(unknown);
         }
         if let Err(frame) = pushed {
             self.drop(arrival, RouterReason::WaitingFull);
@@ -123,6 +130,19 @@ impl Router {
         }
     }
 
+    fn pop_waiting(&mut self, list: &mut List) -> Option<(Arrival, Frame)> {
+        let (arrival, frame) = self.waiting.pop(list)?;
+        self.uncount_waiting(arrival);
+        Some((arrival, frame))
+    }
+
+    fn uncount_waiting(&mut self, arrival: Arrival) {
+        if let Some(interface) = self.interfaces.get_mut(arrival.iface) {
+            let account = interface.account(arrival.port);
+            account.waiting = account.waiting.saturating_sub(1);
+        }
+    }
+
     /// Sends what waits for a neighbour that is known now.
     pub(super) fn flush(&mut self, _now: Instant, pool: &mut Pool, number: Number) {
         let Some(((egress, _), entry)) = self.neighbours.table.at_mut(number) else { return };
@@ -130,7 +150,7 @@ impl Router {
         let asked_by = entry.asked_by.take();
         let mac = entry.mac;
         self.settle_account(asked_by);
-        while let Some((arrival, frame)) = self.waiting.pop(&mut list) {
+        while let Some((arrival, frame)) = self.pop_waiting(&mut list) {
             match mac {
                 Some(mac) => self.emit(pool, arrival, frame, egress, mac),
                 None => pool.release(frame),
@@ -143,34 +163,30 @@ impl Router {
     pub(super) fn give_up(&mut self, now: Instant, pool: &mut Pool, number: Number) {
         let Some((_, entry)) = self.neighbours.table.at_mut(number) else { return };
         let mut list = core::mem::take(&mut entry.waiting);
-        while let Some((arrival, frame)) = self.waiting.pop(&mut list) {
+        while let Some((arrival, frame)) = self.pop_waiting(&mut list) {
             self.act(now, pool, arrival, frame, UNREACHABLE);
         }
     }
 
     /// Removes a neighbour, and what waits for it.
     pub(super) fn forget(&mut self, pool: &mut Pool, key: &Key) {
-        let left = self.neighbours.remove(key).map(|entry| (entry.waiting, entry.asked_by));
+        let left = self.neighbours.remove(key);
         self.settle(pool, left);
     }
 
     /// Ends what a forgotten neighbour leaves behind.
-    pub(super) fn settle(
-        &mut self,
-        pool: &mut Pool,
-        left: Option<(List, Option<(u16, Option<u16>)>)>,
-    ) {
-        let Some((mut list, asked_by)) = left else { return };
+    pub(super) fn settle(&mut self, pool: &mut Pool, left: Option<Left>) {
+        let Some(Left { waiting: mut list, asked_by }) = left else { return };
         self.settle_account(asked_by);
-        while let Some((arrival, frame)) = self.waiting.pop(&mut list) {
+        while let Some((arrival, frame)) = self.pop_waiting(&mut list) {
             self.drop(arrival, RouterReason::NeighbourUnreachable);
             pool.release(frame);
         }
     }
 
-    pub(super) fn settle_account(&mut self, asked_by: Option<(u16, Option<u16>)>) {
+    pub(super) fn settle_account(&mut self, asked_by: Option<Asker>) {
         if let Some((iface, port)) = asked_by
-            && let Some(interface) = self.interfaces.at_mut(iface)
+            && let Some(interface) = self.interfaces.get_mut(iface)
         {
             let account = interface.account(port);
             account.resolving = account.resolving.saturating_sub(1);

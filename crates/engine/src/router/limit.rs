@@ -39,6 +39,8 @@ pub(super) struct Account {
     pub(super) echoes: Rate,
     /// Neighbours that are asked for because of the port.
     pub(super) resolving: u16,
+    /// Packets of the port that wait for neighbours.
+    pub(super) waiting: u16,
 }
 
 /// The place of a port's account.

@@ -27,6 +27,7 @@ use core::time::Duration;
 use wire::MacAddr;
 
 use super::NeighbourState;
+use super::spec::InterfaceId;
 use super::waiting::List;
 use crate::keyed_slab::{KeyedSlab, Number};
 use crate::time::Instant;
@@ -60,6 +61,16 @@ const SEARCH: usize = 64;
 /// An address on the network of an interface, by its index.
 pub(super) type Key = (u16, IpAddr);
 
+/// Whose packet made the router ask: an interface, and a port of its network.
+pub(super) type Asker = (InterfaceId, Option<u16>);
+
+/// What a neighbour that is forgotten leaves behind, for its owner to settle.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    pub(super) waiting: List,
+    pub(super) asked_by: Option<Asker>,
+}
+
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) mac: Option<MacAddr>,
@@ -74,7 +85,7 @@ pub(super) struct Entry {
     deadline: Option<Instant>,
     pub(super) waiting: List,
     /// Whose packet it was first asked for: interface and port.
-    pub(super) asked_by: Option<(u16, Option<u16>)>,
+    pub(super) asked_by: Option<Asker>,
 }
 
 /// What is to be done about a neighbour whose time has come.
@@ -220,13 +231,13 @@ impl Neighbours {
         )
     }
 
-    pub(super) fn remove(&mut self, key: &Key) -> Option<Entry> {
+    pub(super) fn remove(&mut self, key: &Key) -> Option<Left> {
         let (number, entry) = self.table.remove(key)?;
         if let Some(at) = entry.deadline {
             self.timers.remove(&(at, number));
         }
         self.learned -= usize::from(entry.bound.is_none());
-        Some(entry)
+        Some(Left { waiting: entry.waiting, asked_by: entry.asked_by })
     }
 
     /// Begins to ask for a neighbour.
@@ -278,11 +289,8 @@ impl Neighbours {
             _ => entry.mac,
         };
         match known {
-            Some(known) if known == mac => {
-                if !solicited {
-                    return Claim::Old;
-                }
-            }
+            Some(known) if known == mac && !solicited => return Claim::Old,
+            Some(known) if known == mac => {}
             Some(_) => {
                 let settled = entry.state != NeighbourState::Stale
                     && (entry.said_by != port || now < entry.confirmed + SETTLED);
@@ -349,17 +357,17 @@ impl Neighbours {
 
     /// Forgets an entry, or what it said if a binding holds it: then its queue and who asked stay
     /// behind, empty. Gives back what the caller has to settle.
-    pub(super) fn forget(&mut self, number: Number) -> Option<(List, Option<(u16, Option<u16>)>)> {
+    pub(super) fn forget(&mut self, number: Number) -> Option<Left> {
         let (key, entry) = self.table.at_mut(number)?;
         if entry.bound.is_none() {
-            return self.remove(&key).map(|entry| (entry.waiting, entry.asked_by));
+            return self.remove(&key);
         }
         entry.mac = None;
         entry.said_by = None;
         entry.state = NeighbourState::Unknown;
-        let left = (core::mem::take(&mut entry.waiting), entry.asked_by.take());
+        let (waiting, asked_by) = (core::mem::take(&mut entry.waiting), entry.asked_by.take());
         self.set_deadline(number, None);
-        Some(left)
+        Some(Left { waiting, asked_by })
     }
 
     fn set_deadline(&mut self, number: Number, at: Option<Instant>) {

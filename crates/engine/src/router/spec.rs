@@ -218,6 +218,8 @@ pub struct RouterLimits {
     pub resolving_per_port: u16,
     /// Packets that wait for one neighbour.
     pub waiting_per_neighbour: u8,
+    /// Packets of one port that wait for any neighbour.
+    pub waiting_per_port: u16,
     /// Packets that wait for any neighbour.
     pub waiting: usize,
     /// ICMP errors a second because of one port's packets.
@@ -236,6 +238,7 @@ impl Default for RouterLimits {
             neighbours: 4096,
             resolving_per_port: 64,
             waiting_per_neighbour: 4,
+            waiting_per_port: 64,
             waiting: 512,
             errors_per_port: 100,
             errors: 1000,

@@ -29,6 +29,7 @@ const LIMITS: RouterLimits = RouterLimits {
     neighbours: 4,
     resolving_per_port: 3,
     waiting_per_neighbour: 2,
+    waiting_per_port: 3,
     waiting: 4,
     errors_per_port: 5,
     errors: 8,

@@ -148,6 +148,9 @@ fn destinations_that_cannot_be() {
     }
     assert!(routed.receive("a").is_empty() && routed.receive("b").is_empty());
     // A link-local source stays where it means something, and is told so where it can be.
+    routed.send("a", &from_a(Ip::V6, 64, 10));
+    routed.moved(&["0 received forwarded"]);
+    assert_eq!(routed.receive("b").len(), 1, "the way is known now");
     let ips = ("fe80::2".parse().expect("an address"), addr(Ip::V6, 1, 3));
     routed.send("a", &udp(macs, ips, 64, 10));
     routed.moved(&["0 received drop.link-scope errors_sent"]);

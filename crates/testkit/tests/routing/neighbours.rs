@@ -430,6 +430,38 @@ fn a_scan_costs_its_sender_alone() {
 }
 
 #[test]
+fn packets_that_wait_are_counted_for_their_port() {
+    for version in Ip::BOTH {
+        let limits = RouterLimits { waiting_per_port: 3, waiting: 5, ..RouterLimits::default() };
+        let mut routed = strangers(limits);
+        for (name, number) in [("d", 5_u16), ("e", 6)] {
+            routed.plug(0, name, mac(number.into()));
+        }
+        let send = |routed: &mut Routed, name: &str, from: u16, to| {
+            let ips = (addr(version, 0, from), addr(version, 1, to));
+            routed.send(name, &udp((router_mac(0), mac(from.into())), ips, 64, 10));
+        };
+        for to in 100..104 {
+            send(&mut routed, "a", 2, to);
+        }
+        let asked = format!("1 {}", asks(version));
+        routed.moved(&["0 received+4 waited+3 drop.waiting-full", &format!("{asked}+4")]);
+        for to in 100..102 {
+            send(&mut routed, "d", 5, to);
+        }
+        routed.moved(&["0 received+2 waited+2"]);
+        send(&mut routed, "e", 6, 100);
+        routed.moved(&["0 received drop.waiting-full"]);
+        // What went on its way makes room.
+        routed.send("c", &claim(1, mac(4), addr(version, 1, 100), true));
+        routed.moved(&["0 forwarded+2", "1 received noted"]);
+        send(&mut routed, "a", 2, 101);
+        routed.moved(&["0 received waited"]);
+        assert_eq!(routed.router.waiting(), 4);
+    }
+}
+
+#[test]
 fn a_full_table_forgets_whom_nobody_needs() {
     for version in Ip::BOTH {
         let limits = RouterLimits { neighbours: 2, ..RouterLimits::default() };
