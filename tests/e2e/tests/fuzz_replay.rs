@@ -25,6 +25,10 @@ const TARGETS: &[(&str, Harness)] = &[
     ("plan", host::harness::plan),
     ("gateway", gateway::fuzz::gateway),
     ("tcp", gateway::tcp::harness::fuzz),
+    ("dhcp4", gateway::services::fuzz::dhcp4),
+    ("dhcp6", gateway::services::fuzz::dhcp6),
+    ("dns", gateway::services::fuzz::dns),
+    ("solicit", gateway::services::fuzz::solicit),
 ];
 
 /// Mutated inputs per target.
@@ -175,4 +179,6 @@ macro_rules! targets {
     };
 }
 
-targets! { parse segment actions stream vde dgram api config plan }
+targets! {
+    parse segment actions routing forgers stream vde dgram api config plan gateway tcp dhcp4 dhcp6 dns solicit
+}
