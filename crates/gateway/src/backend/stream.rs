@@ -37,7 +37,8 @@ pub trait Stream: std::fmt::Debug {
     /// [`StreamError::NoMemory`].
     fn watch(&self, poller: &Poller, token: Token) -> Result<(), StreamError>;
 
-    /// The result of connecting; asked once, when the stream was first reported writable.
+    /// The result of connecting, when the stream was first reported writable; later, what has ended
+    /// the connection since.
     ///
     /// # Errors
     /// Why it is not connected.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use engine::{Frame, Instant};
 use wire::tcp::flag;
@@ -21,8 +22,14 @@ use crate::poll::{Event, Kind, Token};
 use crate::report::FlowReport;
 use crate::{GuestKey, Reason};
 
-/// Connections served by one turn; each sends one large frame at most.
-const TURN: usize = 64;
+/// Services of one turn; each sends one large frame at most.
+const TURN: usize = 256;
+
+/// Frames sent by one turn: 4 MiB at most, a millisecond or so.
+const TURN_FRAMES: usize = 64;
+
+/// How long something waits for room without a word from whoever has the queue.
+const ROOM_PATIENCE: Duration = Duration::from_millis(100);
 
 /// Connections that linger after their end, at most. They have no stream.
 const LINGERING_MAX: usize = 4096;
@@ -72,6 +79,7 @@ pub struct Table<B: StreamBackend> {
     lingering: VecDeque<(u32, u32)>,
     unreachable: VecDeque<Unreachable>,
     spent: Spent,
+    last_turn: Instant,
     evict_at: usize,
 }
 
@@ -96,6 +104,7 @@ impl<B: StreamBackend> Table<B> {
             lingering: VecDeque::new(),
             unreachable: VecDeque::new(),
             spent: Spent::default(),
+            last_turn: Instant::EPOCH,
             evict_at: 0,
         }
     }
@@ -137,13 +146,13 @@ impl<B: StreamBackend> Table<B> {
                 ctx.counters.count(Reason::TcpOtherGuest);
                 return Segment::Done;
             }
-            Some(_) => {}
-            None => {
+            None if !flow.lingers => {
                 flow.owner = Some(guest);
                 let load = self.loads.entry(guest).or_default();
                 load.flows += 1;
                 load.opening += usize::from(flow.is_opening);
             }
+            _ => {}
         }
         match flow.segment(&mut Env { now, ctx }, &heard) {
             Ok(Taken::Done(reason)) => {
@@ -334,6 +343,16 @@ impl<B: StreamBackend> Table<B> {
         if event.writable || event.hangup {
             flow.full = false;
         }
+        // Where nothing is read any more, an error is not met by reading.
+        if event.hangup
+            && flow.fin_at.is_some()
+            && flow.stream.as_mut().is_some_and(|stream| stream.connected().is_err())
+        {
+            ctx.counters.count(Reason::TcpReset);
+            flow.send_reset(&mut Env { now, ctx });
+            self.remove(ctx, token.index, Over::Abort);
+            return;
+        }
         self.enqueue(token.index);
     }
 
@@ -403,11 +422,16 @@ impl<B: StreamBackend> Table<B> {
     /// while [`Table::wants_turn`].
     pub fn turn(&mut self, now: Instant, ctx: &mut Ctx<'_>) {
         self.spent.clear();
+        self.last_turn = now;
+        let frames = ctx.out.len();
         for _ in 0..self.waiting.len().min(TURN) {
             let Some(index) = self.waiting.pop_front() else { break };
             self.work.push_back(index);
         }
-        for _ in 0..self.work.len().min(2 * TURN) {
+        for _ in 0..TURN {
+            if ctx.out.len() >= frames + TURN_FRAMES {
+                break;
+            }
             let Some(index) = self.work.pop_front() else { break };
             let Some(flow) = flow_mut(&mut self.slots, index).filter(|flow| flow.queued) else {
                 continue;
@@ -448,7 +472,7 @@ impl<B: StreamBackend> Table<B> {
         if flow.state == State::TimeWait && !flow.lingers {
             flow.lingers = true;
             self.live -= 1;
-            let owner = flow.owner.take();
+            let owner = flow.owner;
             self.unload(owner, false);
             self.lingering.push_back((index, generation));
             if self.lingering.len() > LINGERING_MAX
@@ -492,7 +516,8 @@ impl<B: StreamBackend> Table<B> {
     /// When [`Table::handle_timeout`] wants to be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.wheel.next()
+        let room = (!self.waiting.is_empty()).then(|| self.last_turn + ROOM_PATIENCE);
+        self.wheel.next().into_iter().chain(room).min()
     }
 
     /// Does what is due; [`Table::turn`] is to follow.
@@ -672,8 +697,8 @@ impl<B: StreamBackend> Table<B> {
         flow.inbox.clear(ctx.pool);
         if !flow.lingers {
             self.live -= 1;
+            self.unload(flow.owner, flow.is_opening);
         }
-        self.unload(flow.owner, flow.is_opening);
         Some(flow)
     }
 }

@@ -96,7 +96,8 @@ impl Stream for FakeStream {
     }
 
     fn connected(&mut self) -> Result<(), StreamError> {
-        self.0.borrow().outcome.unwrap_or(Ok(()))
+        let peer = self.0.borrow();
+        peer.outcome.unwrap_or(Ok(())).and(peer.error.map_or(Ok(()), Err))
     }
 
     fn peek(&mut self, offset: usize, room: &mut [u8]) -> Result<Peek, StreamError> {

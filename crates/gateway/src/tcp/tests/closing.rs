@@ -270,6 +270,19 @@ fn the_outside_resets() {
         empty
         ",
     );
+    // After its own end, when nothing is read any more.
+    opened(
+        "
+        host ends
+        > FA 1
+        < A 1 ack 2
+        host resets
+        > RA 2
+        host aborted
+        count tcp-reset 1
+        empty
+        ",
+    );
     // Found by writing.
     opened(
         "
