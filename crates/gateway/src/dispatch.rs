@@ -93,55 +93,35 @@ impl<B: Backend> Gateway<B> {
         seen: &Seen,
         frame: Frame,
     ) {
-        let (reason, error) = if !has_good_checksum(pool, seen, &frame) {
-            (Reason::Checksum, None)
-        } else {
-            match seen.parsed.l4.map(|l4| l4.transport) {
-                Some(Transport::Udp { source, destination, .. }) => {
-                    let ends = ends(seen, source, destination);
-                    match self.udp(now, pool, room, guest, seen, ends, frame) {
-                        Ok(()) => return,
-                        Err((frame, refusal)) => {
-                            self.refuse(now, pool, room, guest, seen, &frame, refusal);
-                            pool.release(frame);
-                            return;
-                        }
-                    }
-                }
-                Some(Transport::Tcp { source, destination, .. }) => {
-                    let ends = ends(seen, source, destination);
-                    self.tcp(now, pool, room, guest, seen, ends, frame);
-                    return;
-                }
-                Some(Transport::Icmpv4 { kind, .. }) => {
-                    match self.icmp(now, pool, room, guest, seen, kind, frame) {
-                        Ok(()) => return,
-                        Err((frame, refusal)) => {
-                            self.refuse(now, pool, room, guest, seen, &frame, refusal);
-                            pool.release(frame);
-                            return;
-                        }
-                    }
-                }
-                Some(Transport::Icmpv6 { kind, .. }) => {
-                    match self.icmp(now, pool, room, guest, seen, kind, frame) {
-                        Ok(()) => return,
-                        Err((frame, refusal)) => {
-                            self.refuse(now, pool, room, guest, seen, &frame, refusal);
-                            pool.release(frame);
-                            return;
-                        }
-                    }
-                }
-                Some(Transport::Other) => {
-                    // Offset of the next-header field of a packet without extensions.
-                    (Reason::Protocol, Some(IcmpError::ProtocolUnreachable { pointer: 6 }))
-                }
-                None => (Reason::Malformed, None),
+        if !has_good_checksum(pool, seen, &frame) {
+            self.counters.count(Reason::Checksum);
+            pool.release(frame);
+            return;
+        }
+        let done = match seen.parsed.l4.map(|l4| l4.transport) {
+            Some(Transport::Udp { source, destination, .. }) => {
+                let ends = ends(seen, source, destination);
+                self.udp(now, pool, room, guest, seen, ends, frame)
             }
+            Some(Transport::Tcp { source, destination, .. }) => {
+                let ends = ends(seen, source, destination);
+                self.tcp(now, pool, room, guest, seen, ends, frame);
+                Ok(())
+            }
+            Some(Transport::Icmpv4 { kind, .. } | Transport::Icmpv6 { kind, .. }) => {
+                self.icmp(now, pool, room, guest, seen, kind, frame)
+            }
+            Some(Transport::Other) => {
+                // Offset of the next-header field of a packet without extensions.
+                let error = IcmpError::ProtocolUnreachable { pointer: 6 };
+                Err((frame, (Reason::Protocol, Some(error))))
+            }
+            None => Err((frame, (Reason::Malformed, None))),
         };
-        self.refuse(now, pool, room, guest, seen, &frame, (reason, error));
-        pool.release(frame);
+        if let Err((frame, refusal)) = done {
+            self.refuse(now, pool, room, guest, seen, &frame, refusal);
+            pool.release(frame);
+        }
     }
 
     /// Counts a packet that goes no further, and tells the guest.

@@ -315,4 +315,6 @@ const fn protocol(carries: Carries) -> Protocol {
 }
 
 #[cfg(test)]
+mod real;
+#[cfg(test)]
 mod tests;
