@@ -23,11 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves one connection to its end.
 pub(crate) fn serve(user: OwnedFd, peer: Cred, line: OwnedFd, list: &Path) {
-    let mut relay = match prepare(user, peer, line, list) {
-        Ok(relay) => relay,
-        // It was told already, or is gone.
-        Err(sentence) => return log::say(&sentence),
-    };
+    let Some(mut relay) = prepare(user, peer, line, list) else { return };
     let end = relay.run();
     let moved: Vec<String> =
         relay.counters().moved().map(|(name, count)| format!("{name} {count}")).collect();
@@ -40,28 +36,40 @@ pub(crate) fn serve(user: OwnedFd, peer: Cred, line: OwnedFd, list: &Path) {
     log::say(&format!("User {} {why} ({}).", peer.uid, moved.join(", ")));
 }
 
-fn prepare(user: OwnedFd, peer: Cred, line: OwnedFd, list: &Path) -> Result<Relay, String> {
+/// A relay that has given up what it does not need; `None` when it comes to nothing, which was said.
+fn prepare(user: OwnedFd, peer: Cred, line: OwnedFd, list: &Path) -> Option<Relay> {
     let now = sys::clock::monotonic_nanos();
     let line = Line::new(line);
-    match admit(user.as_fd(), peer, &line, list, now) {
-        Ok((port, allowance)) => {
-            let welcome = welcome(&port, &allowance).encode();
-            let device = allowance.device.clone();
-            let relay = sys::unix::force_buffers(user.as_fd(), 4 << 20)
-                .and_then(|()| Relay::new(user, port, line, allowance, now))
-                .map_err(|e| format!("A relay cannot be made: {e}."))?;
-            confine().map_err(|e| format!("A relay cannot be confined: {e}."))?;
-            relay.welcome(&welcome).map_err(|e| format!("User {} is gone: {e}.", peer.uid))?;
-            log::say(&format!("User {} uses {device}.", peer.uid));
-            Ok(relay)
-        }
+    let (port, allowance) = match admit(user.as_fd(), peer, &line, list, now) {
+        Ok(admitted) => admitted,
+        // Said while the line is open: its end is the end of this process to the broker.
         Err(Refusal::Told(sentence)) => {
             let message = protocol::refused(&sentence);
             // Whoever is gone needs no answer.
             let _gone = sys::unix::send_vectored(user.as_fd(), &[IoSlice::new(&message)]);
-            Err(format!("User {}: {sentence}", peer.uid))
+            log::say(&format!("User {}: {sentence}", peer.uid));
+            return None;
         }
-        Err(Refusal::Mute(why)) => Err(format!("User {} said nothing sensible: {why}.", peer.uid)),
+        Err(Refusal::Mute(why)) => {
+            log::say(&format!("User {} said nothing sensible: {why}.", peer.uid));
+            return None;
+        }
+    };
+    let welcome = welcome(&port, &allowance).encode();
+    let device = allowance.device.clone();
+    let made = sys::unix::force_buffers(user.as_fd(), 4 << 20)
+        .and_then(|()| Relay::new(user, port, line, allowance, now))
+        .and_then(|relay| confine().map(|()| relay))
+        .and_then(|relay| relay.welcome(&welcome).map(|()| relay));
+    match made {
+        Ok(relay) => {
+            log::say(&format!("User {} uses {device}.", peer.uid));
+            Some(relay)
+        }
+        Err(e) => {
+            log::say(&format!("User {} cannot be served: {e}.", peer.uid));
+            None
+        }
     }
 }
 

@@ -201,10 +201,13 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_exit_group,
 ];
 
-/// Requests to drivers and sockets (ioctl(2)) that serving makes: what a tap is, what a socket has not delivered yet,
+/// Requests to drivers and sockets (ioctl(2)) that serving makes: to attach to a tap of the user's that was made anew, what a tap is, what a socket has not delivered yet,
 /// and how the standard library marks descriptors.
 #[allow(clippy::unnecessary_cast, reason = "the type of requests depends on the C library")]
-const IOCTLS: [u64; 5] = [
+const IOCTLS: [u64; 8] = [
+    libc::TUNSETIFF as u64,
+    libc::TUNSETOFFLOAD as u64,
+    libc::TUNSETVNETHDRSZ as u64,
     libc::TUNGETIFF as u64,
     libc::TUNGETVNETHDRSZ as u64,
     libc::TIOCOUTQ as u64,

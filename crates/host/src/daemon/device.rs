@@ -10,6 +10,8 @@
 //! A helper allows only some addresses ([`addresses`](DeviceUplink::ranges)): guests that have not chosen one get one of
 //! those, the same at every start as long as nobody else has it.
 
+use std::path::PathBuf;
+
 use engine::{FirstCome, GuardMode, Instant, PortSpec, Role, SourceMode};
 use nic::protocol::MacRange;
 use wire::MacAddr;
@@ -150,6 +152,15 @@ impl Served {
     /// When [`Served::retry_uplink`] has something to do.
     pub(super) fn uplink_deadline(&self) -> Option<Instant> {
         self.device.as_ref().and_then(|device| device.retry.deadline())
+    }
+
+    /// Files that are needed to open the uplink again.
+    pub(super) fn uplink_places(&self) -> Vec<PathBuf> {
+        match self.device.as_ref().map(|device| &device.plan) {
+            Some(UplinkPlan::Tap(_)) => vec![PathBuf::from("/dev/net/tun")],
+            Some(UplinkPlan::Macvtap(device)) => uplink::macvtap_file(device).into_iter().collect(),
+            Some(UplinkPlan::Nic(_)) | None => Vec::new(),
+        }
     }
 
     /// Whether a port is the uplink's, which needs no network if nobody else does.

@@ -180,8 +180,11 @@ impl Daemon {
 
     /// Places that the daemon works with once it runs.
     fn places(&self) -> confine::Places {
+        let published = self.networks.iter().map(|it| it.published.path().to_owned());
         confine::Places {
-            writable: self.networks.iter().map(|it| it.published.path().to_owned()).collect(),
+            writable: published
+                .chain(self.networks.iter().flat_map(Served::uplink_places))
+                .collect(),
             config: self.options.config.clone(),
         }
     }

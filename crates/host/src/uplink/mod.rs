@@ -21,8 +21,12 @@ mod tap;
 pub use self::nic::{address_within, addresses};
 pub use self::plan::{PlanError, UplinkPlan};
 pub use self::retry::Retry;
+pub use self::tap::macvtap_file;
 
 use crate::link::LinkSetup;
+
+/// Where the helper for real devices listens.
+pub const HELPER: &str = ::nic::protocol::SOCKET;
 
 /// An uplink that is open.
 #[derive(Debug)]

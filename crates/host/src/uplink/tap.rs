@@ -77,6 +77,13 @@ fn attach_error(name: &str, user: &str, e: &io::Error) -> UplinkError {
     }
 }
 
+/// The character device of a macvtap, if there is one of this name now.
+#[must_use]
+pub fn macvtap_file(name: &str) -> Option<PathBuf> {
+    let index = Netlink::open().and_then(|mut netlink| netlink.link(name)).ok()?.index;
+    Some(PathBuf::from(format!("/dev/tap{index}")))
+}
+
 pub(super) fn open_macvtap(name: &str) -> Result<Opened, UplinkError> {
     let user = user();
     let make = format!("ip link add link DEVICE name {name} type macvtap mode passthru");

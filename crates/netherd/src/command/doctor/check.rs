@@ -98,6 +98,7 @@ pub fn all(machine: &dyn Machine) -> Vec<Finding> {
     findings.push(seccomp(machine));
     findings.push(landlock(trials.as_ref().ok()));
     findings.push(kvm(machine));
+    findings.push(network_devices(machine));
     findings
 }
 
@@ -362,6 +363,22 @@ fn kvm(machine: &dyn Machine) -> Finding {
             format!("{}: virtual machines are emulated, and slow", reason(&error)),
             "enable virtualisation, and join the group kvm; netherd itself needs neither",
         ),
+    }
+}
+
+/// The helper for networks whose uplink is a device of the host.
+fn network_devices(machine: &dyn Machine) -> Finding {
+    const CHECK: &str = "network devices";
+    // A socket that is there cannot be opened like a file either (ENXIO), but that is another error.
+    match machine.open(host::uplink::HELPER) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => finding(
+            CHECK,
+            Status::Limited,
+            format!("no netherd-nic at {}, so no uplink \"nic:DEVICE\"", host::uplink::HELPER),
+            "have the administrator enable netherd-nic.socket or prepare a tap for you \
+             (docs/real-device.md); other uplinks need neither",
+        ),
+        _ => ok(CHECK, "netherd-nic is there; /etc/netherd/nic.toml says what you may use"),
     }
 }
 

@@ -218,3 +218,16 @@ fn long_and_makeshift_directories_are_told() {
     machine.directory = Ok(format!("/run/{}", "x".repeat(95)).into());
     assert_eq!(of(&machine, "VDE clients").status, Status::Limited);
 }
+
+#[test]
+fn without_the_helper_there_are_no_real_devices_and_nothing_else_is_missing() {
+    let machine = healthy().device(host::uplink::HELPER, io::ErrorKind::NotFound);
+    let findings = all(&machine);
+    let limited: Vec<&Finding> = findings.iter().filter(|it| it.status != Status::Ok).collect();
+    assert_eq!(limited.len(), 1, "{limited:?}");
+    assert_eq!((limited[0].check, limited[0].status), ("network devices", Status::Limited));
+    assert!(run_can_work(&findings));
+    // A socket that is there.
+    let machine = healthy().device(host::uplink::HELPER, io::ErrorKind::Other);
+    assert!(all(&machine).iter().all(|it| it.status == Status::Ok));
+}
