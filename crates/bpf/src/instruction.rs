@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 /// One instruction, as programs are handed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Instruction {
     /// Class, mode, operation: see the constants of [this module](self).
     pub code: u16,

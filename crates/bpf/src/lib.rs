@@ -21,6 +21,7 @@
 
 extern crate alloc;
 
+pub mod expression;
 pub mod instruction;
 pub mod mach;
 mod machine;
