@@ -2,6 +2,7 @@
 
 pub mod caps;
 pub mod ethtool;
+pub mod filter;
 pub mod mount;
 pub mod netlink;
 pub mod notify;
