@@ -48,7 +48,7 @@ fn expressions_mean_what_tcpdump_means() {
         instructions += ours.instructions().len();
         ours_longer += usize::from(ours.instructions().len() > theirs.instructions().len());
         for _ in 0..80 {
-            let frame = frames::frame(&mut random);
+            let frame = frames::whole(&mut random);
             let (our, their) = (ours.run(&frame[..]), theirs.run(&frame[..]));
             assert_eq!(
                 our != 0,
@@ -231,7 +231,7 @@ fn compiled_expressions_are_taken_by_the_kernel() {
         kernel
             .attach(program.instructions())
             .unwrap_or_else(|e| panic!("{e}: {expression}\n{}", listed(&program)));
-        let frame = frames::frame(&mut random);
+        let frame = frames::cut(&mut random);
         if !frame.is_empty() && frame.len() < 256 {
             let says = frame.len().min(program.run(&frame[..]) as usize);
             assert_eq!(kernel.run(&frame), says, "{expression}");

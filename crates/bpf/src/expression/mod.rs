@@ -15,8 +15,11 @@
 //!    equal nodes are one node, a test whose answer is known on the way to it is skipped, and a load
 //!    of what is in the register already is left out.
 //!
-//! What a frame is that is too short for a test follows from the order of the loads, and that is
-//! libpcap's: a filter says the same of every frame as tcpdump's.
+//! A frame that ends before what a filter looks at is refused. Which loads come first is libpcap's
+//! order, so a filter says the same of a frame as tcpdump's. There are two differences. Of a frame
+//! that is cut short it may say otherwise where one of the two compilers has seen that a load makes no
+//! difference. And bytes of a protocol are looked at only in frames of that protocol, wherever they
+//! stand in a calculation; libpcap asks for the protocol of the left operand alone.
 //!
 //! # What is not there
 //!

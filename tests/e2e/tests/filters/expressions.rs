@@ -204,7 +204,8 @@ fn relation(random: &mut Random) -> String {
     let right = if random.one_in(4) {
         number(random, 1)
     } else {
-        random.below(if random.one_in(2) { 8 } else { 70_000 }).to_string()
+        let limit = if random.one_in(2) { 8 } else { 70_000 };
+        random.below(limit).to_string()
     };
     format!("{left} {relop} {right}")
 }
@@ -217,7 +218,8 @@ fn number(random: &mut Random, deep: usize) -> String {
             "<<" | ">>" => random.below(8).to_string(),
             "/" | "%" => (1 + random.below(8)).to_string(),
             _ if random.one_in(2) => random.below(300).to_string(),
-            _ => number(random, deep - 1),
+            // Of the right operand tcpdump forgets which protocol its bytes belong to.
+            _ => pick(random, &["len", "ether[1:2]", "ether[20]", "(len + ether[3])"]).into(),
         };
         return format!("({left} {how} {right})");
     }
@@ -226,7 +228,7 @@ fn number(random: &mut Random, deep: usize) -> String {
         1 => random.below(300).to_string(),
         2 => pick(
             random,
-            &["tcp[tcpflags]", "icmp[icmptype]", "icmp6[icmp6type]", "tcp[13] & tcp-syn", "-1"],
+            &["tcp[tcpflags]", "icmp[icmptype]", "icmp6[icmp6type]", "tcp[13] & tcp-syn", "(-1)"],
         )
         .into(),
         3 => {

@@ -6,7 +6,24 @@ fn pick<T: Copy>(random: &mut Random, from: &[T]) -> T {
     from[random.below(from.len())]
 }
 
-pub fn frame(random: &mut Random) -> Vec<u8> {
+/// A frame that holds all that an expression may ask for, but for offsets that it calculates.
+pub fn whole(random: &mut Random) -> Vec<u8> {
+    let mut frame = begin(random);
+    let mut rest = vec![0; 90 + random.below(60)];
+    random.fill(&mut rest);
+    frame.extend(rest);
+    frame
+}
+
+/// A frame that may end anywhere.
+pub fn cut(random: &mut Random) -> Vec<u8> {
+    let mut frame = whole(random);
+    let len = random.below(frame.len() + 1);
+    frame.truncate(len);
+    frame
+}
+
+fn begin(random: &mut Random) -> Vec<u8> {
     let macs = [
         [2, 0, 0x5e, 0, 0x53, 1],
         [2, 0, 0x5e, 0, 0x53, 2],
@@ -45,7 +62,8 @@ pub fn frame(random: &mut Random) -> Vec<u8> {
         }
         13 => {
             frame.extend(pick(random, &[[0x88, 0x64], [0x88, 0x64], [0x88, 0x63]]));
-            frame.extend([0x11, 0, 0, pick(random, &[3, 4]), 0, 50]);
+            let session = pick(random, &[3, 4]);
+            frame.extend([0x11, 0, 0, session, 0, 50]);
             if random.one_in(2) {
                 frame.extend([0, 0x21]);
                 ipv4(random, &mut frame);
@@ -74,13 +92,6 @@ pub fn frame(random: &mut Random) -> Vec<u8> {
             &[0x809b, 0x80f3, 0x6001, 0x6002, 0x6003, 0x6004, 0x6007, 0x8137, 0x1234],
         ))),
     }
-    let mut rest = vec![0; random.below(60)];
-    random.fill(&mut rest);
-    frame.extend(rest);
-    if random.one_in(12) {
-        let len = random.below(frame.len() + 1);
-        frame.truncate(len);
-    }
     frame
 }
 
@@ -97,7 +108,8 @@ fn ipv4(random: &mut Random, frame: &mut Vec<u8>) {
     let fragment = pick(random, &[[0u8, 0], [0x40, 0], [0x20, 0], [0x20, 100]]);
     frame.extend([0x40 | words, 0, 0, 60, 0, 7]);
     frame.extend(fragment);
-    frame.extend([pick(random, &[1, 4, 64]), protocol, 0, 0]);
+    let ttl = pick(random, &[1, 4, 64]);
+    frame.extend([ttl, protocol, 0, 0]);
     frame.extend(address(random));
     frame.extend(address(random));
     frame.extend(vec![1; usize::from(words - 5) * 4]);
@@ -128,18 +140,21 @@ fn ipv6(random: &mut Random, frame: &mut Vec<u8>) {
 
 fn transport(random: &mut Random, frame: &mut Vec<u8>, protocol: u8) {
     if matches!(protocol, 1 | 58) {
-        return frame.extend([pick(random, &[0, 3, 8, 128, 135]), 0, 0, 0, 0, 1, 0, 1]);
+        let kind = pick(random, &[0, 3, 8, 128, 135]);
+        return frame.extend([kind, 0, 0, 0, 0, 1, 0, 1]);
     }
     for _ in 0..2 {
         frame.extend(u16::to_be_bytes(pick(random, &[53, 80, 443, 60, 40_000])));
     }
     if protocol == 6 {
-        frame.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50, pick(random, &[2, 0x12, 0x10, 0x11]), 1, 0]);
+        let flags = pick(random, &[2, 0x12, 0x10, 0x11]);
+        frame.extend([0, 0, 0, 1, 0, 0, 0, 2, 0x50, flags, 1, 0]);
     }
 }
 
 fn arp(random: &mut Random, frame: &mut Vec<u8>) {
-    frame.extend([0, 1, 8, 0, 6, 4, 0, pick(random, &[1, 2])]);
+    let operation = pick(random, &[1, 2]);
+    frame.extend([0, 1, 8, 0, 6, 4, 0, operation]);
     for _ in 0..2 {
         frame.extend([2, 0, 0x5e, 0, 0x53, 1]);
         frame.extend(address(random));
