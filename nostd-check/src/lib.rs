@@ -1,4 +1,4 @@
-//! Proof by linking that `wire` and `engine` need no std.
+//! Proof by linking that `wire`, `bpf` and `engine` need no std.
 //!
 //! This library has a panic handler of its own. If anything below pulled std in, there would be
 //! two, and the build would fail with "duplicate lang item `panic_impl`". So the whole check is
@@ -7,6 +7,7 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 
+use bpf as _;
 use engine as _;
 use wire as _;
 

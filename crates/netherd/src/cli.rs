@@ -61,6 +61,7 @@ pub enum Command {
     Show(ShowArgs),
     Publish(PublishArgs),
     Capture(CaptureArgs),
+    Filter(FilterArgs),
     Args(ArgsArgs),
     Metrics(MetricsArgs),
     Doctor(DoctorArgs),
@@ -409,6 +410,63 @@ pub struct CaptureArgs {
     /// Keep at most this many bytes of each frame; 0 keeps all
     #[arg(short, long, value_name = "BYTES", default_value_t = 0)]
     pub snaplen: u32,
+}
+
+/// Compile a filter expression, or try it on a capture
+///
+/// The language is that of pcap-filter(7), as tcpdump has it. Names of hosts are not looked up.
+#[derive(Debug, Clone, Args)]
+pub struct FilterArgs {
+    #[command(subcommand)]
+    pub action: FilterAction,
+}
+
+/// What to do with a filter expression.
+#[derive(Debug, Clone, Subcommand)]
+pub enum FilterAction {
+    /// Print the program of an expression
+    Compile {
+        /// The expression, in one argument or several
+        #[arg(value_name = "EXPR", required = true, num_args = 1.., allow_hyphen_values = true)]
+        expression: Vec<String>,
+
+        /// How to print it
+        #[arg(long, value_name = "FORM", value_enum, default_value_t = FilterFormat::Listing)]
+        format: FilterFormat,
+
+        /// Bytes that the program wants of a frame; 0 wants all
+        #[arg(short, long, value_name = "BYTES", default_value_t = 0)]
+        snaplen: u32,
+
+        /// The network's IPv4 netmask, for `ip broadcast`
+        #[arg(long, value_name = "MASK")]
+        netmask: Option<std::net::Ipv4Addr>,
+    },
+    /// Count the frames of a capture that an expression matches
+    Test {
+        /// The expression, in one argument
+        #[arg(value_name = "EXPR", allow_hyphen_values = true)]
+        expression: String,
+
+        /// A pcapng or pcap file; `-` is standard input
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Forms of a filter program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FilterFormat {
+    /// An instruction a line, for people: `tcpdump -d`
+    Listing,
+    /// Decimal numbers, for programs: `tcpdump -ddd`
+    Decimal,
+    /// A fragment of C: `tcpdump -dd`
+    C,
 }
 
 /// Print the arguments that attach a client to a network

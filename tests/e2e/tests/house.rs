@@ -12,20 +12,21 @@ use serde_json::Value;
 /// all, and nothing may use it.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("wire", &[]),
-    ("engine", &["wire"]),
+    ("bpf", &[]),
+    ("engine", &["bpf", "wire"]),
     ("sys", &[]),
     ("gateway", &["engine", "sys", "wire"]),
     ("nic", &["sys", "wire"]),
-    ("host", &["engine", "gateway", "nic", "sys", "wire"]),
-    ("netherd", &["engine", "gateway", "host", "nic", "sys", "wire"]),
+    ("host", &["bpf", "engine", "gateway", "nic", "sys", "wire"]),
+    ("netherd", &["bpf", "engine", "gateway", "host", "nic", "sys", "wire"]),
     ("testkit", &["engine", "wire"]),
-    ("bench", &["engine", "gateway", "host", "sys", "testkit", "wire"]),
+    ("bench", &["bpf", "engine", "gateway", "host", "sys", "testkit", "wire"]),
     ("e2e", &[]),
     ("xtask", &["engine", "gateway", "netherd"]),
 ];
 
 /// Only tests may link these, whoever's tests they are.
-const FOR_TESTS: &[&str] = &["e2e", "engine", "gateway", "host", "sys", "testkit", "wire"];
+const FOR_TESTS: &[&str] = &["bpf", "e2e", "engine", "gateway", "host", "sys", "testkit", "wire"];
 
 /// One crate makes all system calls, so one crate may be unsafe.
 const MAY_BE_UNSAFE: &str = "sys";
