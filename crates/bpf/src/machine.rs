@@ -9,7 +9,7 @@ impl Program {
     /// number larger than the packet means all of it.
     ///
     /// Registers and memory begin as zero. A load behind the packet's end and a division by zero
-    /// refuse the packet; shifts by a register count modulo 32, as in Linux.
+    /// refuse the packet; offsets count modulo 2^32 and shifts by a register modulo 32, as in Linux.
     #[must_use]
     pub fn run<P: Packet + ?Sized>(&self, packet: &P) -> u32 {
         self.run_to_end(packet).unwrap_or(0)
@@ -34,10 +34,9 @@ impl Program {
                 Op::LoadWord(at) => a = packet.word(at as usize)?,
                 Op::LoadHalf(at) => a = packet.half(at as usize)?.into(),
                 Op::LoadByte(at) => a = packet.byte(at as usize)?.into(),
-                // An offset beyond 32 bits is behind every packet.
-                Op::LoadWordAtX(k) => a = packet.word(x.checked_add(k)? as usize)?,
-                Op::LoadHalfAtX(k) => a = packet.half(x.checked_add(k)? as usize)?.into(),
-                Op::LoadByteAtX(k) => a = packet.byte(x.checked_add(k)? as usize)?.into(),
+                Op::LoadWordAtX(k) => a = packet.word(x.wrapping_add(k) as usize)?,
+                Op::LoadHalfAtX(k) => a = packet.half(x.wrapping_add(k) as usize)?.into(),
+                Op::LoadByteAtX(k) => a = packet.byte(x.wrapping_add(k) as usize)?.into(),
                 Op::LoadImmediate(k) => a = k,
                 Op::LoadLength => a = length(packet),
                 Op::LoadMemory(word) => a = *memory.get(usize::from(word))?,

@@ -20,6 +20,7 @@ fn every_load() {
         (LD | W | IND, 1, 3, 0x0405_0607),
         (LD | H | IND, 1, 3, 0x0405),
         (LD | B | IND, 1, 3, 4),
+        (LD | B | IND, 3, u32::MAX, 2),
         (LD | W | IMM, 9, 0, 9),
         (LD | W | LEN, 0, 0, 8),
     ] {
@@ -46,7 +47,8 @@ fn a_load_behind_the_end_refuses() {
         (LD | B | ABS, 4, 0),
         (LD | B | ABS, u32::MAX, 0),
         (LD | W | IND, 0, 1),
-        (LD | B | IND, 1, u32::MAX),
+        (LD | B | IND, 0, u32::MAX),
+        (LD | B | IND, 1, u32::MAX - 1),
         (LDX | B | MSH, 4, 0),
     ] {
         let program = [Instruction::new(LDX | W | IMM, x), Instruction::new(code, k), yes];
@@ -207,7 +209,7 @@ fn naive(program: &[Instruction], packet: &[u8]) -> Option<u32> {
                 a = match code & 0xe0 {
                     IMM => k,
                     ABS => load(k.into(), size)?,
-                    IND => load(u64::from(k) + u64::from(x), size)?,
+                    IND => load(k.wrapping_add(x).into(), size)?,
                     MEM => memory[k as usize],
                     _ => packet.len() as u32,
                 }
