@@ -14,6 +14,9 @@ fn forward(c: &mut Criterion) {
         ("static", Addresses::Static),
         ("1000-learned", Addresses::Learned(1_000)),
         ("100000-learned", Addresses::Learned(100_000)),
+        ("data", Addresses::Mixed { guarded: false, control: false }),
+        ("data-guarded", Addresses::Mixed { guarded: true, control: false }),
+        ("mix-guarded", Addresses::Mixed { guarded: true, control: true }),
     ];
     for (name, addresses) in cases {
         let mut board = Switchboard::new(64, addresses);

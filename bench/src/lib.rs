@@ -8,4 +8,5 @@
 
 pub mod crossing;
 pub mod load;
+mod mix;
 pub mod switchboard;

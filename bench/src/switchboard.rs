@@ -9,10 +9,12 @@
 use std::time::Duration;
 
 use engine::{
-    BATCH, Budget, Engine, Instant, NetworkPlan, NetworkSpec, Pool, PoolLimits, PortId, PortPlan,
-    PortSpec, RxBatch, SourceMode, TxBatch,
+    BATCH, Budget, Engine, GuardSpec, Instant, NetworkPlan, NetworkSpec, Pool, PoolLimits, PortId,
+    PortPlan, PortSpec, RxBatch, SourceMode, TxBatch,
 };
 use wire::{MacAddr, Offload};
+
+use crate::mix::{self, Mix};
 
 /// Bytes of a frame of 64 bytes without its checksum.
 const FRAME: usize = 60;
@@ -27,6 +29,13 @@ pub enum Addresses {
     Learned(u32),
     /// One for each port, bound to it, as the guests of `netherd run` have it.
     Static,
+    /// The same, under the frames of [`crate::mix`].
+    Mixed {
+        /// With every check of the guard.
+        guarded: bool,
+        /// With ARP, neighbour discovery and DHCP among them.
+        control: bool,
+    },
 }
 
 /// A network under load.
@@ -40,6 +49,8 @@ pub struct Switchboard {
     now: Instant,
     rx: RxBatch,
     tx: TxBatch,
+    /// Frames of many kinds instead of one.
+    mix: Option<Mix>,
 }
 
 impl Switchboard {
@@ -51,20 +62,29 @@ impl Switchboard {
     #[must_use]
     pub fn new(ports: u32, how: Addresses) -> Self {
         let (addresses, source) = match how {
-            Addresses::Static => (ports, SourceMode::Static),
+            Addresses::Static | Addresses::Mixed { .. } => (ports, SourceMode::Static),
             Addresses::Learned(count) => {
                 let max_macs = u16::try_from(count.div_ceil(ports)).expect("addresses per port");
                 (count, SourceMode::Learn { max_macs })
             }
         };
-        let spec = NetworkSpec { mac_total: 2 * addresses as usize, ..NetworkSpec::default() };
+        let mut spec = NetworkSpec { mac_total: 2 * addresses as usize, ..NetworkSpec::default() };
+        let guarded = matches!(how, Addresses::Mixed { guarded: true, .. });
+        if guarded {
+            spec.guard = mix::network_guard();
+        }
         let network = NetworkPlan::validate(spec).expect("a network");
         let mut engine = Engine::new(network.clone(), *b"sixteen byte key");
         let ports = (0..ports)
             .map(|port| {
-                let own = (how == Addresses::Static).then(|| address(port));
-                let spec =
-                    PortSpec { source, macs: own.into_iter().collect(), ..PortSpec::default() };
+                let own = (source == SourceMode::Static).then(|| address(port));
+                let guard = if guarded { mix::guard(port) } else { GuardSpec::default() };
+                let spec = PortSpec {
+                    source,
+                    macs: own.into_iter().collect(),
+                    guard,
+                    ..PortSpec::default()
+                };
                 let plan = PortPlan::validate(spec, &network).expect("a port");
                 engine.add_port(Instant::EPOCH, plan).expect("room for a port")
             })
@@ -79,6 +99,10 @@ impl Switchboard {
             now: Instant::EPOCH,
             rx: RxBatch::new(),
             tx: TxBatch::new(),
+            mix: match how {
+                Addresses::Mixed { control, .. } => Some(Mix::new(addresses, control)),
+                Addresses::Static | Addresses::Learned(_) => None,
+            },
         };
         board.introduce();
         board
@@ -99,11 +123,25 @@ impl Switchboard {
             self.engine.ingress(self.now, &mut self.pool, port, &mut self.rx);
         }
         while self.engine.poll_event().is_some() {}
+        while let Some(port) = self.engine.poll_ready() {
+            self.engine.poll_transmit(self.now, &mut self.pool, port, Budget::FULL, &mut self.tx);
+            for frame in self.tx.drain(..) {
+                self.pool.release(frame);
+            }
+        }
         assert_eq!(self.engine.mac_table().count(), self.addresses as usize, "all are known");
     }
 
     fn port_of(&self, address: u32) -> PortId {
         self.ports[address as usize % self.ports.len()]
+    }
+
+    fn push_mixed(&mut self, from: u32, to: u32) -> bool {
+        let Some(mix) = &mut self.mix else { return false };
+        let bytes = mix.frame(from, to);
+        let frame = self.pool.copy_in(bytes, Offload::default()).expect("a free buffer");
+        self.rx.push(frame).expect("room in the batch");
+        true
     }
 
     fn push(&mut self, from: u32, to: u32) {
@@ -126,7 +164,9 @@ impl Switchboard {
                 let dice = self.dice();
                 let from = scale(dice as u32, own) * count + port;
                 let to = scale((dice >> 32) as u32, self.addresses);
-                self.push(from, to);
+                if !self.push_mixed(from, to) {
+                    self.push(from, to);
+                }
             }
             let id = self.ports[port as usize];
             self.engine.ingress(self.now, &mut self.pool, id, &mut self.rx);
@@ -157,7 +197,7 @@ impl Switchboard {
 }
 
 /// A locally administered address that holds its number.
-fn address(number: u32) -> MacAddr {
+pub(crate) fn address(number: u32) -> MacAddr {
     let [a, b, c, d] = number.to_be_bytes();
     MacAddr([0x02, 0x00, a, b, c, d])
 }

@@ -13,7 +13,8 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((addresses, rounds)) = read(&arguments) else {
         eprintln!(
-            "engine-count: give `static` or a number of learned addresses, and the number of rounds"
+            "engine-count: give `static`, `data`, `data-guarded`, `mix-guarded` or a number of learned addresses, and the number of \
+             rounds"
         );
         return ExitCode::from(2);
     };
@@ -27,6 +28,9 @@ fn read(arguments: &[String]) -> Option<(Addresses, u32)> {
     let [addresses, rounds] = arguments else { return None };
     let addresses = match addresses.as_str() {
         "static" => Addresses::Static,
+        "data" => Addresses::Mixed { guarded: false, control: false },
+        "data-guarded" => Addresses::Mixed { guarded: true, control: false },
+        "mix-guarded" => Addresses::Mixed { guarded: true, control: true },
         count => Addresses::Learned(count.parse().ok().filter(|&count| count >= 64)?),
     };
     Some((addresses, rounds.parse().ok()?))

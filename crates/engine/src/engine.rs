@@ -196,6 +196,7 @@ impl Engine {
     /// # Errors
     ///
     /// The port is gone, or an address belongs to another port; nothing is changed.
+    #[expect(clippy::needless_pass_by_value, reason = "a spec is used once")]
     pub fn set_guard(
         &mut self,
         now: Instant,

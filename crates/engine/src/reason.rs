@@ -331,6 +331,26 @@ impl Reason {
         Self::ALL.get(usize::from(number)).copied()
     }
 
+    /// Whether a frame that is dropped for this reason speaks against its sender: it failed a check
+    /// of the guard, and not one that keeps well-behaved guests apart, or spares others a question
+    /// that leads nowhere.
+    #[must_use]
+    pub const fn is_violation(self) -> bool {
+        self.check().is_some()
+            && !matches!(
+                self,
+                Self::SamePort
+                    | Self::Isolated
+                    | Self::Routed
+                    | Self::ArpNegative
+                    | Self::NdNegative
+                    | Self::GroupUnregistered
+                    | Self::Mdns
+                    | Self::NotAddressed
+                    | Self::NotDestination
+            )
+    }
+
     /// Index into an array of `COUNT` counters.
     #[inline]
     pub(crate) const fn index(self) -> usize {

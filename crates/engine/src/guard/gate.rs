@@ -93,7 +93,7 @@ impl Engine {
         if let Some(port) = self.ports.get_mut(id) {
             port.counters.count_audit(reason);
         }
-        self.violation(now, pool, me, id, frame, reason, true);
+        self.violation(now, pool, me, id, frame, (reason, true));
     }
 
     /// What a frame that is to be dropped is dropped for, as far as the guard knows better.
@@ -120,8 +120,8 @@ impl Engine {
             }
             other => other,
         };
-        if reason.check().is_some() {
-            self.violation(now, pool, &mut me, from.id, frame, reason, false);
+        if reason.is_violation() {
+            self.violation(now, pool, &mut me, from.id, frame, (reason, false));
         }
         from.guard = Some(me);
         reason

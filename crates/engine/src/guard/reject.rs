@@ -70,7 +70,7 @@ impl Judge<'_> {
     fn is_error(&self) -> bool {
         match self.parsed.l4.map(|l4| l4.transport) {
             Some(Transport::Icmpv4 { kind, .. }) => !matches!(kind, 0 | 8),
-            Some(Transport::Icmpv6 { kind, .. }) => kind < 128 || kind > 129,
+            Some(Transport::Icmpv6 { kind, .. }) => !matches!(kind, 128 | 129),
             _ => false,
         }
     }

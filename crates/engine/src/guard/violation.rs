@@ -34,7 +34,7 @@ pub(crate) struct Violations {
 }
 
 impl Engine {
-    /// Takes note of a violation of port `id`.
+    /// Takes note of a violation of port `id`: its reason, and whether the check only audits.
     #[cold]
     pub(crate) fn violation(
         &mut self,
@@ -43,8 +43,7 @@ impl Engine {
         me: &mut PortGuard,
         id: PortId,
         frame: &Frame,
-        reason: Reason,
-        audit: bool,
+        (reason, audit): (Reason, bool),
     ) {
         if me.role == Role::Guest && !audit {
             self.strike(now, me, id, reason);
