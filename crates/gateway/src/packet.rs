@@ -119,7 +119,7 @@ pub(crate) fn udp(
         return;
     };
     // As many segments at once as one packet and one set of metadata may have.
-    let most = ((PACKET_MAX - ip - UDP) / segment).min(wire::offload::UDP_SEGMENTS_MAX).max(1);
+    let most = ((PACKET_MAX - ip - UDP) / segment).clamp(1, wire::offload::UDP_SEGMENTS_MAX);
     let mut at = room;
     while at < bytes.len() {
         let end = bytes.len().min(at + most * segment);

@@ -30,7 +30,6 @@ pub trait Backend {
     ///
     /// # Errors
     /// EAGAIN when there is none; EMFILE, ENFILE, ECONNABORTED.
-    #[expect(clippy::type_complexity, reason = "a stream and an address")]
     fn accept(
         streams: &Self::Streams,
         listener: &Self::Listener,
@@ -51,7 +50,6 @@ pub trait Backend {
     ///
     /// # Errors
     /// EMFILE, ENFILE.
-    #[expect(clippy::type_complexity, reason = "a stream and a descriptor")]
     fn local(
         streams: &Self::Streams,
     ) -> io::Result<(<Self::Streams as StreamBackend>::Stream, OwnedFd)>;

@@ -204,6 +204,7 @@ impl<B: Backend> Publishing<B> {
     }
 
     /// Sends what a guest answers to a client. False if it answers nobody.
+    #[expect(clippy::too_many_arguments, reason = "a call's surroundings, and what it is about")]
     pub(crate) fn answer(
         &mut self,
         now: Instant,

@@ -30,6 +30,7 @@ mod errors;
 mod receive;
 mod send;
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -110,7 +111,7 @@ pub(crate) struct Host<B> {
     /// The last socket could not be had because no descriptor was left.
     pub(crate) out_of_descriptors: bool,
     /// Why ICMP sockets are refused: of IPv4, of IPv6.
-    pub(crate) echo_refused: [Option<std::io::ErrorKind>; 2],
+    pub(crate) echo_refused: [Option<ErrorKind>; 2],
 }
 
 /// All flows of datagrams.
@@ -119,7 +120,7 @@ pub(crate) struct Datagrams<B: DatagramBackend> {
     flows: FlowTable<Key, Flow<B::Socket>, 3>,
     /// What waits to be sent together, all of one flow to one destination.
     batch: Option<send::Batch>,
-    waiting: Vec<(Frame, send::Piece)>,
+    waiting: Vec<(Frame, Piece)>,
     /// Flows that wait for room: slot and generation.
     starved: Vec<(u32, u32)>,
 }
@@ -250,11 +251,6 @@ impl<B: DatagramBackend> Datagrams<B> {
         self.close(ctx, at);
         ctx.counters.count(Reason::Evicted);
         true
-    }
-
-    /// When this guest's oldest flow was used last.
-    pub(crate) fn oldest_of(&self, guest: GuestKey) -> Option<Instant> {
-        self.flows.oldest_of(guest).map(|(_, last)| last)
     }
 
     /// Ends all flows of a guest.

@@ -117,16 +117,15 @@ impl<B: DatagramBackend> Datagrams<B> {
                         retries -= 1;
                         continue;
                     }
-                    if piece.segment.is_some() || (trains && run(rest) > 1) {
-                        if !errno::is_transient(&error) {
-                            // As single datagrams each has its own chance, and its own error.
-                            trains = false;
-                            if piece.segment.is_some() {
-                                self.write_singly(now, ctx, host, batch, frame, *piece);
-                                rest = rest.get(1..).unwrap_or_default();
-                            }
-                            continue;
+                    let train = piece.segment.is_some() || (trains && run(rest) > 1);
+                    if train && !errno::is_transient(&error) {
+                        // As single datagrams each has its own chance, and its own error.
+                        trains = false;
+                        if piece.segment.is_some() {
+                            self.write_singly(now, ctx, host, batch, frame, *piece);
+                            rest = rest.get(1..).unwrap_or_default();
                         }
+                        continue;
                     }
                     self.failed(now, ctx, batch, &error, told);
                     1
