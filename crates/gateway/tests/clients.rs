@@ -157,10 +157,10 @@ impl World {
         let guest = GuestKey(3);
         let mac = parsed.src;
         match (parsed.l3, parsed.l4) {
-            (Some(L3::Arp(arp)), _) if arp.operation == 1 => {
-                if Some(arp.target_ip) == self.plan.gateway4() {
-                    self.answer_arp(&arp);
-                }
+            (Some(L3::Arp(arp)), _)
+                if arp.operation == 1 && Some(arp.target_ip) == self.plan.gateway4() =>
+            {
+                self.answer_arp(&arp);
             }
             (Some(l3), Some(l4)) => {
                 let (source, destination, hop_limit): (IpAddr, IpAddr, u8) = match l3 {

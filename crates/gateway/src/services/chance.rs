@@ -38,7 +38,7 @@ impl Chance {
     /// Any time from `least` to `most`, equally likely to the nanosecond.
     pub(crate) fn between(&mut self, least: Duration, most: Duration) -> Duration {
         let span = u64::try_from(most.saturating_sub(least).as_nanos()).unwrap_or(u64::MAX);
-        let drawn = u128::from(self.next()) * (u128::from(span) + 1) >> 64;
+        let drawn = (u128::from(self.next()) * (u128::from(span) + 1)) >> 64;
         least + Duration::from_nanos(u64::try_from(drawn).unwrap_or(span))
     }
 }

@@ -246,10 +246,8 @@ impl Server {
             return;
         };
         let kind = turn.first_answer(out);
-        if kind == Kind::Ack {
-            if !self.bind(turn, address, out) {
-                return;
-            }
+        if kind == Kind::Ack && !self.bind(turn, address, out) {
+            return;
         }
         turn.answer(kind, address, None, out);
     }
