@@ -136,7 +136,7 @@ fn options() {
 }
 
 fn fragment(g: &Guest, offset: u16, more: bool, len: usize) -> Vec<u8> {
-    let word = offset / 8 | if more { 0x2000 } else { 0 };
+    let word = (offset / 8) | if more { 0x2000 } else { 0 };
     let header = Ipv4 { id: 7, fragment: word, ..g.ip4() };
     if offset == 0 {
         g.frame(mac(PEER), |b| b.ipv4(&header).udp(1000, 2000).payload(&vec![0; len - 8]))
