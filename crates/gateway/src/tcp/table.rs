@@ -184,6 +184,7 @@ impl<B: StreamBackend> Table<B> {
 
     /// Takes the frame of a segment whose payload [`Table::segment`] wanted, with no call in
     /// between.
+    #[expect(clippy::needless_pass_by_value, reason = "it is good for one call")]
     pub fn keep(&mut self, ctx: &mut Ctx<'_>, kept: Kept, frame: Frame) {
         let Kept { index, sequence, offset, len } = kept;
         let usage = ctx.pool.usage();

@@ -299,7 +299,7 @@ impl World {
 
     /// Looks at what came out.
     fn see(&mut self) {
-        while let Some(seen) = self.rig.next() {
+        while let Some(seen) = self.rig.take() {
             let which = ENDS.iter().position(|(_, guest, remote)| {
                 seen.guest == guest.parse().unwrap() && seen.remote == remote.parse().unwrap()
             });

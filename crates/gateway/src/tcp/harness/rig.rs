@@ -222,7 +222,7 @@ impl<B: StreamBackend> Rig<B> {
     ///
     /// # Panics
     /// When it is not well formed.
-    pub fn next(&mut self) -> Option<Seen> {
+    pub fn take(&mut self) -> Option<Seen> {
         let frame = self.out.pop_front()?;
         let bytes = self.pool.pieces(&frame).concat();
         let offload = *frame.offload();

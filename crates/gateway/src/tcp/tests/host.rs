@@ -45,7 +45,7 @@ fn world(backend: HostStreams, remote: std::net::SocketAddr, link: Link) -> Worl
 /// end.
 const LEN: usize = 5_000_000;
 
-fn converse(stream: TcpStream) {
+fn converse(stream: &TcpStream) {
     let mut writer = stream.try_clone().unwrap();
     let writing = std::thread::spawn(move || {
         let all: Vec<u8> = (0..LEN).map(|i| byte(1, i)).collect();
@@ -53,7 +53,8 @@ fn converse(stream: TcpStream) {
         writer.shutdown(std::net::Shutdown::Write).unwrap();
     });
     let mut got = Vec::new();
-    (&stream).read_to_end(&mut got).unwrap();
+    let mut reader = stream;
+    reader.read_to_end(&mut got).unwrap();
     assert_eq!(got.len(), LEN);
     assert!(got.iter().enumerate().all(|(i, b)| *b == byte(2, i)));
     writing.join().unwrap();
@@ -101,7 +102,7 @@ fn outbound(backend: HostStreams, address: &str, link: Link) {
     let Ok(listener) = TcpListener::bind(address) else { return };
     let mut events = Events::with_capacity(64);
     let mut world = world(backend, listener.local_addr().unwrap(), link);
-    let host = std::thread::spawn(move || converse(listener.accept().unwrap().0));
+    let host = std::thread::spawn(move || converse(&listener.accept().unwrap().0));
     world.connect();
     guest_converses(&mut world, &mut events);
     host.join().unwrap();
@@ -132,7 +133,7 @@ fn a_client_of_a_published_port() {
     let backend = HostStreams::new();
     let mut events = Events::with_capacity(64);
     let mut world = world(backend, "192.0.2.9:80".parse().unwrap(), CLEAN);
-    let host = std::thread::spawn(move || converse(TcpStream::connect(address).unwrap()));
+    let host = std::thread::spawn(move || converse(&TcpStream::connect(address).unwrap()));
     let (stream, client) = listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
     let stream = backend.accepted(stream.into(), address).unwrap();

@@ -145,7 +145,7 @@ impl<B: StreamBackend> World<B> {
         let buffer = || tcp::SocketBuffer::new(vec![0; window]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
         // Our own side must do without its help.
-        socket.set_nagle_enabled(seed % 2 == 0);
+        socket.set_nagle_enabled(seed.is_multiple_of(2));
         let mut sockets = SocketSet::new(Vec::new());
         let socket = sockets.add(socket);
         let random = Random::new(seed);
@@ -182,7 +182,7 @@ impl<B: StreamBackend> World<B> {
     }
 
     /// Puts a packet on the link.
-    fn carry(&mut self, to_guest: bool, packet: Vec<u8>) {
+    fn carry(&mut self, to_guest: bool, packet: &[u8]) {
         let lucky = |random: &mut Random, n: usize| n > 0 && random.one_in(n);
         if lucky(&mut self.random, self.link.loses) {
             return;
@@ -200,7 +200,7 @@ impl<B: StreamBackend> World<B> {
                 at = at + self.link.delay * (1 + self.random.below(3) as u32);
             }
             self.count += 1;
-            self.under_way.insert((at, self.count), (to_guest, packet.clone()));
+            self.under_way.insert((at, self.count), (to_guest, packet.to_vec()));
         }
     }
 
@@ -211,7 +211,7 @@ impl<B: StreamBackend> World<B> {
             let mut moved = false;
             while let Some(packet) = self.wires.tx.pop_front() {
                 moved = true;
-                self.carry(false, packet);
+                self.carry(false, &packet);
             }
             self.rig.turn();
             while let Some(frame) = self.rig.out.pop_front() {
@@ -220,7 +220,7 @@ impl<B: StreamBackend> World<B> {
                 let offload = *frame.offload();
                 self.rig.pool.release(frame);
                 for packet in segments(&bytes, &offload) {
-                    self.carry(true, packet);
+                    self.carry(true, &packet);
                 }
             }
             if !moved {

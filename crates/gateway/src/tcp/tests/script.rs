@@ -121,7 +121,7 @@ impl Script {
         match verb {
             ">" => return self.expect(words),
             "drop" => {
-                assert!(self.rig.next().is_some(), "{}: nothing to drop", self.at);
+                assert!(self.rig.take().is_some(), "{}: nothing to drop", self.at);
                 return;
             }
             "count" => {
@@ -174,7 +174,7 @@ impl Script {
 
     /// Nothing comes out that was not expected.
     fn nothing(&mut self, when: &str) {
-        if let Some(seen) = self.rig.next() {
+        if let Some(seen) = self.rig.take() {
             panic!("{} ({when}): unexpected {}", self.at, self.describe(&seen));
         }
     }
@@ -219,7 +219,7 @@ impl Script {
 
     /// The next segment says all that the words say.
     fn expect(&mut self, words: &[&str]) {
-        let Some(seen) = self.rig.next() else { panic!("{}: nothing came out", self.at) };
+        let Some(seen) = self.rig.take() else { panic!("{}: nothing came out", self.at) };
         assert_eq!((seen.guest, seen.remote), (self.guest, self.remote), "{}", self.at);
         let place = seen.sequence.wrapping_sub(self.ours.0);
         let payload = bytes(place, seen.payload.len() as u32);
