@@ -5,11 +5,12 @@
 
 use std::net::Ipv4Addr;
 
-use engine::router::{InterfaceId, InterfaceSpec, Output, Router, RouterLimits};
+use engine::router::{InterfaceId, InterfaceSpec, Output, Route, Router, RouterLimits, Via};
 use engine::{
     BATCH, Budget, Engine, Instant, NetworkPlan, NetworkSpec, Pool, PoolLimits, PortId, PortPlan,
     PortSpec, Role, RxBatch, SourceMode, TxBatch,
 };
+use ipnet::Ipv4Net;
 use wire::build::{Builder, Ipv4, Tcp};
 use wire::{MacAddr, Offload, OffloadSet};
 
@@ -31,8 +32,16 @@ pub struct Crossing {
     sender: PortId,
     receiver: PortId,
     frames: Vec<Vec<u8>>,
+    /// The next of them.
+    next: usize,
     rx: RxBatch,
     tx: TxBatch,
+}
+
+/// An address in the route of this number, all over an eighth of the space: the bits of the
+/// number in reverse order, so that neighbours in number are far apart.
+fn behind(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from_bits(0x4000_0000 | (number.reverse_bits() >> 3) & 0x1fff_ff00 | 9)
 }
 
 const SENDER: MacAddr = MacAddr([2, 0, 0, 0, 0, 2]);
@@ -46,6 +55,17 @@ impl Crossing {
     /// If the parts make no whole.
     #[must_use]
     pub fn new(place: Where, flows: u8) -> Self {
+        Self::with_routes(place, flows, 0)
+    }
+
+    /// The same with that many routes behind the receiver, which is a router itself then; frames go
+    /// to as many destinations behind them as there are routes, up to 4,096.
+    ///
+    /// # Panics
+    ///
+    /// If the parts make no whole.
+    #[must_use]
+    pub fn with_routes(place: Where, flows: u8, routes: u32) -> Self {
         let mut pool = Pool::new(PoolLimits { small: 4096, large: 64, headers: 1024 });
         let mut router = Router::new(RouterLimits::default(), *b"sixteen byte key");
         let networks = match place {
@@ -74,14 +94,22 @@ impl Crossing {
             Where::Switched => RECEIVER,
             Where::Routed => MacAddr([2, 0, 0, 0, 1, 0]),
         };
-        let frames = (0..flows)
+        for number in 0..routes {
+            let via = Via::NextHop { iface: engines[1].1, addr: Ipv4Addr::new(10, 1, 1, 0).into() };
+            let prefix = Ipv4Net::new(behind(number), 24).expect("a prefix");
+            router.add_route(Route::new(prefix.into(), via)).expect("a route");
+        }
+        let ways = if routes > 0 { routes.min(4096) } else { flows.into() };
+        let step = routes.max(1) / ways.max(1);
+        let frames = (0..ways)
             .map(|flow| {
-                let destination = Ipv4Addr::new(10, last, 1, flow);
+                let near = Ipv4Addr::new(10, last, 1, if routes > 0 { 0 } else { flow as u8 });
+                let destination = if routes > 0 { behind(flow * step) } else { near };
                 if place == Where::Routed {
                     let iface = engines[1].1;
                     let its = Some(RECEIVER);
                     let now = Instant::EPOCH;
-                    router.learn_neighbour(now, &mut pool, iface, destination.into(), its, None);
+                    router.learn_neighbour(now, &mut pool, iface, near.into(), its, None);
                 }
                 let mut out = vec![0; 1600];
                 let source = Ipv4Addr::new(10, 0, 0, 9);
@@ -97,7 +125,7 @@ impl Crossing {
             })
             .collect();
         let (rx, tx) = (RxBatch::new(), TxBatch::new());
-        Self { pool, engines, router, sender, receiver, frames, rx, tx }
+        Self { pool, engines, router, sender, receiver, frames, next: 0, rx, tx }
     }
 
     /// Frames of one round.
@@ -114,8 +142,9 @@ impl Crossing {
     pub fn round(&mut self) -> usize {
         let now = Instant::EPOCH;
         let Self { pool, engines, router, rx, tx, .. } = self;
-        for nth in 0..BATCH {
-            let bytes = &self.frames[nth % self.frames.len()];
+        for _ in 0..BATCH {
+            self.next = (self.next + 1) % self.frames.len();
+            let bytes = &self.frames[self.next];
             let frame = pool.copy_in(bytes, Offload::NONE).expect("a free buffer");
             rx.push(frame).expect("room in the batch");
         }
@@ -154,4 +183,23 @@ fn port(engine: &mut Engine, plan: &NetworkPlan, mac: MacAddr, role: Role) -> Po
     };
     let plan = PortPlan::validate(spec, plan).expect("a port");
     engine.add_port(Instant::EPOCH, plan).expect("room for a port")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_frame_arrives() {
+        for mut crossing in [
+            Crossing::new(Where::Switched, 3),
+            Crossing::new(Where::Routed, 3),
+            Crossing::with_routes(Where::Routed, 1, 10),
+            Crossing::with_routes(Where::Routed, 1, 5000),
+        ] {
+            for _ in 0..80 {
+                assert_eq!(crossing.round(), BATCH);
+            }
+        }
+    }
 }
