@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`worker`], [`link`], [`node`] | the loop that owns the networks, the mechanisms that carry frames |
 //! | [`uplink`] | ports whose far side is the outside: network devices |
+//! | [`outer`] | the network that this process itself is a guest of |
 //! | [`names`], [`address`] | names of guests and networks, and the plan of their addresses |
 //! | [`directory`] | where a network is published, who may open what, and that there is one hypervisor |
 //! | [`config`] | the configuration file and its way to a validated plan |
@@ -27,6 +28,7 @@ pub mod log;
 pub mod metrics;
 pub mod names;
 pub mod node;
+pub mod outer;
 pub mod report;
 pub mod start;
 pub mod uplink;

@@ -164,6 +164,13 @@ pub fn gateway_mac(network: &Name) -> MacAddr {
     MacAddr([(a & 0xfc) | 0x02, b, c, d, e, f])
 }
 
+/// The same for a guest of a network inside others: `path` names them all, so that it is another one in each.
+#[must_use]
+pub fn mac_within(path: &str, guest: &Name) -> MacAddr {
+    let [a, b, c, d, e, f, ..] = hash(Purpose::Mac, path, guest.as_str()).to_be_bytes();
+    MacAddr([(a & 0xfc) | 0x02, b, c, d, e, f])
+}
+
 /// The IPv6 prefix (/64) of a network: a unique local address with L = 1 (RFC 4193 section 3.1), whose global
 /// and subnet identifiers come from the name.
 #[must_use]

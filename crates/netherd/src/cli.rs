@@ -181,7 +181,8 @@ pub struct ExecArgs {
 ///
 /// For namespaces made by others (podman, bubblewrap, unshare). You must own the user namespace
 /// that the network namespace belongs to, or one above it. The interface is usable when the
-/// command returns; it goes with the namespace, or by `netherd detach`.
+/// command returns, with a default route unless the namespace has one; it goes with the namespace,
+/// or by `netherd detach`. The lines for its programs' resolv.conf are printed on standard error.
 #[derive(Debug, Clone, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "netns"]))]
 pub struct AttachArgs {

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use host::report::{Network, NetworkSummary, Planned, Port, Rates};
-use netherd::output::network;
+use host::report::{Flow, Lease, Network, NetworkSummary, Outside, Planned, Port, Rates};
 use netherd::output::style::Style;
+use netherd::output::{network, tables};
 
 fn map(entries: &[(&str, u64)]) -> BTreeMap<String, u64> {
     entries.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
@@ -178,4 +178,81 @@ NETWORK  PORTS  GUESTS  IPV4           IPV6       PID  UP   DIRECTORY
 default      2       1  10.84.16.0/20  fd00::/64   99  5 s  /run/user/1000/netherd/default
 ";
     assert_eq!(network::list(&networks, Style::PLAIN), expected);
+}
+
+#[test]
+fn a_network_says_what_leads_out_and_what_does_not() {
+    let outside = Outside {
+        uplink: "nat".to_owned(),
+        ipv4: true,
+        ping_refused: Some("net.ipv4.ping_group_range leaves this user out".to_owned()),
+        resolvers: strings(&["192.0.2.53"]),
+        services: strings(&["dhcp", "dns"]),
+        domain: "default.internal".to_owned(),
+        flows: 3,
+        flows_max: 16384,
+        troubles: strings(&["The host's resolver does not answer."]),
+        ..Outside::default()
+    };
+    let text = network::network(&Network { outside: Some(outside), ..report() }, Style::PLAIN);
+    let expected = "\
+  uplink     nat, IPv4, 3 of at most 16384 connections
+  ping       does not reach outside: net.ipv4.ping_group_range leaves this user out
+  services   dhcp dns
+  names      GUEST.default.internal; others are asked of 192.0.2.53
+  trouble    The host's resolver does not answer.
+";
+    assert!(text.contains(expected), "{text}");
+    let none = Outside { uplink: "none".to_owned(), ..Outside::default() };
+    let text = network::network(&Network { outside: Some(none), ..report() }, Style::PLAIN);
+    assert!(text.contains("  uplink     none\n  directory"), "{text}");
+}
+
+#[test]
+fn the_tables_fit_a_terminal() {
+    let flow = |protocol: &str, guest: &str, outside: &str, direction: &str| Flow {
+        protocol: protocol.to_owned(),
+        port: "web".to_owned(),
+        guest: guest.to_owned(),
+        outside: outside.to_owned(),
+        direction: direction.to_owned(),
+        state: Some("open".to_owned()),
+        idle: 61.0,
+        bytes_out: 1 << 20,
+        bytes_in: 1536,
+        ..Flow::default()
+    };
+    let flows = [
+        flow("tcp", "10.84.16.2:51820", "192.0.2.1:443", "out"),
+        flow("udp", "[fd00::1]:53", "[2001:db8::1]:40000", "in"),
+        Flow { state: None, ..flow("icmp", "10.84.16.2", "192.0.2.1", "out") },
+    ];
+    let expected = "\
+PROTO  GUEST          OUTSIDE              STATE     IDLE       OUT        IN
+tcp    web:51820  ->  192.0.2.1:443        open   1 min 1 s  1.00 MiB  1.50 KiB
+udp    web:53     <-  [2001:db8::1]:40000  open   1 min 1 s  1.00 MiB  1.50 KiB
+icmp   web        ->  192.0.2.1            -      1 min 1 s  1.00 MiB  1.50 KiB
+";
+    let text = tables::flows(&flows, Style::PLAIN);
+    let words = |text: &str| -> Vec<Vec<String>> {
+        let line = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+        text.lines().map(line).collect()
+    };
+    assert_eq!(words(&text), words(expected), "{text}");
+    assert!(text.lines().all(|line| line.len() <= 100), "{text}");
+
+    // What a client calls itself is not obeyed by the terminal.
+    let lease = Lease {
+        address: "10.84.24.1".to_owned(),
+        mac: "02:00:00:00:00:01".to_owned(),
+        hostname: Some("x\u{1b}[2J y".to_owned()),
+        left: 3600.0,
+        ..Lease::default()
+    };
+    let text = tables::leases(&[lease], Style::PLAIN);
+    assert!(text.contains("x?[2J?y") && text.contains("1 h"), "{text}");
+    assert_eq!(tables::routes(&[], Style::PLAIN), "no routes\n");
+    assert_eq!(tables::neighbours(&[], Style::PLAIN), "no neighbours\n");
+    assert_eq!(tables::bindings(&[], Style::PLAIN), "no bindings\n");
+    assert_eq!(tables::forwards(&[], Style::PLAIN), "no forwards\n");
 }

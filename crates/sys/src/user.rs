@@ -20,6 +20,13 @@ pub fn gid() -> u32 {
     rustix::process::getegid().as_raw()
 }
 
+/// Our effective group id and the supplementary ones; only the first where the kernel does not tell.
+#[must_use]
+pub fn groups() -> Vec<u32> {
+    let more = rustix::process::getgroups().unwrap_or_default();
+    std::iter::once(gid()).chain(more.into_iter().map(rustix::process::Gid::as_raw)).collect()
+}
+
 /// One entry of the user database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {

@@ -133,6 +133,23 @@ fn tour() {
 }
 
 #[test]
+fn gateway() {
+    for program in ["python3", "curl", "ping", "getent", "ip"] {
+        need!(e2e::skip::program(program));
+    }
+    need!(follow("gateway.md"));
+}
+
+#[test]
+fn nesting() {
+    for program in ["python3", "curl", "ip"] {
+        need!(e2e::skip::program(program));
+    }
+    need!(Tun::Open.possible());
+    need!(follow("nesting.md"));
+}
+
+#[test]
 fn qemu() {
     need!(e2e::skip::program("qemu-system-x86_64"));
     need!(follow("clients/qemu.md"));
@@ -189,7 +206,7 @@ fn the_manual_has_a_page_for_every_command() {
     let pages = person.home().join("man1");
     let _ = person.netherd(["man"]).arg(&pages).run().ok();
     for command in [
-        "run", "exec", "attach", "detach", "up", "down", "reload", "ls", "show", "capture", "args",
+        "run", "exec", "attach", "detach", "up", "down", "reload", "ls", "show", "publish", "capture", "args",
         "metrics", "doctor",
     ] {
         let page = pages.join(format!("netherd-{command}.1"));

@@ -81,6 +81,19 @@ pub fn choose_prefix(network: &Name, occupied: &[IpNet]) -> Option<Ipv6Addr> {
     })
 }
 
+/// Whether a network could choose addresses of `net`: it overlaps where subnets are taken from, or unique local
+/// addresses.
+#[must_use]
+pub fn could_collide(net: &IpNet) -> bool {
+    /// Unique local addresses (RFC 4193).
+    const UNIQUE_LOCAL: (Ipv6Addr, u8) = (Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7);
+    let overlaps = |base: IpAddr, length| {
+        IpNet::new(base, length).is_ok_and(|pool| pool.contains(net) || net.contains(&pool))
+    };
+    POOLS.iter().any(|(base, length)| overlaps((*base).into(), *length))
+        || overlaps(UNIQUE_LOCAL.0.into(), UNIQUE_LOCAL.1)
+}
+
 /// Whether `net` overlaps nothing in `occupied`.
 #[must_use]
 pub fn is_free(net: IpNet, occupied: &[IpNet]) -> bool {
@@ -144,6 +157,17 @@ mod tests {
         assert_eq!(nets, []);
         push(&mut nets, "10.1.2.3".parse().expect("v4"), 24);
         assert_eq!(nets, [net("10.1.2.0/24")]);
+    }
+
+    #[test]
+    fn only_private_prefixes_can_collide() {
+        for private in ["10.0.0.0/8", "10.1.0.0/20", "172.16.0.0/12", "100.64.1.0/24", "fd00::/64"] {
+            assert!(could_collide(&net(private)), "{private}");
+        }
+        for other in ["192.0.2.0/24", "2001:db8::/32", "fe80::/64", "127.0.0.0/8"] {
+            assert!(!could_collide(&net(other)), "{other}");
+        }
+        assert!(could_collide(&net("0.0.0.0/2")));
     }
 
     #[test]

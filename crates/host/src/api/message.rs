@@ -14,6 +14,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
+use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -332,6 +333,12 @@ pub struct Joined {
     pub host4: Option<Ipv4Addr>,
     #[serde(default)]
     pub host6: Option<Ipv6Addr>,
+    /// Domains that are taken for a network inside the guest: this network's, and those of networks around it.
+    #[serde(default)]
+    pub domains: Vec<String>,
+    /// Prefixes that a network inside the guest must not have: this network's, and what is reached around it.
+    #[serde(default)]
+    pub occupied: Vec<IpNet>,
 }
 
 /// Answer to `publish`.

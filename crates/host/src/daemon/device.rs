@@ -18,11 +18,12 @@ use wire::MacAddr;
 
 use super::network::Served;
 use super::{Daemon, ServeError};
+use crate::config::outside::Parent;
 use crate::config::{self, Uplink};
 use crate::link::{CloseReason, LinkSetup, PortAbout};
 use crate::log;
 use crate::names::{self, Name};
-use crate::uplink::{self, Opened, Retry, UplinkPlan};
+use crate::uplink::{self, Opened, Retry, Routed, UplinkPlan};
 use crate::worker::Worker;
 
 /// The name of the uplink's port.
@@ -45,18 +46,23 @@ pub(super) struct DeviceUplink {
 }
 
 /// The device that a network's uplink is, if it is one.
-fn plan(uplink: &Uplink) -> Option<UplinkPlan> {
-    Some(match uplink {
+fn plan(config: &config::Network) -> Option<UplinkPlan> {
+    Some(match &config.outside.uplink {
         Uplink::Nic(device) => UplinkPlan::Nic(device.clone()),
         Uplink::Tap(device) => UplinkPlan::Tap(device.clone()),
         Uplink::Macvtap(device) => UplinkPlan::Macvtap(device.clone()),
-        Uplink::Nat | Uplink::None | Uplink::Net(_) => return None,
+        Uplink::Net(Parent::Bridged) => UplinkPlan::Bridged,
+        Uplink::Net(Parent::Routed) => UplinkPlan::Routed {
+            prefixes: Routed { subnet: config.subnet, prefix: config.prefix },
+            mtu: config.plan.spec().mtu,
+        },
+        Uplink::Nat | Uplink::None | Uplink::Net(Parent::Nat) => return None,
     })
 }
 
 /// What guests' ports are held to where the addresses come from outside.
 pub(super) fn guard_guests(config: &config::Network, spec: &mut PortSpec) {
-    if plan(&config.outside.uplink).is_some() && !config.outside.guests_planned {
+    if plan(config).is_some() && !config.outside.guests_planned {
         spec.guard.mode = GuardMode::Learn;
         spec.guard.first_come = FIRST_COME;
         spec.guard.addresses.clear();
@@ -69,7 +75,7 @@ impl Served {
     /// # Errors
     /// A sentence.
     pub(super) fn open_uplink(&mut self, worker: &mut Worker) -> Result<(), ServeError> {
-        let Some(plan) = plan(&self.config.outside.uplink) else { return Ok(()) };
+        let Some(plan) = plan(&self.config) else { return Ok(()) };
         let opened = uplink::open(&plan).map_err(|e| ServeError::Config(e.sentence))?;
         self.device =
             Some(DeviceUplink { plan, port: None, retry: Retry::default(), ranges: Vec::new() });
@@ -159,7 +165,9 @@ impl Served {
         match self.device.as_ref().map(|device| &device.plan) {
             Some(UplinkPlan::Tap(_)) => vec![PathBuf::from("/dev/net/tun")],
             Some(UplinkPlan::Macvtap(device)) => uplink::macvtap_file(device).into_iter().collect(),
-            Some(UplinkPlan::Nic(_)) | None => Vec::new(),
+            Some(UplinkPlan::Nic(_) | UplinkPlan::Bridged | UplinkPlan::Routed { .. }) | None => {
+                Vec::new()
+            }
         }
     }
 
@@ -171,6 +179,9 @@ impl Served {
     /// The address of a guest that has not chosen one, where the outside does not take every one.
     /// `None`: the plan's own.
     pub(super) fn outside_mac(&self, guest: &Name) -> Option<MacAddr> {
+        if self.config.outside.uplink == Uplink::Net(Parent::Bridged) {
+            return self.around.inner_mac(&self.config.name, guest);
+        }
         let device = self.device.as_ref().filter(|device| !device.ranges.is_empty())?;
         if let Some(known) = self.plan.guest(guest)
             && device.ranges.iter().any(|range| range.contains(known.mac))

@@ -231,6 +231,8 @@ impl Served {
             mtu: self.config.plan.spec().mtu,
             covers,
             restart: self.restart(control),
+            domains: self.around.taken_domains(self.domain()),
+            occupied: self.around.occupied(&self.plan),
             ..Joined::default()
         };
         let interface =
@@ -246,13 +248,18 @@ impl Served {
         } else if !self.config.outside.uplink.plans_addresses() && self.config.prefix.is_none() {
             joined.ipv6.clear();
         }
+        let is_default6 = |route: &crate::config::outside::Route| {
+            route.to.prefix_len() == 0 && route.to.addr().is_ipv6()
+        };
+        joined.outside6 = self.config.outside.routes.iter().any(is_default6);
         let Some(gateway) = worker.gateway(self.id) else { return joined };
         let plan = gateway.plan();
-        joined.outside6 = plan.nat && gateway.status().outside_v6;
+        joined.outside6 |= plan.nat && gateway.status().outside_v6;
         if plan.dns {
             joined.resolvers.extend(plan.gateway4().map(IpAddr::V4));
             joined.resolvers.extend(plan.gateway6().map(IpAddr::V6));
-            joined.search.push(self.domain());
+            // Behind its own, those of the networks around: an outer guest has its bare name here as well.
+            joined.search = self.around.taken_domains(self.domain());
         } else {
             joined.resolvers.extend(plan.resolvers.iter().map(SocketAddr::ip));
         }

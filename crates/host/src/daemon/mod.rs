@@ -13,6 +13,7 @@
 //! A guest lives as long as the connection that joined it ([`guests`]). A network is *idle* when it has no port and no
 //! connection to its `api`: a command that has just connected to join keeps it.
 
+mod around;
 mod calls;
 mod change;
 mod clients;
@@ -164,7 +165,8 @@ impl Daemon {
             stopping: false,
         };
         for network in checked.networks() {
-            let served = Served::open(&mut worker, network.clone(), startup)?;
+            let network = around::settle(network.clone())?;
+            let served = Served::open(&mut worker, network, startup)?;
             log::info(&format!(
                 "Network {} is served in {} ({}, {}).",
                 served.config.name,

@@ -6,16 +6,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use engine::{Instant, PortId};
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::{Ipv4Net, Ipv6Net};
 use sys::poll::Interest;
 
+use super::around::Around;
 use super::device::DeviceUplink;
 use super::guests::Guest;
 use super::outside;
 use super::plan_file::{self, PlanFile};
 use super::rates::RateMeter;
 use super::{ServeError, Startup};
-use crate::address::{Plan, store, subnet, zone};
+use crate::address::{Plan, store, subnet};
 use crate::api::message::Restart;
 use crate::capture::{Captures, Remains};
 use crate::config;
@@ -52,6 +53,8 @@ pub(super) struct Served {
     pub(super) guests: BTreeMap<Name, Guest>,
     /// The label of the network's domain; mostly its name.
     pub(super) zone: Name,
+    /// What was around the network when it was opened.
+    pub(super) around: Around,
     pub(super) forwards: Vec<outside::Published>,
     /// The uplink, where it is a network device.
     pub(super) device: Option<DeviceUplink>,
@@ -108,10 +111,11 @@ impl Served {
         if let Some(sentence) = complaint {
             log::warn(&sentence);
         }
-        let mut plan = plan_for(&config, kept.as_ref(), &path)?;
+        let around = Around::look(&config.name, &path);
+        let mut plan = plan_for(&config, kept.as_ref(), &around)?;
         plan.declare(&outside::declared(&config))
             .map_err(|error| ServeError::Config(error.to_string()))?;
-        let zone = zone::choose(&config.name, &zone::searched(RESOLV_CONF.as_ref()));
+        let zone = around.zone(&config.name);
         plan_file::save(published.dir(), &plan);
         let api = published.bind("api", sys::unix::SocketKind::Stream, &access)?;
         let mut bound = Vec::new();
@@ -168,6 +172,7 @@ impl Served {
             nodes,
             guests: BTreeMap::new(),
             zone,
+            around,
             forwards: Vec::new(),
             device: None,
             troubles: VecDeque::new(),
@@ -243,9 +248,9 @@ impl Served {
 fn plan_for(
     config: &config::Network,
     kept: Option<&Plan>,
-    path: &std::path::Path,
+    around: &Around,
 ) -> Result<Plan, ServeError> {
-    if let Some(kept) = kept {
+    if let Some(kept) = kept.filter(|kept| around.suits(kept)) {
         let net = config.subnet.unwrap_or(kept.subnet());
         let prefix = config.prefix.unwrap_or(kept.prefix());
         if net == kept.subnet() && prefix == kept.prefix() {
@@ -254,28 +259,6 @@ fn plan_for(
         // Nobody is present yet, so the plan can always move.
         if let Some(moved) = kept.moved(net, prefix) {
             return Ok(moved);
-        }
-    }
-    let mut occupied = if config.subnet.is_some() && config.prefix.is_some() {
-        Vec::new()
-    } else {
-        subnet::occupied().unwrap_or_else(|error| {
-            log::warn(&format!(
-                "The host's routes cannot be read ({error}): the subnet of network {} may collide with one.",
-                config.name
-            ));
-            Vec::new()
-        })
-    };
-    // Networks of the same user may be routed to each other some day.
-    for (name, other) in directory::list() {
-        if other == path {
-            continue;
-        }
-        let Ok(name) = name.parse::<Name>() else { continue };
-        let Ok(dir) = sys::dir::Dir::open(&other) else { continue };
-        if let Some(plan) = store::peek(&dir, &name) {
-            occupied.push(IpNet::V4(plan.subnet()));
         }
     }
     let none = |what: &str, key: &str| {
@@ -287,12 +270,12 @@ fn plan_for(
     };
     let net = match config.subnet {
         Some(net) => net,
-        None => subnet::choose(&config.name, &occupied)
+        None => subnet::choose(&config.name, around.reached())
             .ok_or_else(|| none("private IPv4 subnet", "subnet"))?,
     };
     let prefix = match config.prefix {
         Some(prefix) => prefix,
-        None => subnet::choose_prefix(&config.name, &occupied)
+        None => subnet::choose_prefix(&config.name, around.reached())
             .ok_or_else(|| none("unique local IPv6 prefix", "prefix"))?,
     };
     Ok(Plan::new(config.name.clone(), net, prefix))

@@ -6,7 +6,7 @@ use sd_notify::NotifyState;
 
 use super::change::Change;
 use super::network::Served;
-use super::{Daemon, ServeError, Startup, configuration, startup};
+use super::{Daemon, ServeError, Startup, around, configuration, startup};
 use crate::api::message::{Code, Failure};
 use crate::config::{self, Checked};
 use crate::log;
@@ -95,11 +95,12 @@ impl Daemon {
         opened: &mut Vec<Served>,
     ) -> Result<(), ServeError> {
         for config in checked.networks() {
+            let config = around::settle(config.clone())?;
             match self.networks.iter_mut().find(|served| served.config.name == config.name) {
-                Some(served) if served.config == *config => {}
-                Some(served) => changes.push((served.id, served.prepare(worker, config.clone())?)),
+                Some(served) if served.config == config => {}
+                Some(served) => changes.push((served.id, served.prepare(worker, config)?)),
                 None => {
-                    opened.push(Served::open(worker, config.clone(), &mut Startup::default())?);
+                    opened.push(Served::open(worker, config, &mut Startup::default())?);
                 }
             }
         }

@@ -8,16 +8,19 @@
 //!
 //! * `nic:IFNAME`: through the privileged helper `netherd-nic` ([`nic`]), which shares a device that
 //!   the host uses as well;
+//! * `net:bridged`, `net:routed`: the network that the hypervisor is a guest of ([`parent`]);
 //! * `tap:IFNAME`, `macvtap:IFNAME`: a device that an administrator made for this user ([`tap`]).
 //!
 //! [`open`] either gives a link or says in a sentence what is missing and what to do. The device may
 //! come later, or go: [`Retry`] says when to try again.
 
 mod nic;
+pub mod parent;
 mod plan;
 mod retry;
 mod tap;
 
+pub use self::parent::Routed;
 pub use self::nic::{address_within, addresses};
 pub use self::plan::{PlanError, UplinkPlan};
 pub use self::retry::Retry;
@@ -66,5 +69,7 @@ pub fn open(plan: &UplinkPlan) -> Result<Opened, UplinkError> {
         UplinkPlan::Nic(device) => nic::open(device),
         UplinkPlan::Tap(device) => tap::open(device),
         UplinkPlan::Macvtap(device) => tap::open_macvtap(device),
+        UplinkPlan::Bridged => parent::bridged(),
+        UplinkPlan::Routed { prefixes, mtu } => parent::routed(prefixes, *mtu),
     }
 }

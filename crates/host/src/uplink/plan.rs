@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::parent::Routed;
+
 /// Which device an uplink is, by its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UplinkPlan {
@@ -12,6 +14,10 @@ pub enum UplinkPlan {
     Tap(String),
     /// A macvtap whose character device is ours.
     Macvtap(String),
+    /// The Ethernet of the guest that we are in.
+    Bridged,
+    /// The routing of the guest that we are in, for a network of this MTU.
+    Routed { prefixes: Routed, mtu: u16 },
 }
 
 impl UplinkPlan {
@@ -20,6 +26,7 @@ impl UplinkPlan {
     pub fn device(&self) -> &str {
         match self {
             Self::Nic(device) | Self::Tap(device) | Self::Macvtap(device) => device,
+            Self::Bridged | Self::Routed { .. } => "eth0",
         }
     }
 }
@@ -60,6 +67,8 @@ impl fmt::Display for UplinkPlan {
             Self::Nic(device) => write!(f, "nic:{device}"),
             Self::Tap(device) => write!(f, "tap:{device}"),
             Self::Macvtap(device) => write!(f, "macvtap:{device}"),
+            Self::Bridged => f.write_str("net:bridged"),
+            Self::Routed { .. } => f.write_str("net:routed"),
         }
     }
 }

@@ -8,9 +8,10 @@ use host::api::message::GuestKind;
 
 use crate::cli::AttachArgs;
 use crate::command::connect::guest_name;
-use crate::output::failure::FAILED;
+use crate::output::{self, failure::FAILED};
 use crate::sandbox::background;
 use crate::sandbox::interface::Plan;
+use crate::sandbox::lookup::Lookup;
 use crate::sandbox::netns::Target;
 use crate::sandbox::session::{Change, KeptLink, Request, Session};
 
@@ -33,6 +34,7 @@ pub fn run(args: &AttachArgs) -> anyhow::Result<ExitCode> {
     let target = Target::open(args)?;
     background::keep(FAILED, |ready| {
         let (session, name) = start(args, &target)?;
+        tell_resolvers(&session, args)?;
         ready.leave_caller(&args.network.net, &name)?;
         let _ = sys::process::set_directory(Path::new("/"));
         let target = target.into_watch();
@@ -51,6 +53,20 @@ fn start(args: &AttachArgs, target: &Target) -> anyhow::Result<(Session, String)
     let link = target.make_interface(&plan)?;
     session.link(KeptLink::new(link.tap, link.vnet_hdr_len, link.offloads, link.fd))?;
     Ok((session, name))
+}
+
+/// Says what look-ups in the namespace need: whose files its programs read is not for us to change.
+fn tell_resolvers(session: &Session, args: &AttachArgs) -> anyhow::Result<()> {
+    let joined = session.joined();
+    let lines =
+        Lookup::from_joined(joined, &Plan::from_joined(joined, &args.ifname)?).resolver_lines();
+    if !lines.is_empty() {
+        output::note(&format!(
+            "to know this network's names, the programs there need in their /etc/resolv.conf:\n{}",
+            lines.trim_end()
+        ));
+    }
+    Ok(())
 }
 
 /// The keeper: holds the link until the namespace has gone or somebody takes it away. The interface goes

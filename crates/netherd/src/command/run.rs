@@ -4,7 +4,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow, bail};
-use host::api::message::GuestKind;
+use host::api::message::{GuestKind, Joined};
+use host::outer::Outer;
 use sys::ns::{Child, Forked, Parenthood};
 
 use crate::cli::RunArgs;
@@ -84,6 +85,7 @@ fn start(
         covers: Covers::find(&networks),
         rootfs,
         directory: std::env::current_dir().ok(),
+        outer: outer(joined, args),
         lookup: Lookup::from_joined(joined, &plan),
         plan,
         guest: guest.clone(),
@@ -94,6 +96,20 @@ fn start(
     }
     let front = start_guest(&blueprint, session)?;
     Ok((front, guest))
+}
+
+/// What a netherd in the guest is told about the network around its own.
+fn outer(joined: &Joined, args: &RunArgs) -> Outer {
+    Outer {
+        network: joined.network.clone(),
+        guest: joined.guest.clone(),
+        domains: joined.domains.clone(),
+        occupied: joined.occupied.clone(),
+        macs: args.macs,
+        // The command line has seen that they are prefixes, and the hypervisor has taken them.
+        routes: args.route.iter().filter_map(|prefix| prefix.parse().ok()).collect(),
+        mtu: joined.mtu,
+    }
 }
 
 fn start_guest(blueprint: &Blueprint, session: Session) -> anyhow::Result<Front> {

@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use engine::Reason;
-use host::report::{Network, NetworkSummary, Port};
+use host::report::{Network, NetworkSummary, Outside, Port};
 
 use super::style::{Accent, Style};
 use super::table::{Align, Table};
@@ -73,6 +73,9 @@ fn heading(report: &Network, style: Style) -> String {
         if report.stay { ", stays" } else { "" },
     );
     let _ = writeln!(text, "  addresses  {} {}", report.ipv4, report.ipv6);
+    if let Some(outside) = &report.outside {
+        text.push_str(&way_out(outside));
+    }
     let _ = writeln!(text, "  directory  {}", report.directory.display());
     if !report.nodes.is_empty() {
         let _ = writeln!(text, "  nodes      {}", report.nodes.join(" "));
@@ -81,6 +84,48 @@ fn heading(report: &Network, style: Style) -> String {
     let away = report.planned.iter().filter(|guest| !guest.present).count();
     if away > 0 {
         let _ = writeln!(text, "  kept       addresses of {away} guests that are away");
+    }
+    text
+}
+
+/// What leads out of the network, and what does not.
+fn way_out(outside: &Outside) -> String {
+    let mut text = String::new();
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            let _ = writeln!(text, "  {name:<9}  {value}");
+        }
+    };
+    let has_gateway = outside.flows_max > 0;
+    let mut uplink = outside.uplink.clone();
+    if has_gateway {
+        let families: Vec<&str> = [("IPv4", outside.ipv4), ("IPv6", outside.ipv6)]
+            .into_iter()
+            .filter_map(|(family, works)| works.then_some(family))
+            .collect();
+        uplink.push_str(", ");
+        if families.is_empty() {
+            uplink.push_str("but the host has no way out now");
+        } else {
+            uplink.push_str(&families.join(" and "));
+        }
+        let _ = write!(uplink, ", {} of at most {} connections", outside.flows, outside.flows_max);
+    }
+    line("uplink", &uplink);
+    if has_gateway && !outside.ping {
+        let why = outside.ping_refused.as_deref().unwrap_or("the host refuses ICMP sockets");
+        line("ping", &format!("does not reach outside: {why}"));
+    }
+    line("services", &outside.services.join(" "));
+    if outside.services.iter().any(|service| service == "dns") {
+        let resolvers = match outside.resolvers.as_slice() {
+            [] => "nobody, as the host names no resolvers".to_owned(),
+            some => some.join(" "),
+        };
+        line("names", &format!("GUEST.{}; others are asked of {resolvers}", outside.domain));
+    }
+    for trouble in &outside.troubles {
+        line("trouble", trouble);
     }
     text
 }

@@ -69,7 +69,8 @@ pub enum Order {
 pub enum Inner {
     /// To CMD: the ids are mapped.
     Mapped,
-    /// From CMD: its namespaces come along; with a tap, that descriptor comes first.
+    /// From CMD: its namespaces come along, then the listener of [`host::outer`]; with a tap, that descriptor
+    /// comes first.
     Namespaces { tap_offloads: Option<Vec<String>>, why_no_tap: String },
     /// To CMD: there is an `eth0` now.
     InterfaceMade,

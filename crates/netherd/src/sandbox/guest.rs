@@ -47,8 +47,11 @@ fn prepare(blueprint: &Blueprint, to_init: &Channel, setup: &Channel) -> anyhow:
         Err(error) => (None, format!("/dev/net/tun: {error}")),
     };
     fds.extend(namespaces.iter().map(OwnedFd::as_fd));
+    // Nobody else is in this namespace yet.
+    let listener = host::outer::listen().context("the guest cannot be told of its network")?;
+    fds.push(listener.as_fd());
     to_init.send(&Inner::Namespaces { tap_offloads, why_no_tap }, &fds)?;
-    drop(namespaces);
+    drop((namespaces, listener));
 
     interface::prepare_namespace(blueprint.identity.group_range())?;
     let Some((Inner::InterfaceMade, _)) = to_init.receive()? else { sys::process::exit_now(0) };

@@ -4,10 +4,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use anyhow::{Context, anyhow, bail};
+use host::outer::Outer;
 use sys::netlink::PeerNamespace;
 use sys::notify::Listener;
 use sys::ns::{Child, Forked, Namespaces, Parenthood};
 
+use super::around::Around;
 use super::channel::{Channel, Inner, LinkMade, Order, Report};
 use super::command::{CommandLine, start_in};
 use super::cover::{self, Covers};
@@ -41,6 +43,8 @@ pub struct Blueprint {
     pub directory: Option<PathBuf>,
     pub plan: Plan,
     pub lookup: Lookup,
+    /// What a netherd inside is told.
+    pub outer: Outer,
     pub guest: String,
     pub command: CommandLine,
 }
@@ -111,9 +115,11 @@ fn start(
     sys::process::set_undumpable().context("init cannot be shielded")?;
     to_command.send(&Inner::Mapped, &[])?;
     laid.keep().context("the guest's files cannot be kept")?;
-    let mount_namespace = make_link(blueprint, &command, &to_command, setup)?;
+    let Made { mount_namespace, network_namespace, questions } =
+        make_link(blueprint, &command, &to_command, setup)?;
     let listener = await_start(&to_command)?;
-    Ok((command, listener, Keep { laid, mount_namespace }))
+    let around = Around::new(questions, blueprint.outer.clone(), network_namespace);
+    Ok((command, listener, Keep { laid, around: Some(around), mount_namespace }))
 }
 
 fn mount(blueprint: &Blueprint) -> anyhow::Result<Laid> {
@@ -140,14 +146,21 @@ fn mount(blueprint: &Blueprint) -> anyhow::Result<Laid> {
     Ok(laid)
 }
 
-/// Takes the tap that the command made, or makes a veth pair, and passes the link out. Answers the command's
-/// mount namespace.
+/// What init keeps of what the command has made.
+struct Made {
+    mount_namespace: OwnedFd,
+    network_namespace: OwnedFd,
+    /// The listener of [`host::outer`].
+    questions: OwnedFd,
+}
+
+/// Takes the tap that the command made, or makes a veth pair, and passes the link out.
 fn make_link(
     blueprint: &Blueprint,
     command: &Child,
     to_command: &Channel,
     setup: &Channel,
-) -> anyhow::Result<OwnedFd> {
+) -> anyhow::Result<Made> {
     // Without it the command has failed and said why on the set-up channel.
     let Some((Inner::Namespaces { tap_offloads, why_no_tap }, mut fds)) = to_command.receive()?
     else {
@@ -165,9 +178,10 @@ fn make_link(
         }
     };
     to_command.send(&Inner::InterfaceMade, &[])?;
-    if fds.len() != guest::NAMESPACES.len() {
+    let questions = fds.pop();
+    let (Some(questions), true) = (questions, fds.len() == guest::NAMESPACES.len()) else {
         bail!("the command's namespaces did not arrive; this is an error in netherd");
-    }
+    };
     let outer = sys::ns::own(Namespaces::USER)?;
     let pid = sys::ns::own(Namespaces::PID)?;
     let mut names = vec!["outer".to_owned(), "pid".to_owned()];
@@ -183,8 +197,17 @@ fn make_link(
         namespaces: names,
     };
     setup.send(&Report::Link(made), &descriptors)?;
-    let mount_namespace = guest::NAMESPACES.iter().position(|name| *name == "mnt").unwrap_or(0);
-    Ok(fds.swap_remove(mount_namespace))
+    let mut namespaces: Vec<_> = guest::NAMESPACES.into_iter().zip(fds).collect();
+    let mut take = |wanted: &str| {
+        let at = namespaces.iter().position(|(name, _)| *name == wanted);
+        at.map(|at| namespaces.swap_remove(at).1)
+    };
+    match (take("mnt"), take("net")) {
+        (Some(mount_namespace), Some(network_namespace)) => {
+            Ok(Made { mount_namespace, network_namespace, questions })
+        }
+        _ => bail!("the command's namespaces are incomplete; this is an error in netherd"),
+    }
 }
 
 /// Waits until the command's end of the channel is closed by its exec, or by its end.

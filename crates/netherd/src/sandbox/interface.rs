@@ -153,12 +153,26 @@ pub fn make_veth(plan: &Plan, namespace: PeerNamespace<'_>) -> anyhow::Result<Li
         .context("the outer end of the veth pair does not come up")?;
     let fd = sys::packet::open(OUTER_INDEX, PACKET_BUFFER)
         .context("the packet socket on the outer end of the veth pair cannot be opened")?;
+    let vnet_hdr_len = sys::packet::VNET_HDR_LEN;
+    Ok(Link { fd, tap: false, vnet_hdr_len, offloads: packet_offloads() })
+}
+
+/// What a packet socket carries, in the words of the control interface.
+#[must_use]
+pub fn packet_offloads() -> Vec<String> {
     let mut offloads = TapOffloads::TCP;
     if packet_sockets_know_uso() {
         offloads = offloads.union(TapOffloads::USO);
     }
-    let vnet_hdr_len = sys::packet::VNET_HDR_LEN;
-    Ok(Link { fd, tap: false, vnet_hdr_len, offloads: words(offloads) })
+    words(offloads)
+}
+
+/// Lets the kernel route in the current network namespace, which goes on to take router advertisements on
+/// the guest's interface (`accept_ra` 2).
+pub fn forward() {
+    sysctl(&format!("net/ipv6/conf/{NAME}/accept_ra"), "2");
+    sysctl("net/ipv4/ip_forward", "1");
+    sysctl("net/ipv6/conf/all/forwarding", "1");
 }
 
 /// Configures the interface of the plan, which exists in the current network namespace.

@@ -13,6 +13,7 @@ use sys::signal::{SIGCHLD, SIGCONT, SignalFd, SignalSet};
 use sys::terminal::Terminal;
 
 use super::channel::{Channel, End, Order, Report};
+use super::around::Around;
 use super::group;
 use super::laid::Laid;
 
@@ -30,6 +31,8 @@ pub enum Role {
 pub struct Keep {
     /// The files that were laid over the machine's.
     pub laid: Laid,
+    /// Who asks about the network around the guest.
+    pub around: Option<Around>,
     /// The guest's.
     pub mount_namespace: OwnedFd,
 }
@@ -98,9 +101,14 @@ impl Job {
             let mut fds = vec![children.as_fd(), self.control.as_fd()];
             fds.extend(self.listener.as_ref().map(AsFd::as_fd));
             let kept = fds.len();
-            if let Role::Init(keep) = &self.role {
-                fds.extend(keep.laid.fd());
-            }
+            let keep = match &self.role {
+                Role::Init(keep) => Some(keep),
+                Role::Relay => None,
+            };
+            let around = keep.and_then(|keep| keep.around.as_ref());
+            let laid = keep.map(|keep| &keep.laid).filter(|laid| laid.fd().is_some());
+            fds.extend(around.map(Around::fd));
+            fds.extend(laid.and_then(Laid::fd));
             let ready = sys::process::poll(&fds, None).ok()?;
             if ready[0] {
                 while let Ok(Some(_)) = children.read() {}
@@ -119,10 +127,17 @@ impl Job {
                 // A failed answer leaves its caller waiting, and nobody else.
                 let _ = group::answer_next(listener);
             }
-            if ready.get(kept) == Some(&true)
-                && let Role::Init(keep) = &self.role
+            let Some(keep) = keep else { continue };
+            let mut kept = ready[kept..].iter();
+            if let Some(around) = around
+                && kept.next() == Some(&true)
             {
-                keep.laid.attend(keep.mount_namespace.as_fd());
+                around.attend(keep.mount_namespace.as_fd());
+            }
+            if let Some(laid) = laid
+                && kept.next() == Some(&true)
+            {
+                laid.attend(keep.mount_namespace.as_fd());
             }
         }
     }

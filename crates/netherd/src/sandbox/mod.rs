@@ -43,6 +43,7 @@
 //! Every process talks through [`channel`]: datagrams over a socket pair, each a small JSON object, the
 //! only place where these processes depend on each other.
 
+pub mod around;
 pub mod background;
 pub mod channel;
 pub mod command;

@@ -36,6 +36,8 @@ pub struct Finding {
 pub trait Machine {
     /// The first line of a small file, without blanks at its ends.
     fn read(&self, path: &str) -> io::Result<String>;
+    /// The whole of a small file.
+    fn read_all(&self, path: &str) -> io::Result<String>;
     /// Whether the file can be opened for reading and writing.
     fn open(&self, path: &str) -> io::Result<()>;
     /// Whether a program of this name is in `$PATH`.
@@ -48,15 +50,19 @@ pub trait Machine {
     fn program(&self) -> PathBuf;
     /// The directory that the default network has or would have, or why there is none.
     fn directory(&self) -> Result<PathBuf, String>;
+    /// The groups of this process, whom the kernel lets send echo requests or not.
+    fn groups(&self) -> Vec<u32>;
+    /// Whether the routes of the host have a default for IPv4 and IPv6.
+    fn ways_out(&self) -> io::Result<[bool; 2]>;
     /// What became of the attempts to do what `run` does.
     fn trials(&self) -> Result<Trials, String>;
 }
 
-fn ok(check: &'static str, found: impl Into<String>) -> Finding {
+pub(super) fn ok(check: &'static str, found: impl Into<String>) -> Finding {
     Finding { check, status: Status::Ok, found: found.into(), remedy: None, needed: false }
 }
 
-fn finding(
+pub(super) fn finding(
     check: &'static str,
     status: Status,
     found: impl Into<String>,
@@ -91,6 +97,7 @@ pub fn all(machine: &dyn Machine) -> Vec<Finding> {
             vec![broken]
         }
     };
+    findings.extend(super::outside::all(machine));
     findings.push(apparmor(machine));
     findings.push(runtime_directory(machine));
     findings.push(vde_path(machine));

@@ -27,9 +27,14 @@ impl ThisMachine {
 
 impl Machine for ThisMachine {
     fn read(&self, path: &str) -> io::Result<String> {
+        let text = self.read_all(path)?;
+        Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+    }
+
+    fn read_all(&self, path: &str) -> io::Result<String> {
         let mut text = String::new();
         File::open(path)?.take(FILE_MAX).read_to_string(&mut text)?;
-        Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+        Ok(text)
     }
 
     fn open(&self, path: &str) -> io::Result<()> {
@@ -71,6 +76,25 @@ impl Machine for ThisMachine {
 
     fn directory(&self) -> Result<PathBuf, String> {
         host::directory::resolve(DEFAULT_NETWORK, None).map_err(|error| error.to_string())
+    }
+
+    fn groups(&self) -> Vec<u32> {
+        sys::user::groups()
+    }
+
+    fn ways_out(&self) -> io::Result<[bool; 2]> {
+        /// `RT_TABLE_MAIN`, linux/rtnetlink.h.
+        const MAIN: u32 = 254;
+        let routes = sys::netlink::Netlink::open()?.routes()?;
+        let has = |is_v4| {
+            routes.iter().any(|route| {
+                route.prefix_len == 0
+                    && route.destination.is_ipv4() == is_v4
+                    && route.interface.is_some()
+                    && route.table == MAIN
+            })
+        };
+        Ok([has(true), has(false)])
     }
 
     fn trials(&self) -> Result<Trials, String> {

@@ -13,6 +13,7 @@ use crate::output::style::{Accent, Style};
 use crate::output::{self, failure};
 
 pub mod check;
+mod outside;
 pub mod machine;
 pub mod trial;
 

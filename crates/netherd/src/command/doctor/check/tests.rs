@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::super::outside::{LOW_PORTS, PING_RANGE, RESOLV_CONF};
 use super::*;
 
 const EPERM: i32 = 1;
@@ -17,14 +18,18 @@ struct Fake {
     uid: u32,
     directory: Result<PathBuf, String>,
     trials: Vec<(Step, i32)>,
+    ways_out: [bool; 2],
 }
 
 fn healthy() -> Fake {
     Fake {
-        files: BTreeMap::from([(
-            "/proc/sys/kernel/seccomp/actions_avail",
-            "kill_process kill_thread errno",
-        )]),
+        files: BTreeMap::from([
+            ("/proc/sys/kernel/seccomp/actions_avail", "kill_process kill_thread errno"),
+            (PING_RANGE, "0\t2147483647"),
+            (RESOLV_CONF, "# of the machine\nnameserver 192.0.2.53\n"),
+            (LOW_PORTS, "0"),
+        ]),
+        ways_out: [true; 2],
         devices: BTreeMap::new(),
         programs: true,
         subordinate_ids: true,
@@ -74,6 +79,9 @@ impl Machine for Fake {
         let text = self.files.get(path).ok_or(io::ErrorKind::NotFound)?;
         Ok((*text).to_owned())
     }
+    fn read_all(&self, path: &str) -> io::Result<String> {
+        self.read(path)
+    }
     fn open(&self, path: &str) -> io::Result<()> {
         self.devices.get(path).map_or(Ok(()), |kind| Err((*kind).into()))
     }
@@ -94,6 +102,12 @@ impl Machine for Fake {
     }
     fn directory(&self) -> Result<PathBuf, String> {
         self.directory.clone()
+    }
+    fn groups(&self) -> Vec<u32> {
+        vec![1000, 27]
+    }
+    fn ways_out(&self) -> io::Result<[bool; 2]> {
+        Ok(self.ways_out)
     }
     fn trials(&self) -> Result<Trials, String> {
         Ok(Trials::of(&self.trials))
@@ -230,4 +244,35 @@ fn without_the_helper_there_are_no_real_devices_and_nothing_else_is_missing() {
     // A socket that is there.
     let machine = healthy().device(host::uplink::HELPER, io::ErrorKind::Other);
     assert!(all(&machine).iter().all(|it| it.status == Status::Ok));
+}
+
+#[test]
+fn what_does_not_lead_out_is_told() {
+    let machine = healthy().file(PING_RANGE, "1\t0");
+    assert_eq!(of(&machine, "ping to the outside").status, Status::Limited);
+    assert!(remedy(&machine, "ping to the outside").contains("ping_group_range=\"0 2147483647\""));
+    // One of the groups is enough.
+    let machine = healthy().file(PING_RANGE, "27 27");
+    assert_eq!(of(&machine, "ping to the outside").status, Status::Ok);
+
+    let mut machine = healthy();
+    machine.ways_out = [true, false];
+    assert_eq!(of(&machine, "way out").found, "IPv4 only");
+    assert_eq!(of(&machine, "way out").status, Status::Limited);
+    machine.ways_out = [false, false];
+    assert_eq!(of(&machine, "way out").found, "none: the machine has no default route");
+
+    let machine = healthy().file(RESOLV_CONF, "options edns0\n");
+    assert_eq!(of(&machine, "resolvers").status, Status::Limited);
+    let machine = healthy().file(RESOLV_CONF, "nameserver 127.0.0.53\nnameserver ::1\n");
+    assert_eq!(of(&machine, "resolvers").found, "127.0.0.53, ::1");
+
+    let machine = healthy().file(LOW_PORTS, "1024");
+    let found = of(&machine, "ports to publish");
+    assert_eq!((found.status, found.found.as_str()), (Status::Limited, "from 1024 on"));
+    assert!(remedy(&machine, "ports to publish").contains("ip_unprivileged_port_start"));
+    let mut machine = machine;
+    machine.uid = 0;
+    assert_eq!(of(&machine, "ports to publish").status, Status::Ok);
+    assert!(run_can_work(&all(&machine)));
 }

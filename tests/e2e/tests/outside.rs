@@ -1,0 +1,222 @@
+//! Guests by name, the ways out and in, and networks inside guests.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use e2e::{Lab, Person, Running, Tun, User, need};
+
+const NET: &str = "default";
+/// A page of its own, by a server that answers one request after the other.
+const SERVER: [&str; 6] = ["python3", "-m", "http.server", "--directory", "site", "8000"];
+const CURL: &str = "curl --silent --show-error --max-time 20 --retry 9 --retry-connrefused";
+
+fn needs() -> Result<(), String> {
+    e2e::skip::namespaces()?;
+    for program in ["python3", "curl", "ping", "getent"] {
+        e2e::skip::program(program)?;
+    }
+    Ok(())
+}
+
+/// A web server in a guest, with a page that says `word`.
+fn server(person: &Person<'_>, name: &str, word: &str, options: &[&str]) -> Running {
+    let site = person.home().join("site");
+    std::fs::create_dir_all(&site).expect("the lab is ours");
+    std::fs::write(site.join("index.html"), format!("{word}\n")).expect("the lab is ours");
+    let command = person.netherd(["run", "--name", name]).args(options).arg("--").args(SERVER);
+    person.guest(NET, name, command)
+}
+
+fn in_guest(person: &Person<'_>, options: &[&str], script: &str) -> String {
+    let run = person.netherd(["run"]).args(options).args(["--", "sh", "-c", script]);
+    run.limit(Duration::from_secs(90)).run().ok()
+}
+
+#[test]
+fn guests_reach_each_other_by_name() {
+    need!(needs());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let _web = server(&person, "web", "hello", &[]);
+    for options in [&["--name", "c"][..], &["--name", "c", "--root"], &["--name", "c", "--caps", "none"]]
+    {
+        let said = in_guest(
+            &person,
+            options,
+            &format!(
+                "set -e
+                 getent ahostsv4 web | awk 'NR == 1 {{ print $1 }}'
+                 getent ahostsv6 web.default.internal | awk 'NR == 1 {{ print $1 }}'
+                 ping -c 1 -W 5 web > /dev/null
+                 {CURL} http://web:8000/ http://web.default.internal:8000/"
+            ),
+        );
+        let web = person.port(NET, "web");
+        let expected = format!("{}\n{}\nhello\nhello\n", web.ipv4(), web.ipv6());
+        assert_eq!(said, expected, "{options:?}");
+    }
+    // Nobody is asked for what is no guest's, and the answer comes at once.
+    let said = in_guest(&person, &[], "getent hosts nobody || echo no such guest");
+    assert_eq!(said, "no such guest\n");
+}
+
+#[test]
+fn a_published_port_leads_into_the_guest_while_it_lives() {
+    need!(needs());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let web = server(&person, "web", "from web", &["--publish", "18411:8000"]);
+    let fetch = |url: &str| {
+        person.job("sh").args(["-c", &format!("{CURL} {url}")]).limit(Duration::from_secs(60)).run()
+    };
+    for url in ["http://127.0.0.1:18411/", "http://[::1]:18411/"] {
+        assert_eq!(fetch(url).ok(), "from web\n", "{url}");
+    }
+    // The same port once more is a clear error.
+    let taken = person.netherd(["run", "--publish", "18411:80", "--", "true"]).run();
+    assert_eq!(taken.status.code(), Some(125), "{}", taken.account());
+    assert!(taken.stderr.contains("18411"), "{}", taken.account());
+
+    let added = person.netherd(["publish", "add", "18412:web:8000"]).run().ok();
+    assert_eq!(added, "18412:web:8000\n");
+    assert_eq!(fetch("http://127.0.0.1:18412/").ok(), "from web\n");
+    let listed = person.netherd(["publish", "ls"]).run().ok();
+    for forward in ["18411:web:8000", "18412:web:8000"] {
+        assert!(listed.contains(forward), "{listed}");
+    }
+    let _ = person.netherd(["publish", "remove", "18412:web:8000"]).run().ok();
+    let gone = person.netherd(["publish", "remove", "18412:web:8000"]).run();
+    assert_eq!(gone.status.code(), Some(1), "{}", gone.account());
+    drop(web);
+}
+
+#[test]
+fn the_host_is_reached_where_it_is_allowed_and_nowhere_else() {
+    need!(needs());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let site = person.home().join("site");
+    std::fs::create_dir_all(&site).expect("the lab is ours");
+    std::fs::write(site.join("index.html"), "the host\n").expect("the lab is ours");
+    let _host = person
+        .job("python3")
+        .args(["-m", "http.server", "--bind", "127.0.0.1", "--directory", "site", "18413"])
+        .spawn();
+    let url = "http://host.internal:18413/";
+    let allowed = in_guest(&person, &["--allow-host", "18413"], &format!("{CURL} {url}"));
+    assert_eq!(allowed, "the host\n");
+    let refused =
+        in_guest(&person, &[], &format!("curl --silent --max-time 10 {url} || echo refused"));
+    assert_eq!(refused, "refused\n");
+}
+
+#[test]
+fn a_network_without_a_way_out_has_none() {
+    need!(needs());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let script = "ip -4 route show default; ip route get 192.0.2.1 2> /dev/null || echo no way";
+    let said = in_guest(&person, &["--net", "alone", "--uplink", "none"], script);
+    assert!(said.ends_with("no way\n"), "{said}");
+    // The wrong word says which are right.
+    let wrong = person.netherd(["run", "--uplink", "wifi", "--", "true"]).run();
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(wrong.stderr.contains("net:bridged"), "{}", wrong.stderr);
+}
+
+/// A guest of a guest of a guest: by translation at each level, with nothing to be set up.
+#[test]
+fn inner_guests_reach_outer_ones_at_three_levels() {
+    need!(needs());
+    need!(Tun::Open.possible());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let _web = server(&person, "outer", "from the outermost", &[]);
+    let netherd = e2e::binary::netherd().display();
+    let look = "ip -4 -brief address show eth0 | awk '{ print $3 }'
+                sed -n 's/^search //p' /etc/resolv.conf";
+    let third = format!("{look}; {CURL} http://outer:8000/ http://outer.default.internal:8000/");
+    let second = format!("{look}; {netherd} run --name third -- sh -c '{}'", quoted(&third));
+    let first = format!("{look}; {netherd} run --name second -- sh -c '{}'", quoted(&second));
+    let said = in_guest(&person, &["--name", "first"], &first);
+    let lines: Vec<&str> = said.lines().collect();
+    let [net1, search1, net2, search2, net3, search3, page1, page2] = lines[..] else {
+        panic!("{said}")
+    };
+    assert_eq!([page1, page2], ["from the outermost"; 2], "{said}");
+    assert_eq!(search1, "default.internal");
+    assert_eq!(search2, "default-2.internal default.internal");
+    assert_eq!(search3, "default-3.internal default-2.internal default.internal");
+    // Three networks of one name, and no address in common.
+    let subnet = |net: &str| {
+        let (address, _) = net.split_once('/').expect("a prefix");
+        let address: std::net::Ipv4Addr = address.parse().expect("an address");
+        address.to_bits() >> 12
+    };
+    let [a, b, c] = [net1, net2, net3].map(subnet);
+    assert!(a != b && b != c && a != c, "{said}");
+}
+
+/// For use between single quotes, once more.
+fn quoted(script: &str) -> String {
+    script.replace('\'', r"'\''")
+}
+
+#[test]
+fn what_an_inner_network_may_not_do_is_said_with_the_option() {
+    need!(needs());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let netherd = e2e::binary::netherd().display();
+    for (uplink, option) in [("net:bridged", "--macs"), ("net:routed", "--route")] {
+        let inner = format!("{netherd} run --net in --uplink {uplink} -- true 2>&1; echo $?");
+        let said = in_guest(&person, &[], &inner);
+        assert!(said.contains(option) && said.ends_with("125\n"), "{uplink}: {said}");
+    }
+    let outside = person.netherd(["run", "--net", "x", "--uplink", "net:bridged", "--", "true"]).run();
+    assert!(outside.stderr.contains("in no guest of `netherd run`"), "{}", outside.account());
+}
+
+#[test]
+fn a_routed_inner_network_is_reached_from_outside() {
+    need!(needs());
+    need!(Tun::Open.possible());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let _web = server(&person, "outer", "from outside", &[]);
+    let netherd = e2e::binary::netherd().display();
+    // Where it lives, and that it reaches outside, it tells by files, which it has in common with us.
+    let tip = format!(
+        "ip -4 -brief address show eth0 | awk '{{ sub(\"/.*\", \"\", $3); print $3 }}' > tip4
+         ip -6 -brief address show eth0 | awk '{{ sub(\"/.*\", \"\", $3); print $3 }}' > tip6
+         {CURL} http://outer:8000/ > reached
+         exec {}",
+        SERVER.join(" ")
+    );
+    let hub = format!(
+        "exec {netherd} run --net spoke --uplink net:routed --name tip -- sh -c '{}'",
+        quoted(&tip)
+    );
+    let options =
+        ["run", "--name", "hub", "--route", "10.99.0.0/20", "--route", "fd00:99::/64", "--"];
+    let hub = person.netherd(options).args(["sh", "-c", &hub]);
+    let _hub = person.guest(NET, "hub", hub);
+    let file = |name: &str| {
+        let path = person.home().join(name);
+        e2e::until_for(Duration::from_secs(60), &format!("the file {name}"), || {
+            std::fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'))
+        })
+    };
+    assert_eq!(file("reached"), "from outside\n");
+    let (tip4, tip6) = (file("tip4"), file("tip6"));
+    assert!(tip4.starts_with("10.99."), "{tip4}");
+    assert!(tip6.starts_with("fd00:99:"), "{tip6}");
+    let bound = person.netherd(["show", "bindings", "hub"]).run().ok();
+    assert!(bound.contains("10.99.0.0/20") && bound.contains("fd00:99::/64"), "{bound}");
+    let said = in_guest(
+        &person,
+        &[],
+        &format!("{CURL} http://{}:8000/ 'http://[{}]:8000/'", tip4.trim(), tip6.trim()),
+    );
+    assert_eq!(said, "from outside\nfrom outside\n");
+}
