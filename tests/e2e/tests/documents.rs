@@ -206,8 +206,8 @@ fn the_manual_has_a_page_for_every_command() {
     let pages = person.home().join("man1");
     let _ = person.netherd(["man"]).arg(&pages).run().ok();
     for command in [
-        "run", "exec", "attach", "detach", "up", "down", "reload", "ls", "show", "publish", "capture", "args",
-        "metrics", "doctor",
+        "run", "exec", "attach", "detach", "up", "down", "reload", "ls", "show", "publish",
+        "capture", "args", "metrics", "doctor",
     ] {
         let page = pages.join(format!("netherd-{command}.1"));
         let said =

@@ -47,15 +47,9 @@ fn a_guest_has_its_own_files_whatever_the_machines_are() {
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let root = need!(User::root());
-    for variant in [
-        "file",
-        "dangling",
-        "link",
-        "missing",
-        "nothing",
-        "read-only",
-        "nothing-read-only",
-    ] {
+    for variant in
+        ["file", "dangling", "link", "missing", "nothing", "read-only", "nothing-read-only"]
+    {
         let folder = lab.folder(variant, &root, 0o755);
         let said = on(&person, &folder, variant, &format!("{OWN}\necho its own"));
         assert_eq!(said, "its own\n", "{variant}");

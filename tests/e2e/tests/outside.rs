@@ -38,7 +38,8 @@ fn guests_reach_each_other_by_name() {
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let _web = server(&person, "web", "hello", &[]);
-    for options in [&["--name", "c"][..], &["--name", "c", "--root"], &["--name", "c", "--caps", "none"]]
+    for options in
+        [&["--name", "c"][..], &["--name", "c", "--root"], &["--name", "c", "--caps", "none"]]
     {
         let said = in_guest(
             &person,
@@ -173,7 +174,8 @@ fn what_an_inner_network_may_not_do_is_said_with_the_option() {
         let said = in_guest(&person, &[], &inner);
         assert!(said.contains(option) && said.ends_with("125\n"), "{uplink}: {said}");
     }
-    let outside = person.netherd(["run", "--net", "x", "--uplink", "net:bridged", "--", "true"]).run();
+    let outside =
+        person.netherd(["run", "--net", "x", "--uplink", "net:bridged", "--", "true"]).run();
     assert!(outside.stderr.contains("in no guest of `netherd run`"), "{}", outside.account());
 }
 

@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn only_private_prefixes_can_collide() {
-        for private in ["10.0.0.0/8", "10.1.0.0/20", "172.16.0.0/12", "100.64.1.0/24", "fd00::/64"] {
+        for private in ["10.0.0.0/8", "10.1.0.0/20", "172.16.0.0/12", "100.64.1.0/24", "fd00::/64"]
+        {
             assert!(could_collide(&net(private)), "{private}");
         }
         for other in ["192.0.2.0/24", "2001:db8::/32", "fe80::/64", "127.0.0.0/8"] {

@@ -20,8 +20,8 @@ mod plan;
 mod retry;
 mod tap;
 
-pub use self::parent::Routed;
 pub use self::nic::{address_within, addresses};
+pub use self::parent::Routed;
 pub use self::plan::{PlanError, UplinkPlan};
 pub use self::retry::Retry;
 pub use self::tap::macvtap_file;

@@ -112,11 +112,8 @@ pub fn routed(routed: &Routed, mtu: u16) -> Result<Opened, UplinkError> {
     };
     let (tap, fds) = outer::ask::<Tap>(&question).map_err(|why| refused(&why))?;
     let fd = fds.into_iter().next().ok_or_else(|| nothing("a tap"))?;
-    let link = LinkSetup::Tap {
-        fd,
-        offloads: offloads(&tap.offloads),
-        vnet_hdr_len: tap.vnet_hdr_len,
-    };
+    let link =
+        LinkSetup::Tap { fd, offloads: offloads(&tap.offloads), vnet_hdr_len: tap.vnet_hdr_len };
     Ok(Opened { link, mtu })
 }
 

@@ -63,9 +63,7 @@ impl Around {
         let asked = Asked::read(stream)?;
         let made = match asked.question {
             Question::Who => return Ok(asked.answer(&self.outer, None)?),
-            Question::Bridge => self
-                .bridge()
-                .map(|(socket, fd)| asked.answer(socket, Some(fd))),
+            Question::Bridge => self.bridge().map(|(socket, fd)| asked.answer(socket, Some(fd))),
             Question::Route { ipv4, ipv6, mtu } => {
                 let addresses: Vec<(IpAddr, u8)> = [
                     ipv4.map(|(address, length)| (IpAddr::V4(address), length)),
@@ -95,9 +93,9 @@ impl Around {
             );
         }
         sys::ns::enter(self.network_namespace.as_fd(), Namespaces::NETWORK)?;
-        let link = Netlink::open()?.link(interface::NAME).with_context(|| {
-            format!("the guest has no {} any more", interface::NAME)
-        })?;
+        let link = Netlink::open()?
+            .link(interface::NAME)
+            .with_context(|| format!("the guest has no {} any more", interface::NAME))?;
         let fd = sys::packet::open(link.index, PACKET_BUFFER)
             .with_context(|| format!("no packet socket on {}", interface::NAME))?;
         Ok((Socket { offloads: interface::packet_offloads() }, fd))
@@ -121,7 +119,10 @@ impl Around {
             let routed =
                 |route: &&ipnet::IpNet| route.contains(address) && route.prefix_len() <= *length;
             if !self.outer.routes.iter().any(|route| routed(&route)) {
-                bail!("{address}/{length} is not of a prefix that is routed to guest {}", self.outer.guest);
+                bail!(
+                    "{address}/{length} is not of a prefix that is routed to guest {}",
+                    self.outer.guest
+                );
             }
         }
         // For its /dev; init's own is not one.

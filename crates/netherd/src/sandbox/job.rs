@@ -12,8 +12,8 @@ use sys::process::{Patience, Status, Which};
 use sys::signal::{SIGCHLD, SIGCONT, SignalFd, SignalSet};
 use sys::terminal::Terminal;
 
-use super::channel::{Channel, End, Order, Report};
 use super::around::Around;
+use super::channel::{Channel, End, Order, Report};
 use super::group;
 use super::laid::Laid;
 

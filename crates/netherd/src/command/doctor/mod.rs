@@ -13,8 +13,8 @@ use crate::output::style::{Accent, Style};
 use crate::output::{self, failure};
 
 pub mod check;
-mod outside;
 pub mod machine;
+mod outside;
 pub mod trial;
 
 /// What `--json` prints.
