@@ -3,11 +3,12 @@
 //! Made from the same reports as `show`, so the two never disagree. One family per counter of a port; drops are one
 //! family with the reason as a label.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use engine::PortCounters;
 
-use crate::report::{Network, Port};
+use crate::report::{Network, Outside, Port};
 
 /// Media type of the text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -77,9 +78,51 @@ pub fn text(networks: &[Network]) -> String {
     for network in networks {
         lost.sample(&[("network", &network.network)], network.capture_drops);
     }
+    outside(&mut out, networks);
     ports(&mut out, networks);
     out.push_str("# EOF\n");
     out
+}
+
+/// Counters of one network's way out.
+type Counters = fn(&Outside) -> &BTreeMap<String, u64>;
+
+/// Gateways, their services, and the router.
+fn outside(out: &mut String, networks: &[Network]) {
+    let all: Vec<(&str, &Outside)> = networks
+        .iter()
+        .filter_map(|network| Some((network.network.as_str(), network.outside.as_ref()?)))
+        .collect();
+    let mut flows = Family::gauge(out, "gateway_flows", "Connections that the gateway carries.");
+    for (network, outside) in &all {
+        for (protocol, count) in
+            [("tcp", outside.tcp), ("udp", outside.udp), ("echo", outside.echo)]
+        {
+            flows.sample(&[("network", network), ("protocol", protocol)], count);
+        }
+    }
+    let mut ways =
+        Family::gauge(out, "gateway_outside", "Whether the host has a default route, 1 or 0.");
+    for (network, outside) in &all {
+        for (family, has) in [("ipv4", outside.ipv4), ("ipv6", outside.ipv6)] {
+            ways.sample(&[("network", network), ("family", family)], u8::from(has));
+        }
+    }
+    let families: [(&str, &str, &str, Counters); 3] = [
+        ("gateway", "reason", "What became of packets at the gateway.", |it| &it.counters),
+        ("service", "reason", "What became of messages to the network's services.", |it| {
+            &it.service_counters
+        }),
+        ("router", "counter", "What the router counted on the network.", |it| &it.router),
+    ];
+    for (name, label, help, counters) in families {
+        let mut family = Family::counter(out, name, help);
+        for (network, outside) in &all {
+            for (counter, count) in counters(outside) {
+                family.sample(&[("network", network), (label, counter)], count);
+            }
+        }
+    }
 }
 
 fn ports(out: &mut String, networks: &[Network]) {
@@ -143,6 +186,14 @@ mod tests {
             network: "default".to_owned(),
             ports: vec![port, odd],
             uptime: 1.5,
+            outside: Some(Outside {
+                ipv4: true,
+                tcp: 3,
+                counters: [("udp-out".to_owned(), 7)].into(),
+                service_counters: [("dns-answered".to_owned(), 8)].into(),
+                router: [("forwarded".to_owned(), 9)].into(),
+                ..Outside::default()
+            }),
             ..Network::default()
         };
         let text = text(&[network]);
@@ -151,6 +202,12 @@ mod tests {
             "netherd_port_rx_frames_total{network=\"default\",port=\"web\",link=\"tap\"} 12",
             "netherd_port_drops_total{network=\"default\",port=\"web\",link=\"tap\",reason=\"mac-bound\"} 3",
             "netherd_port_link_drops_total{network=\"default\",port=\"web\",link=\"tap\"} 1",
+            "netherd_gateway_flows{network=\"default\",protocol=\"tcp\"} 3",
+            "netherd_gateway_outside{network=\"default\",family=\"ipv4\"} 1",
+            "netherd_gateway_outside{network=\"default\",family=\"ipv6\"} 0",
+            "netherd_gateway_total{network=\"default\",reason=\"udp-out\"} 7",
+            "netherd_service_total{network=\"default\",reason=\"dns-answered\"} 8",
+            "netherd_router_total{network=\"default\",counter=\"forwarded\"} 9",
             "netherd_network_ports{network=\"default\"} 2",
             "netherd_network_uptime_seconds{network=\"default\"} 1.5",
             "netherd_port_tx_bytes_total{network=\"default\",port=\"a\\\"b\\\\c\\nd\",link=\"\"} 0",

@@ -141,16 +141,26 @@ pub struct Outside {
     pub services: Vec<String>,
     /// The domain of guests' names.
     pub domain: String,
-    /// Connections now, and the most there may be.
-    pub flows: usize,
+    /// Whether other networks of this hypervisor are reached.
+    pub routed: bool,
+    /// Addresses of the router on this network.
+    pub router_addresses: Vec<String>,
+    /// Connections now: TCP, UDP, echo; and the most there may be of all.
+    pub tcp: usize,
+    pub udp: usize,
+    pub echo: usize,
     pub flows_max: usize,
     /// What else is wrong, a sentence each.
     #[serde(default)]
     pub troubles: Vec<String>,
-    /// All counters of the gateway; the names are those of the documentation.
+    /// What became of the gateway's packets; the names are those of the documentation, and only those that
+    /// occurred.
     #[serde(default)]
     pub counters: BTreeMap<String, u64>,
-    /// All counters of the router on this network.
+    /// The same for messages to DHCP, DNS and router advertisement.
+    #[serde(default)]
+    pub service_counters: BTreeMap<String, u64>,
+    /// Counters of the router on this network that are not zero.
     #[serde(default)]
     pub router: BTreeMap<String, u64>,
 }

@@ -34,6 +34,7 @@
 //! Ports that the configuration declares have their place in the plan as well ([`Plan::declare`]), by name like guests
 //! or with the address that the configuration says, and nobody else's coming takes it from them.
 
+pub mod leases;
 pub mod store;
 pub mod subnet;
 pub mod zone;

@@ -231,17 +231,18 @@ pub(super) fn check(file: &file::Network) -> Result<Outside, Fault> {
             outside.gateway.push(check_gateway(addresses, text)?);
         }
     }
-    let other = outside.gateway.is_empty() && !outside.uplink.plans_addresses();
-    // On somebody else's segment, services are his unless ours are asked for.
-    let all = if outside.uplink.plans_addresses() { Services::ALL } else { Services::NONE };
+    // On somebody else's segment, services are his.
+    let own = outside.uplink.plans_addresses();
+    let all = if own { Services::ALL } else { Services::NONE };
     let service = |key: Option<&Spanned<bool>>, default: bool, name: &str| match key {
-        Some(on) if *on.get_ref() && other => Err(fault(
-            on,
-            format!(
-                "{name} needs an address of its own on the segment of uplink \"{}\": set `gateway`",
+        Some(on) if *on.get_ref() && !own => {
+            let why = format!(
+                "{name} is for networks whose addresses are ours to plan, and the segment of uplink \"{}\" is \
+                 somebody else's",
                 outside.uplink
-            ),
-        )),
+            );
+            Err(fault(on, why))
+        }
         Some(on) => Ok(*on.get_ref()),
         None => Ok(default),
     };

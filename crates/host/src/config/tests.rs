@@ -84,14 +84,14 @@ fn every_key_is_taken() {
         [network.other]
         uplink = "nic:eth0"
         gateway = ["192.0.2.1/24", "2001:db8::1/64"]
-        dhcp = true
+        dhcp = false
         "#,
     );
     assert_eq!(checked.level(), Level::Debug);
     let [lab, other] = checked.networks() else { panic!("two networks") };
     assert_eq!(other.name.as_str(), "other");
     assert_eq!(other.outside.uplink, Uplink::Nic("eth0".to_owned()));
-    assert_eq!(other.outside.services, Services { dhcp: true, ..Services::NONE });
+    assert_eq!(other.outside.services, Services::NONE);
     assert_eq!(other.outside.gateway.len(), 2);
     assert!(other.outside.has_router());
     assert_eq!(lab.dir.as_deref(), Some(Path::new("/srv/lab")));
@@ -200,7 +200,7 @@ fn errors_say_where_and_what() {
         ),
         ("[network.a]\nuplink = \"nic:x\"\ngateway = \"192.0.2.0/24\"", "n.toml:3:11", "station"),
         ("[network.a]\nuplink = \"nic:x\"\ngateway = \"ff02::1/64\"", "n.toml:3:11", "station"),
-        ("[network.a]\nuplink = \"nic:x\"\ndhcp = true", "n.toml:3:8", "`gateway`"),
+        ("[network.a]\nuplink = \"nic:x\"\ndhcp = true", "n.toml:3:8", "somebody else's"),
         ("[network.a]\ndhcp = 1", "n.toml:2:8", "invalid type"),
         ("[network.a]\nresolvers = [\"dns\"]", "n.toml:2:14", "no resolver"),
         ("[network.a]\nresolvers = [\"0.0.0.0\"]", "n.toml:2:14", "not the address"),

@@ -8,13 +8,16 @@
 //!
 //! * Preparing opens the new and changed nodes under temporary names and in the worker, so that owners, groups, names,
 //!   descriptors and disk space are known to do.
-//! * Committing is renames, and the group and mode of the directory.
-//! * Finishing closes what was replaced, and tells the engine.
+//! * Committing is renames, the group and mode of the directory, and ports of the host for new forwards. Those that
+//!   are no longer wanted are given up first ([`Served::release`]), by all networks, so that a port can go from one to
+//!   another.
+//! * Finishing closes what was replaced, and tells the engine, the router and the gateway.
 
-use super::ServeError;
 use super::network::{Node, Served, WantedNode, reserve_declared, serve_node, wanted_nodes};
+use super::outside::{self, Publisher};
+use super::{ServeError, rewire};
 use crate::address::Plan;
-use crate::config;
+use crate::config::{self, Forward};
 use crate::directory::{Access, Staged};
 use crate::log;
 use crate::worker::{NodeId, Worker};
@@ -24,7 +27,11 @@ use crate::worker::{NodeId, Worker};
 pub(super) struct Change {
     config: config::Network,
     access: Access,
-    moved: Option<Plan>,
+    /// The plan of addresses, if it is another: in another subnet, or with other declared ports.
+    plan: Option<Plan>,
+    /// Forwards that were given up, and those that were opened.
+    released: Vec<Forward>,
+    published: Vec<Forward>,
     /// Paths of nodes that stay as they are.
     keep: Vec<String>,
     fresh: Vec<FreshNode>,
@@ -60,7 +67,11 @@ impl Served {
         if config.dir != self.config.dir {
             return Err(refuse("directory"));
         }
-        let moved = if config.subnet != self.config.subnet || config.prefix != self.config.prefix {
+        if config.outside.uplink != self.config.outside.uplink {
+            return Err(refuse("uplink"));
+        }
+        let mut plan = if config.subnet != self.config.subnet || config.prefix != self.config.prefix
+        {
             let net = config.subnet.unwrap_or(self.plan.subnet());
             let prefix = config.prefix.unwrap_or(self.plan.prefix());
             let present = || {
@@ -69,10 +80,17 @@ impl Served {
                     self.config.name
                 ))
             };
-            Some(self.plan.moved(net, prefix).ok_or_else(present)?)
+            self.plan.moved(net, prefix).ok_or_else(present)?
         } else {
-            None
+            self.plan.clone()
         };
+        let declared = outside::declared(&config);
+        let moved = plan.subnet() != self.plan.subnet() || plan.prefix() != self.plan.prefix();
+        if moved || declared != outside::declared(&self.config) {
+            plan.declare(&declared).map_err(|error| ServeError::Config(error.to_string()))?;
+        }
+        let plan = (plan != self.plan).then_some(plan);
+        rewire::check(&config, plan.as_ref().unwrap_or(&self.plan))?;
         let access = Access::named(None, config.group.as_deref(), config.mode)?;
         let wanted = wanted_nodes(&config, &access, self.published.path())?;
         let keep: Vec<String> = wanted
@@ -82,8 +100,16 @@ impl Served {
             .collect();
         let fresh = wanted.into_iter().filter(|node| !keep.contains(&node.path));
         let fresh: Vec<WantedNode> = fresh.collect();
-        let mut change =
-            Change { config, access, moved, keep, fresh: Vec::new(), access_given: false };
+        let mut change = Change {
+            config,
+            access,
+            plan,
+            released: Vec::new(),
+            published: Vec::new(),
+            keep,
+            fresh: Vec::new(),
+            access_given: false,
+        };
         for wanted in fresh {
             match self.open_fresh(worker, wanted) {
                 Ok(node) => change.fresh.push(node),
@@ -112,11 +138,35 @@ impl Served {
         }
     }
 
+    /// Gives up the ports of the host that are not wanted any more.
+    pub(super) fn release(&mut self, worker: &mut Worker, change: &mut Change) {
+        let wanted = &change.config.outside.publish;
+        let gone = |it: &outside::Published| {
+            it.by == Publisher::Configuration && !wanted.contains(&it.forward)
+        };
+        let released = self.forwards.iter().filter(|it| gone(it)).map(|it| it.forward.clone());
+        change.released = released.collect();
+        self.unpublish(worker, gone);
+    }
+
     /// Makes the change visible to clients.
     ///
     /// # Errors
     /// A sentence; [`Served::take_back`] is to be called then.
-    pub(super) fn commit(&mut self, change: &mut Change) -> Result<(), ServeError> {
+    pub(super) fn commit(
+        &mut self,
+        worker: &mut Worker,
+        change: &mut Change,
+    ) -> Result<(), ServeError> {
+        for forward in change.config.outside.publish.clone() {
+            if self.config.outside.publish.contains(&forward) {
+                continue;
+            }
+            self.publish(worker, forward.clone(), Publisher::Configuration).map_err(|failure| {
+                ServeError::Config(format!("Network {}: {}", self.config.name, failure.message))
+            })?;
+            change.published.push(forward);
+        }
         if change.access != self.access {
             change.access_given = true;
             self.published.set_directory_access(&change.access)?;
@@ -130,6 +180,12 @@ impl Served {
 
     /// Undoes what was prepared and committed.
     pub(super) fn take_back(&mut self, worker: &mut Worker, change: Change) {
+        self.unpublish(worker, |it| change.published.contains(&it.forward));
+        for forward in change.released {
+            if let Err(failure) = self.publish(worker, forward, Publisher::Configuration) {
+                log::error(&failure.message);
+            }
+        }
         for node in change.fresh.into_iter().rev() {
             worker.close_node(node.id);
             self.published.take_back(node.staged);
@@ -147,18 +203,19 @@ impl Served {
 
     /// What is left to do of a committed change; a sentence for each thing that is another now.
     pub(super) fn finish(&mut self, worker: &mut Worker, change: Change) -> Vec<String> {
-        let Change { config, access, moved, keep, fresh, .. } = change;
+        let Change { config, access, plan, keep, fresh, released, published, .. } = change;
         let name = config.name.clone();
         let mut changes = Vec::new();
         if config.plan != self.config.plan {
-            worker.apply(self.id, config.plan.clone());
             changes.push(format!("Network {name} has another MTU, mode or bounds."));
         }
-        if let Some(plan) = moved {
-            changes.push(format!("Network {name} has the subnet {} now.", plan.subnet()));
-            self.plan = plan;
-            self.plan_file.changed(worker.now());
+        for forward in released {
+            changes.push(format!("Network {name} does not forward {forward} any more."));
         }
+        for forward in published {
+            changes.push(format!("Network {name} forwards {forward}."));
+        }
+        changes.extend(self.change_outside(worker, &config, plan));
         if access != self.access {
             changes.push(format!("Network {name} has another group or mode."));
             self.access = access;

@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! One thread runs [`Worker::turn`] and handles what it reports: connections to `api` and their requests
-//! ([`calls`]), the lives of guests ([`guests`]), signals, and deadlines. Captures and plans are written by threads
-//! of their own ([`crate::capture`], [`plan_file`]); there are no others. Nothing here waits for anybody.
+//! ([`calls`]), the lives of guests ([`guests`]), signals, and deadlines. Captures, plans and leases are written by threads
+//! of their own ([`crate::capture`], [`kept`]); there are no others. Nothing here waits for anybody.
 //!
 //! Start: leave the caller if asked to ([`startup`]), read the configuration, publish every network, confine the
 //! process ([`crate::confine`]), say that all is ready. A start that fails leaves nothing behind. The end: SIGTERM,
@@ -19,13 +19,15 @@ mod change;
 mod clients;
 mod device;
 mod guests;
+mod kept;
 mod network;
 mod outside;
-mod plan_file;
 mod rates;
 mod reload;
 mod reports;
+mod rewire;
 mod startup;
+mod status;
 mod tables;
 
 #[cfg(test)]
@@ -182,11 +184,9 @@ impl Daemon {
 
     /// Places that the daemon works with once it runs.
     fn places(&self) -> confine::Places {
-        let published = self.networks.iter().map(|it| it.published.path().to_owned());
+        let places = self.networks.iter().flat_map(Served::places);
         confine::Places {
-            writable: published
-                .chain(self.networks.iter().flat_map(Served::uplink_places))
-                .collect(),
+            writable: places.chain(self.networks.iter().flat_map(Served::uplink_places)).collect(),
             config: self.options.config.clone(),
         }
     }
@@ -212,7 +212,7 @@ impl Daemon {
                 self.close_idle(worker);
                 self.retry_uplinks(worker);
                 let now = worker.now();
-                self.networks.iter_mut().for_each(|network| network.attend(now));
+                self.networks.iter_mut().for_each(|network| network.attend(worker, now));
                 deadline = self.deadline(worker.now());
             }
         }

@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use engine::{Instant, PortId};
 use ipnet::{Ipv4Net, Ipv6Net};
+use sys::dir::Dir;
 use sys::poll::Interest;
 
 use super::around::Around;
 use super::device::DeviceUplink;
 use super::guests::Guest;
+use super::kept::{self, KeptFile};
 use super::outside;
-use super::plan_file::{self, PlanFile};
 use super::rates::RateMeter;
 use super::{ServeError, Startup};
-use crate::address::{Plan, store, subnet};
+use crate::address::leases::Leases;
+use crate::address::{Plan, leases, store, subnet};
 use crate::api::message::Restart;
 use crate::capture::{Captures, Remains};
 use crate::config;
@@ -68,7 +70,10 @@ pub(super) struct Served {
     pub(super) stay: bool,
     /// No configuration was given: the defaults and the command line are all there is to know.
     on_demand: bool,
-    pub(super) plan_file: PlanFile,
+    pub(super) plan_file: KeptFile<Plan>,
+    /// Where leases are kept; none where there is no such place.
+    state: Option<(PathBuf, Dir)>,
+    lease_file: KeptFile<Leases>,
     /// Guests that were present when the last daemon was killed are waited for until then.
     expected_until: Option<Instant>,
 }
@@ -116,7 +121,7 @@ impl Served {
         plan.declare(&outside::declared(&config))
             .map_err(|error| ServeError::Config(error.to_string()))?;
         let zone = around.zone(&config.name);
-        plan_file::save(published.dir(), &plan);
+        kept::save(published.dir(), &plan);
         let api = published.bind("api", sys::unix::SocketKind::Stream, &access)?;
         let mut bound = Vec::new();
         for wanted in wanted_nodes(&config, &access, published.path())? {
@@ -160,7 +165,9 @@ impl Served {
             id,
             stay: config.idle.is_none(),
             on_demand: startup.is_on_demand(),
-            plan_file: PlanFile::default(),
+            plan_file: KeptFile::default(),
+            state: state_of(&config),
+            lease_file: KeptFile::default(),
             expected_until,
             config,
             published,
@@ -181,6 +188,7 @@ impl Served {
             opened: now,
             idle_since: None,
         };
+        served.load_leases(worker);
         let opened = served.publish_configured(worker).and_then(|()| served.open_uplink(worker));
         if let Err(error) = opened {
             let _gone = worker.deregister(served.api_token, served.api.as_fd());
@@ -193,6 +201,11 @@ impl Served {
     /// Takes a network out of service. Its directory is cleaned when this is dropped.
     pub(super) fn close(mut self, worker: &mut Worker) -> Remains {
         let _gone = worker.deregister(self.api_token, self.api.as_fd());
+        if let Some((_, dir)) = &self.state {
+            let leases = saved_leases(worker, self.id, &self.config.name);
+            std::mem::take(&mut self.lease_file).finish(dir, &leases);
+        }
+        worker.farewell(self.id);
         let remains = self.captures.finish(worker.engine_mut(self.id));
         worker.remove_network(self.id);
         // Whatever the file's state, this is the last word about it.
@@ -202,19 +215,49 @@ impl Served {
     }
 
     /// What is due by now: changes of the plan go to its file, and guests that have not come back are given up.
-    pub(super) fn attend(&mut self, now: Instant) {
+    pub(super) fn attend(&mut self, worker: &Worker, now: Instant) {
         if self.expected_until.is_some_and(|until| until <= now) {
             self.expected_until = None;
             self.plan.expect_no_more();
             self.plan_file.changed(now);
         }
-        self.plan_file.write(now, self.published.dir(), &self.plan);
+        self.plan_file.write(now, self.published.dir(), || self.plan.clone());
+        if let Some((_, dir)) = &self.state {
+            let leases = || saved_leases(worker, self.id, &self.config.name);
+            self.lease_file.write(now, dir, leases);
+        }
+    }
+
+    /// Leases are to be kept.
+    pub(super) fn leases_changed(&mut self, now: Instant) {
+        if self.state.is_some() {
+            self.lease_file.changed(now);
+        }
+    }
+
+    fn load_leases(&self, worker: &mut Worker) {
+        let Some((_, dir)) = &self.state else { return };
+        let (saved, complaint) = leases::load(dir, &self.config.name);
+        if let Some(sentence) = complaint {
+            log::warn(&sentence);
+        }
+        if !saved.is_empty() {
+            worker.with_gateway(self.id, |gateway, now, _| {
+                gateway.load_leases(now, unix_seconds(), saved);
+            });
+        }
+    }
+
+    /// Directories that the network writes to.
+    pub(super) fn places(&self) -> impl Iterator<Item = PathBuf> {
+        let state = self.state.as_ref().map(|(path, _)| path.clone());
+        std::iter::once(self.published.path().to_owned()).chain(state)
     }
 
     /// When [`Served::attend`] has something to do.
     pub(super) fn attention(&self) -> Option<Instant> {
-        let device = self.uplink_deadline();
-        self.expected_until.into_iter().chain(self.plan_file.due()).chain(device).min()
+        let files = self.plan_file.due().into_iter().chain(self.lease_file.due());
+        self.expected_until.into_iter().chain(files).chain(self.uplink_deadline()).min()
     }
 
     /// Names that the network declares for ports, which guests cannot take.
@@ -241,6 +284,40 @@ impl Served {
             return None;
         }
         Some(self.idle_since? + self.config.idle.unwrap_or(config::IDLE_TIMEOUT))
+    }
+}
+
+/// The time of day, in seconds since 1970.
+fn unix_seconds() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |it| it.as_secs())
+}
+
+fn saved_leases(worker: &Worker, id: NetworkId, network: &Name) -> Leases {
+    let saved = worker
+        .gateway(id)
+        .map(|gateway| gateway.saved_leases(worker.now(), unix_seconds()))
+        .unwrap_or_default();
+    Leases::new(network.clone(), saved)
+}
+
+/// Where a network keeps its leases: in the state directory, or in its own directory when that was chosen, as several
+/// networks in chosen directories may have one name.
+fn state_of(config: &config::Network) -> Option<(PathBuf, Dir)> {
+    let path = match &config.dir {
+        Some(dir) => dir.clone(),
+        None => directory::state_path(config.name.as_str())?,
+    };
+    match Dir::open(&path) {
+        Ok(dir) => Some((path, dir)),
+        Err(error) => {
+            log::warn(&format!(
+                "The leases of network {} are not kept: {} cannot be opened ({error}).",
+                config.name,
+                path.display()
+            ));
+            None
+        }
     }
 }
 
@@ -370,7 +447,7 @@ pub(super) fn serve_node(
     }
     let directory_path = directory_of(published.path(), &wanted.path);
     let directory = match wanted.kind {
-        NodeKind::Ctl => Some(sys::dir::Dir::open(&directory_path)?.into()),
+        NodeKind::Ctl => Some(Dir::open(&directory_path)?.into()),
         _ => None,
     };
     let template = NodeTemplate {

@@ -15,12 +15,12 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use engine::bindings::{Address, BindingSource, Lifetime};
 use engine::router::{InterfaceSpec, Route, Via};
-use engine::{Instant, NetworkPlan, PortId};
+use engine::{NetworkPlan, PortId};
 use gateway::{Gateway, GatewayPlan, GuestAddresses, PublishId};
 use ipnet::{IpNet, Ipv6Net};
 
 use super::network::Served;
-use super::{Daemon, ServeError};
+use super::{Daemon, ServeError, rewire};
 use crate::address::{Assignment, Declared, Plan, zone};
 use crate::api::message::{Code, Failure, Nothing};
 use crate::config::{self, Forward, Outside, outside};
@@ -85,7 +85,7 @@ pub(super) fn declared(config: &config::Network) -> Vec<Declared> {
 }
 
 /// Where the router stands in the network; `None` where there is none.
-fn interface(config: &config::Network, plan: &Plan) -> Option<InterfaceSpec> {
+pub(super) fn interface(config: &config::Network, plan: &Plan) -> Option<InterfaceSpec> {
     let Outside { uplink, gateway, routed, .. } = &config.outside;
     if !config.outside.has_router() {
         return None;
@@ -122,7 +122,11 @@ fn interface(config: &config::Network, plan: &Plan) -> Option<InterfaceSpec> {
 }
 
 /// What the network's gateway is to do; `None` where it has nothing to do.
-fn gateway_plan(config: &config::Network, plan: &Plan, zone: &Name) -> Option<GatewayPlan> {
+pub(super) fn gateway_plan(
+    config: &config::Network,
+    plan: &Plan,
+    zone: &Name,
+) -> Option<GatewayPlan> {
     let Outside { uplink, services, resolvers, allow_host, .. } = &config.outside;
     let mtu = config.plan.spec().mtu;
     let useful = uplink.is_nat() || *services != outside::Services::NONE;
@@ -155,6 +159,7 @@ pub(super) fn open(
     plan: &Plan,
     zone: &Name,
 ) -> Result<(), ServeError> {
+    rewire::check(config, plan)?;
     plan_addresses(worker, id, plan, true);
     let wrong = |why: &dyn std::fmt::Display| {
         ServeError::Config(format!("Network {} cannot have its router: {why}.", config.name))
@@ -181,7 +186,7 @@ pub(super) fn open(
     Ok(())
 }
 
-fn static_route(
+pub(super) fn static_route(
     worker: &Worker,
     id: NetworkId,
     route: &outside::Route,
@@ -201,15 +206,25 @@ fn static_route(
 }
 
 /// The router's own addresses, and those that stand for the host, belong to the router's port.
-fn bind_router(worker: &mut Worker, id: NetworkId, config: &config::Network, plan: &Plan) {
+pub(super) fn bind_router(
+    worker: &mut Worker,
+    id: NetworkId,
+    config: &config::Network,
+    plan: &Plan,
+) {
     let Some(port) = worker.router_port(id) else { return };
     let Some(spec) = interface(config, plan) else { return };
+    for address in own_addresses(&spec) {
+        bind(worker, id, port, address.into(), BindingSource::Configuration);
+    }
+}
+
+/// All addresses of an interface of the router, and those that stand for the host.
+pub(super) fn own_addresses(spec: &InterfaceSpec) -> Vec<IpAddr> {
     let own = spec.v4.iter().map(|(address, _)| IpAddr::V4(*address));
     let own = own.chain(spec.v6.iter().map(|(address, _)| IpAddr::V6(*address)));
     let link_local = spec.link_local.then(|| IpAddr::V6(link_local(spec.mac)));
-    for address in own.chain(spec.extra.iter().copied()).chain(link_local) {
-        bind(worker, id, port, address.into(), BindingSource::Configuration);
-    }
+    own.chain(spec.extra.iter().copied()).chain(link_local).collect()
 }
 
 /// The link-local address of a MAC address: modified EUI-64 (RFC 4291 appendix A).
@@ -379,9 +394,6 @@ impl Served {
             self.troubles.pop_front();
         }
     }
-
-    /// Leases are to be kept.
-    pub(super) fn leases_changed(&mut self, _now: Instant) {}
 
     /// What is inside for the gateway beside its own network: the prefixes of other networks that it is routed to,
     /// and those behind static routes and guests.

@@ -82,6 +82,7 @@ impl Daemon {
             self.close_network(worker, id, "It is not in the configuration any more.");
             changes.push(format!("Network {name} is gone."));
         }
+        self.join_networks(worker);
         Ok(changes)
     }
 
@@ -104,9 +105,14 @@ impl Daemon {
                 }
             }
         }
+        for (id, change) in &mut *changes {
+            if let Some(served) = self.network_mut(*id) {
+                served.release(worker, change);
+            }
+        }
         for (id, change) in changes {
             if let Some(served) = self.network_mut(*id) {
-                served.commit(change)?;
+                served.commit(worker, change)?;
             }
         }
         Ok(())

@@ -104,7 +104,7 @@ impl Served {
             planned: if whole { self.planned() } else { Vec::new() },
             declared: if whole { self.declared() } else { Vec::new() },
             capture_drops: self.captures.drops(),
-            outside: None,
+            outside: whole.then(|| self.outside_report(worker)),
         })
     }
 

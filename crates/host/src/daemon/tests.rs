@@ -82,6 +82,7 @@ impl Daemon {
             .args(["--exact", "daemon::tests::child", "--nocapture", "--test-threads=1"])
             .env(ARGUMENTS, arguments)
             .env("XDG_RUNTIME_DIR", &root)
+            .env("XDG_STATE_HOME", root.join("state"))
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())

@@ -20,6 +20,7 @@ mod registry;
 mod staged;
 
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 
 use sys::dir::{Dir, Kind, Status};
@@ -251,15 +252,28 @@ pub fn default_places() -> Vec<PathBuf> {
 /// `~/.local/state/netherd/NET.log`. Makes the directory; `None` where it cannot be made.
 #[must_use]
 pub fn log_path(net: &str) -> Option<PathBuf> {
+    let directory = state_home()?;
+    std::fs::create_dir_all(&directory).ok()?;
+    Some(directory.join(format!("{net}.log")))
+}
+
+/// Where a network keeps what should survive the end of a session: `$XDG_STATE_HOME/netherd/NET`, by default
+/// `~/.local/state/netherd/NET`. Makes the directory; `None` where it cannot be made.
+#[must_use]
+pub fn state_path(net: &str) -> Option<PathBuf> {
+    let directory = state_home()?.join(net);
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).ok()?;
+    Some(directory)
+}
+
+fn state_home() -> Option<PathBuf> {
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     let state =
         std::env::var_os("XDG_STATE_HOME").map(PathBuf::from).and_then(absolute).or_else(|| {
             let home = std::env::var_os("HOME").map(PathBuf::from).and_then(absolute);
             home.map(|home| home.join(".local/state"))
         })?;
-    let directory = state.join("netherd");
-    std::fs::create_dir_all(&directory).ok()?;
-    Some(directory.join(format!("{net}.log")))
+    Some(state.join("netherd"))
 }
 
 #[cfg(test)]

@@ -110,6 +110,17 @@ impl Worker {
         self.sources.remove(place.source);
     }
 
+    /// The network is about to end: its guests are told that this is no way out any more.
+    pub fn farewell(&mut self, net: NetworkId) {
+        let now = self.now();
+        let Some(network) = self.networks.get_mut(net.0) else { return };
+        let Some(place) = &mut network.gateway else { return };
+        place.gateway.farewell(now, &mut self.pool, &QueueRoom { engine: &network.engine });
+        self.routing.asked.push_back(net);
+        self.deliver(now, net);
+        self.settle(now);
+    }
+
     /// A network's gateway, to look at.
     #[must_use]
     pub fn gateway(&self, net: NetworkId) -> Option<&Gateway> {

@@ -1,0 +1,160 @@
+//! Changing a network's way out while it runs.
+
+use std::net::IpAddr;
+
+use gateway::GatewayPlan;
+use ipnet::{Ipv4Net, Ipv6Net};
+
+use super::ServeError;
+use super::network::Served;
+use super::outside::{
+    bind_guest, bind_router, gateway_plan, interface, introduce, network_plan, own_addresses,
+    plan_addresses, static_route,
+};
+use crate::address::Plan;
+use crate::config::{self, outside};
+use crate::worker::Worker;
+
+/// Whether the way out makes sense with these addresses.
+///
+/// # Errors
+/// A sentence.
+pub(super) fn check(config: &config::Network, plan: &Plan) -> Result<(), ServeError> {
+    let spec = interface(config, plan);
+    for route in &config.outside.routes {
+        let outside::Via::Station(station) = route.via else { continue };
+        let near =
+            spec.as_ref().is_some_and(|spec| match station {
+                IpAddr::V4(station) => spec.v4.iter().any(|(own, len)| {
+                    Ipv4Net::new(*own, *len).is_ok_and(|net| net.contains(&station))
+                }),
+                IpAddr::V6(station) => spec.v6.iter().any(|(own, len)| {
+                    Ipv6Net::new(*own, *len).is_ok_and(|net| net.contains(&station))
+                }),
+            });
+        if !near {
+            return Err(ServeError::Config(format!(
+                "Network {}: the route to {} leads through {station}, which is in no subnet of the network's router.",
+                config.name, route.to
+            )));
+        }
+    }
+    Ok(())
+}
+
+impl Served {
+    /// Changes the way out to what `config` says, with the addresses of `plan` if they are others; a sentence for each
+    /// thing that is another now. The configuration was checked.
+    pub(super) fn change_outside(
+        &mut self,
+        worker: &mut Worker,
+        config: &config::Network,
+        plan: Option<Plan>,
+    ) -> Vec<String> {
+        let name = &config.name;
+        let mut changes = Vec::new();
+        let before = (interface(&self.config, &self.plan), network_plan(&self.config, &self.plan));
+        if let Some(plan) = plan {
+            if plan.subnet() != self.plan.subnet() || plan.prefix() != self.plan.prefix() {
+                changes.push(format!("Network {name} has the subnet {} now.", plan.subnet()));
+            }
+            self.change_addresses(worker, plan);
+        }
+        let network = network_plan(config, &self.plan);
+        if network != before.1 {
+            worker.apply(self.id, network);
+        }
+        let spec = interface(config, &self.plan);
+        if spec != before.0 {
+            for address in before.0.iter().flat_map(own_addresses) {
+                worker.unbind(self.id, address.into());
+            }
+            if let Some(spec) = spec {
+                match worker.change_router(self.id, spec) {
+                    Ok(()) => changes.push(format!("The router of network {name} has changed.")),
+                    Err(why) => changes.push(format!("The router of network {name} stays: {why}.")),
+                }
+            }
+            bind_router(worker, self.id, config, &self.plan);
+        }
+        changes.extend(self.change_gateway(worker, config));
+        changes.extend(self.change_routes(worker, config));
+        changes
+    }
+
+    fn change_addresses(&mut self, worker: &mut Worker, plan: Plan) {
+        plan_addresses(worker, self.id, &self.plan, false);
+        for (name, had) in self.plan.guests() {
+            let has = plan.guest(name);
+            if has.is_some_and(|has| has.ipv4 == had.ipv4 && has.mac == had.mac) {
+                continue;
+            }
+            worker.unbind(self.id, had.ipv4.into());
+            worker.unbind(self.id, had.ipv6.into());
+            worker.with_gateway(self.id, |gateway, _, _| gateway.remove_guest(name.as_str()));
+            worker.engine_mut(self.id).unreserve_mac(had.mac);
+            if let Some(has) = has {
+                worker.engine_mut(self.id).reserve_mac(has.mac);
+            }
+        }
+        self.plan = plan;
+        self.plan_file.changed(worker.now());
+        plan_addresses(worker, self.id, &self.plan, true);
+        for (name, guest) in self.plan.guests().filter(|(_, guest)| guest.is_declared()) {
+            match worker.port_named(self.id, name.as_str()) {
+                Some(port) => bind_guest(worker, self.id, name, guest, port),
+                None => introduce(worker, self.id, name, guest, None),
+            }
+        }
+    }
+
+    fn change_gateway(&self, worker: &mut Worker, config: &config::Network) -> Option<String> {
+        let name = &config.name;
+        let now = worker.gateway(self.id).map(|gateway| gateway.plan().clone());
+        let wanted = gateway_plan(config, &self.plan, &self.zone);
+        match (wanted, now) {
+            (Some(wanted), Some(now)) => {
+                let wanted = GatewayPlan { inside: now.inside.clone(), ..wanted };
+                if wanted == now {
+                    return None;
+                }
+                let applied =
+                    worker.with_gateway(self.id, |gateway, now, _| gateway.apply(now, wanted));
+                Some(match applied {
+                    Some(Err(why)) => format!("The gateway of network {name} stays: {why}."),
+                    _ => format!("The gateway of network {name} has changed."),
+                })
+            }
+            (Some(wanted), None) => Some(match worker.open_gateway(self.id, wanted) {
+                Ok(()) => format!("Network {name} has a gateway now."),
+                Err(why) => format!("Network {name} has no gateway: {why}."),
+            }),
+            (None, Some(_)) => {
+                worker.close_gateway(self.id);
+                Some(format!("Network {name} has no gateway any more."))
+            }
+            (None, None) => None,
+        }
+    }
+
+    fn change_routes(&self, worker: &mut Worker, config: &config::Network) -> Vec<String> {
+        let (had, wanted) = (&self.config.outside.routes, &config.outside.routes);
+        let mut changes = Vec::new();
+        for route in had.iter().filter(|route| !wanted.contains(route)) {
+            worker.remove_route(route.to);
+            changes.push(format!("Network {} has no route to {} any more.", config.name, route.to));
+        }
+        for route in wanted.iter().filter(|route| !had.contains(route)) {
+            let added = static_route(worker, self.id, route)
+                .map_err(|error| error.to_string())
+                .and_then(|it| worker.add_route(it).map_err(|error| error.to_string()));
+            changes.push(match added {
+                Ok(()) => format!("Network {} has a route to {}.", config.name, route.to),
+                Err(why) => {
+                    format!("Network {} has no route to {}: {why}.", config.name, route.to)
+                }
+            });
+        }
+        changes
+    }
+}
