@@ -145,11 +145,13 @@ pub struct Outside {
     pub routed: bool,
     /// Addresses of the router on this network.
     pub router_addresses: Vec<String>,
-    /// Connections now: TCP, UDP, echo; and the most there may be of all.
+    /// Connections now, and the most there may be.
+    pub flows: usize,
+    pub flows_max: usize,
+    /// Of those: TCP, UDP, echo.
     pub tcp: usize,
     pub udp: usize,
     pub echo: usize,
-    pub flows_max: usize,
     /// What else is wrong, a sentence each.
     #[serde(default)]
     pub troubles: Vec<String>,

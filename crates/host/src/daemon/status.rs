@@ -56,6 +56,7 @@ impl Served {
         .map(|(_, name)| name.to_owned())
         .collect();
         let [tcp, udp, echo] = status.flows;
+        report.flows = tcp + udp + echo;
         report.tcp = tcp;
         report.udp = udp;
         report.echo = echo;
