@@ -15,8 +15,8 @@
 //! * what the guest may do in the network around it: use more MAC addresses, or have prefixes routed to it.
 //!
 //! For a bridged or routed uplink it asks again, and gets a descriptor: of a packet socket on the guest's
-//! `eth0`, or of a tap whose other end is an interface in the guest's namespace, with the kernel's routing
-//! between it and `eth0`. Both belong to the guest's namespace, and whoever has them can do no more than the
+//! `eth0`, or of a tap (where there is none, a packet socket on a veth pair) whose other end is an interface in
+//! the guest's namespace, with the kernel's routing between it and `eth0`. Both belong to the guest's namespace, and whoever has them can do no more than the
 //! guest may.
 //!
 //! One question and one answer, a JSON object in a line each, make a connection.
@@ -51,7 +51,7 @@ pub enum Question {
     Who,
     /// Answers [`Socket`], the packet socket with it.
     Bridge,
-    /// Answers [`Tap`], the tap with it. The kernel has these addresses on it.
+    /// Answers [`Routed`], the link with it. The kernel has these addresses on the other end.
     Route { ipv4: Option<(Ipv4Addr, u8)>, ipv6: Option<(Ipv6Addr, u8)>, mtu: u16 },
 }
 
@@ -86,9 +86,12 @@ pub struct Socket {
 
 /// Answer to [`Question::Route`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tap {
+pub struct Routed {
     /// The name of the interface in the guest.
     pub interface: String,
+    /// Whether the descriptor is the tap of that interface; else it is a packet socket on the other end of
+    /// its veth pair.
+    pub tap: bool,
     pub vnet_hdr_len: u8,
     pub offloads: Vec<String>,
 }
@@ -264,7 +267,7 @@ mod tests {
 
         let question = Question::Route { ipv4: None, ipv6: None, mtu: 1500 };
         let (ours, _theirs) = exchange(&question, |asked| asked.refuse("no, because").unwrap());
-        let (answer, _) = read_line::<Answer<Tap>>(&ours).unwrap();
+        let (answer, _) = read_line::<Answer<Routed>>(&ours).unwrap();
         let Answer::Refused(sentence) = answer else { panic!("{answer:?}") };
         assert_eq!(sentence, "no, because");
     }

@@ -4,8 +4,8 @@
 //! with their own MAC addresses, and frames for them are seen there though they are not the guest's. The
 //! outer port allows as many as `run --macs` said.
 //!
-//! *Routed.* The link is a tap whose interface is the guest's, in whose namespace the kernel routes between
-//! it and `eth0`. The inner network's subnet and prefix are those that `run --route` routes to the guest.
+//! *Routed.* The link is a tap, or a packet socket on a veth pair, whose interface is the guest's, in whose
+//! namespace the kernel routes between it and `eth0`. The inner network's subnet and prefix are those that `run --route` routes to the guest.
 //! The kernel has an address of each on that interface ([`Routed::next4`]), and is the next hop of the inner
 //! router; the other way round it knows the inner guests as its neighbours.
 //!
@@ -19,7 +19,7 @@ use wire::OffloadSet;
 use super::{Opened, UplinkError};
 use crate::address::{PREFIX_MAX, PREFIX_MIN, SERVICES_END};
 use crate::link::LinkSetup;
-use crate::outer::{self, Outer, OuterError, Question, Socket, Tap};
+use crate::outer::{self, Outer, OuterError, Question, Socket};
 
 /// Bits of the prefix that a network has.
 const PREFIX_BITS: u8 = 64;
@@ -103,17 +103,21 @@ pub fn bridged() -> Result<Opened, UplinkError> {
 /// Opens the link of a routed network of this MTU.
 ///
 /// # Errors
-/// The prefixes are not routed to the guest, or no tap can be made in it.
+/// The prefixes are not routed to the guest, or no interface can be made in it.
 pub fn routed(routed: &Routed, mtu: u16) -> Result<Opened, UplinkError> {
     let question = Question::Route {
         ipv4: routed.subnet.zip(routed.next4()).map(|(net, next)| (next, net.prefix_len())),
         ipv6: routed.next6().map(|next| (next, PREFIX_BITS)),
         mtu,
     };
-    let (tap, fds) = outer::ask::<Tap>(&question).map_err(|why| refused(&why))?;
-    let fd = fds.into_iter().next().ok_or_else(|| nothing("a tap"))?;
-    let link =
-        LinkSetup::Tap { fd, offloads: offloads(&tap.offloads), vnet_hdr_len: tap.vnet_hdr_len };
+    let (given, fds) = outer::ask::<outer::Routed>(&question).map_err(|why| refused(&why))?;
+    let fd = fds.into_iter().next().ok_or_else(|| nothing("a link"))?;
+    let offloads = offloads(&given.offloads);
+    let link = if given.tap {
+        LinkSetup::Tap { fd, offloads, vnet_hdr_len: given.vnet_hdr_len }
+    } else {
+        LinkSetup::Packet { fd, offloads }
+    };
     Ok(Opened { link, mtu })
 }
 

@@ -10,11 +10,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 
 use anyhow::{Context, anyhow, bail};
-use host::outer::{Asked, Outer, Question, Socket, Tap};
-use sys::netlink::{LinkChange, Netlink};
+use host::outer::{Asked, Outer, Question, Routed, Socket};
+use sys::netlink::{LinkChange, Netlink, PeerNamespace};
 use sys::ns::{Forked, Namespaces, Parenthood};
 
-use super::interface;
+use super::interface::{self, Link};
 use crate::output::failure;
 
 /// Numbers that are tried for an inner network's interface.
@@ -73,7 +73,7 @@ impl Around {
                 .flatten()
                 .collect();
                 self.route(&addresses, mtu, mount_namespace)
-                    .map(|(tap, fd)| asked.answer(tap, Some(fd)))
+                    .map(|(routed, fd)| asked.answer(routed, Some(fd)))
             }
         };
         match made {
@@ -101,13 +101,14 @@ impl Around {
         Ok((Socket { offloads: interface::packet_offloads() }, fd))
     }
 
-    /// A tap in the guest's namespace with these addresses, and the kernel's routing.
+    /// An interface in the guest's namespace with these addresses, and the kernel's routing: a tap's, or,
+    /// where `/dev/net/tun` is closed to the guest, the inner end of a veth pair.
     fn route(
         &self,
         addresses: &[(IpAddr, u8)],
         mtu: u16,
         mount_namespace: BorrowedFd<'_>,
-    ) -> anyhow::Result<(Tap, OwnedFd)> {
+    ) -> anyhow::Result<(Routed, OwnedFd)> {
         if self.outer.routes.is_empty() {
             bail!(
                 "no prefix is routed to guest {} of network {}; start it with `netherd run --route PREFIX`",
@@ -133,7 +134,12 @@ impl Around {
             .map(|number| format!("inner{number}"))
             .find(|name| netlink.link(name).is_err())
             .ok_or_else(|| anyhow!("the guest has {INTERFACES_MAX} inner interfaces already"))?;
-        let link = interface::make_tap(&name).context("no tap can be made in the guest")?;
+        let link = match interface::make_tap(&name) {
+            Ok(link) => link,
+            Err(why) => self.veth(&name, mtu).with_context(|| {
+                format!("no tap can be made in the guest (/dev/net/tun: {why}), nor a veth pair")
+            })?,
+        };
         let index = netlink.link(&name)?.index;
         let change =
             LinkChange { mtu: Some(u32::from(mtu)), up: Some(true), ..LinkChange::default() };
@@ -142,9 +148,17 @@ impl Around {
             netlink.add_address(index, *address, *length)?;
         }
         interface::forward();
-        Ok((
-            Tap { interface: name, vnet_hdr_len: link.vnet_hdr_len, offloads: link.offloads },
-            link.fd,
-        ))
+        let Link { fd, tap, vnet_hdr_len, offloads } = link;
+        Ok((Routed { interface: name, tap, vnet_hdr_len, offloads }, fd))
+    }
+
+    /// A veth pair whose outer end is alone in a namespace that lives as long as its packet socket.
+    fn veth(&self, name: &str, mtu: u16) -> anyhow::Result<Link> {
+        sys::ns::unshare(Namespaces::NETWORK)?;
+        let peer = PeerNamespace::Fd(self.network_namespace.as_fd());
+        let link = interface::make_veth(name, None, u32::from(mtu), peer)?;
+        sys::ns::enter(self.network_namespace.as_fd(), Namespaces::NETWORK)?;
+        interface::plain_inner_end(name);
+        Ok(link)
     }
 }

@@ -173,7 +173,8 @@ fn make_link(
         }
         _ => {
             let pid = u32::try_from(command.pid).unwrap_or(0);
-            interface::make_veth(&blueprint.plan, PeerNamespace::Pid(pid))
+            let Plan { name, mac, mtu, .. } = &blueprint.plan;
+            interface::make_veth(name, Some(*mac), *mtu, PeerNamespace::Pid(pid))
                 .with_context(|| format!("no tap can be made ({why_no_tap}), nor a veth pair"))?
         }
     };

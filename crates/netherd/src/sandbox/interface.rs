@@ -121,25 +121,29 @@ pub fn tap_on(device: OwnedFd, name: &str) -> io::Result<Link> {
     })
 }
 
-/// Makes a veth pair: the inner end in `namespace` with the planned MAC and MTU, the outer end and its
-/// packet socket in the current network namespace.
+/// Makes a veth pair: the inner end, called `name`, in `namespace` with this MAC (the kernel's choice where
+/// there is none) and MTU, the outer end and its packet socket in the current network namespace.
 ///
 /// # Errors
 /// A sentence that says which step failed.
-pub fn make_veth(plan: &Plan, namespace: PeerNamespace<'_>) -> anyhow::Result<Link> {
+pub fn make_veth(
+    name: &str,
+    mac: Option<[u8; 6]>,
+    mtu: u32,
+    namespace: PeerNamespace<'_>,
+) -> anyhow::Result<Link> {
     let mut netlink = Netlink::open().context("there is no rtnetlink")?;
     let outer = LinkChange {
         index: Some(OUTER_INDEX),
-        mtu: Some(plan.mtu),
+        mtu: Some(mtu),
         no_arp: true,
         ..LinkChange::default()
     };
-    let inner = LinkChange { mac: Some(plan.mac), mtu: Some(plan.mtu), ..LinkChange::default() };
-    netlink.add_veth(OUTER, &outer, &plan.name, &inner, namespace).with_context(|| {
+    let inner = LinkChange { mac, mtu: Some(mtu), ..LinkChange::default() };
+    netlink.add_veth(OUTER, &outer, name, &inner, namespace).with_context(|| {
         format!(
-            "the veth pair for {} cannot be made; if the kernel has no veth module, let an \
-             administrator run `modprobe veth` or open /dev/net/tun to you",
-            plan.name
+            "the veth pair for {name} cannot be made; if the kernel has no veth module, let an \
+             administrator run `modprobe veth` or open /dev/net/tun to you"
         )
     })?;
     // Before it is up: the hypervisor's end must not speak by itself.
@@ -184,10 +188,7 @@ pub fn configure(plan: &Plan, veth: bool) -> anyhow::Result<()> {
     let mut netlink = Netlink::open().context("there is no rtnetlink")?;
     let index = netlink.link(&plan.name).with_context(|| format!("{} is gone", plan.name))?.index;
     if veth {
-        plain_features(&plan.name);
-        if !packet_sockets_know_uso() {
-            disable(&plan.name, |feature| feature == "tx-udp-segmentation");
-        }
+        plain_inner_end(&plan.name);
     }
     let ipv6 = format!("net/ipv6/conf/{}", plan.name);
     // The address belongs to this port: nobody needs to be asked whether it is taken (RFC 4862
@@ -317,6 +318,14 @@ fn no_ipv6(error: &io::Error) -> bool {
 /// the kernel does not have, and a read-only `/proc` belongs to a container whose defaults serve.
 fn sysctl(name: &str, value: &str) {
     let _ = fs::write(format!("/proc/sys/{name}"), value);
+}
+
+/// The inner end of a veth pair makes what its packet socket can carry.
+pub fn plain_inner_end(interface: &str) {
+    plain_features(interface);
+    if !packet_sockets_know_uso() {
+        disable(interface, |feature| feature == "tx-udp-segmentation");
+    }
 }
 
 fn plain_features(interface: &str) {

@@ -222,7 +222,8 @@ impl Target {
             Err(_) => {
                 // The outer end of a veth pair needs a namespace of its own.
                 sys::ns::unshare(Namespaces::NETWORK).map_err(denied)?;
-                let link = interface::make_veth(plan, PeerNamespace::Fd(self.netns.as_fd()))?;
+                let peer = PeerNamespace::Fd(self.netns.as_fd());
+                let link = interface::make_veth(&plan.name, Some(plan.mac), plan.mtu, peer)?;
                 sys::ns::enter(self.netns.as_fd(), Namespaces::NETWORK)?;
                 link
             }
