@@ -513,15 +513,3 @@ fn tcp_limits(plan: &GatewayPlan) -> TcpLimits {
         ..TcpLimits::default()
     }
 }
-
-/// For tests of other parts: one call's surroundings.
-#[cfg(test)]
-pub(crate) fn with_ctx<B: Backend, R>(
-    gateway: &mut Gateway<B>,
-    pool: &mut Pool,
-    room: &dyn Room,
-    run: impl FnOnce(&mut crate::Ctx<'_>) -> R,
-) -> R {
-    let mut ctx = ctx!(gateway, pool, room);
-    run(&mut ctx)
-}

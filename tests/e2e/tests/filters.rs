@@ -32,7 +32,7 @@ fn tcpdumps(tcpdump: &std::path::Path, expression: &str) -> Option<Program> {
 
 #[test]
 fn expressions_mean_what_tcpdump_means() {
-    let tcpdump = need!(e2e::skip::program("tcpdump"));
+    let tcpdump = need!(skip::program("tcpdump"));
     let mut random = Random::new(2026);
     let (mut compared, mut wanted, mut verdicts) = (0, 0usize, 0usize);
     let (mut ours_longer, mut instructions) = (0, 0);
@@ -71,7 +71,7 @@ fn expressions_mean_what_tcpdump_means() {
 
 #[test]
 fn what_tcpdump_refuses_is_refused() {
-    let tcpdump = need!(e2e::skip::program("tcpdump"));
+    let tcpdump = need!(skip::program("tcpdump"));
     for expression in [
         "tcp and",
         "(tcp",

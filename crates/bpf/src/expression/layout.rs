@@ -125,7 +125,7 @@ impl Graph {
         facts.iter().find_map(|(other, answer)| {
             let other = self.tests.get(*other)?;
             let same_value = *answer && other.jump == JEQ | K && other.load == test.load;
-            same_value.then(|| match test.jump & 0xf0 {
+            same_value.then_some(match test.jump & 0xf0 {
                 JEQ => other.k == test.k,
                 JGT => other.k > test.k,
                 JGE => other.k >= test.k,

@@ -70,7 +70,7 @@ fn overlaps_end_the_datagram_and_repetitions_do_not() {
     for family in BOTH {
         let mut lab = Lab::new(plan());
         let whole = datagram(family, 3000);
-        let mut hand = |lab: &mut Lab, offset, len| {
+        let hand = |lab: &mut Lab, offset, len| {
             let bytes = fragment(family, &whole, 6, offset, len);
             lab.frame(GUEST, &bytes, wire::Offload::NONE);
         };

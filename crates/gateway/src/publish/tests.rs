@@ -90,9 +90,9 @@ fn a_guest_of_the_other_version_is_reached_through_the_gateway() {
         let (mut lab, _) = lab();
         let mut only = here();
         if family.v6 {
-            only.v6 = None
+            only.v6 = None;
         } else {
-            only.v4 = None
+            only.v4 = None;
         }
         lab.gateway.set_guest(lab.now, "web", only);
         let other = BOTH[usize::from(!family.v6)];

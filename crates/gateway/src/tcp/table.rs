@@ -18,9 +18,11 @@ use super::wheel::Wheel;
 use crate::backend::{Stream, StreamBackend, StreamError};
 use crate::ctx::{Ctx, Packet};
 use crate::plan::Protocol;
-use crate::poll::{Event, Kind, Token};
+use crate::poll::{Event, Token};
 use crate::report::FlowReport;
 use crate::{GuestKey, Reason};
+
+mod places;
 
 /// Services of one turn; each sends one large frame at most.
 const TURN: usize = 256;
@@ -486,17 +488,6 @@ impl<B: StreamBackend> Table<B> {
         self.rewheel(index);
     }
 
-    fn unload(&mut self, owner: Option<GuestKey>, opening: bool) {
-        let Some(owner) = owner else { return };
-        if let Some(load) = self.loads.get_mut(&owner) {
-            load.flows = load.flows.saturating_sub(1);
-            load.opening = load.opening.saturating_sub(usize::from(opening));
-            if load.flows == 0 {
-                self.loads.remove(&owner);
-            }
-        }
-    }
-
     /// Whether there is more for [`Table::turn`] to do now.
     #[must_use]
     pub fn wants_turn(&self) -> bool {
@@ -585,77 +576,6 @@ impl<B: StreamBackend> Table<B> {
         })
     }
 
-    /// Whether a guest may have one more connection. It is made room for at the cost of a guest that
-    /// has more.
-    fn admit(&mut self, now: Instant, ctx: &mut Ctx<'_>, guest: GuestKey) -> bool {
-        let load = self.loads.get(&guest).copied().unwrap_or_default();
-        if load.flows >= self.limits.flows_per_guest
-            || load.opening >= self.limits.opening_per_guest
-        {
-            ctx.counters.count(Reason::GuestLimit);
-            return false;
-        }
-        if self.live >= self.limits.flows && !self.evict(now, ctx, guest) {
-            ctx.counters.count(Reason::FlowLimit);
-            return false;
-        }
-        true
-    }
-
-    /// Ends a connection of the guest that has the most, if that is clearly more than `guest` has:
-    /// of some of its connections that which is silent for the longest.
-    fn evict(&mut self, now: Instant, ctx: &mut Ctx<'_>, guest: GuestKey) -> bool {
-        let Some((&rich, load)) = self.loads.iter().max_by_key(|(_, load)| load.flows) else {
-            return false;
-        };
-        if load.flows <= self.len_of(guest) + 1 {
-            return false;
-        }
-        let count = self.slots.len();
-        let mut victim: Option<(Instant, usize)> = None;
-        for step in 0..count.min(EVICT_SCAN) {
-            let at = (self.evict_at + step) % count;
-            let flow = self.slots.get(at).and_then(|slot| slot.flow.as_ref());
-            if let Some(flow) = flow.filter(|flow| flow.owner == Some(rich))
-                && victim.is_none_or(|(heard, _)| flow.last_heard < heard)
-            {
-                victim = Some((flow.last_heard, at));
-            }
-        }
-        self.evict_at = (self.evict_at + EVICT_SCAN) % count.max(1);
-        let Some((_, at)) = victim else { return false };
-        ctx.counters.count(Reason::Evicted);
-        if let Some(flow) = flow_mut(&mut self.slots, at as u32) {
-            flow.send_reset(&mut Env { now, ctx });
-        }
-        self.remove(ctx, at as u32, Over::Abort);
-        true
-    }
-
-    /// A place for a connection, and the name of its stream.
-    fn reserve(&mut self) -> (u32, Token) {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, flow: None });
-            self.slots.len() as u32 - 1
-        });
-        let generation = self.slots.get(index as usize).map_or(0, |slot| slot.generation);
-        (index, Token::new(Kind::Tcp, generation, index))
-    }
-
-    fn insert(&mut self, index: u32, flow: Flow<B::Stream>) {
-        self.index.insert(flow.key, index);
-        self.live += 1;
-        if let Some(owner) = flow.owner {
-            let load = self.loads.entry(owner).or_default();
-            load.flows += 1;
-            load.opening += 1;
-        }
-        if let Some(slot) = self.slots.get_mut(index as usize) {
-            slot.flow = Some(Box::new(flow));
-        }
-        self.rewheel(index);
-    }
-
     fn enqueue(&mut self, index: u32) {
         if let Some(flow) = flow_mut(&mut self.slots, index)
             && !flow.queued
@@ -675,32 +595,6 @@ impl<B: StreamBackend> Table<B> {
                 self.wheel.set(index, deadline);
             }
         }
-    }
-
-    fn remove(&mut self, ctx: &mut Ctx<'_>, index: u32, over: Over) {
-        if let Some(mut flow) = self.take(ctx, index)
-            && let Some(stream) = flow.stream.take()
-            && over == Over::Abort
-        {
-            stream.abort();
-        }
-    }
-
-    /// Takes a connection out of the table, with everything that is kept for it.
-    fn take(&mut self, ctx: &mut Ctx<'_>, index: u32) -> Option<Box<Flow<B::Stream>>> {
-        let slot = self.slots.get_mut(index as usize)?;
-        let mut flow = slot.flow.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
-        self.free.push(index);
-        self.index.remove(&flow.key);
-        self.wheel.clear(index);
-        self.held = self.held.saturating_sub(flow.inbox.len());
-        flow.inbox.clear(ctx.pool);
-        if !flow.lingers {
-            self.live -= 1;
-            self.unload(flow.owner, flow.is_opening);
-        }
-        Some(flow)
     }
 }
 

@@ -38,10 +38,9 @@ pub fn searched(resolv_conf: &Path) -> Vec<String> {
     let mut domains = Vec::new();
     for line in text.lines() {
         let mut words = line.split_whitespace();
-        match words.next() {
+        if let Some("search" | "domain") = words.next() {
             // The last such line counts.
-            Some("search" | "domain") => domains = words.map(str::to_owned).collect(),
-            _ => {}
+            domains = words.map(str::to_owned).collect();
         }
     }
     domains

@@ -365,10 +365,8 @@ impl Served {
         let port = port.parse().map_err(|why: gateway::HostPortError| {
             Failure::new(Code::BadArgument, format!("{why}."))
         })?;
-        let key = match self.port_of(worker, guest, None)? {
-            Some(port) => Some(worker.guest_key(self.id, port)),
-            None => None,
-        };
+        let port_of_guest = self.port_of(worker, guest, None)?;
+        let key = port_of_guest.map(|port| worker.guest_key(self.id, port));
         self.gateway(worker, |gateway| gateway.allow_host(key, port))?;
         Ok(Nothing {})
     }

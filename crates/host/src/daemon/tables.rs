@@ -149,7 +149,6 @@ impl Served {
         let Some(gateway) = worker.gateway(self.id) else { return Ok(Paged::default()) };
         let leases = gateway
             .leases(worker.now())
-            .into_iter()
             .filter(|lease| wanted.is_none() || lease.guest == wanted)
             .map(|lease| (number(lease.address), lease));
         let (rows, next, total) = page(asked, leases);

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow, bail};
 use bpf::expression::{self, Options};
 use bpf::{Program, instruction};
-use pcap_parser::traits::PcapReaderIterator;
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
 use serde::Serialize;
 

@@ -76,7 +76,7 @@ impl Lab {
             .expect("the helper starts");
         let log = BufReader::new(helper.stderr.take().expect("piped"));
         std::thread::spawn(move || {
-            log.lines().map_while(Result::ok).for_each(|it| eprintln!("{it}"))
+            log.lines().map_while(Result::ok).for_each(|it| eprintln!("{it}"));
         });
         let mut lab = Lab { place, helper, index: 0 };
         lab.index = lab.index_of("wire0");

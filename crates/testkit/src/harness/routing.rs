@@ -184,7 +184,7 @@ impl World {
                 let _ = self.router.change_interface(self.now, &mut self.pool, id, spec);
             }
             (_, None) => {
-                self.interfaces[net] = self.router.add_interface(interface(net, program)?).ok()
+                self.interfaces[net] = self.router.add_interface(interface(net, program)?).ok();
             }
         }
         Some(())
@@ -265,7 +265,7 @@ impl World {
             bytes.extend(kind.to_be_bytes());
         }
         bytes.extend(program.bytes(len));
-        self.give(id, bytes, Offload::NONE, false);
+        self.give(id, &bytes, Offload::NONE, false);
         Some(())
     }
 
@@ -304,7 +304,7 @@ impl World {
             _ => return Some(()),
         };
         let bytes = out[..built.expect("fits")].to_vec();
-        self.give(id, bytes, Offload::NONE, false);
+        self.give(id, &bytes, Offload::NONE, false);
         Some(())
     }
 
@@ -379,28 +379,28 @@ impl World {
         }
         out.truncate(len);
         for _ in 0..times {
-            self.give(id, out.clone(), offload, from_gateway);
+            self.give(id, &out, offload, from_gateway);
         }
         Some(())
     }
 
     /// Hands in a frame and looks at what comes of it at once.
-    fn give(&mut self, id: Option<InterfaceId>, bytes: Vec<u8>, offload: Offload, gateway: bool) {
+    fn give(&mut self, id: Option<InterfaceId>, bytes: &[u8], offload: Offload, gateway: bool) {
         let Some(id) = id else { return };
         // The engine lets nothing through that is too long for the network, or whose metadata is not
         // the frame's.
         let mtu = usize::from(self.router.interface(id).expect("a live interface").mtu);
         let fits = offload.gso.is_some() || bytes.len() <= mtu + 14;
-        if !fits || offload::check(&offload, &bytes, bytes.len(), mtu).is_err() {
+        if !fits || offload::check(&offload, bytes, bytes.len(), mtu).is_err() {
             return;
         }
-        let Ok(frame) = self.pool.copy_in(&bytes, offload) else { return };
+        let Ok(frame) = self.pool.copy_in(bytes, offload) else { return };
         if gateway {
             self.router.send(self.now, &mut self.pool, id, frame);
         } else {
             self.router.receive(self.now, &mut self.pool, id, frame);
         }
-        self.drain((!gateway).then_some(&bytes));
+        self.drain((!gateway).then_some(bytes));
     }
 
     /// Takes what the router has; `sent` is the frame that was handed in last, from a guest.

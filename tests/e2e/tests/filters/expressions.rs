@@ -6,7 +6,7 @@ fn pick<'a>(random: &mut Random, from: &[&'a str]) -> &'a str {
     from[random.below(from.len())]
 }
 
-pub fn expression(random: &mut Random) -> String {
+pub(crate) fn expression(random: &mut Random) -> String {
     let mut text = String::new();
     // What moves the offsets of the rest stands in front, as people write it, or anywhere.
     if random.one_in(5) {

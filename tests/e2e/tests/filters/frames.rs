@@ -7,7 +7,7 @@ fn pick<T: Copy>(random: &mut Random, from: &[T]) -> T {
 }
 
 /// A frame that holds all that an expression may ask for, but for offsets that it calculates.
-pub fn whole(random: &mut Random) -> Vec<u8> {
+pub(crate) fn whole(random: &mut Random) -> Vec<u8> {
     let mut frame = begin(random);
     let mut rest = vec![0; 90 + random.below(60)];
     random.fill(&mut rest);
@@ -16,7 +16,7 @@ pub fn whole(random: &mut Random) -> Vec<u8> {
 }
 
 /// A frame that may end anywhere.
-pub fn cut(random: &mut Random) -> Vec<u8> {
+pub(crate) fn cut(random: &mut Random) -> Vec<u8> {
     let mut frame = whole(random);
     let len = random.below(frame.len() + 1);
     frame.truncate(len);

@@ -141,7 +141,7 @@ fn an_address_is_claimed_in_front_of_its_first_frame_and_small_frames_share_a_me
             Seen::Frames(vec![c, d.clone()]),
         ]
     );
-    assert_eq!(b.transmit(&[d.clone()]), FREE);
+    assert_eq!(b.transmit(std::slice::from_ref(&d)), FREE);
     assert_eq!(b.seen(), [Seen::Frames(vec![d])]);
 }
 
