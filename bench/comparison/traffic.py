@@ -14,24 +14,38 @@ from .paths import Path
 IPERF_PORT = 5201
 UDP_PORT = 7001
 ECHO_PORT = 7002
+CONNECT_PORT = 7003
 
 
 class TcpStream:
-    """One iperf3 stream from `a` to `b` for `seconds`; bits/s as the receiver counted them."""
+    """iperf3 from `a` to `b` for `seconds`; bits/s as the receiver counted them.
 
-    def __init__(self, laboratory: Laboratory, path: Path, seconds: float) -> None:
+    `streams` at once, `b` to `a` when `reverse`: the connection is always opened by `a`.
+    """
+
+    def __init__(
+        self,
+        laboratory: Laboratory,
+        path: Path,
+        seconds: float,
+        streams: int = 1,
+        reverse: bool = False,
+    ) -> None:
         self.path = path
         self.iperf3 = laboratory.peer("iperf3")
         self.seconds = seconds
-        laboratory.spawn(path.b.within([self.iperf3, "-s"]), f"iperf3-{path.name}")
-        wait_until("iperf3's server", lambda: path.b.listens(IPERF_PORT))
+        self.how = ["-P", str(streams), *(["-R"] if reverse else [])]
+        # Paths to the same outside have one server: one is measured at a time.
+        if not path.b.listens(IPERF_PORT):
+            laboratory.spawn(path.b.within([self.iperf3, "-s"]), f"iperf3-{path.name}")
+            wait_until("iperf3's server", lambda: path.b.listens(IPERF_PORT))
 
     def __call__(self) -> Sample:
         cpu = self.path.cpu()
         before = self.path.b.counters()
         answer = check(
             self.path.a.within(
-                [self.iperf3, "-J", "-c", self.path.b.address, "-t", str(self.seconds)]
+                [self.iperf3, "-J", "-c", self.path.b.address, "-t", str(self.seconds), *self.how]
             ),
             timeout=self.seconds + 20,
         )
@@ -131,14 +145,30 @@ def placements() -> list[Placement]:
 class RoundTrips:
     """Median round trip of a UDP datagram, in microseconds; `pause_us` 0 is back to back."""
 
-    def __init__(self, laboratory: Laboratory, path: Path, seconds: float) -> None:
+    def __init__(
+        self,
+        laboratory: Laboratory,
+        path: Path,
+        seconds: float,
+        size: int | None = None,
+        answerer: subprocess.Popen | None = None,
+    ) -> None:
         self.path = path
         self.tool = laboratory.tool("round-trip")
         self.seconds = seconds
+        self.how = [] if size is None else ["--size", str(size)]
+        self.answerer = answerer or self.answer(laboratory, path)
+
+    @staticmethod
+    def answer(laboratory: Laboratory, path: Path) -> subprocess.Popen:
+        """Starts what answers at `path.b`; paths to the same outside may share it."""
+        tool = laboratory.tool("round-trip")
         where = f"{path.b.address}:{ECHO_PORT}"
-        command = path.b.within([self.tool, "answer", where])
-        self.answerer = laboratory.spawn(command, f"round-trip-{path.name}")
+        process = laboratory.spawn(
+            path.b.within([tool, "answer", where]), f"round-trip-{path.name}"
+        )
         wait_until("round-trip's answerer", lambda: path.b.listens(ECHO_PORT, "udp"))
+        return process
 
     def measure(self, placement: Placement, pause_us: int) -> Sample:
         os.sched_setaffinity(self.answerer.pid, placement.answer)
@@ -146,7 +176,39 @@ class RoundTrips:
             for thread in os.listdir(f"/proc/{pid}/task"):
                 os.sched_setaffinity(int(thread), placement.forward)
         ask = [self.tool, "ask", f"{self.path.b.address}:{ECHO_PORT}"]
-        ask += ["--pause-us", str(pause_us), "--seconds", str(self.seconds)]
+        ask += ["--pause-us", str(pause_us), "--seconds", str(self.seconds), *self.how]
         pinned = ["taskset", "--cpu-list", ",".join(map(str, placement.ask)), *ask]
         answer = json.loads(check(self.path.a.within(pinned)))
+        if answer["median_us"] is None:
+            raise RuntimeError(f"no datagram came back over {self.path.name}")
         return Sample(answer["median_us"], None, {"p99_us": answer["p99_us"]})
+
+
+class Connections:
+    """Connections that `a` makes to `b` one after the other, each for one request and its answer.
+
+    The answerer closes first, as a web server does that says so.
+    """
+
+    def __init__(
+        self, laboratory: Laboratory, path: Path, seconds: float, patience: float = 30
+    ) -> None:
+        self.path = path
+        self.tool = laboratory.tool("connect-load")
+        self.seconds = seconds
+        self.patience = patience
+        if not path.b.listens(CONNECT_PORT):
+            where = f"{path.b.address}:{CONNECT_PORT}"
+            command = path.b.within([self.tool, "answer", where])
+            laboratory.spawn(command, f"connect-load-{path.name}")
+            wait_until("connect-load's answerer", lambda: path.b.listens(CONNECT_PORT))
+
+    def __call__(self) -> Sample:
+        where = f"{self.path.b.address}:{CONNECT_PORT}"
+        cpu = self.path.cpu()
+        command = [self.tool, "ask", where, "--seconds", str(self.seconds)]
+        answer = json.loads(check(self.path.a.within(command), timeout=self.seconds + self.patience))
+        more = {"median_us": answer["median_us"], "p99_us": answer["p99_us"]}
+        if cpu is not None and answer["connections"]:
+            more["cpu_us"] = (self.path.cpu() - cpu) / answer["connections"] * 1e6
+        return Sample(answer["connections"] / answer["seconds"], None, more)

@@ -22,6 +22,8 @@ class Hypervisor:
     name: str
     # False: this user cannot open /dev/net/tun, so guests get a veth pair and packet sockets.
     tun: bool = True
+    # A configuration file's text; without one the network is served with the defaults.
+    config: str = ""
 
     def __post_init__(self) -> None:
         home = pathlib.Path(tempfile.mkdtemp(prefix="user-", dir=RUN))
@@ -33,6 +35,9 @@ class Hypervisor:
             "XDG_STATE_HOME": str(home / "state"),
         }
         self.directory = home / "netherd" / NETWORK
+        self.file = home / "netherd.toml"
+        if self.config:
+            self.file.write_text(self.config)
         self.binary = self.laboratory.tool("netherd")
 
     def command(self, *arguments: str) -> list[str]:
@@ -44,7 +49,10 @@ class Hypervisor:
 
     def up(self) -> Hypervisor:
         log = f"netherd-{self.name}"
-        self.process = self.laboratory.spawn(self.command("up", NETWORK), log, env=self.environment)
+        served = ["-c", str(self.file)] if self.config else [NETWORK]
+        self.process = self.laboratory.spawn(
+            self.command("up", *served), log, env=self.environment
+        )
         wait_until(
             f"`netherd up`'s directory {self.directory}; its log says: {self.laboratory.log(log)}",
             lambda: (self.directory / "api").exists() or self.process.poll() is not None,
@@ -61,11 +69,11 @@ class Hypervisor:
         """Runs a `netherd` command to its end."""
         return check(self.command(*arguments), env=self.environment, timeout=30)
 
-    def guest(self, name: str) -> Station:
+    def guest(self, name: str, network: str = NETWORK) -> Station:
         """A guest of `netherd run` that sleeps."""
         log = f"guest-{self.name}-{name}"
         run = self.laboratory.spawn(
-            self.command("run", "--net", NETWORK, "--name", name, "--", "sleep", "infinity"),
+            self.command("run", "--net", network, "--name", name, "--", "sleep", "infinity"),
             log,
             env=self.environment,
         )

@@ -4,7 +4,37 @@ A subject is a module with NAME, ABOUT and `measure(laboratory, options)`,
 which returns the rows of its part of the table.
 """
 
-from . import latency, memory, start, stream, tcp, udp, vde
+from . import (
+    connect,
+    dns,
+    flows,
+    gateway,
+    latency,
+    loss,
+    memory,
+    routed,
+    start,
+    stream,
+    tcp,
+    udp,
+    udp_rtt,
+    vde,
+)
 
 # In the order of the table.
-ALL = (tcp, udp, vde, stream, latency, start, memory)
+ALL = (
+    tcp,
+    udp,
+    vde,
+    stream,
+    latency,
+    start,
+    memory,
+    gateway,
+    connect,
+    flows,
+    udp_rtt,
+    dns,
+    routed,
+    loss,
+)

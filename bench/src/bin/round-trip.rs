@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 use bench::load::percentile;
 use clap::{Parser, Subcommand};
 
-/// Payload bytes, about those of a request of a small RPC.
+/// Payload bytes unless said otherwise, about those of a request of a small RPC.
 const SIZE: usize = 32;
+/// The most that one datagram carries here.
+const SIZE_MAX: usize = 1472;
 /// Round trips before the first that counts: neighbour resolution, cold caches.
 const WARM_UP: u32 = 20;
 
@@ -38,33 +40,38 @@ enum Role {
         pause_us: u64,
         #[arg(long)]
         seconds: f64,
+        /// Payload bytes of a datagram, 4 to 1472.
+        #[arg(long, default_value_t = SIZE as u16, value_parser = clap::value_parser!(u16).range(4..=SIZE_MAX as i64))]
+        size: u16,
     },
 }
 
 fn main() -> io::Result<()> {
     match Arguments::parse().role {
         Role::Answer { at } => answer(at),
-        Role::Ask { to, pause_us, seconds } => ask(to, Duration::from_micros(pause_us), seconds),
+        Role::Ask { to, pause_us, seconds, size } => {
+            ask(to, Duration::from_micros(pause_us), seconds, size.into())
+        }
     }
 }
 
 fn answer(at: SocketAddr) -> io::Result<()> {
     let socket = UdpSocket::bind(at)?;
-    let mut datagram = [0; SIZE];
+    let mut datagram = [0; SIZE_MAX];
     loop {
         let (length, from) = socket.recv_from(&mut datagram)?;
         socket.send_to(&datagram[..length], from)?;
     }
 }
 
-fn ask(to: SocketAddr, pause: Duration, seconds: f64) -> io::Result<()> {
+fn ask(to: SocketAddr, pause: Duration, seconds: f64, size: usize) -> io::Result<()> {
     let length_of_run = Duration::try_from_secs_f64(seconds).map_err(io::Error::other)?;
     let socket = UdpSocket::bind(("0.0.0.0", 0))?;
     socket.connect(to)?;
     socket.set_read_timeout(Some(Duration::from_millis(500)))?;
     for number in 0..WARM_UP {
         // The first may wait for an answer to ARP; a lost one is only late.
-        let _ = round_trip(&socket, number);
+        let _ = round_trip(&socket, number, size);
     }
     let (mut times, mut lost) = (Vec::new(), 0_u64);
     let start = Instant::now();
@@ -75,7 +82,7 @@ fn ask(to: SocketAddr, pause: Duration, seconds: f64) -> io::Result<()> {
         if !pause.is_zero() {
             sleep(pause);
         }
-        match round_trip(&socket, number)? {
+        match round_trip(&socket, number, size)? {
             Some(time) => times.push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
             None => lost += 1,
         }
@@ -93,12 +100,12 @@ fn ask(to: SocketAddr, pause: Duration, seconds: f64) -> io::Result<()> {
 }
 
 /// `None` when no answer came in time. Answers to earlier, late datagrams are skipped.
-fn round_trip(socket: &UdpSocket, number: u32) -> io::Result<Option<Duration>> {
-    let mut datagram = [0; SIZE];
+fn round_trip(socket: &UdpSocket, number: u32, size: usize) -> io::Result<Option<Duration>> {
+    let mut datagram = [0; SIZE_MAX];
     datagram[..4].copy_from_slice(&number.to_be_bytes());
     let start = Instant::now();
-    socket.send(&datagram)?;
-    let mut answer = [0; SIZE];
+    socket.send(&datagram[..size])?;
+    let mut answer = [0; SIZE_MAX];
     loop {
         match socket.recv(&mut answer) {
             Ok(_) if answer[..4] == datagram[..4] => return Ok(Some(start.elapsed())),
