@@ -175,7 +175,7 @@ class Laboratory:
             built = self.binaries / name
             if not built.exists():
                 raise Unavailable(
-                    f"{built} is not built (cargo build --release -p netherd -p bench)"
+                    f"{built} is not built (cargo build --release -p netherd -p nic -p bench)"
                 )
             shutil.copy2(built, copy)
             copy.chmod(0o755)

@@ -12,6 +12,7 @@ from . import (
     latency,
     loss,
     memory,
+    nic,
     routed,
     start,
     stream,
@@ -24,6 +25,7 @@ from . import (
 # In the order of the table.
 ALL = (
     tcp,
+    nic,
     udp,
     vde,
     stream,

@@ -9,8 +9,25 @@ use std::path::PathBuf;
 use std::process::{Child, Stdio};
 
 use e2e::{Job, Lab, Netns, Person, Running, User, need, until};
+use wire::MacAddr;
+use wire::build::{Builder, Ipv4};
+
+#[path = "nic/prepared.rs"]
+mod prepared;
 
 const NET: &str = "lan";
+
+/// The addresses that the helper's list allows.
+const ALLOWED: [u8; 5] = [2, 0, 0, 0x12, 0];
+
+/// A station of the segment that is none of ours.
+const STRANGER: MacAddr = MacAddr([2, 0, 0, 0x99, 0, 1]);
+
+/// Sends Ethernet frames on `wire0`: one hexadecimal argument each.
+const SENDER: &str = "import socket, sys\n\
+    s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)\n\
+    s.bind(('wire0', 0))\n\
+    for frame in sys.argv[1:]: s.send(bytes.fromhex(frame))\n";
 
 /// How busybox's DHCP client configures what it was given.
 const CONFIGURE: &str = "#!/bin/sh\n[ \"$1\" = bound ] || exit 0\n\
@@ -95,10 +112,49 @@ impl Segment {
         );
         said
     }
+
+    fn ping(&self, addresses: &[&str]) {
+        for address in addresses {
+            self.in_wire("ping", &["-c", "3", "-i", "0.2", "-W", "5", address]);
+        }
+    }
+
+    /// A stream of a second to the guest that listens, then one from it.
+    fn stream_both_ways(&self, to: &str) {
+        for reverse in [&[][..], &["-R"]] {
+            until("iperf3 in the guest", || {
+                let mut client = self.wire.command("iperf3");
+                let output = client.args(["-c", to, "-t", "1"]).args(reverse).output().ok()?;
+                output.status.success().then_some(())
+            });
+        }
+    }
+
+    /// Sends each of the frames `count` times, from the wire.
+    fn send(&self, frames: &[&[u8]], count: usize) {
+        let hex = |frame: &[u8]| frame.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let frames: Vec<String> = frames.iter().map(|frame| hex(frame)).collect();
+        let words = std::iter::repeat_n(&frames, count).flatten().map(String::as_str);
+        self.in_wire("python3", &["-c", SENDER].into_iter().chain(words).collect::<Vec<_>>());
+    }
 }
 
 fn path(path: &std::path::Path) -> &str {
     path.to_str().expect("a path of letters")
+}
+
+/// A datagram to a guest.
+fn datagram(from: (MacAddr, &str), to: (MacAddr, &str)) -> Vec<u8> {
+    let ip = Ipv4 {
+        source: from.1.parse().expect("an address"),
+        destination: to.1.parse().expect("an address"),
+        ..Ipv4::default()
+    };
+    let mut frame = vec![0; 200];
+    let builder = Builder::new(&mut frame).ethernet(to.0, from.0);
+    let len = builder.ipv4(&ip).udp(4000, 5000).payload(b"forged").finish().expect("it fits");
+    frame.truncate(len);
+    frame
 }
 
 /// `netherd up` of a network whose uplink is the device.
@@ -116,7 +172,7 @@ fn guest(person: &Person<'_>, segment: &Segment, name: &str, script: &str) -> Jo
 
 #[test]
 fn guests_are_stations_of_the_segment() {
-    for program in ["ip", "dnsmasq", "busybox", "ping", "iperf3"] {
+    for program in ["ip", "dnsmasq", "busybox", "ping", "iperf3", "python3"] {
         need!(e2e::skip::program(program));
     }
     need!(e2e::skip::namespaces());
@@ -135,7 +191,7 @@ fn guests_are_stations_of_the_segment() {
         "busybox udhcpc -i eth0 -f -n -q -t 20 -T 1 -s {0} && \
          until ip -o -6 address show dev eth0 scope global | grep -v tentative | grep -q 2001:db8:7; \
          do sleep 0.1; done; \
-         ip -o address show dev eth0; iperf3 -s -1 >/dev/null; iperf3 -s -1 >/dev/null; echo done; exec sleep 600",
+         ip -o address show dev eth0; for stream in 1 2 3 4; do iperf3 -s -1 >/dev/null; done; echo done; exec sleep 600",
         path(&configure)
     );
     let mut web = guest(&person, &segment, "web", &script).spawn();
@@ -151,21 +207,30 @@ fn guests_are_stations_of_the_segment() {
     // Known outside by an address of its own, one of those that the list allows.
     let known = fs::read_to_string(&leases).expect("dnsmasq notes its leases");
     assert!(known.contains(&v4) && known.contains("02:00:00:12:00:"), "{known}");
-    assert!(person.port(NET, "web").mac().starts_with(&[2, 0, 0, 0x12, 0]));
-    segment.in_wire("ping", &["-c", "3", "-i", "0.2", "-W", "5", &v4]);
+    assert!(person.port(NET, "web").mac().starts_with(&ALLOWED));
     let v6 = said
         .split_whitespace()
         .find(|word| word.starts_with("2001:db8:7:"))
         .and_then(|word| word.split('/').next())
         .expect("an address of the announced prefix");
-    segment.in_wire("ping", &["-6", "-c", "3", "-i", "0.2", "-W", "5", v6]);
-    for (to, reverse) in [(v4.as_str(), "-V"), (v6, "-R")] {
-        let line = ["-c", to, "-t", "1", reverse];
-        until("iperf3 in the guest", || {
-            segment.wire.command("iperf3").args(line).output().ok()?.status.success().then_some(())
-        });
-    }
+    segment.ping(&[&v4, v6]);
+    segment.stream_both_ways(&v4);
+    segment.stream_both_ways(v6);
     web.says("done");
+
+    // The outside is nobody inside. A frame from a guest's hardware address does not even pass the helper.
+    let (mac, count) = (MacAddr(person.port(NET, "web").mac()), 5);
+    let before = person.port(NET, "uplink").drops();
+    let as_mac = datagram((mac, "192.0.2.1"), (mac, &v4));
+    let as_ip = datagram((STRANGER, &v4), (mac, &v4));
+    segment.send(&[&as_mac, &as_ip], count);
+    let dropped = count as u64;
+    person.show_until(NET, "the forged frames' drops", |report| {
+        let uplink = report.port("uplink");
+        (uplink.dropped("outside-identity") == dropped).then_some(())
+    });
+    assert_eq!(person.port(NET, "uplink").drops(), before + dropped);
+    segment.ping(&[&v4, v6]);
 
     // Another guest reaches the first directly, and the wire its own way.
     let script = format!(
