@@ -1,6 +1,7 @@
 //! The helper on a real packet socket, in front of a wire that tells the truth, and behind it a hypervisor that lies.
 //!
 //! Runs as root, in network namespaces of its own; skipped loudly elsewhere.
+#![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "tests")]
 
 mod lab;

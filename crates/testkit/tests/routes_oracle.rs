@@ -1,4 +1,5 @@
 //! The router's longest-prefix match against another implementation of it.
+#![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

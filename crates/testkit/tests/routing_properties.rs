@@ -1,4 +1,5 @@
 //! Random programs for the router; what must hold is in the harness.
+#![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
 //! Packet filters beside two others who run them: tcpdump's compiler and the kernel's machine.
+#![forbid(unsafe_code)]
 
 #[path = "filters/expressions.rs"]
 mod expressions;

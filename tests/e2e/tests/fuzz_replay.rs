@@ -34,6 +34,10 @@ const TARGETS: &[(&str, Harness)] = &[
 /// Mutated inputs per target.
 const MUTATIONS: u32 = 100_000;
 
+/// Targets that play a whole conversation for each input, and how many mutated inputs they get.
+const CONVERSATIONS: &[&str] = &["forgers", "gateway", "routing", "tcp"];
+const MUTATED_CONVERSATIONS: u32 = 20_000;
+
 /// The longest input; the largest frame fits.
 const LONGEST: usize = 70_000;
 
@@ -142,7 +146,8 @@ fn fuzz_target(target: &str) {
         (seed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     let mut random = Random(seed);
-    for number in 0..MUTATIONS {
+    let mutations = if CONVERSATIONS.contains(&target) { MUTATED_CONVERSATIONS } else { MUTATIONS };
+    for number in 0..mutations {
         let (name, bytes) = &corpus[random.below(corpus.len())];
         let (_, other) = &corpus[random.below(corpus.len())];
         let mut bytes = bytes.clone();

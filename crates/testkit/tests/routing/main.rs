@@ -1,4 +1,5 @@
 //! The router between networks: every step of a scenario names every counter that moved.
+#![forbid(unsafe_code)]
 
 mod errors;
 mod gateway;
