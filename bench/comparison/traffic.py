@@ -20,7 +20,8 @@ CONNECT_PORT = 7003
 class TcpStream:
     """iperf3 from `a` to `b` for `seconds`; bits/s as the receiver counted them.
 
-    `streams` at once, `b` to `a` when `reverse`: the connection is always opened by `a`.
+    `streams` at once, `b` to `a` when `reverse`: the connection is always opened by `a`. The
+    sender's `congestion` control is the machine's default unless said otherwise.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class TcpStream:
         seconds: float,
         streams: int = 1,
         reverse: bool = False,
+        congestion: str | None = None,
     ) -> None:
         self.path = path
         self.iperf3 = laboratory.peer("iperf3")
         self.seconds = seconds
         self.how = ["-P", str(streams), *(["-R"] if reverse else [])]
+        self.how += ["-C", congestion] if congestion else []
         # Paths to the same outside have one server: one is measured at a time.
         if not path.b.listens(IPERF_PORT):
             laboratory.spawn(path.b.within([self.iperf3, "-s"]), f"iperf3-{path.name}")
