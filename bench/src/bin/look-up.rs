@@ -1,7 +1,7 @@
 //! Measures look-ups of a name over UDP (RFC 1035), or answers them.
 //!
-//! Every look-up is for another name, so that nothing on the way can have it already. The answerer
-//! says 192.0.2.1 to everything. Prints one JSON object, times in microseconds.
+//! Every look-up is for another name, so that nothing on the way can have it already, and comes from
+//! a socket of its own, as those of the C library do. The answerer says 192.0.2.1 to everything. Prints one JSON object, times in microseconds.
 
 #![forbid(unsafe_code)]
 
@@ -83,13 +83,10 @@ fn respond(query: &[u8]) -> Option<Vec<u8>> {
 
 fn ask(to: SocketAddr, seconds: f64) -> io::Result<()> {
     let length_of_run = Duration::try_from_secs_f64(seconds).map_err(io::Error::other)?;
-    let socket = UdpSocket::bind(("0.0.0.0", 0))?;
-    socket.connect(to)?;
-    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
     // Names that no earlier run asked for.
     let run = std::process::id();
     for number in 0..WARM_UP {
-        look_up(&socket, run, number)?;
+        look_up(to, run, number)?;
     }
     let (mut times, mut lost) = (Vec::new(), 0_u64);
     let start = Instant::now();
@@ -97,7 +94,7 @@ fn ask(to: SocketAddr, seconds: f64) -> io::Result<()> {
         if start.elapsed() >= length_of_run {
             break;
         }
-        match look_up(&socket, run, number)? {
+        match look_up(to, run, number)? {
             Some(time) => times.push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
             None => lost += 1,
         }
@@ -114,8 +111,8 @@ fn ask(to: SocketAddr, seconds: f64) -> io::Result<()> {
     Ok(())
 }
 
-/// `None` when no answer came in time. Answers to earlier queries are skipped.
-fn look_up(socket: &UdpSocket, run: u32, number: u32) -> io::Result<Option<Duration>> {
+/// The time from the socket's beginning. `None` when no answer came in time.
+fn look_up(to: SocketAddr, run: u32, number: u32) -> io::Result<Option<Duration>> {
     let id = (number & 0xffff) as u16;
     let mut query = Vec::with_capacity(MESSAGE_MAX);
     query.extend_from_slice(&id.to_be_bytes());
@@ -128,6 +125,9 @@ fn look_up(socket: &UdpSocket, run: u32, number: u32) -> io::Result<Option<Durat
     query.push(0);
     query.extend_from_slice(&A_IN);
     let start = Instant::now();
+    let socket = UdpSocket::bind(("0.0.0.0", 0))?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(Duration::from_millis(500)))?;
     socket.send(&query)?;
     let mut answer = [0; MESSAGE_MAX];
     loop {
