@@ -51,47 +51,51 @@ impl Packet for [u8] {
     }
 }
 
-/// A frame in up to three pieces: what the engine has after it took a tag out is the addresses, the
-/// tag, and the rest.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Pieces<'a>(pub [&'a [u8]; 3]);
+/// A frame in pieces, one behind the other: what the engine has after it took a tag out is the
+/// addresses, the tag, and the rest, in one piece or two.
+#[derive(Clone, Copy, Debug)]
+pub struct Pieces<'a, const N: usize>(pub [&'a [u8]; N]);
 
-impl Packet for Pieces<'_> {
+impl<const N: usize> Pieces<'_, N> {
+    /// What is at an offset, up to the end of its piece.
+    #[inline]
+    fn rest(&self, mut at: usize) -> Option<&[u8]> {
+        for piece in self.0 {
+            if at < piece.len() {
+                return piece.get(at..);
+            }
+            at -= piece.len();
+        }
+        None
+    }
+}
+
+impl<const N: usize> Packet for Pieces<'_, N> {
     #[inline]
     fn len(&self) -> usize {
         self.0.iter().map(|piece| piece.len()).sum()
     }
 
     #[inline]
-    fn byte(&self, mut at: usize) -> Option<u8> {
-        for piece in self.0 {
-            if let Some(byte) = piece.get(at) {
-                return Some(*byte);
-            }
-            at -= piece.len();
-        }
-        None
+    fn byte(&self, at: usize) -> Option<u8> {
+        self.rest(at)?.first().copied()
     }
 
     #[inline]
     fn half(&self, at: usize) -> Option<u16> {
-        let [first, ..] = self.0;
-        match first.half(at) {
-            Some(half) => Some(half),
+        match self.rest(at)?.first_chunk() {
+            Some(half) => Some(u16::from_be_bytes(*half)),
             None => Some(u16::from_be_bytes([self.byte(at)?, self.byte(at.checked_add(1)?)?])),
         }
     }
 
     #[inline]
     fn word(&self, at: usize) -> Option<u32> {
-        let [first, ..] = self.0;
-        match first.word(at) {
-            Some(word) => Some(word),
-            None => {
-                let low = at.checked_add(2)?;
-                Some(u32::from(self.half(at)?) << 16 | u32::from(self.half(low)?))
-            }
+        if let Some(word) = self.rest(at)?.first_chunk() {
+            return Some(u32::from_be_bytes(*word));
         }
+        let low = at.checked_add(2)?;
+        Some(u32::from(self.half(at)?) << 16 | u32::from(self.half(low)?))
     }
 }
 

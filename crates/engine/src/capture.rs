@@ -10,10 +10,13 @@
 //! sum, and the record's metadata says so.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use bpf::Program;
 use wire::Offload;
 
+use crate::filter::{tag_bytes, wants};
 use crate::frame::Frame;
 use crate::pool::Pool;
 use crate::port::PortId;
@@ -21,7 +24,7 @@ use crate::time::Instant;
 use crate::verdict::Verdict;
 
 /// What to capture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CapturePlan {
     /// Only frames that come from this port or go to it; `None` for the whole network.
     pub port: Option<PortId>,
@@ -29,7 +32,14 @@ pub struct CapturePlan {
     pub snaplen: usize,
     /// Bytes that may wait to be polled, counting [`RECORD_OVERHEAD`] for each record.
     pub queue_bytes: usize,
+    /// Only frames that one of these programs wants, which are asked about the whole frame; empty
+    /// for all frames. Programs behind the first [`CAPTURE_FILTERS`] are not asked.
+    pub filters: Vec<Arc<Program>>,
 }
+
+/// How many programs a capture may have: so that several readers, each with a filter of its own,
+/// share one capture.
+pub const CAPTURE_FILTERS: usize = 8;
 
 /// What a record costs in the queue beside its bytes.
 pub const RECORD_OVERHEAD: usize = 64;
@@ -45,6 +55,9 @@ pub struct CaptureRecord {
     pub verdict: Verdict,
     /// What was missing from the frame.
     pub offload: Offload,
+    /// Which of the plan's filters want the frame, the first in the lowest bit; all bits if the plan
+    /// has none.
+    pub wanted: u8,
     /// Length of the frame in bytes.
     pub len: usize,
     /// Its first bytes, at most the plan's `snaplen`.
@@ -65,6 +78,8 @@ pub(crate) struct Subject<'a> {
     pub(crate) removed_tag: Option<u16>,
     pub(crate) port: PortId,
     pub(crate) verdict: Verdict,
+    /// Which of the plan's filters want it.
+    pub(crate) wanted: u8,
 }
 
 impl Capture {
@@ -72,10 +87,21 @@ impl Capture {
         Self { plan, queue: VecDeque::new(), queued_bytes: 0 }
     }
 
+    /// Which of the plan's filters want the frame.
+    pub(crate) fn wanted(&self, pool: &Pool, frame: &Frame, removed_tag: Option<u16>) -> u8 {
+        if self.plan.filters.is_empty() {
+            return u8::MAX;
+        }
+        let filters = self.plan.filters.iter().take(CAPTURE_FILTERS).enumerate();
+        filters.fold(0, |bits, (nth, program)| {
+            bits | u8::from(wants(program, pool, frame, removed_tag)) << nth
+        })
+    }
+
     /// Copies the frame; false when the queue has no room for it.
     #[must_use]
     pub(crate) fn record(&mut self, now: Instant, pool: &Pool, subject: &Subject<'_>) -> bool {
-        let Subject { frame, removed_tag, port, verdict } = *subject;
+        let Subject { frame, removed_tag, port, verdict, wanted } = *subject;
         let [head, tail] = pool.pieces(frame);
         let tag_len = if removed_tag.is_some() { 4 } else { 0 };
         let len = frame.len() + tag_len;
@@ -88,8 +114,7 @@ impl Capture {
         let mut offload = *frame.offload();
         match (removed_tag, head.split_at_checked(12)) {
             (Some(tci), Some((addresses, rest))) => {
-                let [hi, lo] = tci.to_be_bytes();
-                let tag = [0x81, 0, hi, lo];
+                let tag = tag_bytes(tci);
                 bytes.extend(addresses.iter().chain(&tag).chain(rest).chain(tail).take(kept));
                 offload = offload.with_tag_pushed();
             }
@@ -100,7 +125,7 @@ impl Capture {
             }
         }
         self.queued_bytes += cost;
-        self.queue.push_back(CaptureRecord { now, port, verdict, offload, len, bytes });
+        self.queue.push_back(CaptureRecord { now, port, verdict, offload, wanted, len, bytes });
         true
     }
 

@@ -10,7 +10,7 @@
 //! 1. `rx_frames` = `rx_forwarded` + `rx_flooded` + `rx_answered` + `rx_consumed` + the sum of its
 //!    ingress drops.
 //! 2. `tx_offered` = `tx_queued` + `drop.queue-full` + `drop.queue-share` + `drop.not-addressed` +
-//!    `drop.not-destination`.
+//!    `drop.not-destination` + `drop.filter-out`.
 //! 3. `tx_queued` = `tx_taken` + the frames in its queue + `drop.no-header` + `drop.segment-failed`
 //!    (+ `drop.link-closed` for what was in the queue when the port was removed).
 //!

@@ -15,6 +15,7 @@ use crate::capture::{Capture, CapturePlan, CaptureRecord};
 use crate::classify::Work;
 use crate::counters::PortCounters;
 use crate::event::{Event, EventQueue};
+use crate::filter::PortFilter;
 use crate::guard::{GuardSpec, Memory, PortGuard};
 use crate::mac_table::{MacTable, tick};
 use crate::plan::{Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec};
@@ -214,6 +215,18 @@ impl Engine {
         target.set_guard(PortGuard::new(&target.spec));
         self.count_guards();
         self.bind_addresses(now, port, &old, &guard);
+        Ok(())
+    }
+
+    /// Changes the filter of a port while it runs, and nothing else: every frame is judged by the one
+    /// or by the other, and none is lost. What is in the port's queue was judged before and stays.
+    ///
+    /// # Errors
+    ///
+    /// The port is gone.
+    pub fn set_filter(&mut self, port: PortId, filter: PortFilter) -> Result<(), PortError> {
+        let target = self.ports.get_mut(port).ok_or(PortError::NoSuchPort(port))?;
+        target.spec.filter = filter;
         Ok(())
     }
 

@@ -12,15 +12,19 @@
 //! 3. *decide* and queue, in the order of the frames.
 //!
 //! The guard comes first in *decide*: whether the source address may be used is settled before
-//! anything that accepts.
+//! anything that accepts. The port's filter comes next, the destination last.
 
 use alloc::boxed::Box;
+use alloc::sync::Arc;
+
+use bpf::Program;
 
 use crate::batch::RxBatch;
 use crate::capture::Subject;
 use crate::classify::Work;
 use crate::engine::{Engine, mac_addr};
 use crate::event::Event;
+use crate::filter;
 use crate::frame::{Cast, Frame};
 use crate::guard::{self, Answer, Memory, Outcome, Packed, PortGuard, Reach, Role};
 use crate::keyed::{Key, NOWHERE};
@@ -42,6 +46,8 @@ pub(crate) struct Origin {
     hints: Hints,
     /// The port's guard while the pass runs; put back at its end.
     pub(crate) guard: Option<Box<PortGuard>>,
+    /// The filter on what comes from the port, likewise.
+    filter: Option<Arc<Program>>,
     /// A frame that the network itself sends to the port, after the one that is decided.
     pub(crate) answer: Option<Answer>,
     role: Role,
@@ -75,6 +81,7 @@ impl Engine {
             id: port,
             hints: Hints::NONE,
             guard: None,
+            filter: None,
             answer: None,
             role: target.spec.role,
             isolated: target.spec.isolated,
@@ -92,6 +99,7 @@ impl Engine {
         if let Some(port) = self.ports.get_mut(port) {
             from.hints = port.hints;
             from.guard = port.guard.take();
+            from.filter = port.spec.filter.from_guest.take();
         }
         if cut_off {
             work.iter_mut().for_each(|work| work.refused = Some(Reason::Quarantined));
@@ -181,6 +189,11 @@ impl Engine {
                 Ok(Outcome::Consumed) => return Verdict::Consumed,
                 Err(reason) => return Verdict::Drop(reason),
             }
+        }
+        if let Some(program) = &from.filter
+            && !filter::wants(program, pool, frame, work.removed_tag)
+        {
+            return Verdict::Drop(Reason::FilterIn);
         }
         let vid = work.dst.vid();
         if from.hub || frame.cast != Cast::Unicast {
@@ -362,7 +375,7 @@ impl Engine {
             }
             to.counters.tx_offered += 1;
             let takes = guard::takes(to, &self.bindings, frame.cast, work.destination, false);
-            match takes.and_then(|()| to.queue.admit(pool, &frame)) {
+            match takes.and_then(|()| admit(to, pool, &frame)) {
                 Ok(()) => match pool.share(&frame) {
                     Ok(copy) => {
                         if enqueue(to, copy) {
@@ -387,7 +400,7 @@ impl Engine {
         let Some(to) = self.ports.at_mut(to) else { return pool.release(frame) };
         to.counters.tx_offered += 1;
         let takes = guard::takes(to, &self.bindings, frame.cast, destination, true);
-        match takes.and_then(|()| to.queue.admit(pool, &frame)) {
+        match takes.and_then(|()| admit(to, pool, &frame)) {
             Ok(()) => {
                 if enqueue(to, frame) {
                     self.ready.push_back(to.id);
@@ -424,9 +437,10 @@ impl Engine {
             },
         };
         let Some(capture) = &mut self.capture else { return };
-        if wanted {
-            let removed_tag = work.removed_tag;
-            let subject = Subject { frame, removed_tag, port: from.id, verdict };
+        let removed_tag = work.removed_tag;
+        let wanted = if wanted { capture.wanted(pool, frame, removed_tag) } else { 0 };
+        if wanted != 0 {
+            let subject = Subject { frame, removed_tag, port: from.id, verdict, wanted };
             self.capture_drops += u64::from(!capture.record(now, pool, &subject));
         }
     }
@@ -436,6 +450,7 @@ impl Engine {
         let Some(port) = self.ports.get_mut(from.id) else { return };
         port.hints = from.hints;
         port.guard = from.guard;
+        port.spec.filter.from_guest = from.filter;
         port.counters.rx_forwarded += counts.forwarded;
         port.counters.rx_flooded += counts.flooded;
         port.counters.rx_copies += counts.copies;
@@ -500,6 +515,15 @@ impl<'a> Flooding<'a> {
             && self.from.refuses(to, self.routed).is_none()
             && self.reach.includes(to, memory)
     }
+}
+
+/// Whether a port's filter lets the frame out and its queue has room for it.
+#[inline]
+fn admit(to: &Port, pool: &Pool, frame: &Frame) -> Result<(), Reason> {
+    if !filter::lets_out(&to.spec, pool, frame) {
+        return Err(Reason::FilterOut);
+    }
+    to.queue.admit(pool, frame)
 }
 
 /// True if the port has to be listed as ready.

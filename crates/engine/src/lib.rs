@@ -72,10 +72,17 @@
 //! [`Role::Router`], takes what that port has, and gives what goes into another network or to a
 //! gateway. It is driven like an engine; its module says how.
 //!
+//! # Filters
+//!
+//! A port may have a program in each direction ([`PortFilter`]): one is asked about what its guest
+//! sends, behind the guard, the other about what is for its guest, at the queue. They see the frame
+//! as it is on that port's wire, tag included, and are changed while frames flow
+//! ([`Engine::set_filter`]). A capture has filters as well, which decide before anything is copied.
+//!
 //! # What it does not do yet
 //!
-//! Filters, policy and shaping have their places in later parts: before and after the MAC table in
-//! `ingress`, and at the queue.
+//! Policy and shaping have their places in later parts: behind the MAC table in `ingress`, and at
+//! the queue.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -89,6 +96,7 @@ mod classify;
 mod counters;
 mod engine;
 mod event;
+mod filter;
 mod frame;
 mod guard;
 mod ingress;
@@ -108,10 +116,11 @@ mod verdict;
 pub mod vlan;
 
 pub use batch::{BATCH, Budget, RxBatch, TxBatch};
-pub use capture::{CapturePlan, CaptureRecord, RECORD_OVERHEAD};
+pub use capture::{CAPTURE_FILTERS, CapturePlan, CaptureRecord, RECORD_OVERHEAD};
 pub use counters::PortCounters;
 pub use engine::{Engine, MacEntry, MacKind, PortError};
 pub use event::{BindingEnd, EVENT_CAPACITY, Event, Summary};
+pub use filter::PortFilter;
 pub use frame::{Frame, Lease};
 pub use guard::{
     Action, Actions, CHECK_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard,

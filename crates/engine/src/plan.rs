@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use wire::{MacAddr, OffloadSet};
 
+use crate::filter::PortFilter;
 use crate::guard::{GuardSpec, NetworkGuard, Role};
 use crate::port::MAX_PORTS;
 use crate::vlan::{self, VlanMode};
@@ -96,6 +97,8 @@ pub struct PortSpec {
     pub role: Role,
     /// What it may claim to be, and say about others.
     pub guard: GuardSpec,
+    /// Which of its frames, and of those for it, may pass.
+    pub filter: PortFilter,
     /// The port's own addresses: bound to it, in every VLAN, for as long as it lives.
     pub macs: Vec<MacAddr>,
     /// Whether it may use others.
@@ -123,6 +126,7 @@ impl Default for PortSpec {
         Self {
             role: Role::default(),
             guard: GuardSpec::default(),
+            filter: PortFilter::default(),
             macs: Vec::new(),
             source: SourceMode::default(),
             vlan: VlanMode::default(),

@@ -316,6 +316,10 @@ reasons! {
     NotAddressed, Egress, "not-addressed", 53;
     /// The packet's destination is not one of the port's addresses.
     NotDestination, Egress, "not-destination", 54;
+    /// The filter on what the port's guest sends refuses the frame.
+    FilterIn, Ingress, "filter-in";
+    /// The filter on what the port's guest gets refuses the frame.
+    FilterOut, Egress, "filter-out";
 }
 
 impl Reason {

@@ -10,12 +10,12 @@ use wire::Segmenter;
 use crate::batch::{Budget, TxBatch};
 use crate::counters::PortCounters;
 use crate::engine::Engine;
+use crate::filter::tag_for;
 use crate::frame::{Cast, Frame};
 use crate::pool::{Pool, RewriteError};
 use crate::port::{Port, PortId};
 use crate::reason::Reason;
 use crate::time::Instant;
-use crate::vlan::VlanMode;
 
 impl Engine {
     /// A port whose queue has frames for its link.
@@ -165,7 +165,7 @@ fn next_cut(
     frame: Frame,
     mut segmenter: Segmenter,
 ) -> Option<Frame> {
-    let segment = match cut(pool, &frame, &mut segmenter, tag_for(port, &frame)) {
+    let segment = match cut(pool, &frame, &mut segmenter, tag_for(&port.spec, &frame)) {
         Ok(segment) => segment,
         Err(error) => {
             port.queue.settle(&frame);
@@ -203,7 +203,7 @@ fn cut(
 /// Tags the frame if the port wants a tag.
 fn leave(port: &mut Port, pool: &mut Pool, mut frame: Frame) -> Option<Frame> {
     if port.access == 0
-        && let Some(tci) = tag_for(port, &frame)
+        && let Some(tci) = tag_for(&port.spec, &frame)
         && pool.insert_tag(&mut frame, tci).is_err()
     {
         give_up(port, pool, frame, RewriteError::PoolEmpty);
@@ -211,20 +211,6 @@ fn leave(port: &mut Port, pool: &mut Pool, mut frame: Frame) -> Option<Frame> {
     }
     port.counters.tx_taken += 1;
     Some(frame)
-}
-
-/// The tag that a frame leaves this port with.
-///
-/// On a trunk the native VLAN goes without, unless the payload is tagged: its inner tag would pass
-/// for the outer one, and the frame would change its VLAN on the way.
-fn tag_for(port: &Port, frame: &Frame) -> Option<u16> {
-    match &port.spec.vlan {
-        VlanMode::Access(_) => None,
-        VlanMode::Trunk { native, .. } => {
-            let vid = frame.tci & 0xfff;
-            (*native != Some(vid) || frame.inner_tag).then_some(frame.tci)
-        }
-    }
 }
 
 fn give_up(port: &mut Port, pool: &mut Pool, frame: Frame, error: RewriteError) {

@@ -113,8 +113,13 @@ fn balanced(name: &str, c: &PortCounters, waiting: u64) {
     let shown = Shown(name, c);
     let ended = c.rx_forwarded + c.rx_flooded + c.rx_answered + c.rx_consumed;
     assert_eq!(c.rx_frames, ended + ingress, "one verdict each\n{shown}");
-    let refused =
-        [Reason::QueueFull, Reason::QueueShare, Reason::NotAddressed, Reason::NotDestination];
+    let refused = [
+        Reason::QueueFull,
+        Reason::QueueShare,
+        Reason::NotAddressed,
+        Reason::NotDestination,
+        Reason::FilterOut,
+    ];
     let refused: u64 = refused.into_iter().map(|reason| c.dropped(reason)).sum();
     assert_eq!(c.tx_offered, c.tx_queued + refused, "queued or refused\n{shown}");
     let spoiled = c.dropped(Reason::NoHeader) + c.dropped(Reason::SegmentFailed);

@@ -16,7 +16,8 @@ fn net() -> TestNetwork {
     net
 }
 
-const PLAN: CapturePlan = CapturePlan { port: None, snaplen: 262_144, queue_bytes: 1 << 20 };
+const PLAN: CapturePlan =
+    CapturePlan { port: None, snaplen: 262_144, queue_bytes: 1 << 20, filters: Vec::new() };
 
 #[test]
 fn a_network_capture_shows_every_frame_once_with_its_verdict() {

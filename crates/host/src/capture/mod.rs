@@ -184,6 +184,7 @@ impl Captures {
             port: if same { first.port } else { None },
             snaplen: usize::try_from(snaplen).unwrap_or(usize::MAX),
             queue_bytes: QUEUE_BYTES,
+            filters: Vec::new(),
         }));
     }
 

@@ -287,6 +287,7 @@ fn a_flood_of_empty_records_troubles_the_engine_with_a_batch_per_visit() {
         port: None,
         snaplen: 64,
         queue_bytes: 1 << 20,
+        filters: Vec::new(),
     }));
     s.turn();
     assert_eq!(s.dropped(a, Reason::Runt), records, "each is counted");
