@@ -131,6 +131,8 @@ pub(crate) enum Op {
 pub struct Program {
     pub(crate) ops: Box<[Op]>,
     instructions: Box<[Instruction]>,
+    /// The expression it was compiled from.
+    source: Option<Box<str>>,
 }
 
 /// Which instructions a program may have.
@@ -201,7 +203,7 @@ impl Program {
                 return Err(Invalid::JumpTooFar(at));
             }
         }
-        Ok(Self { ops: ops.into(), instructions: instructions.into() })
+        Ok(Self { ops: ops.into(), instructions: instructions.into(), source: None })
     }
 
     /// Says the same to every frame: `count` bytes are wanted, and with 0 the frame is not.
@@ -210,7 +212,19 @@ impl Program {
         Self {
             ops: [Op::Return(count)].into(),
             instructions: [Instruction::new(RET | K, count)].into(),
+            source: None,
         }
+    }
+
+    /// The same program, which remembers what it was compiled from.
+    pub(crate) fn with_source(self, expression: &str) -> Self {
+        Self { source: Some(expression.into()), ..self }
+    }
+
+    /// The expression that the program was compiled from, if it was.
+    #[must_use]
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_deref()
     }
 
     /// The program as it was given.

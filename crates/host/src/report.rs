@@ -251,6 +251,9 @@ pub struct Port {
     /// `access 1` or `trunk native 1 allowed 2-4`.
     pub vlan: String,
     pub isolated: bool,
+    /// Which frames may pass.
+    #[serde(default)]
+    pub filter: Filter,
     /// Offloads that the link takes.
     pub offloads: Vec<String>,
     /// Seconds since it was opened.
@@ -266,6 +269,15 @@ pub struct Port {
     pub drops: BTreeMap<String, u64>,
     /// Frames that the kernel dropped before netherd saw them, where it tells.
     pub link_drops: Option<u64>,
+}
+
+/// The filters of a port, as expressions; none where all may pass.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filter {
+    /// For frames that come from the guest.
+    pub r#in: Option<String>,
+    /// For frames that are to go to the guest.
+    pub out: Option<String>,
 }
 
 /// Frames and bits per second; `rx` is what came from the guest.

@@ -403,12 +403,22 @@ pub enum PublishAction {
 /// Capture frames of a network or of one port, as live pcapng
 ///
 /// Each frame is captured once, where it enters, with the verdict of the engine as a comment.
+/// A filter is asked in the hypervisor, about whole frames, before anything is copied: its language
+/// is that of pcap-filter(7). Without PORT it is given with --filter.
 /// The capture ends with ^C, with the reader, or with the network.
 #[derive(Debug, Clone, Args)]
 pub struct CaptureArgs {
     /// Only the frames that this port sends, and those that are forwarded to it
     #[arg(value_name = "PORT")]
     pub port: Option<String>,
+
+    /// Only frames that this filter expression wants, in one argument or several
+    #[arg(value_name = "EXPR", num_args = 0.., conflicts_with = "filter")]
+    pub expression: Vec<String>,
+
+    /// Only frames that this filter expression wants, of one port or of all
+    #[arg(short, long, value_name = "EXPR")]
+    pub filter: Option<String>,
 
     #[command(flatten)]
     pub network: NetworkArgs,
@@ -422,9 +432,11 @@ pub struct CaptureArgs {
     pub snaplen: u32,
 }
 
-/// Compile a filter expression, or try it on a capture
+/// Decide which frames may pass a port, and try filter expressions
 ///
-/// The language is that of pcap-filter(7), as tcpdump has it. Names of hosts are not looked up.
+/// A port has a filter for what comes from its guest (in) and one for what goes to it (out); a
+/// frame that the expression does not want is dropped and counted. The language is that of
+/// pcap-filter(7), as tcpdump has it. Names of hosts are not looked up.
 #[derive(Debug, Clone, Args)]
 pub struct FilterArgs {
     #[command(subcommand)]
@@ -434,6 +446,52 @@ pub struct FilterArgs {
 /// What to do with a filter expression.
 #[derive(Debug, Clone, Subcommand)]
 pub enum FilterAction {
+    /// Let only matching frames pass an open port, from now on
+    ///
+    /// The filter stays until it is changed or the port closes; for more, see the key `filter` of
+    /// the configuration. No frame is lost by the change.
+    Set {
+        /// The port, or the guest
+        #[arg(value_name = "PORT")]
+        port: String,
+
+        /// Frames from the guest (in), or to it (out)
+        #[arg(value_name = "DIRECTION", value_enum)]
+        direction: FilterDirection,
+
+        /// The expression, in one argument or several
+        #[arg(value_name = "EXPR", required = true, num_args = 1..)]
+        expression: Vec<String>,
+
+        #[command(flatten)]
+        network: NetworkArgs,
+    },
+    /// Let all frames pass a port again
+    Clear {
+        /// The port, or the guest
+        #[arg(value_name = "PORT")]
+        port: String,
+
+        /// Only this direction
+        #[arg(value_name = "DIRECTION", value_enum)]
+        direction: Option<FilterDirection>,
+
+        #[command(flatten)]
+        network: NetworkArgs,
+    },
+    /// Show the filters of open ports, and how many frames they refused
+    Show {
+        /// Only this port
+        #[arg(value_name = "PORT")]
+        port: Option<String>,
+
+        #[command(flatten)]
+        network: NetworkArgs,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the program of an expression
     Compile {
         /// The expression, in one argument or several
@@ -466,6 +524,15 @@ pub enum FilterAction {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Which frames a filter is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FilterDirection {
+    /// What comes from the guest
+    In,
+    /// What goes to the guest
+    Out,
 }
 
 /// Forms of a filter program.

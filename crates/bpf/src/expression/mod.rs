@@ -106,15 +106,19 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
-/// Compiles an expression. An empty one wants every frame.
+/// Compiles an expression. An empty one wants every frame. The program remembers the expression.
 ///
 /// # Errors
 /// What makes no sense in it, and where.
 pub fn compile(expression: &str, options: &Options) -> Result<Program, Error> {
     let instructions = instructions(expression, options)?;
-    Program::new(&instructions).map_err(|e| {
-        Error::new(0..expression.len(), alloc::format!("the expression is too complex: {e}"))
-    })
+    match Program::new(&instructions) {
+        Ok(program) => Ok(program.with_source(expression)),
+        Err(e) => {
+            let why = alloc::format!("the expression is too complex: {e}");
+            Err(Error::new(0..expression.len(), why))
+        }
+    }
 }
 
 fn instructions(expression: &str, options: &Options) -> Result<Vec<Instruction>, Error> {

@@ -96,6 +96,30 @@ pub enum Call {
     Bindings(Page),
     /// Forwards into guests: answers [`crate::report::Publishes`].
     Published {},
+    /// Another filter for an open port, in one direction, from the next frame on: answers [`Nothing`]. It ends with the
+    /// port, or with a reload that changes the port's filter in the configuration.
+    SetFilter(SetFilter),
+}
+
+/// Arguments of `set-filter`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetFilter {
+    pub port: String,
+    pub direction: Direction,
+    /// Frames that may pass, in the language of pcap-filter(7); without it, or with an empty one, all.
+    #[serde(default)]
+    pub expression: Option<String>,
+}
+
+/// Which frames a filter is asked about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Those that come from the guest.
+    In,
+    /// Those that are to go to the guest.
+    Out,
 }
 
 /// Arguments of a report in pages: a part of what there is, so that no answer takes long.
@@ -159,11 +183,12 @@ impl Call {
             Self::Neighbours(_) => "neighbours",
             Self::Bindings(_) => "bindings",
             Self::Published {} => "published",
+            Self::SetFilter(_) => "set-filter",
         }
     }
 
     /// Names of all calls, in the order of the documentation.
-    pub const NAMES: [&str; 21] = [
+    pub const NAMES: [&str; 22] = [
         "hello",
         "networks",
         "show",
@@ -185,6 +210,7 @@ impl Call {
         "routes",
         "neighbours",
         "bindings",
+        "set-filter",
     ];
 }
 
@@ -409,11 +435,14 @@ pub struct CaptureArgs {
     /// Bytes to keep of each frame.
     #[serde(default = "default_snaplen")]
     pub snaplen: u32,
+    /// Only frames that this expression wants, in the language of pcap-filter(7).
+    #[serde(default)]
+    pub filter: Option<String>,
 }
 
 impl Default for CaptureArgs {
     fn default() -> Self {
-        Self { port: None, snaplen: default_snaplen() }
+        Self { port: None, snaplen: default_snaplen(), filter: None }
     }
 }
 

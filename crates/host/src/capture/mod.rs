@@ -7,6 +7,9 @@
 //! encoding and writing happen there, so a client that does not read delays nobody. What does not fit is counted
 //! and shown in the capture itself, before the next frame and at the end.
 //!
+//! Filters are asked in the engine, before a frame is copied and cut, one for each capture: [`CaptureRecord::wanted`]
+//! says which of them want it.
+//!
 //! A capture ends when its client's connection ends, when the descriptor cannot be written to, or with the network.
 //!
 //! Limits: [`CAPTURES_MAX`] threads per network, [`QUEUE_BYTES`] of frames waiting in each.
@@ -14,16 +17,20 @@
 pub mod pcapng;
 pub mod writer;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use engine::{CapturePlan, CaptureRecord, Engine, Instant, PortId, Verdict, VlanMode};
+use bpf::Program;
+use engine::{
+    CAPTURE_FILTERS, CapturePlan, CaptureRecord, Engine, Instant, PortId, Verdict, VlanMode,
+};
 use wire::MacAddr;
 
 use crate::names::Name;
 use writer::{Leaving, Writer};
 
-/// Most captures of one network at a time.
-pub const CAPTURES_MAX: usize = 8;
+/// Most captures of one network at a time: each has one of the engine's filters.
+pub const CAPTURES_MAX: usize = CAPTURE_FILTERS;
 /// Bytes of frames that wait for one writer, and in the engine.
 pub const QUEUE_BYTES: usize = 4 << 20;
 /// Largest number of bytes that is kept of a frame: more than any frame has.
@@ -42,10 +49,22 @@ pub struct Described {
     pub mac: Option<MacAddr>,
 }
 
+/// What a capture is to show.
+#[derive(Debug, Clone, Default)]
+pub struct Wish {
+    /// Only frames that come from this port or go to it.
+    pub port: Option<PortId>,
+    /// Only frames that this program wants, as they are before they are cut to `snaplen`.
+    pub filter: Option<Arc<Program>>,
+    /// Bytes to keep of each frame.
+    pub snaplen: u32,
+}
+
 struct Capture {
     id: CaptureId,
-    port: Option<PortId>,
-    snaplen: u32,
+    wish: Wish,
+    /// Which of the engine's filters is this capture's: a bit of [`CaptureRecord::wanted`].
+    place: usize,
     writer: Writer,
 }
 
@@ -131,23 +150,30 @@ impl Captures {
         engine: &mut Engine,
         now: Instant,
         network: &Name,
-        port: Option<PortId>,
-        snaplen: u32,
+        mut wish: Wish,
         out: std::os::fd::OwnedFd,
     ) -> Result<CaptureId, CaptureError> {
         self.leaving.retain(|it| !it.has_ended());
         if self.running.len() + self.leaving.len() >= CAPTURES_MAX {
             return Err(CaptureError::TooMany);
         }
-        let snaplen = snaplen.clamp(1, SNAPLEN_MAX);
+        wish.snaplen = wish.snaplen.clamp(1, SNAPLEN_MAX);
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // The engine's clock has no calendar: the difference makes one, as of the start of the capture.
         let epoch = wall.saturating_sub(Duration::from_nanos(now.as_nanos()));
-        let writer = Writer::start(out, network, snaplen, epoch)?;
+        let writer = Writer::start(out, network, wish.snaplen, epoch)?;
         let id = CaptureId(self.next);
         self.next += 1;
-        self.running.push(Capture { id, port, snaplen, writer });
+        let taken = |place: usize| self.running.iter().any(|it| it.place == place);
+        let Some(place) = (0..CAPTURE_FILTERS).find(|place| !taken(*place)) else {
+            return Err(CaptureError::TooMany);
+        };
+        self.running.push(Capture { id, wish, place, writer });
         self.plan(engine);
+        // What came before is not for this capture, and was judged by whatever filter had its place.
+        for record in &mut self.pending {
+            record.wanted &= !(1 << place);
+        }
         Ok(id)
     }
 
@@ -178,13 +204,25 @@ impl Captures {
         self.pending = self.take(engine);
         self.told_drops = 0;
         let Some(first) = self.running.first() else { return engine.capture(None) };
-        let same = self.running.iter().all(|it| it.port == first.port);
-        let snaplen = self.running.iter().map(|it| it.snaplen).max().unwrap_or(0);
+        let same = self.running.iter().all(|it| it.wish.port == first.wish.port);
+        let snaplen = self.running.iter().map(|it| it.wish.snaplen).max().unwrap_or(0);
+        // All frames, without asking, if nobody has a filter.
+        let mut filters = Vec::new();
+        if self.running.iter().any(|it| it.wish.filter.is_some()) {
+            let last = self.running.iter().map(|it| it.place).max().unwrap_or(0);
+            filters = vec![Arc::new(Program::constant(0)); last + 1];
+            for capture in &self.running {
+                let wanted = capture.wish.filter.clone();
+                if let Some(filter) = filters.get_mut(capture.place) {
+                    *filter = wanted.unwrap_or_else(|| Arc::new(Program::constant(SNAPLEN_MAX)));
+                }
+            }
+        }
         engine.capture(Some(CapturePlan {
-            port: if same { first.port } else { None },
+            port: if same { first.wish.port } else { None },
             snaplen: usize::try_from(snaplen).unwrap_or(usize::MAX),
             queue_bytes: QUEUE_BYTES,
-            filters: Vec::new(),
+            filters,
         }));
     }
 
@@ -232,7 +270,10 @@ impl Captures {
 
 impl Capture {
     fn wants(&self, engine: &Engine, record: &CaptureRecord) -> bool {
-        match (self.port, record.verdict) {
+        if record.wanted >> self.place & 1 == 0 {
+            return false;
+        }
+        match (self.wish.port, record.verdict) {
             (None, _) => true,
             (Some(port), _) if record.port == port => true,
             (Some(port), Verdict::Forward(to)) => to == port,

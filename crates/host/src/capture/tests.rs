@@ -33,12 +33,16 @@ impl Stage {
     }
 
     fn start(&mut self, port: Option<usize>, snaplen: u32) -> (CaptureId, OwnedFd) {
-        let (reader, writer) = std::io::pipe().expect("a pipe");
         let port = port.map(|index| self.ports[index]);
+        self.start_as(Wish { port, snaplen, filter: None })
+    }
+
+    fn start_as(&mut self, wish: Wish) -> (CaptureId, OwnedFd) {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
         let network = "lab".parse().expect("a name");
         let id = self
             .captures
-            .start(&mut self.engine, at(0), &network, port, snaplen, writer.into())
+            .start(&mut self.engine, at(0), &network, wish, writer.into())
             .expect("room for a capture");
         (id, reader.into())
     }
@@ -165,6 +169,40 @@ fn frames_are_shown_once_with_their_verdicts() {
 }
 
 #[test]
+fn each_capture_has_its_filter() {
+    let filter = |text: &str| {
+        let options = bpf::expression::Options::default();
+        Some(Arc::new(bpf::expression::compile(text, &options).expect("an expression")))
+    };
+    let mut stage = Stage::new(3);
+    let wish = |filter| Wish { port: None, filter, snaplen: 20 };
+    let to = |number: u8| filter(&format!("ether dst 02:00:00:00:00:0{number}"));
+    let (first, out_first) = stage.start_as(wish(to(1)));
+    stage.send(1, 2, 1);
+    let (second, out_second) = stage.start_as(wish(to(2)));
+    let (all, out_all) = stage.start_as(wish(None));
+    stage.send(0, 1, 2);
+    stage.send(2, 3, 255);
+    // Taken from the engine and not yet shown when the first one ends and another one gets its place.
+    let mut batch = RxBatch::default();
+    let mut frame = [0; 64];
+    frame[..6].copy_from_slice(&station(1).0);
+    frame[6..12].copy_from_slice(&station(2).0);
+    let frame = stage.pool.copy_in(&frame, Offload::default()).expect("room");
+    assert!(batch.push(frame).is_ok());
+    stage.engine.ingress(at(2_000), &mut stage.pool, stage.ports[1], &mut batch);
+    stage.captures.stop(&mut stage.engine, first);
+    let (third, out_third) = stage.start_as(wish(to(2)));
+    stage.send(0, 1, 2);
+    for id in [second, all, third] {
+        stage.captures.stop(&mut stage.engine, id);
+    }
+    let count = |out| parsed(&read(out)).1.len();
+    assert_eq!([count(out_first), count(out_second), count(out_all)], [1, 2, 4]);
+    assert_eq!(count(out_third), 1, "nothing from before its start");
+}
+
+#[test]
 fn captures_of_one_port_and_of_all_run_together() {
     let mut stage = Stage::new(3);
     let (one, out_one) = stage.start(Some(2), 20);
@@ -280,7 +318,8 @@ fn a_stopped_capture_counts_until_its_thread_has_ended() {
     }
     let (_reader, writer) = std::io::pipe().expect("a pipe");
     let network = "lab".parse().expect("a name");
-    let refused = stage.captures.start(&mut stage.engine, at(0), &network, None, 64, writer.into());
+    let refused =
+        stage.captures.start(&mut stage.engine, at(0), &network, Wish::default(), writer.into());
     assert!(matches!(refused, Err(CaptureError::TooMany)), "eight threads are there already");
     // Ending the network does not wait for them: nobody reads yet.
     let mut remains = Remains::default();
@@ -315,7 +354,8 @@ fn there_are_so_many_captures_and_no_more() {
     let kept: Vec<_> = (0..CAPTURES_MAX).map(|_| stage.start(None, 64)).collect();
     let (_reader, writer) = std::io::pipe().expect("a pipe");
     let network = "lab".parse().expect("a name");
-    let refused = stage.captures.start(&mut stage.engine, at(0), &network, None, 64, writer.into());
+    let refused =
+        stage.captures.start(&mut stage.engine, at(0), &network, Wish::default(), writer.into());
     assert!(matches!(refused, Err(CaptureError::TooMany)));
     let _writing = stage.captures.finish(&mut stage.engine);
     for (_, out) in kept {

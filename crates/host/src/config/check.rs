@@ -10,6 +10,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use toml::Spanned;
 use wire::MacAddr;
 
+use super::filter;
 use super::outside::{self, Outside};
 use super::{Checked, NETWORKS_MAX, Network, PORTS_MAX, Port, file};
 use crate::address::{PREFIX_MAX, PREFIX_MIN, Plan, SERVICES_END, Use};
@@ -146,8 +147,10 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
     if let Some(max_macs) = &file.max_macs {
         network.anonymous.source = SourceMode::Learn { max_macs: *max_macs.get_ref() };
     }
+    let filter = filter::check(file.filter.as_ref(), network.subnet)?;
     for spec in [&mut network.anonymous, &mut network.guest] {
         set_queue(spec, file.queue_frames.as_ref(), file.queue_bytes.as_ref());
+        spec.filter = filter.clone();
     }
     validate(&network.anonymous, &network, &queue_span(&file, name))?;
     let mut owners: BTreeMap<MacAddr, Name> = BTreeMap::new();
@@ -215,6 +218,7 @@ fn check_port(name: &Spanned<String>, file: &file::Port, network: &Network) -> R
         queue_frames: network.anonymous.queue_frames,
         queue_bytes: network.anonymous.queue_bytes,
         isolated: file.isolated.unwrap_or(false),
+        filter: filter::check(file.filter.as_ref(), network.subnet)?,
         ..PortSpec::default()
     };
     if let Some(macs) = &file.mac {

@@ -58,6 +58,7 @@ pub struct Network {
     pub allow_host: Option<Spanned<Vec<Spanned<PortText>>>>,
     pub route: Option<Spanned<Vec<Route>>>,
     pub routed: Option<bool>,
+    pub filter: Option<Filter>,
     pub port: Option<Spanned<BTreeMap<Spanned<String>, Port>>>,
 }
 
@@ -117,6 +118,7 @@ pub struct Port {
     pub trunk: Option<Spanned<Trunk>>,
     pub isolated: Option<bool>,
     pub raw_offload: Option<bool>,
+    pub filter: Option<Filter>,
     pub queue_frames: Option<Spanned<usize>>,
     pub queue_bytes: Option<Spanned<usize>>,
 }
@@ -153,6 +155,14 @@ pub enum PortText {
 pub struct Route {
     pub to: Spanned<String>,
     pub via: Spanned<String>,
+}
+
+/// `filter`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    pub r#in: Option<Spanned<String>>,
+    pub out: Option<Spanned<String>>,
 }
 
 /// `trunk`.

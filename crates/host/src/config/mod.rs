@@ -17,6 +17,7 @@
 pub mod check;
 pub mod excerpt;
 pub mod file;
+pub mod filter;
 pub mod forward;
 pub mod outside;
 

@@ -16,7 +16,7 @@ use crate::api::message::{
     Call, Capturing, Code, Failure, GuestKind, Hello, Metrics, Nothing, Published, Reloaded,
     VERSION,
 };
-use crate::capture::CaptureError;
+use crate::capture::{CaptureError, Wish};
 use crate::config::Forward;
 use crate::log;
 use crate::metrics;
@@ -110,6 +110,7 @@ impl Daemon {
             }
             Call::Capture(args) => {
                 let port = network.port_of(worker, args.port.as_deref(), None)?;
+                let filter = network.filter(args.filter.as_deref())?;
                 let fds = self.take_fds(token, 1)?;
                 let Some(out) = fds.into_iter().next() else { return Err(gone()) };
                 let now = worker.now();
@@ -119,7 +120,7 @@ impl Daemon {
                 let snaplen = args.snaplen.clamp(1, crate::capture::SNAPLEN_MAX);
                 let capture = network
                     .captures
-                    .start(engine, now, &name, port, snaplen, out)
+                    .start(engine, now, &name, Wish { port, filter, snaplen }, out)
                     .map_err(|error| {
                         let code = match error {
                             CaptureError::TooMany => Code::Limit,
@@ -172,6 +173,7 @@ impl Daemon {
             Call::AllowHost { port, guest } => {
                 done(network.allow_host(worker, port, guest.as_deref())?)
             }
+            Call::SetFilter(args) => done(network.set_filter(worker, args)?),
             Call::Flows(page) => done(network.flows(worker, page)?),
             Call::Leases(page) => done(network.leases(worker, page)?),
             Call::Neighbours(page) => done(network.neighbours(worker, page)?),

@@ -13,6 +13,8 @@
 //!   another.
 //! * Finishing closes what was replaced, and tells the engine, the router and the gateway.
 
+use engine::PortSpec;
+
 use super::network::{Node, Served, WantedNode, reserve_declared, serve_node, wanted_nodes};
 use super::outside::{self, Publisher};
 use super::{ServeError, rewire};
@@ -240,6 +242,7 @@ impl Served {
         reserve_declared(worker, self.id, &self.config, false);
         reserve_declared(worker, self.id, &config, true);
         changes.extend(self.change_ports(worker, &config));
+        changes.extend(self.change_filters(worker, &config));
         if config.idle != self.config.idle {
             changes.push(format!("Network {name} has another idle time."));
         }
@@ -254,11 +257,16 @@ impl Served {
         let mut changes = Vec::new();
         for port in &config.ports {
             let had = self.config.ports.iter().find(|had| had.name == port.name);
-            if had.is_none_or(|had| had.spec == port.spec) {
-                continue;
-            }
+            let Some(had) = had.filter(|had| had.spec != port.spec) else { continue };
             let name = port.name.as_str();
             let Some(open) = worker.port_named(self.id, name) else { continue };
+            // Another filter alone makes the port forget nothing.
+            let filter = port.spec.filter.clone();
+            if (PortSpec { filter: filter.clone(), ..had.spec.clone() }) == port.spec {
+                let _ = worker.engine_mut(self.id).set_filter(open, filter);
+                changes.push(format!("The open port {name} has another filter."));
+                continue;
+            }
             match worker.change_port(self.id, open, port.spec.clone()) {
                 Ok(()) => changes.push(format!("The open port {name} has changed.")),
                 Err(error) => {

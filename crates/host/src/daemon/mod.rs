@@ -18,6 +18,7 @@ mod calls;
 mod change;
 mod clients;
 mod device;
+mod filters;
 mod guests;
 mod kept;
 mod network;

@@ -6,6 +6,7 @@ use engine::{Event, MacKind, Mode, PortId, VlanMode};
 
 use wire::MacAddr;
 
+use super::filters::filter_report;
 use super::network::{Served, with_length, with_length_v6};
 use super::rates::RateMeter;
 use crate::api::message::{Code, Failure};
@@ -183,6 +184,7 @@ impl Served {
             pid: about.peer.map(|peer| peer.pid),
             vlan: vlan_text(&spec.vlan),
             isolated: spec.isolated,
+            filter: filter_report(&spec.filter),
             offloads: spec.offloads_to_guest.names().map(str::to_owned).collect(),
             uptime: now.saturating_since(about.opened).as_secs_f64(),
             rates,

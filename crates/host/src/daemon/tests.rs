@@ -4,6 +4,7 @@
 //! The process is this test program again, which runs [`child`] alone; its runtime directory is a temporary one.
 
 mod clients;
+mod filters;
 mod guests;
 mod reload;
 

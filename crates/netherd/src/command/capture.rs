@@ -22,7 +22,7 @@ use host::api::message::{Call, CaptureArgs as Plan, Capturing};
 use sys::poll::{Events, Interest, Poller};
 use sys::signal::{self, SignalFd, SignalSet};
 
-use super::connect;
+use super::{connect, filter};
 use crate::cli::CaptureArgs;
 
 /// Numbers of signal(7) for the key and the command that end a capture.
@@ -40,6 +40,7 @@ pub fn run(args: &CaptureArgs) -> anyhow::Result<ExitCode> {
              or `wireshark -k -i -`"
         );
     }
+    let filter = filter(args)?;
     // The network is asked first, so that a mistyped name does not empty a file.
     let mut client = connect::connect(&args.network.net, args.network.dir.as_deref())?;
     if args.port.is_some() {
@@ -58,7 +59,7 @@ pub fn run(args: &CaptureArgs) -> anyhow::Result<ExitCode> {
     let stop = SignalFd::new(&stop).context("cannot wait for signals")?;
 
     let (reader, writer) = io::pipe().context("cannot make a pipe")?;
-    let mut plan = Plan { port: args.port.clone(), ..Plan::default() };
+    let mut plan = Plan { port: args.port.clone(), filter, ..Plan::default() };
     if args.snaplen > 0 {
         plan.snaplen = args.snaplen;
     }
@@ -78,6 +79,22 @@ pub fn run(args: &CaptureArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The filter expression, which is complained about here, where it was typed.
+fn filter(args: &CaptureArgs) -> anyhow::Result<Option<String>> {
+    let words = args.expression.join(" ");
+    let Some(text) = args.filter.clone().or((!words.is_empty()).then_some(words)) else {
+        if let Some(port) = args.port.as_ref().filter(|port| port.contains(' ')) {
+            bail!(
+                "{port:?} is no port: to filter all ports, say `netherd capture --filter '{port}'`, and to \
+                 filter one, its name first"
+            );
+        }
+        return Ok(None);
+    };
+    filter::check(&text)?;
+    Ok(Some(text))
 }
 
 /// Moves what the daemon writes to `out`; `_ends` closes when this is over.

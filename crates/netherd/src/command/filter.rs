@@ -1,4 +1,4 @@
-//! `netherd filter`: what a filter expression becomes, and what it matches.
+//! `netherd filter`: which frames may pass a port, what a filter expression becomes, and what it matches.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -8,11 +8,16 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow, bail};
 use bpf::expression::{self, Options};
 use bpf::{Program, instruction};
+use host::api::message::{Call, Direction, Nothing, SetFilter};
+use host::report::Port;
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
 use serde::Serialize;
 
-use crate::cli::{FilterAction, FilterArgs, FilterFormat};
+use super::connect;
+use crate::cli::{FilterAction, FilterArgs, FilterDirection, FilterFormat, NetworkArgs};
 use crate::output;
+use crate::output::style::Style;
+use crate::output::table::{Align, Table};
 
 /// Bytes of a capture file that are looked at at a time: more than one block may have.
 const WINDOW: usize = 1 << 20;
@@ -27,6 +32,25 @@ pub fn run(args: &FilterArgs) -> anyhow::Result<ExitCode> {
             let options = Options { snaplen, netmask: netmask.map(u32::from) };
             let program = compile(&expression, &options)?;
             output::print(&printed(&program, *format)?)?;
+        }
+        FilterAction::Set { port, direction, expression, network } => {
+            let expression = expression.join(" ");
+            check(&expression)?;
+            set(network, port, *direction, Some(expression))?;
+        }
+        FilterAction::Clear { port, direction, network } => {
+            let both = [FilterDirection::In, FilterDirection::Out];
+            for way in both.into_iter().filter(|way| direction.is_none_or(|only| only == *way)) {
+                set(network, port, way, None)?;
+            }
+        }
+        FilterAction::Show { port, network, json } => {
+            let rows = rows(&connect::show(network, port.as_deref())?.ports);
+            if *json {
+                output::print_json(&rows)?;
+            } else {
+                output::print(&table(&rows))?;
+            }
         }
         FilterAction::Test { expression, file, json } => {
             let program = compile(expression, &Options::default())?;
@@ -45,6 +69,69 @@ pub fn run(args: &FilterArgs) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn set(
+    network: &NetworkArgs,
+    port: &str,
+    direction: FilterDirection,
+    expression: Option<String>,
+) -> anyhow::Result<()> {
+    let direction = match direction {
+        FilterDirection::In => Direction::In,
+        FilterDirection::Out => Direction::Out,
+    };
+    let call = Call::SetFilter(SetFilter { port: port.to_owned(), direction, expression });
+    let mut client = connect::connect(&network.net, network.dir.as_deref())?;
+    client.call::<Nothing>(&call, &[])?;
+    Ok(())
+}
+
+/// Whether an expression makes sense for some network, whose mask only its hypervisor knows.
+pub(super) fn check(expression: &str) -> anyhow::Result<()> {
+    compile(expression, &Options { netmask: Some(!0), ..Options::default() }).map(drop)
+}
+
+/// One direction of a port that has a filter.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Row<'a> {
+    port: &'a str,
+    direction: &'static str,
+    filter: &'a str,
+    /// Frames that it, and those before it on this port, refused.
+    refused: u64,
+}
+
+fn rows(ports: &[Port]) -> Vec<Row<'_>> {
+    let mut rows = Vec::new();
+    for port in ports {
+        let ways =
+            [("in", &port.filter.r#in, "filter-in"), ("out", &port.filter.out, "filter-out")];
+        for (direction, filter, reason) in ways {
+            if let Some(filter) = filter {
+                let refused = port.drops.get(reason).copied().unwrap_or(0);
+                rows.push(Row { port: &port.name, direction, filter, refused });
+            }
+        }
+    }
+    rows
+}
+
+fn table(rows: &[Row<'_>]) -> String {
+    if rows.is_empty() {
+        return "no filters\n".to_owned();
+    }
+    let mut table = Table::new(&[
+        ("PORT", Align::Left),
+        ("DIRECTION", Align::Left),
+        ("REFUSED", Align::Right),
+        ("FILTER", Align::Left),
+    ]);
+    for row in rows {
+        let cells = [row.port, row.direction, &row.refused.to_string(), row.filter];
+        table.row(cells.map(str::to_owned));
+    }
+    table.render(Style::of_stdout())
 }
 
 /// The program of an expression, or a sentence and the place in it.

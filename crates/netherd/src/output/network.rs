@@ -227,6 +227,12 @@ pub fn port(report: &Network, port: &Port, style: Style) -> String {
     if port.isolated {
         line("isolated", "yes");
     }
+    if let Some(filter) = &port.filter.r#in {
+        line("filter in", filter);
+    }
+    if let Some(filter) = &port.filter.out {
+        line("filter out", filter);
+    }
     line(
         "queue",
         &format!("{} frames, {}", port.queue_frames, unit::bytes(port.queue_bytes as u64)),

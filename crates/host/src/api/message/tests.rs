@@ -35,7 +35,7 @@ fn every_call() -> Vec<Call> {
         Call::Link(link),
         Call::Detach { guest: "web".to_owned() },
         Call::Exec { guest: "web".to_owned() },
-        Call::Capture(CaptureArgs { port: None, snaplen: 64 }),
+        Call::Capture(CaptureArgs { port: None, snaplen: 64, filter: Some("tcp".to_owned()) }),
         Call::Metrics {},
         Call::Reload { config: Some("[network.a]\n".to_owned()) },
         Call::Down {},
@@ -49,6 +49,11 @@ fn every_call() -> Vec<Call> {
         Call::Routes(page.clone()),
         Call::Neighbours(page.clone()),
         Call::Bindings(page),
+        Call::SetFilter(SetFilter {
+            port: "web".to_owned(),
+            direction: Direction::Out,
+            expression: Some("tcp port 80".to_owned()),
+        }),
     ]
 }
 

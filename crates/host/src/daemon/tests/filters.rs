@@ -1,0 +1,57 @@
+//! Filters of ports: set by a caller, kept by a reload that does not change them, changed by one that does.
+
+use super::*;
+use crate::api::message::{Direction, SetFilter};
+
+fn set(direction: Direction, expression: Option<&str>) -> Call {
+    let expression = expression.map(str::to_owned);
+    Call::SetFilter(SetFilter { port: "stream-1".to_owned(), direction, expression })
+}
+
+#[test]
+fn a_filter_is_set_and_cleared_while_the_port_is_open() {
+    let root = Daemon::root("filters");
+    let config = root.join("netherd.toml");
+    let write = |text: &str| std::fs::write(&config, text).expect("writable");
+    write("[network.a]\nfilter = { out = \"not tcp\" }\n");
+    let daemon = Daemon::start_in(root.clone(), &format!("config={}", config.display())).ready();
+    let mut client = daemon.client("a");
+    let mut port = Stream::open(&daemon.path("a").join("stream"));
+    until(&daemon, "the port", || show(&mut client).ports.len() == 1);
+    let shown = |client: &mut Client| {
+        let filter = show(client).ports[0].filter.clone();
+        (filter.r#in, filter.out)
+    };
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(shown(&mut client), (None, text("not tcp")));
+
+    let _: Nothing = client.call(&set(Direction::In, Some("arp")), &[]).expect("good").value;
+    assert_eq!(shown(&mut client), (text("arp"), text("not tcp")));
+    port.send([0xff; 6], [2, 0, 0, 0, 0, 1], b"no arp");
+    until(&daemon, "its end", || show(&mut client).ports[0].drops.get("filter-in") == Some(&1));
+
+    let (code, message) =
+        refusal(client.call::<Nothing>(&set(Direction::In, Some("tcp port 99999")), &[]));
+    assert_eq!(code, Code::BadArgument);
+    assert!(message.ends_with("tcp port 99999\n^^^^^^^^^^^^^^"), "{message}");
+    assert_eq!(shown(&mut client), (text("arp"), text("not tcp")), "nothing has changed");
+    let nobody = SetFilter { port: "web".into(), direction: Direction::In, expression: None };
+    let (code, _) = refusal(client.call::<Nothing>(&Call::SetFilter(nobody), &[]));
+    assert_eq!(code, Code::NoSuchPort);
+    // The subnet of the network is known here, and with it its broadcast address.
+    let all = set(Direction::Out, Some("not ip broadcast"));
+    let _: Nothing = client.call(&all, &[]).expect("good").value;
+
+    let reload = Call::Reload { config: None };
+    write("[network.a]\nmtu = 9000\nfilter = { out = \"not tcp\" }\n");
+    let _: Reloaded = client.call(&reload, &[]).expect("valid").value;
+    assert_eq!(shown(&mut client), (text("arp"), text("not ip broadcast")));
+    write("[network.a]\nmtu = 9000\nfilter = { out = \"not udp\" }\n");
+    let reloaded: Reloaded = client.call(&reload, &[]).expect("valid").value;
+    assert!(reloaded.changes.iter().any(|it| it.contains("another filter")), "{reloaded:?}");
+    assert_eq!(shown(&mut client), (None, text("not udp")));
+
+    let _: Nothing = client.call(&set(Direction::Out, None), &[]).expect("good").value;
+    assert_eq!(shown(&mut client), (None, None));
+    assert_eq!(show(&mut client).ports[0].counters["rx_frames"], 1);
+}
