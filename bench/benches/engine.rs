@@ -15,6 +15,7 @@ fn forward(c: &mut Criterion) {
         ("1000-learned", Addresses::Learned(1_000)),
         ("100000-learned", Addresses::Learned(100_000)),
         ("data", Addresses::Mixed { guarded: false, control: false }),
+        ("data-filtered", Addresses::Filtered),
         ("data-guarded", Addresses::Mixed { guarded: true, control: false }),
         ("mix-guarded", Addresses::Mixed { guarded: true, control: true }),
     ];

@@ -6,11 +6,13 @@
 //! uniform over the port's own addresses and destinations over all addresses of the network, which
 //! is the worst case for every cache: no frame resembles the last one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bpf::expression::{Options, compile};
 use engine::{
-    BATCH, Budget, Engine, GuardSpec, Instant, NetworkPlan, NetworkSpec, Pool, PoolLimits, PortId,
-    PortPlan, PortSpec, RxBatch, SourceMode, TxBatch,
+    BATCH, Budget, Engine, GuardSpec, Instant, NetworkPlan, NetworkSpec, Pool, PoolLimits,
+    PortFilter, PortId, PortPlan, PortSpec, RxBatch, SourceMode, TxBatch,
 };
 use wire::{MacAddr, Offload};
 
@@ -36,7 +38,12 @@ pub enum Addresses {
         /// With ARP, neighbour discovery and DHCP among them.
         control: bool,
     },
+    /// The same without guard and control, and with [`FILTER`] on what every port sends.
+    Filtered,
 }
+
+/// A filter of 24 instructions that lets all of the mix pass, and looks at its ports.
+pub const FILTER: &str = "not port 25 and not udp port 69";
 
 /// A network under load.
 #[derive(Debug)]
@@ -62,7 +69,9 @@ impl Switchboard {
     #[must_use]
     pub fn new(ports: u32, how: Addresses) -> Self {
         let (addresses, source) = match how {
-            Addresses::Static | Addresses::Mixed { .. } => (ports, SourceMode::Static),
+            Addresses::Static | Addresses::Mixed { .. } | Addresses::Filtered => {
+                (ports, SourceMode::Static)
+            }
             Addresses::Learned(count) => {
                 let max_macs = u16::try_from(count.div_ceil(ports)).expect("addresses per port");
                 (count, SourceMode::Learn { max_macs })
@@ -75,6 +84,10 @@ impl Switchboard {
         }
         let network = NetworkPlan::validate(spec).expect("a network");
         let mut engine = Engine::new(network.clone(), *b"sixteen byte key");
+        let program = (how == Addresses::Filtered).then(|| {
+            Arc::new(compile(FILTER, &Options::default()).expect("a filter that makes sense"))
+        });
+        let filter = PortFilter { from_guest: program, to_guest: None };
         let ports = (0..ports)
             .map(|port| {
                 let own = (source == SourceMode::Static).then(|| address(port));
@@ -83,6 +96,7 @@ impl Switchboard {
                     source,
                     macs: own.into_iter().collect(),
                     guard,
+                    filter: filter.clone(),
                     ..PortSpec::default()
                 };
                 let plan = PortPlan::validate(spec, &network).expect("a port");
@@ -101,6 +115,7 @@ impl Switchboard {
             tx: TxBatch::new(),
             mix: match how {
                 Addresses::Mixed { control, .. } => Some(Mix::new(addresses, control)),
+                Addresses::Filtered => Some(Mix::new(addresses, false)),
                 Addresses::Static | Addresses::Learned(_) => None,
             },
         };

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let Some((addresses, rounds)) = read(&arguments) else {
         eprintln!(
-            "engine-count: give `static`, `data`, `data-guarded`, `mix-guarded` or a number of learned addresses, and the number of \
+            "engine-count: give `static`, `data`, `data-filtered`, `data-guarded`, `mix-guarded` or a number of learned addresses, and the number of \
              rounds"
         );
         return ExitCode::from(2);
@@ -28,6 +28,7 @@ fn read(arguments: &[String]) -> Option<(Addresses, u32)> {
     let [addresses, rounds] = arguments else { return None };
     let addresses = match addresses.as_str() {
         "static" => Addresses::Static,
+        "data-filtered" => Addresses::Filtered,
         "data" => Addresses::Mixed { guarded: false, control: false },
         "data-guarded" => Addresses::Mixed { guarded: true, control: false },
         "mix-guarded" => Addresses::Mixed { guarded: true, control: true },

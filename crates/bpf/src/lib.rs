@@ -22,6 +22,7 @@
 extern crate alloc;
 
 pub mod expression;
+pub mod fuzz;
 pub mod instruction;
 pub mod mach;
 mod machine;

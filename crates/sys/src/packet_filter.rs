@@ -5,7 +5,9 @@
 //! The sieve saves work and is not the judge: whoever reads the socket looks at each frame again.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
+
+use crate::filter::{self, Instruction};
 
 /// Most addresses of one filter: five instructions each, of the 4096 that the kernel takes
 /// (`BPF_MAXINSNS`), in the 20 KiB that net.core.optmem_max allows by default.
@@ -25,19 +27,19 @@ const TXA: u16 = 0x87;
 const PACKET_TYPE: u32 = (-0x1000_i32 + 4).cast_unsigned();
 const FOR_THE_HOST: u32 = 0;
 
-const fn step(code: u16, k: u32) -> libc::sock_filter {
-    libc::sock_filter { code, jt: 0, jf: 0, k }
+const fn step(code: u16, k: u32) -> Instruction {
+    Instruction { code, jt: 0, jf: 0, k }
 }
 
 /// A program that passes group addresses (the I/G bit) and these destinations.
-fn program(addresses: &[[u8; 6]]) -> Vec<libc::sock_filter> {
+fn program(addresses: &[[u8; 6]]) -> Vec<Instruction> {
     let all = step(RETURN, u32::MAX);
     let none = step(RETURN, 0);
     let mut program = vec![
         step(LOAD_BYTE, 0),
         step(AND, 1),
         // The bit is not set: over the next instruction.
-        libc::sock_filter { code: JUMP_EQUAL, jt: 1, jf: 0, k: 0 },
+        Instruction { code: JUMP_EQUAL, jt: 1, jf: 0, k: 0 },
         all,
         // X: the first two bytes; A: the last four.
         step(LOAD_HALF, 0),
@@ -49,9 +51,9 @@ fn program(addresses: &[[u8; 6]]) -> Vec<libc::sock_filter> {
         let high = u32::from(u16::from_be_bytes([*a, *b]));
         program.extend([
             // The last four bytes differ: to the next address.
-            libc::sock_filter { code: JUMP_EQUAL, jt: 0, jf: 4, k: low },
+            Instruction { code: JUMP_EQUAL, jt: 0, jf: 4, k: low },
             step(TXA, 0),
-            libc::sock_filter { code: JUMP_EQUAL, jt: 0, jf: 1, k: high },
+            Instruction { code: JUMP_EQUAL, jt: 0, jf: 1, k: high },
             all,
             step(LOAD_WORD, 2),
         ]);
@@ -61,10 +63,10 @@ fn program(addresses: &[[u8; 6]]) -> Vec<libc::sock_filter> {
 }
 
 /// A program that passes everything but what is for the device's own address.
-fn foreign() -> Vec<libc::sock_filter> {
+fn foreign() -> Vec<Instruction> {
     vec![
         step(LOAD_BYTE, PACKET_TYPE),
-        libc::sock_filter { code: JUMP_EQUAL, jt: 0, jf: 1, k: FOR_THE_HOST },
+        Instruction { code: JUMP_EQUAL, jt: 0, jf: 1, k: FOR_THE_HOST },
         step(RETURN, 0),
         step(RETURN, u32::MAX),
     ]
@@ -77,29 +79,10 @@ fn foreign() -> Vec<libc::sock_filter> {
 /// # Errors
 /// EPERM when the filter was locked, ENOMEM.
 pub fn attach(socket: BorrowedFd<'_>, addresses: &[[u8; 6]]) -> io::Result<()> {
-    if addresses.len() <= ADDRESSES_MAX && set(socket, program(addresses)).is_ok() {
+    if addresses.len() <= ADDRESSES_MAX && filter::attach(socket, &program(addresses)).is_ok() {
         return Ok(());
     }
-    set(socket, foreign())
-}
-
-fn set(socket: BorrowedFd<'_>, mut program: Vec<libc::sock_filter>) -> io::Result<()> {
-    let filter = libc::sock_fprog {
-        // At most 8 and five for each of 256 addresses.
-        len: libc::c_ushort::try_from(program.len()).unwrap_or(libc::c_ushort::MAX),
-        filter: program.as_mut_ptr(),
-    };
-    // SAFETY: `filter` points to `len` instructions that live over the call; the kernel copies them.
-    let r = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_FILTER,
-            (&raw const filter).cast(),
-            size_of::<libc::sock_fprog>() as libc::socklen_t,
-        )
-    };
-    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    filter::attach(socket, &foreign())
 }
 
 #[cfg(test)]
@@ -107,10 +90,10 @@ mod tests {
     use super::*;
 
     /// Runs a program as the kernel does (the instructions that are used here).
-    fn shown(program: &[libc::sock_filter], packet: &[u8], for_the_host: bool) -> bool {
+    fn shown(program: &[Instruction], packet: &[u8], for_the_host: bool) -> bool {
         let (mut a, mut x, mut pc) = (0_u32, 0_u32, 0_usize);
         loop {
-            let libc::sock_filter { code, jt, jf, k } = program[pc];
+            let Instruction { code, jt, jf, k } = program[pc];
             pc += 1;
             let at = k as usize;
             match code {

@@ -133,6 +133,14 @@ fn tour() {
 }
 
 #[test]
+fn filters() {
+    for program in ["python3", "curl", "ping", "timeout"] {
+        need!(e2e::skip::program(program));
+    }
+    need!(follow("filters.md"));
+}
+
+#[test]
 fn gateway() {
     for program in ["python3", "curl", "ping", "getent", "ip"] {
         need!(e2e::skip::program(program));

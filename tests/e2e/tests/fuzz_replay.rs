@@ -29,6 +29,8 @@ const TARGETS: &[(&str, Harness)] = &[
     ("dhcp6", gateway::services::fuzz::dhcp6),
     ("dns", gateway::services::fuzz::dns),
     ("solicit", gateway::services::fuzz::solicit),
+    ("program", bpf::fuzz::program),
+    ("expression", bpf::fuzz::expression),
 ];
 
 /// Mutated inputs per target.
@@ -186,4 +188,5 @@ macro_rules! targets {
 
 targets! {
     parse segment actions routing forgers stream vde dgram api config plan gateway tcp dhcp4 dhcp6 dns solicit
+    program expression
 }

@@ -267,7 +267,14 @@ impl Served {
                 changes.push(format!("The open port {name} has another filter."));
                 continue;
             }
-            match worker.change_port(self.id, open, port.spec.clone()) {
+            let mut spec = port.spec.clone();
+            if had.spec.filter == spec.filter
+                && let Some(live) = worker.engine(self.id).port(open)
+            {
+                // A caller may have set another one.
+                spec.filter = live.filter.clone();
+            }
+            match worker.change_port(self.id, open, spec) {
                 Ok(()) => changes.push(format!("The open port {name} has changed.")),
                 Err(error) => {
                     changes.push(format!("The open port {name} stays as it is: {error}."));

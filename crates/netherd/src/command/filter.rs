@@ -45,7 +45,8 @@ pub fn run(args: &FilterArgs) -> anyhow::Result<ExitCode> {
             }
         }
         FilterAction::Show { port, network, json } => {
-            let rows = rows(&connect::show(network, port.as_deref())?.ports);
+            let report = connect::show(network, port.as_deref())?;
+            let rows = rows(&report.ports);
             if *json {
                 output::print_json(&rows)?;
             } else {
