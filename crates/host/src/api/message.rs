@@ -19,6 +19,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+mod failure;
+mod filter;
+
+pub use failure::{Code, Failure};
+pub use filter::{Direction, SetFilter};
+
 /// Version of the interface; a request that names another one is refused.
 pub const VERSION: u32 = 1;
 /// Longest line in bytes, newline included, in either direction; a longer answer is an error.
@@ -99,27 +105,6 @@ pub enum Call {
     /// Another filter for an open port, in one direction, from the next frame on: answers [`Nothing`]. It ends with the
     /// port, or with a reload that changes the port's filter in the configuration.
     SetFilter(SetFilter),
-}
-
-/// Arguments of `set-filter`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SetFilter {
-    pub port: String,
-    pub direction: Direction,
-    /// Frames that may pass, in the language of pcap-filter(7); without it, or with an empty one, all.
-    #[serde(default)]
-    pub expression: Option<String>,
-}
-
-/// Which frames a filter is asked about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// Those that come from the guest.
-    In,
-    /// Those that are to go to the guest.
-    Out,
 }
 
 /// Arguments of a report in pages: a part of what there is, so that no answer takes long.
@@ -469,61 +454,6 @@ pub struct Metrics {
 pub struct Reloaded {
     /// What changed, a sentence each.
     pub changes: Vec<String>,
-}
-
-/// Why a call failed: one word for programs, one sentence for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    pub code: Code,
-    /// What, where, and what to do now.
-    pub message: String,
-}
-
-impl Failure {
-    #[must_use]
-    pub fn new(code: Code, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-/// Kinds of failures.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Code {
-    /// The line is no request of this interface.
-    BadRequest,
-    /// The request names another version.
-    BadVersion,
-    /// An argument cannot be what it is.
-    BadArgument,
-    /// The caller may not do this.
-    NotAllowed,
-    NameTaken,
-    NoSuchGuest,
-    NoSuchPort,
-    /// No such forward, route or other thing.
-    NoSuchThing,
-    /// A port of the host cannot be had: it is taken, or the user may not have it.
-    PortTaken,
-    /// The call does not fit the session's state, such as `link` before `join`.
-    WrongState,
-    /// A limit is reached.
-    Limit,
-    /// The configuration is wrong; nothing was changed.
-    BadConfiguration,
-    /// The system refused something.
-    System,
-    /// A code of a newer version.
-    #[serde(other)]
-    Other,
 }
 
 /// One line of a request, decoded.
