@@ -397,13 +397,16 @@ impl Served {
     /// and those behind static routes and guests.
     fn tell_inside(&self, worker: &mut Worker) {
         let Some(own) = worker.interface(self.id) else { return };
-        let mut inside: Vec<IpNet> = worker
-            .router()
+        let router = worker.router();
+        // What the router would refuse to forward from here is not announced here either.
+        let routed = |iface| router.interface(iface).is_some_and(|spec| spec.routed);
+        let reached = |iface| iface == own || (routed(own) && routed(iface));
+        let mut inside: Vec<IpNet> = router
             .routes()
             .filter(|route| route.prefix.prefix_len() > 0)
             .filter(|route| match route.via {
-                Via::Interface(iface) => iface != own,
-                Via::NextHop { .. } => true,
+                Via::Interface(iface) => iface != own && reached(iface),
+                Via::NextHop { iface, .. } => reached(iface),
                 Via::Gateway(_) | Via::Unreachable | Via::Prohibit => false,
             })
             .map(|route| route.prefix)

@@ -1,0 +1,197 @@
+//! Real programs of the outside, through the user-mode gateway: what arrives is what was sent.
+#![forbid(unsafe_code)]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use e2e::outside::{FAR, NET};
+use e2e::{Lab, Outside, Person, User, need, until};
+use serde_json::Value;
+
+/// Long enough for a gibibyte on a machine that has other things to do.
+const LONG: Duration = Duration::from_secs(120);
+const URLS: [&str; 2] = ["http://203.0.113.1", "http://[2001:db8:113::1]"];
+
+fn needs(programs: &[&str]) -> Result<(), String> {
+    e2e::skip::namespaces()?;
+    programs.iter().try_for_each(|program| e2e::skip::program(program).map(drop))
+}
+
+fn counter(person: &Person<'_>, name: &str) -> u64 {
+    person.show(NET).0["outside"]["counters"][name].as_u64().unwrap_or(0)
+}
+
+/// A file that no two places of look alike; its SHA-256.
+fn make(path: &Path, length: u64) -> String {
+    let cipher = "openssl enc -aes-128-ctr -nosalt -K 6e65 -iv 00 < /dev/zero 2> /dev/null";
+    let line = format!("{cipher} | head -c {length} | tee {} | sha256sum", path.display());
+    let said = Command::new("sh").args(["-c", &line]).output().expect("sh runs");
+    let written = path.metadata().expect("the file is there").len();
+    assert_eq!(written, length, "{}", String::from_utf8_lossy(&said.stderr));
+    String::from_utf8_lossy(&said.stdout).into_owned()
+}
+
+/// The SHA-256 of what the server stored, which is removed.
+fn take(path: &Path) -> String {
+    let line = format!("sha256sum < {}", path.display());
+    let said = Command::new("sh").args(["-c", &line]).output().expect("sh runs");
+    std::fs::remove_file(path).expect("the lab is ours");
+    String::from_utf8_lossy(&said.stdout).into_owned()
+}
+
+/// No packet was thought bad, and every connection has ended in order.
+#[track_caller]
+fn all_was_well(person: &Person<'_>, connections: u64) {
+    until("the end of all connections", || {
+        (counter(person, "tcp-closed") == connections).then_some(())
+    });
+    assert_eq!(counter(person, "tcp-opened"), connections);
+    for reason in [
+        "malformed",
+        "checksum",
+        "tcp-unknown",
+        "tcp-other-guest",
+        "tcp-refused",
+        "tcp-unreachable",
+        "tcp-unanswered",
+        "tcp-reset",
+        "tcp-guest-reset",
+        "guest-limit",
+        "flow-limit",
+        "evicted",
+        "pool-empty",
+        "out-of-descriptors",
+        "socket-failed",
+        "protocol",
+        "fragment",
+    ] {
+        assert_eq!(counter(person, reason), 0, "{reason}: {:#}", person.show(NET).0["outside"]);
+    }
+}
+
+#[test]
+fn a_gibibyte_arrives_whole_both_ways() {
+    need!(needs(&["curl", "openssl"]));
+    let mut outside = need!(Outside::new());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let web = need!(outside.web(&lab));
+    let _daemon = outside.network(&person, "");
+    let big = web.join("big");
+    for (url, length) in URLS.into_iter().zip([1 << 30, 1 << 28]) {
+        let sum = make(&big, length);
+        let script = format!(
+            "curl -sSf {url}/big | sha256sum && curl -sSf -T {} {url}/up && curl -sSf {url}/me",
+            big.display()
+        );
+        let said = outside.guest(&person, "client", &[], &script).limit(LONG).run().ok();
+        // The server sees the host.
+        let own = if url.contains('[') { e2e::outside::HOST[1] } else { e2e::outside::HOST[0] };
+        assert_eq!(said, format!("{sum}{own}\n"));
+        assert_eq!(take(&web.join("up")), sum);
+    }
+    all_was_well(&person, 6);
+}
+
+/// Sixteen at once, of both families: each gets its own bytes, and all get on.
+#[test]
+fn downloads_side_by_side_do_not_mix() {
+    need!(needs(&["curl", "openssl"]));
+    let mut outside = need!(Outside::new());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let web = need!(outside.web(&lab));
+    let _daemon = outside.network(&person, "");
+    let mut expected = Vec::new();
+    for i in 0..16_u64 {
+        expected.push(make(&web.join(format!("part{i}")), (8 << 20) + i));
+    }
+    let [v4, v6] = URLS;
+    let script = format!(
+        "for i in 0 2 4 6 8 10 12 14; do
+            curl -sSf {v4}/part$i | sha256sum > $i & curl -sSf {v6}/part$((i+1)) | sha256sum > $((i+1)) &
+        done; wait; for i in $(seq 0 15); do cat $i; done"
+    );
+    let said = outside.guest(&person, "client", &[], &script).limit(LONG).run().ok();
+    assert_eq!(said, expected.concat());
+    all_was_well(&person, 16);
+}
+
+#[test]
+fn iperf3_measures_tcp_and_udp_in_both_directions() {
+    need!(needs(&["iperf3"]));
+    let mut outside = need!(Outside::new());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    outside.start("iperf3", &["-s"]);
+    outside.listens(5201);
+    let _daemon = outside.network(&person, "");
+    for address in FAR {
+        for direction in ["-4", "-R"] {
+            let direction =
+                if address.contains(':') { direction.replace('4', "6") } else { direction.into() };
+            let measure = |more: &str| {
+                let script = format!("exec iperf3 -c {address} {direction} -J {more}");
+                let said = outside.guest(&person, "client", &[], &script).run().ok();
+                serde_json::from_str::<Value>(&said).expect("iperf3 -J prints JSON")
+            };
+            let tcp = measure("-n 20M");
+            let bytes = |side: &str| tcp["end"][side]["bytes"].as_u64().unwrap_or(0);
+            assert!(bytes("sum_sent") >= 20_000_000, "{address} {direction}: {}", tcp["end"]);
+            // Datagrams as long as the link takes, and small ones.
+            for length in ["-l 1400", "-l 64"] {
+                let udp = measure(&format!("-u -b 4M -n 400K {length}"));
+                let sum = &udp["end"]["sum"];
+                let number = |name: &str| sum[name].as_u64().expect("a number of datagrams");
+                assert!(number("packets") > 280, "{address} {direction}: {sum}");
+                // Some may be lost in the receiver's socket, when it waits for a processor.
+                assert!(
+                    number("lost_packets") * 10 < number("packets"),
+                    "{address} {direction}: {sum}"
+                );
+            }
+        }
+    }
+    for reason in ["malformed", "checksum", "send-failed", "too-big", "tcp-reset", "fragment"] {
+        assert_eq!(counter(&person, reason), 0, "{reason}");
+    }
+    assert!(counter(&person, "udp-out") > 0 && counter(&person, "udp-in") > 0);
+}
+
+#[test]
+fn ssh_logs_in_and_carries_bytes_both_ways() {
+    need!(needs(&["ssh", "ssh-keygen", "openssl"]));
+    let sshd = need!(e2e::skip::program("sshd"));
+    let mut outside = need!(Outside::new());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let root = lab.root().display();
+    let keys = format!(
+        "mkdir -p -m 755 /run/sshd; cd {root}; for key in host user; do ssh-keygen -q -t ed25519 -N '' -f $key; done;
+         chown {} user; chmod 600 user",
+        person.user().uid
+    );
+    assert!(Command::new("sh").args(["-c", &keys]).status().expect("sh runs").success());
+    let config = format!(
+        "HostKey {root}/host\nAuthorizedKeysFile {root}/user.pub\nStrictModes no\nUsePAM no\nPidFile none\n\
+         PermitRootLogin yes\nPasswordAuthentication no\nListenAddress {}\nListenAddress [{}]:22\n",
+        FAR[0], FAR[1]
+    );
+    let file = lab.root().join("sshd.conf");
+    std::fs::write(&file, config).expect("the lab is ours");
+    outside.start(e2e::outside::path(&sshd), &["-D", "-e", "-f", e2e::outside::path(&file)]);
+    outside.listens(22);
+    let sum = make(&lab.root().join("some"), 8 << 20);
+    let _daemon = outside.network(&person, "");
+    for address in FAR {
+        let ssh = format!(
+            "ssh -F none -i {root}/user -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR \
+             root@{address}"
+        );
+        let script = format!("{ssh} sha256sum < {root}/some && {ssh} cat {root}/some | sha256sum");
+        let said = outside.guest(&person, "client", &[], &script).limit(LONG).run().ok();
+        assert_eq!(said, format!("{sum}{sum}"), "{address}");
+    }
+    all_was_well(&person, 4);
+}
