@@ -1,6 +1,7 @@
 //! Network namespaces that a test makes for itself.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A named network namespace (`ip netns`), removed at the end. Only root can make one.
 #[derive(Debug)]
@@ -19,7 +20,10 @@ impl Netns {
     pub fn new(word: &str) -> Result<Self, String> {
         crate::skip::root()?;
         crate::skip::program("ip")?;
-        let name = format!("netherd-test-{}-{word}", std::process::id());
+        // Tests of one process run side by side under `cargo test`.
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("netherd-test-{}-{word}{number}", std::process::id());
         ip(&["netns", "add", &name]);
         let made = Self { name };
         made.ip(&["link", "set", "lo", "up"]);

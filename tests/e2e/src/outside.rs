@@ -173,10 +173,19 @@ impl Outside {
     /// When it does not come.
     #[must_use]
     pub fn network(&self, person: &Person<'_>, more: &str) -> Running {
+        self.network_by(person, more, person.job(crate::binary::netherd()))
+    }
+
+    /// The same, by a program that gets the arguments of `netherd`.
+    ///
+    /// # Panics
+    /// When it does not come.
+    #[must_use]
+    pub fn network_by(&self, person: &Person<'_>, more: &str, netherd: Job) -> Running {
         let file = person.home().join("netherd.toml");
         let text = format!("[network.{NET}]\nresolvers = [\"{}\"]\n{more}\n", FAR[0]);
         fs::write(&file, text).expect("the lab is ours");
-        let daemon = person.netherd(["up", "-c", path(&file)]).netns(&self.host);
+        let daemon = netherd.args(["up", "-c", path(&file)]).netns(&self.host);
         let daemon = person.serving(NET, daemon);
         person.show_until(NET, "a way out", |report| {
             let outside = &report.0["outside"];

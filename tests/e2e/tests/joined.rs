@@ -64,7 +64,8 @@ fn networks_of_one_hypervisor_are_routed_to_each_other() {
     // The wider network's packets do not fit here: its guest is told, and not the other way round.
     let a = person.port("one", "a");
     for address in [a.ipv4(), a.ipv6()] {
-        let answer = inside(&person, "two", "b", &format!("ping -M do -c 1 -s 4000 -W 5 {address}"));
+        let answer =
+            inside(&person, "two", "b", &format!("ping -M do -c 1 -s 4000 -W 5 {address}"));
         assert!(answer.contains("mtu = 1500") || answer.contains("mtu=1500"), "{answer}");
     }
     // Who stays for himself is reached by nobody, is told so, and is announced to nobody.
@@ -106,7 +107,7 @@ fn dhcp_clients_get_addresses_routes_and_name_servers() {
     let gateway = person.show("n").0["gateway_ipv4"].as_str().map(str::to_owned).expect("one");
     let client = |device: &str| {
         let line = format!(
-            "ip address flush dev {device} scope global && busybox udhcpc -i {device} -f -n -q -t 10 -T 1 -s {} 2>&1",
+            "ip address flush dev {device} scope global && busybox udhcpc -i {device} -f -n -q -t 10 -T 1 -O mtu -s {} 2>&1",
             script.display()
         );
         inside(&person, "n", "web", &line)
@@ -115,7 +116,12 @@ fn dhcp_clients_get_addresses_routes_and_name_servers() {
     let rest = format!("router {gateway} dns {gateway} domain n.internal mtu 1500 lease 3600");
     assert!(said.contains(&format!("got {planned}/20 {rest}")), "{said}");
     // One more station, which no plan knows.
-    let made = inside(&person, "n", "web", "ip link add link eth0 name more type macvlan && ip link set more up");
+    let made = inside(
+        &person,
+        "n",
+        "web",
+        "ip link add link eth0 name more type macvlan && ip link set more up",
+    );
     assert_eq!(made, "");
     let said = client("more");
     let leased = said.split_once("got ").and_then(|(_, rest)| rest.split('/').next());
