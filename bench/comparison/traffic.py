@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ class TcpStream:
     ) -> None:
         self.path = path
         self.iperf3 = laboratory.peer("iperf3")
-        self.seconds = seconds
+        self.seconds = math.ceil(seconds)  # iperf3 takes whole seconds, and 0 is for ever
         self.how = ["-P", str(streams), *(["-R"] if reverse else [])]
         self.how += ["-C", congestion] if congestion else []
         # Paths to the same outside have one server: one is measured at a time.

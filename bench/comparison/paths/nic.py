@@ -18,7 +18,7 @@ subnet = "{SUBNET}"
 
 
 class OnDevice(Hypervisor):
-    """A hypervisor in a namespace with a device of root's, `nic0`, and the helper that shares it."""
+    """A hypervisor in a namespace with root's device `nic0`, and the helper that shares it."""
 
     def __init__(self, laboratory: Laboratory, name: str) -> None:
         super().__init__(laboratory, name, config=CONFIG)
@@ -54,6 +54,5 @@ class OnDevice(Hypervisor):
     def path(self) -> Path:
         """A guest, and a station of the segment; the helper has a process for each connection."""
         guest: Station = self.guest("a")
-        return Path(
-            "netherd-nic", guest, self.wire, [self.pid, self.helper.pid, *descendants(self.helper.pid)]
-        )
+        forwarders = [self.pid, self.helper.pid, *descendants(self.helper.pid)]
+        return Path("netherd-nic", guest, self.wire, forwarders)

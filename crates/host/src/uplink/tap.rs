@@ -86,7 +86,10 @@ pub fn macvtap_file(name: &str) -> Option<PathBuf> {
 
 pub(super) fn open_macvtap(name: &str) -> Result<Opened, UplinkError> {
     let user = user();
-    let make = format!("ip link add link DEVICE name {name} type macvtap mode passthru");
+    let make = format!(
+        "ip link add link DEVICE name {name} type macvtap mode passthru && \
+         ip link set {name} up allmulticast on"
+    );
     let link = device(name, "macvtap", &make)?;
     let path = PathBuf::from(format!("/dev/tap{}", link.index));
     let file = tap::open_device_at(&path).map_err(|e| {
