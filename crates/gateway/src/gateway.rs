@@ -1,7 +1,7 @@
 //! The gateway of one network: its parts, and how they are driven.
 
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use engine::{Frame, Instant, Pool};
@@ -394,6 +394,22 @@ impl<B: Backend> Gateway<B> {
         self.publishing.guest_gone(guest);
         self.services.guest_gone(guest);
         self.guests.forget(guest);
+        self.take_events();
+    }
+
+    /// An address of a guest is not its own any more: the flows of that address end. Whoever has it
+    /// next begins with none.
+    pub fn address_gone(
+        &mut self,
+        now: Instant,
+        pool: &mut Pool,
+        room: &dyn Room,
+        address: IpAddr,
+    ) {
+        let mut ctx = ctx!(self, pool, room);
+        self.datagrams.address_gone(&mut ctx, address);
+        self.tcp.address_gone(&mut ctx, address);
+        self.tcp.turn(now, &mut ctx);
         self.take_events();
     }
 

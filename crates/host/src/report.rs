@@ -31,6 +31,45 @@ pub type Bindings = Paged<Binding>;
 /// Answer to `published`.
 pub type Publishes = Paged<Publish>;
 
+/// Answer to `guard`.
+pub type Guards = Paged<Guard>;
+
+/// The guard of one port.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Guard {
+    pub port: String,
+    /// `guest` or `uplink`.
+    pub role: String,
+    /// `static`, `dhcp`, `learn` or `off`.
+    pub mode: String,
+    /// Addresses that it has because it came first.
+    pub first_come: usize,
+    /// Seconds for which it is still cut off, if it is.
+    pub quarantined: Option<f64>,
+    /// Whether `guard-audit` has made all checks count only.
+    pub audits: bool,
+    pub checks: Vec<Check>,
+}
+
+/// One check of a guard.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// As in docs/guard.md.
+    pub number: u8,
+    /// `drop`, `reject`, `audit` or `allow`.
+    pub action: String,
+    pub reasons: Vec<Refusals>,
+}
+
+/// Frames that failed a check, by reason.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Refusals {
+    pub name: String,
+    pub dropped: u64,
+    /// Counted and let through.
+    pub audited: u64,
+}
+
 /// One connection that the gateway carries.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Flow {

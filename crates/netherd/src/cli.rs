@@ -69,6 +69,7 @@ pub enum Command {
     Ls(LsArgs),
     Show(ShowArgs),
     Publish(PublishArgs),
+    Guard(GuardArgs),
     Capture(CaptureArgs),
     Filter(FilterArgs),
     Args(ArgsArgs),
@@ -397,6 +398,73 @@ pub enum PublishAction {
         /// Print JSON
         #[arg(long)]
         json: bool,
+    },
+}
+
+/// Show and change what the guards of ports refuse
+///
+/// The guard holds each frame of a guest against some sixty checks; docs/guard.md has a line for
+/// each. What is changed here holds until the port closes; the configuration says it for good.
+#[derive(Debug, Clone, Args)]
+pub struct GuardArgs {
+    #[command(subcommand)]
+    pub action: GuardAction,
+}
+
+/// What is done with guards.
+#[derive(Debug, Clone, Subcommand)]
+pub enum GuardAction {
+    /// Show the guards of all ports, or every check of one
+    Show {
+        /// The port, as `netherd show` names it
+        #[arg(value_name = "PORT")]
+        port: Option<String>,
+
+        #[command(flatten)]
+        network: NetworkArgs,
+
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change what becomes of frames that fail a check
+    Set {
+        /// The port, as `netherd show` names it
+        #[arg(value_name = "PORT")]
+        port: String,
+
+        /// Number of the check, one of its reasons (arp-sender-ip), or all
+        #[arg(value_name = "CHECK")]
+        check: String,
+
+        /// What to do
+        #[arg(value_name = "ACTION", value_parser = ["drop", "reject", "audit", "allow"])]
+        action: String,
+
+        #[command(flatten)]
+        network: NetworkArgs,
+    },
+    /// Let all checks of a port only count and log, or end that
+    Audit {
+        /// The port, as `netherd show` names it
+        #[arg(value_name = "PORT")]
+        port: String,
+
+        /// Whether to
+        #[arg(value_name = "on|off", value_parser = ["on", "off"])]
+        switch: String,
+
+        #[command(flatten)]
+        network: NetworkArgs,
+    },
+    /// Let a port send again that was cut off for its violations
+    Release {
+        /// The port, as `netherd show` names it
+        #[arg(value_name = "PORT")]
+        port: String,
+
+        #[command(flatten)]
+        network: NetworkArgs,
     },
 }
 

@@ -247,6 +247,22 @@ impl Person<'_> {
         self.serving(name, self.netherd(["up", name]))
     }
 
+    /// The same, for the tests' own clients: ports may send frames of [`EXPERIMENT`](crate::client::frame::EXPERIMENT),
+    /// which the guard lets nobody send who is not allowed to. `more` is said of the network beside.
+    ///
+    /// # Panics
+    /// When they do not come.
+    #[must_use]
+    pub fn up_for_frames(&self, name: &str, more: &str) -> crate::Running {
+        let file = self.home().join("frames.toml");
+        let number = crate::client::frame::EXPERIMENT;
+        let text = format!("[network.{name}]\nguard.ethertypes = [{number}]\n{more}\n");
+        std::fs::write(&file, text).expect("the lab is ours");
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        std::fs::set_permissions(&file, readable).expect("the lab is ours");
+        self.serving(name, self.netherd(["up", "-c"]).arg(&file))
+    }
+
     /// Starts `daemon`, which is to serve the network `name` in its default place, and waits until it does.
     ///
     /// # Panics

@@ -36,7 +36,7 @@ fn tshark_reads_frames_and_verdicts() {
     need!(e2e::skip::program("tshark"));
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let _daemon = person.up(NET);
+    let _daemon = person.up_for_frames(NET, "");
     let node = person.node(NET, "stream");
     let mut one = Stream::connect(&node);
     let mut two = Stream::connect(&node);
@@ -77,7 +77,7 @@ fn one_port_can_be_captured_alone() {
     need!(e2e::skip::program("tcpdump"));
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let _daemon = person.up(NET);
+    let _daemon = person.up_for_frames(NET, "");
     let node = person.node(NET, "stream");
     let mut clients = [1, 2, 3].map(|number| {
         let mut client = Stream::connect(&node);
@@ -113,7 +113,7 @@ fn a_slow_reader_of_a_capture_delays_nobody() {
     const FRAMES: u32 = 20_000;
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let _daemon = person.up(NET);
+    let _daemon = person.up_for_frames(NET, "");
     let fifo = person.home().join("fifo");
     let _ = person.job("mkfifo").arg(&fifo).run().ok();
     // Opened for reading, so that the capture can begin; never read.
@@ -147,7 +147,7 @@ fn a_slow_reader_of_a_capture_delays_nobody() {
 fn metrics_are_openmetrics() {
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let _daemon = person.up(NET);
+    let _daemon = person.up_for_frames(NET, "");
     let mut client = Stream::connect(&person.node(NET, "stream"));
     client.send(&frame(BROADCAST, mac(1), b"one"));
     person.show_until(NET, "the client", |report| report.behind(mac(1)));

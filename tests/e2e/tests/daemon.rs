@@ -185,7 +185,7 @@ fn guests_survive_a_killed_hypervisor() {
 fn a_restart_cleans_up() {
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let first = person.up(NET);
+    let first = person.up_for_frames(NET, "");
     let mut client = Stream::connect(&person.node(NET, "stream"));
     client.send(&frame(BROADCAST, mac(1), b"here"));
     person.show_until(NET, "the client's address", |report| report.behind(mac(1)));
@@ -193,7 +193,7 @@ fn a_restart_cleans_up() {
     assert!(client.receive().is_none(), "the client learns that the hypervisor is gone");
     assert!(person.network(NET).join("stream").exists(), "killed, it could not clean up");
 
-    let second = person.up(NET);
+    let second = person.up_for_frames(NET, "");
     let report = person.show(NET);
     assert_eq!((report.pid(), report.ports().count()), (second.pid(), 0));
     let mut client = Stream::connect(&person.node(NET, "stream"));
@@ -207,7 +207,7 @@ fn attaching_and_detaching_leaks_nothing() {
     const CYCLES: u32 = 200;
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let daemon = person.up(NET);
+    let daemon = person.up_for_frames(NET, "");
     let descriptors =
         || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("it lives").count();
     let memory = || {

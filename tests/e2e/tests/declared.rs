@@ -13,7 +13,8 @@ const NET: &str = "n";
 
 fn serve(person: &Person<'_>, config: &str) -> Running {
     let file = person.home().join("c.toml");
-    std::fs::write(&file, config).expect("the lab is ours");
+    let frames = format!("[network.n]\nguard.ethertypes = [{EXPERIMENT}]\n");
+    std::fs::write(&file, frames + config).expect("the lab is ours");
     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("ours");
     person.serving(NET, person.netherd(["up", "-c"]).arg(&file))
 }
@@ -140,7 +141,7 @@ fn guests_of_a_killed_network_wait_for_its_configuration() {
     need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let config = "[network.n]\nmtu = 1400\nnodes = [\"stream\"]\n[network.n.port.web]\n";
+    let config = "mtu = 1400\nnodes = [\"stream\"]\n[network.n.port.web]\n";
     let first = serve(&person, config);
     let run = person.netherd(["run", "--net", NET, "--name", "g", "--", "sleep", "60"]);
     let _guest = person.guest(NET, "g", run);

@@ -20,7 +20,7 @@ const NET: &str = "n";
 fn the_four_kinds_of_node_make_one_segment() {
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let _daemon = person.up(NET);
+    let _daemon = person.up_for_frames(NET, "");
     let directory = person.network(NET);
 
     let mut stream = Stream::connect(&person.node(NET, "stream"));
@@ -92,7 +92,7 @@ fn the_four_kinds_of_node_make_one_segment() {
 fn the_peer_of_a_port_is_shown() {
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let _daemon = person.up(NET);
+    let _daemon = person.up_for_frames(NET, "");
     let node = person.node(NET, "stream");
     let client = person
         .job("socat")
@@ -114,7 +114,7 @@ fn the_peer_of_a_port_is_shown() {
 fn datagram_clients_are_told_apart() {
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let _daemon = person.up(NET);
+    let _daemon = person.up_for_frames(NET, "");
     let node = person.node(NET, "dgram");
     let clients: Vec<Dgram> =
         (0..3).map(|i| Dgram::connect(&node, &person.runtime().join(format!("d{i}")))).collect();
@@ -149,7 +149,7 @@ fn datagram_clients_are_told_apart() {
 fn a_client_that_talks_rubbish_is_alone_in_it() {
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let mut daemon = person.up(NET);
+    let mut daemon = person.up_for_frames(NET, "");
     let node = person.node(NET, "stream");
     let mut good = Stream::connect(&node);
     good.send(&frame(BROADCAST, mac(1), b"good"));
@@ -187,7 +187,7 @@ fn a_client_that_talks_rubbish_is_alone_in_it() {
 fn a_frame_too_long_is_counted() {
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let _daemon = person.up(NET);
+    let _daemon = person.up_for_frames(NET, "");
     let mut client = Stream::connect(&person.node(NET, "stream"));
     client.send(&frame(BROADCAST, mac(1), &[0; 1500]));
     client.send(&frame(BROADCAST, mac(1), &[0; 1501]));

@@ -25,7 +25,7 @@ fn the_address_table_is_bounded() {
     const INVENTED: u32 = 20_000;
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let daemon = person.up(NET);
+    let daemon = person.up_for_frames(NET, "");
     let mut honest = Stream::connect(&person.node(NET, "stream"));
     honest.send(&frame(BROADCAST, mac(1), b"I was here first"));
     person.show_until(NET, "the honest address", |report| report.behind(mac(1)));
@@ -61,7 +61,8 @@ fn dead_clients_do_not_stop_a_flood() {
     const FRAMES: u32 = 5000;
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let daemon = person.up(NET);
+    let daemon = person
+        .up_for_frames(NET, "guard.storm = { broadcast = \"off\", bytes_per_second = \"off\" }");
     let node = person.node(NET, "stream");
 
     // Never reads: its socket fills, then its queue, and what is dropped is counted on its port alone.
@@ -177,7 +178,7 @@ fn a_socket_without_headers_gets_complete_frames() {
     need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let _daemon = person.up(NET);
+    let _daemon = person.up_for_frames(NET, "");
     let report = person.show(NET);
     let (ipv4, _) = report.spare_ipv4(3);
     let (ipv6, _) = report.spare_ipv6(3);

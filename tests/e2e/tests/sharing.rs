@@ -106,7 +106,8 @@ fn one_user_cannot_take_all_ports() {
     let lab = Lab::new();
     let owner = lab.person(owner);
     let config = owner.home().join("netherd.toml");
-    std::fs::write(&config, "[network.n]\nports_per_user = 3\n").expect("the lab is ours");
+    std::fs::write(&config, "[network.n]\nports_per_user = 3\nguard.ethertypes = [0x88b5]\n")
+        .expect("the lab is ours");
     std::fs::set_permissions(&config, std::fs::Permissions::from_mode(0o644)).expect("ours");
     let _daemon = owner.serving("n", owner.netherd(["up", "n", "-c"]).arg(&config));
     let node = owner.node("n", "stream");

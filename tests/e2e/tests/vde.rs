@@ -13,7 +13,7 @@ fn vde_plug_carries_frames_both_ways() {
     need!(e2e::skip::program("vde_plug"));
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    let _daemon = person.up(NET);
+    let _daemon = person.up_for_frames(NET, "");
     let mut other = Stream::connect(&person.node(NET, "stream"));
     other.send(&frame(BROADCAST, mac(2), b"first"));
 

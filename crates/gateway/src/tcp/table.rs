@@ -1,7 +1,7 @@
 //! All connections of one gateway: finding them, admitting them, and giving each its turn.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use engine::{Frame, Instant};
@@ -531,6 +531,16 @@ impl<B: StreamBackend> Table<B> {
     pub fn guest_gone(&mut self, ctx: &mut Ctx<'_>, guest: GuestKey) {
         for index in 0..self.slots.len() as u32 {
             if flow_mut(&mut self.slots, index).is_some_and(|flow| flow.owner == Some(guest)) {
+                self.remove(ctx, index, Over::Abort);
+            }
+        }
+    }
+
+    /// An address belongs to nobody any more, or to another: its connections end.
+    pub fn address_gone(&mut self, ctx: &mut Ctx<'_>, address: IpAddr) {
+        for index in 0..self.slots.len() as u32 {
+            let flow = flow_mut(&mut self.slots, index);
+            if flow.is_some_and(|flow| flow.key.guest().ip() == address) {
                 self.remove(ctx, index, Over::Abort);
             }
         }

@@ -31,7 +31,7 @@ mod receive;
 mod send;
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use engine::{Frame, Instant};
@@ -256,6 +256,19 @@ impl<B: DatagramBackend> Datagrams<B> {
     /// Ends all flows of a guest.
     pub(crate) fn guest_gone(&mut self, ctx: &mut Ctx<'_>, guest: GuestKey) {
         while let Some((at, _)) = self.flows.oldest_of(guest) {
+            self.close(ctx, at);
+        }
+    }
+
+    /// An address belongs to nobody any more, or to another.
+    pub(crate) fn address_gone(&mut self, ctx: &mut Ctx<'_>, address: IpAddr) {
+        let its: Vec<u32> = self
+            .flows
+            .iter()
+            .filter(|(_, key, ..)| key.guest.ip() == address)
+            .map(|(at, ..)| at)
+            .collect();
+        for at in its {
             self.close(ctx, at);
         }
     }

@@ -105,6 +105,21 @@ pub enum Call {
     /// Another filter for an open port, in one direction, from the next frame on: answers [`Nothing`]. It ends with the
     /// port, or with a reload that changes the port's filter in the configuration.
     SetFilter(SetFilter),
+    /// The guards of ports, and what they met: answers [`crate::report::Guards`]. Of one port with every check, of
+    /// all with those that met something or are not to drop.
+    Guard(Page),
+    /// Change what becomes of frames that fail a check, until the port closes: answers [`Nothing`].
+    GuardSet {
+        port: String,
+        /// A number, a reason of it (`arp-sender-ip`), or `all`.
+        check: String,
+        /// `drop`, `reject`, `audit` or `allow`.
+        action: String,
+    },
+    /// Let every check of a port only count, or end that: answers [`Nothing`].
+    GuardAudit { port: String, on: bool },
+    /// Let a port send again that was cut off for its violations: answers [`Nothing`].
+    GuardRelease { port: String },
 }
 
 /// Arguments of a report in pages: a part of what there is, so that no answer takes long.
@@ -140,6 +155,7 @@ impl Call {
                 | Self::Routes(_)
                 | Self::Neighbours(_)
                 | Self::Bindings(_)
+                | Self::Guard(_)
         )
     }
 
@@ -169,11 +185,15 @@ impl Call {
             Self::Bindings(_) => "bindings",
             Self::Published {} => "published",
             Self::SetFilter(_) => "set-filter",
+            Self::Guard(_) => "guard",
+            Self::GuardSet { .. } => "guard-set",
+            Self::GuardAudit { .. } => "guard-audit",
+            Self::GuardRelease { .. } => "guard-release",
         }
     }
 
     /// Names of all calls, in the order of the documentation.
-    pub const NAMES: [&str; 22] = [
+    pub const NAMES: [&str; 26] = [
         "hello",
         "networks",
         "show",
@@ -196,6 +216,10 @@ impl Call {
         "neighbours",
         "bindings",
         "set-filter",
+        "guard",
+        "guard-set",
+        "guard-audit",
+        "guard-release",
     ];
 }
 

@@ -5,12 +5,16 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::time::Duration;
 
-use engine::{Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec, SourceMode, VlanMode, VlanSet};
+use engine::{
+    FirstCome, GuardMode, GuardSpec, Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec,
+    SourceMode, VlanMode, VlanSet,
+};
 use ipnet::{Ipv4Net, Ipv6Net};
 use toml::Spanned;
 use wire::MacAddr;
 
 use super::filter;
+use super::guard;
 use super::outside::{self, Outside};
 use super::{Checked, NETWORKS_MAX, Network, PORTS_MAX, Port, file};
 use crate::address::{PREFIX_MAX, PREFIX_MIN, Plan, SERVICES_END, Use};
@@ -54,9 +58,14 @@ impl Network {
             plan,
             anonymous: PortSpec {
                 source: SourceMode::Learn { max_macs: ANONYMOUS_MACS },
+                guard: GuardSpec { mode: GuardMode::Learn, ..GuardSpec::default() },
                 ..PortSpec::default()
             },
-            guest: PortSpec { source: SourceMode::Static, ..PortSpec::default() },
+            guest: PortSpec {
+                source: SourceMode::Static,
+                guard: GuardSpec { mode: GuardMode::Static, ..GuardSpec::default() },
+                ..PortSpec::default()
+            },
             outside: Outside::default(),
             ports: Vec::new(),
         }
@@ -144,6 +153,9 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
     network.peers = file.peers.unwrap_or_default();
     network.plan = check_plan(&file, name)?;
     network.outside = outside::check(&file)?;
+    for spec in [&mut network.anonymous, &mut network.guest] {
+        guard::change(&mut spec.guard, file.guard.as_ref())?;
+    }
     if let Some(max_macs) = &file.max_macs {
         network.anonymous.source = SourceMode::Learn { max_macs: *max_macs.get_ref() };
     }
@@ -155,13 +167,14 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
     validate(&network.anonymous, &network, &queue_span(&file, name))?;
     let mut owners: BTreeMap<MacAddr, Name> = BTreeMap::new();
     let mut stations: BTreeMap<IpAddr, Name> = BTreeMap::new();
+    let said_guard = file.guard;
     if let Some(ports) = file.port {
         if ports.get_ref().len() > PORTS_MAX {
             let why = format!("a network declares at most {PORTS_MAX} ports");
             return Err(fault(&ports, why));
         }
         for (name, file) in ports.into_inner() {
-            let port = check_port(&name, &file, &network)?;
+            let port = check_port(&name, &file, &network, said_guard.as_ref())?;
             for mac in &port.spec.macs {
                 if let Some(owner) = owners.insert(*mac, port.name.clone()) {
                     let why = format!("{mac} is the address of port {owner} already");
@@ -183,7 +196,8 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
 }
 
 fn check_plan(file: &file::Network, name: &Spanned<String>) -> Result<NetworkPlan, Fault> {
-    let mut spec = NetworkSpec::default();
+    let mut spec =
+        NetworkSpec { guard: guard::network(file.guard.as_ref()), ..NetworkSpec::default() };
     let mut span = name.span();
     if let Some(file::Forwarding::Hub) = file.forwarding {
         spec.mode = Mode::Hub;
@@ -213,12 +227,18 @@ fn check_plan(file: &file::Network, name: &Spanned<String>) -> Result<NetworkPla
     plan.map_err(|why| Fault { span: Some(span), why: why.to_string() })
 }
 
-fn check_port(name: &Spanned<String>, file: &file::Port, network: &Network) -> Result<Port, Fault> {
+fn check_port(
+    name: &Spanned<String>,
+    file: &file::Port,
+    network: &Network,
+    network_guard: Option<&Spanned<file::Guard>>,
+) -> Result<Port, Fault> {
     let mut spec = PortSpec {
         queue_frames: network.anonymous.queue_frames,
         queue_bytes: network.anonymous.queue_bytes,
         isolated: file.isolated.unwrap_or(false),
         filter: filter::check(file.filter.as_ref(), network.subnet)?,
+        community: file.community,
         ..PortSpec::default()
     };
     if let Some(macs) = &file.mac {
@@ -247,6 +267,21 @@ fn check_port(name: &Spanned<String>, file: &file::Port, network: &Network) -> R
         (None, None) => VlanMode::default(),
     };
     set_queue(&mut spec, file.queue_frames.as_ref(), file.queue_bytes.as_ref());
+    let connections = limit(file.connections.as_ref(), 1, 65_536)?;
+    let known = spec.vlan == VlanMode::default()
+        && network.outside.guests_planned
+        && connections == 1
+        && max_macs.is_none_or(|max_macs| max_macs <= 1);
+    spec.guard.mode =
+        if known || file.ipv4.is_some() { GuardMode::Static } else { GuardMode::Learn };
+    if let Some(max_macs) = max_macs.filter(|max_macs| *max_macs > 1) {
+        // A network is behind it: its stations have addresses of their own.
+        let FirstCome { v4, v6 } = FirstCome::default();
+        spec.guard.first_come = FirstCome { v4: v4.max(max_macs), v6: v6.saturating_mul(max_macs) };
+    }
+    guard::check_port(file.guard.as_ref())?;
+    guard::change(&mut spec.guard, network_guard)?;
+    guard::change(&mut spec.guard, file.guard.as_ref())?;
     let span = [
         file.mac.as_ref().map(Spanned::span),
         file.max_macs.as_ref().map(Spanned::span),
@@ -262,7 +297,6 @@ fn check_port(name: &Spanned<String>, file: &file::Port, network: &Network) -> R
         _ => name.span(),
     };
     validate(&spec, network, &span)?;
-    let connections = limit(file.connections.as_ref(), 1, 65_536)?;
     if connections > 1 && !spec.macs.is_empty() {
         let why = "a port with a MAC address of its own has one connection: leave one of them out";
         return Err(Fault { span: file.connections.as_ref().map(Spanned::span), why: why.into() });

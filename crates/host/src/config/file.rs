@@ -59,6 +59,7 @@ pub struct Network {
     pub route: Option<Spanned<Vec<Route>>>,
     pub routed: Option<bool>,
     pub filter: Option<Filter>,
+    pub guard: Option<Spanned<Guard>>,
     pub port: Option<Spanned<BTreeMap<Spanned<String>, Port>>>,
 }
 
@@ -117,10 +118,141 @@ pub struct Port {
     pub vlan: Option<Spanned<u16>>,
     pub trunk: Option<Spanned<Trunk>>,
     pub isolated: Option<bool>,
+    pub community: Option<u16>,
+    pub guard: Option<Spanned<Guard>>,
     pub raw_offload: Option<bool>,
     pub filter: Option<Filter>,
     pub queue_frames: Option<Spanned<usize>>,
     pub queue_bytes: Option<Spanned<usize>>,
+}
+
+/// `guard`: a table, or only its mode.
+#[derive(Debug)]
+pub struct Guard(pub GuardTable);
+
+impl<'de> Deserialize<'de> for Guard {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visit;
+        impl<'de> serde::de::Visitor<'de> for Visit {
+            type Value = Guard;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("\"static\", \"learn\", \"dhcp\", \"off\", or a table")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Guard, E> {
+                let mode = GuardMode::deserialize(serde::de::value::StrDeserializer::new(text))?;
+                Ok(Guard(GuardTable { mode: Some(mode), ..GuardTable::default() }))
+            }
+
+            fn visit_map<M: serde::de::MapAccess<'de>>(self, map: M) -> Result<Guard, M::Error> {
+                GuardTable::deserialize(serde::de::value::MapAccessDeserializer::new(map))
+                    .map(Guard)
+            }
+        }
+        from.deserialize_any(Visit)
+    }
+}
+
+/// `guard` as a table.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuardTable {
+    pub mode: Option<GuardMode>,
+    pub actions: Option<BTreeMap<Spanned<String>, Spanned<String>>>,
+    pub first_come: Option<u16>,
+    pub ethertypes: Option<Spanned<Vec<u16>>>,
+    pub link_local_v4: Option<bool>,
+    pub delegated_prefixes: Option<bool>,
+    pub segments: Option<Spanned<u16>>,
+    pub groups: Option<u16>,
+    #[serde(default)]
+    pub rates: Rates,
+    #[serde(default)]
+    pub storm: Storm,
+    pub quarantine: Option<Spanned<Quarantine>>,
+    pub bpdu_shutdown: Option<u32>,
+    /// The rest is of networks only.
+    pub snooping: Option<Spanned<bool>>,
+    pub mdns: Option<Spanned<Mdns>>,
+    pub routed: Option<Spanned<bool>>,
+}
+
+/// `mode` of `guard`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum GuardMode {
+    Off,
+    Learn,
+    Dhcp,
+    Static,
+}
+
+/// `mdns` of `guard`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mdns {
+    Flood,
+    Off,
+    Proxy,
+    Reflect,
+}
+
+/// `rates` of `guard`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rates {
+    pub arp: Option<Rate>,
+    pub unknown: Option<Rate>,
+    pub dhcp: Option<Rate>,
+    pub nd: Option<Rate>,
+    pub solicitations: Option<Rate>,
+    pub duplicates: Option<Rate>,
+    pub groups: Option<Rate>,
+    pub errors: Option<Rate>,
+}
+
+/// One of `rates`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rate {
+    pub per_second: u32,
+    pub burst: Option<u32>,
+}
+
+/// `storm` of `guard`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storm {
+    pub broadcast: Option<Limit>,
+    pub multicast: Option<Limit>,
+    pub unknown: Option<Limit>,
+    pub bytes_per_second: Option<Limit>,
+    pub shutdown: Option<u32>,
+}
+
+/// A number a second, or none at all.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged, expecting = "expected a number, or \"off\"")]
+pub enum Limit {
+    Number(u32),
+    Off(Off),
+}
+
+/// The word.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Off {
+    Off,
+}
+
+/// `quarantine` of `guard`; times in seconds.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quarantine {
+    pub violations: u32,
+    pub within: u32,
+    pub release: u32,
 }
 
 /// A value, or a list of them.

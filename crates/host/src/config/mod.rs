@@ -19,6 +19,7 @@ pub mod excerpt;
 pub mod file;
 pub mod filter;
 pub mod forward;
+pub mod guard;
 pub mod outside;
 
 #[cfg(test)]

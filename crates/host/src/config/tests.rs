@@ -1,4 +1,6 @@
-use engine::{Mode, SourceMode, VlanMode};
+use engine::{
+    Action, FirstCome, GuardMode, MdnsPolicy, Mode, Rate, Rates, SourceMode, Storm, VlanMode,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -282,6 +284,118 @@ fn the_documented_example_is_valid() {
         for key in keys.split('`').skip(1).step_by(2) {
             assert!(page.contains(&format!("`{key}`")), "`{key}` is not documented");
         }
+    }
+}
+
+#[test]
+fn who_is_known_is_held_to_what_he_is_given() {
+    let checked = good(
+        "[network.a]
+         subnet = \"10.20.0.0/20\"
+         [network.a.port.plain]
+         [network.a.port.said]
+         vlan = 7
+         ipv4 = \"10.20.0.5\"
+         [network.a.port.vlan]
+         vlan = 7
+         [network.a.port.many]
+         connections = 2
+         [network.a.port.net]
+         max_macs = 20
+         [network.a.port.off]
+         guard = \"off\"
+         [network.b]
+         guard = \"dhcp\"
+         [network.b.port.plain]
+         [network.b.port.own]
+         guard = { mode = \"static\" }",
+    );
+    let [a, b] = checked.networks() else { panic!("two networks") };
+    assert_eq!((a.guest.guard.mode, a.anonymous.guard.mode), (GuardMode::Static, GuardMode::Learn));
+    let modes = |network: &Network| -> Vec<(String, GuardMode)> {
+        let mode = |port: &Port| (port.name.as_str().to_owned(), port.spec.guard.mode);
+        network.ports.iter().map(mode).collect()
+    };
+    let expected = [
+        ("many", GuardMode::Learn),
+        ("net", GuardMode::Learn),
+        ("off", GuardMode::Off),
+        ("plain", GuardMode::Static),
+        ("said", GuardMode::Static),
+        ("vlan", GuardMode::Learn),
+    ];
+    assert_eq!(modes(a), expected.map(|(name, mode)| (name.to_owned(), mode)));
+    let net = a.ports.iter().find(|port| port.name.as_str() == "net").expect("declared");
+    assert_eq!(net.spec.guard.first_come, FirstCome { v4: 20, v6: 160 });
+    assert_eq!((b.guest.guard.mode, b.anonymous.guard.mode), (GuardMode::Dhcp, GuardMode::Dhcp));
+    let expected = [("own", GuardMode::Static), ("plain", GuardMode::Dhcp)];
+    assert_eq!(modes(b), expected.map(|(name, mode)| (name.to_owned(), mode)));
+}
+
+#[test]
+fn a_port_changes_what_the_network_says_of_the_guard() {
+    let checked = good(
+        "[network.a.guard]
+         actions = { all = \"audit\", arp-sender-ip = \"drop\", 29 = \"reject\" }
+         ethertypes = [0x88b5]
+         rates.arp = { per_second = 50 }
+         storm = { broadcast = 5, unknown = \"off\", bytes_per_second = \"off\", shutdown = 60 }
+         quarantine = { violations = 100, within = 10, release = 300 }
+         snooping = true
+         mdns = \"off\"
+         routed = true
+         [network.a.port.p]
+         community = 3
+         guard.actions = { 14 = \"allow\" }
+         guard.first_come = 64",
+    );
+    let [network] = checked.networks() else { panic!("one network") };
+    for guard in [&network.guest.guard, &network.anonymous.guard, &network.ports[0].spec.guard] {
+        assert_eq!(guard.actions.get(29), Action::Reject);
+        assert_eq!(guard.actions.get(21), Action::Audit);
+        assert_eq!(guard.actions.get(10), Action::Drop, "what holds the switch together");
+        assert_eq!(guard.ethertypes, [0x88b5]);
+        assert_eq!(guard.rates.arp, Rate::new(50, 50));
+        assert_eq!(guard.rates.nd, Rates::default().nd);
+        assert_eq!(guard.storm.broadcast, Some(Rate::new(5, 5)));
+        assert_eq!(guard.storm.multicast, Storm::default().multicast);
+        assert_eq!((guard.storm.unknown, guard.storm.bytes_per_second), (None, None));
+        assert_eq!(guard.storm.shutdown, Some(Duration::from_secs(60)));
+        let quarantine = guard.quarantine.expect("configured");
+        assert_eq!((quarantine.violations, quarantine.release), (100, Duration::from_secs(300)));
+    }
+    assert_eq!(network.guest.guard.actions.get(14), Action::Drop);
+    assert_eq!(network.ports[0].spec.guard.actions.get(14), Action::Allow);
+    assert_eq!(network.ports[0].spec.guard.first_come, FirstCome { v4: 64, v6: 64 });
+    assert_eq!(network.ports[0].spec.community, Some(3));
+    let shared = &network.plan.spec().guard;
+    assert!(shared.snooping && shared.routed);
+    assert_eq!(shared.mdns, MdnsPolicy::Off);
+}
+
+#[test]
+fn a_guard_that_makes_no_sense_is_refused_where_it_is() {
+    for (text, place, why) in [
+        ("guard = \"strict\"", "n.toml:2:9", "unknown variant `strict`"),
+        ("guard = 3", "n.toml:2:9", "or a table"),
+        ("guard = { modes = 1 }", "n.toml:2:11", "unknown field `modes`"),
+        ("guard.actions = { 61 = \"drop\" }", "n.toml:2:19", "no check 61"),
+        ("guard.actions = { 10 = \"audit\" }", "n.toml:2:19", "holds the network itself"),
+        ("guard.actions = { queue-full = \"audit\" }", "n.toml:2:19", "no check"),
+        ("guard.actions = { 14 = \"warn\" }", "n.toml:2:24", "no action"),
+        ("guard.ethertypes = [5]", "n.toml:2:20", "a length"),
+        ("guard.segments = 0", "n.toml:2:18", "at least one"),
+        (
+            "guard.quarantine = { violations = 0, within = 1, release = 1 }",
+            "n.toml:2:20",
+            "at least 1",
+        ),
+        ("guard.storm.broadcast = \"on\"", "n.toml:2:25", "expected a number"),
+        ("port.p.guard.snooping = true", "n.toml:2:25", "of the whole network"),
+    ] {
+        let error = parse(&format!("[network.a]\n{text}"), Path::new("n.toml"));
+        let error = error.expect_err(text).to_string();
+        assert!(error.contains(place) && error.contains(why), "{text}: {error}");
     }
 }
 

@@ -178,6 +178,12 @@ impl Daemon {
             Call::Leases(page) => done(network.leases(worker, page)?),
             Call::Neighbours(page) => done(network.neighbours(worker, page)?),
             Call::Bindings(page) => done(network.bindings(worker, page)?),
+            Call::Guard(page) => done(network.guards(worker, page)?),
+            Call::GuardSet { port, check, action } => {
+                done(network.guard_set(worker, port, check, action)?)
+            }
+            Call::GuardAudit { port, on } => done(network.guard_audit(worker, port, *on)?),
+            Call::GuardRelease { port } => done(network.guard_release(worker, port)?),
             Call::Routes(page) => done(self.routes(worker, page)),
         }
     }

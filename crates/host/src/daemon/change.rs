@@ -209,7 +209,7 @@ impl Served {
         let name = config.name.clone();
         let mut changes = Vec::new();
         if config.plan != self.config.plan {
-            changes.push(format!("Network {name} has another MTU, mode or bounds."));
+            changes.push(format!("Network {name} has another MTU, mode, guard or bounds."));
         }
         for forward in released {
             changes.push(format!("Network {name} does not forward {forward} any more."));
@@ -243,6 +243,7 @@ impl Served {
         reserve_declared(worker, self.id, &config, true);
         changes.extend(self.change_ports(worker, &config));
         changes.extend(self.change_filters(worker, &config));
+        changes.extend(self.change_guards(worker, &config));
         if config.idle != self.config.idle {
             changes.push(format!("Network {name} has another idle time."));
         }

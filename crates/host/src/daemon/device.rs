@@ -62,7 +62,8 @@ fn plan(config: &config::Network) -> Option<UplinkPlan> {
 
 /// What guests' ports are held to where the addresses come from outside.
 pub(super) fn guard_guests(config: &config::Network, spec: &mut PortSpec) {
-    if plan(config).is_some() && !config.outside.guests_planned {
+    let fixed = spec.guard.mode == GuardMode::Static;
+    if plan(config).is_some() && !config.outside.guests_planned && fixed {
         spec.guard.mode = GuardMode::Learn;
         spec.guard.first_come = FIRST_COME;
         spec.guard.addresses.clear();

@@ -18,7 +18,7 @@ use crate::address::{AssignError, Assignment};
 use crate::api::message::{
     Code, Entrance, Failure, GuestKind, Join, Joined, LinkArgs, LinkMechanism, Linked, NAMESPACES,
 };
-use crate::config::Forward;
+use crate::config::{self, Forward};
 use crate::directory;
 use crate::link::{CloseReason, LinkKind, LinkSetup, PortAbout};
 use crate::log;
@@ -125,12 +125,23 @@ fn guest_spec(template: &PortSpec, planned: &Assignment, wishes: &Wishes) -> Por
     if wishes.macs > 0 {
         // A whole network is behind it, bridged: its stations take what they are given or find free.
         spec.source = SourceMode::Learn { max_macs: wishes.macs };
-        spec.guard.mode = GuardMode::Learn;
+        if spec.guard.mode != GuardMode::Off {
+            spec.guard.mode = GuardMode::Learn;
+        }
         let first_come = FirstCome::default();
         spec.guard.first_come =
             FirstCome { v4: wishes.macs, v6: wishes.macs.saturating_mul(first_come.v6) };
     }
     spec
+}
+
+impl Guest {
+    /// What its port is like in a network of this configuration.
+    pub(super) fn spec(&self, config: &config::Network, planned: &Assignment) -> PortSpec {
+        let mut spec = guest_spec(&config.guest, planned, &self.wishes);
+        super::device::guard_guests(config, &mut spec);
+        spec
+    }
 }
 
 impl Served {
@@ -447,8 +458,7 @@ impl Served {
             about.ipv6 = vec![with_length_v6(planned.ipv6)];
         }
         let planned = planned.clone();
-        let mut spec = guest_spec(&self.config.guest, &planned, &guest.wishes);
-        super::device::guard_guests(&self.config, &mut spec);
+        let spec = guest.spec(&self.config, &planned);
         let port = worker.open_link(self.id, spec, setup, about).map_err(|error| {
             let code = match error {
                 OpenError::NameTaken(_) => Code::NameTaken,

@@ -19,6 +19,7 @@ mod change;
 mod clients;
 mod device;
 mod filters;
+mod guard;
 mod guests;
 mod kept;
 mod network;
@@ -269,6 +270,7 @@ impl Daemon {
                 network.declared_closed(worker, &about.name);
                 network.rates.remove(&port);
                 network.captures.port_closed(port);
+                network.audited.remove(&port);
                 log::guest(&format!("Port {} closed: {why}.", about.name));
                 let guest = network.guests.values().find(|guest| guest.port == Some(port));
                 let Some((name, session)) = guest.map(|it| (it.name.clone(), it.session)) else {

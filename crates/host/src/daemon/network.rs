@@ -12,6 +12,7 @@ use sys::poll::Interest;
 
 use super::around::Around;
 use super::device::DeviceUplink;
+use super::guard::Audited;
 use super::guests::Guest;
 use super::kept::{self, KeptFile};
 use super::outside;
@@ -60,6 +61,8 @@ pub(super) struct Served {
     pub(super) forwards: Vec<outside::Published>,
     /// The uplink, where it is a network device.
     pub(super) device: Option<DeviceUplink>,
+    /// Ports whose guards only audit for a while.
+    pub(super) audited: Audited,
     /// What the gateway complained about last, the oldest first.
     pub(super) troubles: VecDeque<String>,
     pub(super) captures: Captures,
@@ -182,6 +185,7 @@ impl Served {
             around,
             forwards: Vec::new(),
             device: None,
+            audited: Audited::new(),
             troubles: VecDeque::new(),
             captures: Captures::default(),
             rates: BTreeMap::new(),

@@ -28,7 +28,7 @@ const PAGE: usize = 256;
 
 /// A number that stays a row's as long as it is there: a hash of what makes it that row. That two rows have the same is
 /// as good as impossible, and would hide one of them at the end of a page.
-fn number(row: impl Hash) -> u64 {
+pub(super) fn number(row: impl Hash) -> u64 {
     let mut hasher = SipHasher13::new();
     row.hash(&mut hasher);
     // JSON has no larger whole numbers that every reader takes.
@@ -36,7 +36,10 @@ fn number(row: impl Hash) -> u64 {
 }
 
 /// The rows of one page out of `all`, each with its number.
-fn page<T>(page: &Page, all: impl Iterator<Item = (u64, T)>) -> (Vec<T>, Option<u64>, usize) {
+pub(super) fn page<T>(
+    page: &Page,
+    all: impl Iterator<Item = (u64, T)>,
+) -> (Vec<T>, Option<u64>, usize) {
     struct Row<T>(u64, T);
     impl<T> PartialEq for Row<T> {
         fn eq(&self, other: &Self) -> bool {

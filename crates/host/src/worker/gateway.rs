@@ -17,7 +17,7 @@
 
 use std::net::IpAddr;
 
-use engine::bindings::{Address, BindingSource, Lifetime, Owner};
+use engine::bindings::{BindingSource, Lifetime, Owner};
 use engine::{BATCH, Engine, Frame, Instant, Pool, PortId};
 use gateway::{Gateway, GatewayError, GatewayEvent, GatewayPlan, GuestKey, Room};
 use sys::poll::Interest;
@@ -170,6 +170,20 @@ impl Worker {
         }
     }
 
+    /// An address of a guest is nobody's any more: what it had open outside ends, at every
+    /// gateway that it may have gone through. What is sent about it goes when frames move next.
+    pub(super) fn forget_address(&mut self, now: Instant, address: IpAddr) {
+        for place in 0..self.networks.places() {
+            let Some(slot) = self.networks.at(place) else { continue };
+            let Some(network) = self.networks.get_mut(slot) else { continue };
+            if let Some(place) = &mut network.gateway {
+                let room = QueueRoom { engine: &network.engine };
+                place.gateway.address_gone(now, &mut self.pool, &room, address);
+                self.routing.asked.push_back(NetworkId(slot));
+            }
+        }
+    }
+
     /// Hands a packet of a port of `from` to the gateway of `net`.
     pub(super) fn ask_gateway(
         &mut self,
@@ -227,9 +241,12 @@ impl Worker {
                 let Some((net, port)) = self.guest_of(guest) else { return };
                 let Some(network) = self.networks.get_mut(net.0) else { return };
                 let lifetime = Lifetime::Until(now + lifetime);
-                let address = Address::Ip(address);
                 let bound = network.engine.bind(now, port, address, lifetime, BindingSource::Lease);
                 if let Err(why) = bound {
+                    // Its client is told when it renews, and nobody gets the address for a while.
+                    if let (IpAddr::V4(address), Some(place)) = (address, &mut network.gateway) {
+                        place.gateway.refuse_lease(now, address);
+                    }
                     let about = network.ports.get(&port).map_or("?", |it| it.about.name.as_str());
                     let sentence = format!("The lease of port {about} is not bound to it: {why}.");
                     self.tell(WorkerEvent::Gateway { net, event: GatewayEvent::Trouble(sentence) });

@@ -45,8 +45,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use engine::{
-    Engine, Instant, NetworkPlan, PlanError, Pool, PoolLimits, PoolUsage, PortError, PortId,
-    PortPlan, PortSpec, RxBatch, TxBatch,
+    Engine, GuardSpec, Instant, NetworkPlan, PlanError, Pool, PoolLimits, PoolUsage, PortError,
+    PortId, PortPlan, PortSpec, RxBatch, TxBatch,
 };
 use sys::mmsg::ReceiveRing;
 use sys::poll::{Events, Interest, Poller};
@@ -434,6 +434,23 @@ impl Worker {
         }
         let plan = PortPlan::validate(spec, &network.plan)?;
         network.engine.change_port(now, port, plan)?;
+        Ok(())
+    }
+
+    /// Changes the guard of a live port, and nothing else.
+    ///
+    /// # Errors
+    /// When the port is gone, or the guard names an address that belongs to another.
+    pub fn set_guard(
+        &mut self,
+        net: NetworkId,
+        port: PortId,
+        guard: GuardSpec,
+    ) -> Result<(), OpenError> {
+        let now = self.now();
+        let network = self.networks.get_mut(net.0).ok_or(OpenError::NoNetwork)?;
+        network.engine.set_guard(now, port, guard)?;
+        self.collect_engine_events(now, net);
         Ok(())
     }
 

@@ -22,7 +22,8 @@ use std::net::IpAddr;
 use engine::bindings::{Address, BindError, BindingSource, Lifetime, Owner};
 use engine::router::{InterfaceId, InterfaceSpec, Output, Route, Router, RouterError};
 use engine::{
-    BATCH, Budget, Event, Instant, PortId, PortPlan, PortSpec, Role, RxBatch, SourceMode,
+    BATCH, BindingEnd, Budget, Event, Instant, PortId, PortPlan, PortSpec, Role, RxBatch,
+    SourceMode,
 };
 use ipnet::IpNet;
 use wire::OffloadSet;
@@ -277,8 +278,12 @@ impl Worker {
             Event::BindingMade { port, address: Address::Ip(address), .. } => {
                 self.note_neighbour(now, net, iface, address, port);
             }
-            Event::BindingEnded { address: Address::Ip(address), .. } => {
+            Event::BindingEnded { address: Address::Ip(address), why, .. } => {
                 self.routing.router.purge_address(now, &mut self.pool, iface, address);
+                // With the port everything ends that it had, whatever its addresses.
+                if why != BindingEnd::PortRemoved {
+                    self.forget_address(now, address);
+                }
             }
             _ => return,
         }

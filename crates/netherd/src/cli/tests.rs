@@ -131,3 +131,15 @@ fn seconds_may_be_fractions_but_nothing_odd() {
         assert!(parse_seconds(wrong).is_err(), "{wrong}");
     }
 }
+
+#[test]
+fn guard_is_a_family_of_commands() {
+    let Ok(Command::Guard(args)) = parse("netherd guard set web arp-sender-ip audit") else {
+        panic!()
+    };
+    let GuardAction::Set { port, check, action, network } = args.action else { panic!() };
+    assert_eq!((port.as_str(), check.as_str(), action.as_str()), ("web", "arp-sender-ip", "audit"));
+    assert_eq!(network.net, DEFAULT_NETWORK);
+    assert!(parse("netherd guard set web 14 ignore").is_err());
+    assert!(parse("netherd guard audit web maybe").is_err());
+}

@@ -18,6 +18,7 @@ pub mod doctor;
 pub mod down;
 pub mod exec;
 pub mod filter;
+pub mod guard;
 pub mod ls;
 pub mod man;
 pub mod metrics;
@@ -40,6 +41,7 @@ pub fn dispatch(command: Command) -> anyhow::Result<ExitCode> {
         Command::Ls(args) => ls::run(&args),
         Command::Show(args) => show::run(&args),
         Command::Publish(args) => publish::run(&args),
+        Command::Guard(args) => guard::run(&args),
         Command::Capture(args) => capture::run(&args),
         Command::Filter(args) => filter::run(&args),
         Command::Args(args) => args::run(&args),

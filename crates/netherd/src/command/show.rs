@@ -81,7 +81,7 @@ fn table<T: DeserializeOwned + Serialize>(
 }
 
 /// What changes between two pages may be missing or be there twice.
-fn rows<T: DeserializeOwned>(
+pub(super) fn rows<T: DeserializeOwned>(
     client: &mut Client,
     port: Option<&str>,
     call: impl Fn(Page) -> Call,

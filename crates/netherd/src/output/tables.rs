@@ -2,7 +2,7 @@
 //!
 //! They are made for a terminal of 100 columns: IPv4 always fits; the longest IPv6 addresses may not.
 
-use host::report::{Binding, Flow, Lease, Neighbour, Publish, Route};
+use host::report::{Binding, Check, Flow, Guard, Lease, Neighbour, Publish, Route};
 
 use super::style::Style;
 use super::table::{Align, Table};
@@ -151,4 +151,59 @@ pub fn bindings(bindings: &[Binding], style: Style) -> String {
         ]);
     }
     render(&table, "no bindings", style)
+}
+
+/// The guards of ports: one line each, with what they met.
+pub fn guards(guards: &[Guard], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("PORT", Align::Left),
+        ("MODE", Align::Left),
+        ("FIRST COME", Align::Right),
+        ("DROPPED", Align::Right),
+        ("AUDITED", Align::Right),
+        ("MOST", Align::Left),
+        ("STATE", Align::Left),
+    ]);
+    for guard in guards {
+        let reasons = || guard.checks.iter().flat_map(|check| &check.reasons);
+        let most = reasons().max_by_key(|it| it.dropped + it.audited);
+        let most = most.filter(|it| it.dropped + it.audited > 0);
+        table.row([
+            guard.port.clone(),
+            if guard.role == "uplink" { "uplink".to_owned() } else { guard.mode.clone() },
+            guard.first_come.to_string(),
+            reasons().map(|it| it.dropped).sum::<u64>().to_string(),
+            reasons().map(|it| it.audited).sum::<u64>().to_string(),
+            most.map(|it| it.name.clone()).unwrap_or_default(),
+            match guard.quarantined {
+                Some(left) => format!("cut off for {}", unit::span(left)),
+                None if guard.audits => "only audits".to_owned(),
+                None => String::new(),
+            },
+        ]);
+    }
+    render(&table, "no ports", style)
+}
+
+/// Every check of one guard.
+pub fn checks(guard: &Guard, style: Style) -> String {
+    let mut table = Table::new(&[
+        ("CHECK", Align::Right),
+        ("ACTION", Align::Left),
+        ("REASON", Align::Left),
+        ("DROPPED", Align::Right),
+        ("AUDITED", Align::Right),
+    ]);
+    for Check { number, action, reasons } in &guard.checks {
+        for reason in reasons {
+            table.row([
+                number.to_string(),
+                action.clone(),
+                reason.name.clone(),
+                reason.dropped.to_string(),
+                reason.audited.to_string(),
+            ]);
+        }
+    }
+    render(&table, "no checks", style)
 }

@@ -1,0 +1,244 @@
+//! The guard in the configuration: `guard` of a network and of a declared port.
+//!
+//! A network's table is about all of its ports but uplinks and the router; a declared port's table changes what is
+//! said there. Who has chosen no mode gets one by what is known about a port: `static` where its addresses are the
+//! network's own to give, `learn` elsewhere.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use engine::{
+    Action, CHECK_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard, Quarantine, Rate,
+    Reason,
+};
+use toml::Spanned;
+
+use super::check::{Fault, fault};
+use super::file;
+
+/// Checks that hold the switch itself together: they are made for every port and are never anything but drops.
+const ALWAYS: [u8; 10] = [1, 2, 3, 7, 10, 11, 52, 57, 58, 59];
+
+/// A check by its number or by one of its reasons, as people write it: `14`, `arp-sender-ip`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Check(u8);
+
+impl Check {
+    /// Its number.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self.0
+    }
+
+    /// Every check that has an action, in the order of their numbers.
+    pub fn all() -> impl Iterator<Item = Self> {
+        (1..=CHECK_MAX).filter(|number| !ALWAYS.contains(number)).map(Self)
+    }
+}
+
+impl FromStr for Check {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = match text.parse::<u8>() {
+            Ok(number) if (1..=CHECK_MAX).contains(&number) => number,
+            Ok(_) => return Err(format!("there is no check {text}: they are 1 to {CHECK_MAX}")),
+            Err(_) => Reason::ALL
+                .into_iter()
+                .find(|reason| reason.name() == text)
+                .and_then(Reason::check)
+                .ok_or_else(|| {
+                    format!(
+                        "{text:?} is no check: give a number, 1 to {CHECK_MAX}, or a reason of one, such as \
+                         \"arp-sender-ip\""
+                    )
+                })?,
+        };
+        if ALWAYS.contains(&number) {
+            return Err(format!(
+                "check {number} holds the network itself together, and is never anything but a drop"
+            ));
+        }
+        Ok(Self(number))
+    }
+}
+
+/// An action by its name.
+///
+/// # Errors
+/// A sentence without its end.
+pub fn action(text: &str) -> Result<Action, String> {
+    Ok(match text {
+        "drop" => Action::Drop,
+        "reject" => Action::Reject,
+        "audit" => Action::Audit,
+        "allow" => Action::Allow,
+        _ => {
+            return Err(format!(
+                "{text:?} is no action: choose \"drop\", \"reject\", \"audit\" or \"allow\""
+            ));
+        }
+    })
+}
+
+/// The name of an action.
+#[must_use]
+pub fn action_name(action: Action) -> &'static str {
+    match action {
+        Action::Drop => "drop",
+        Action::Reject => "reject",
+        Action::Audit => "audit",
+        Action::Allow => "allow",
+    }
+}
+
+/// The name of a mode.
+#[must_use]
+pub fn mode_name(mode: GuardMode) -> &'static str {
+    match mode {
+        GuardMode::Off => "off",
+        GuardMode::Learn => "learn",
+        GuardMode::Dhcp => "dhcp",
+        GuardMode::Static => "static",
+    }
+}
+
+fn mode(said: file::GuardMode) -> GuardMode {
+    match said {
+        file::GuardMode::Off => GuardMode::Off,
+        file::GuardMode::Learn => GuardMode::Learn,
+        file::GuardMode::Dhcp => GuardMode::Dhcp,
+        file::GuardMode::Static => GuardMode::Static,
+    }
+}
+
+/// What a network's table says about the network as a whole.
+pub(super) fn network(file: Option<&Spanned<file::Guard>>) -> NetworkGuard {
+    let Some(table) = file.map(|it| &it.get_ref().0) else { return NetworkGuard::default() };
+    NetworkGuard {
+        snooping: table.snooping.as_ref().is_some_and(|it| *it.get_ref()),
+        mdns: match table.mdns.as_ref().map(|it| *it.get_ref()) {
+            None | Some(file::Mdns::Flood) => MdnsPolicy::Flood,
+            Some(file::Mdns::Off) => MdnsPolicy::Off,
+            Some(file::Mdns::Proxy) => MdnsPolicy::Proxy,
+            Some(file::Mdns::Reflect) => MdnsPolicy::Reflect,
+        },
+        routed: table.routed.as_ref().is_some_and(|it| *it.get_ref()),
+        ..NetworkGuard::default()
+    }
+}
+
+/// Changes a guard by what a table says.
+pub(super) fn change(
+    guard: &mut GuardSpec,
+    file: Option<&Spanned<file::Guard>>,
+) -> Result<(), Fault> {
+    let Some(table) = file.map(|it| &it.get_ref().0) else { return Ok(()) };
+    if let Some(said) = table.mode {
+        guard.mode = mode(said);
+    }
+    for (name, said) in table.actions.iter().flatten() {
+        let said = action(said.get_ref()).map_err(|why| fault(said, why))?;
+        if name.get_ref() == "all" {
+            Check::all().for_each(|check| {
+                guard.actions.set(check.number(), said);
+            });
+        }
+    }
+    // What is said of one goes before what is said of all.
+    for (name, said) in table.actions.iter().flatten().filter(|(name, _)| name.get_ref() != "all") {
+        let check: Check = name.get_ref().parse().map_err(|why: String| fault(name, why))?;
+        let said = action(said.get_ref()).map_err(|why| fault(said, why))?;
+        guard.actions.set(check.number(), said);
+    }
+    if let Some(addresses) = table.first_come {
+        guard.first_come = FirstCome { v4: addresses, v6: addresses };
+    }
+    if let Some(types) = &table.ethertypes {
+        guard.ethertypes = check_ethertypes(types)?;
+    }
+    guard.link_local_v4 = table.link_local_v4.unwrap_or(guard.link_local_v4);
+    guard.delegated_prefixes = table.delegated_prefixes.unwrap_or(guard.delegated_prefixes);
+    if let Some(segments) = &table.segments {
+        guard.segments = *segments.get_ref();
+        if guard.segments == 0 {
+            return Err(fault(segments, "a frame is at least one segment"));
+        }
+    }
+    guard.groups = table.groups.unwrap_or(guard.groups);
+    for (rate, said) in [
+        (&mut guard.rates.arp, &table.rates.arp),
+        (&mut guard.rates.unknown, &table.rates.unknown),
+        (&mut guard.rates.dhcp, &table.rates.dhcp),
+        (&mut guard.rates.nd, &table.rates.nd),
+        (&mut guard.rates.solicitations, &table.rates.solicitations),
+        (&mut guard.rates.duplicates, &table.rates.duplicates),
+        (&mut guard.rates.groups, &table.rates.groups),
+        (&mut guard.rates.errors, &table.rates.errors),
+    ] {
+        if let Some(said) = said {
+            *rate = Rate::new(said.per_second, said.burst.unwrap_or(said.per_second));
+        }
+    }
+    for (limit, said) in [
+        (&mut guard.storm.broadcast, table.storm.broadcast),
+        (&mut guard.storm.multicast, table.storm.multicast),
+        (&mut guard.storm.unknown, table.storm.unknown),
+    ] {
+        match said {
+            None => {}
+            Some(file::Limit::Off(file::Off::Off)) => *limit = None,
+            Some(file::Limit::Number(frames)) => *limit = Some(Rate::new(frames, frames)),
+        }
+    }
+    match table.storm.bytes_per_second {
+        None => {}
+        Some(file::Limit::Off(file::Off::Off)) => guard.storm.bytes_per_second = None,
+        Some(file::Limit::Number(bytes)) => guard.storm.bytes_per_second = Some(bytes),
+    }
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    guard.storm.shutdown = table.storm.shutdown.map(seconds).or(guard.storm.shutdown);
+    guard.bpdu_shutdown = table.bpdu_shutdown.map(seconds).or(guard.bpdu_shutdown);
+    if let Some(quarantine) = &table.quarantine {
+        let file::Quarantine { violations, within, release } = *quarantine.get_ref();
+        if violations == 0 || within == 0 || release == 0 {
+            return Err(fault(quarantine, "violations, within and release are at least 1"));
+        }
+        guard.quarantine =
+            Some(Quarantine { violations, within: seconds(within), release: seconds(release) });
+    }
+    Ok(())
+}
+
+/// Most EtherTypes that a port may send beside those of IP.
+const ETHERTYPES_MAX: usize = 16;
+
+fn check_ethertypes(types: &Spanned<Vec<u16>>) -> Result<Vec<u16>, Fault> {
+    if types.get_ref().len() > ETHERTYPES_MAX {
+        return Err(fault(types, format!("at most {ETHERTYPES_MAX} EtherTypes are allowed")));
+    }
+    match types.get_ref().iter().find(|number| **number < 0x600) {
+        Some(number) => {
+            let why = format!("{number:#06x} is no EtherType but a length; they begin at 0x0600");
+            Err(fault(types, why))
+        }
+        None => Ok(types.get_ref().clone()),
+    }
+}
+
+/// What is of the network alone is refused in a port's table.
+pub(super) fn check_port(file: Option<&Spanned<file::Guard>>) -> Result<(), Fault> {
+    let Some(table) = file.map(|it| &it.get_ref().0) else { return Ok(()) };
+    let spans = [
+        table.snooping.as_ref().map(Spanned::span),
+        table.mdns.as_ref().map(Spanned::span),
+        table.routed.as_ref().map(Spanned::span),
+    ];
+    match spans.into_iter().flatten().next() {
+        Some(span) => {
+            let why = "this is of the whole network: set it in the network's `guard`";
+            Err(Fault { span: Some(span), why: why.to_owned() })
+        }
+        None => Ok(()),
+    }
+}
