@@ -259,7 +259,7 @@ impl Served {
         } else if !self.config.outside.uplink.plans_addresses() && self.config.prefix.is_none() {
             joined.ipv6.clear();
         }
-        let is_default6 = |route: &crate::config::outside::Route| {
+        let is_default6 = |route: &config::outside::Route| {
             route.to.prefix_len() == 0 && route.to.addr().is_ipv6()
         };
         joined.outside6 = self.config.outside.routes.iter().any(is_default6);
