@@ -137,6 +137,7 @@ fn a_member_without_offloads_does_not_slow_the_others() {
     need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
+    let _daemon = person.up_for_frames(NET, "");
     let _server = person.guest(
         NET,
         "server",

