@@ -153,7 +153,6 @@ fn nesting() {
     for program in ["python3", "curl", "ip"] {
         need!(e2e::skip::program(program));
     }
-    need!(Tun::Open.possible());
     need!(follow("nesting.md"));
 }
 

@@ -1,13 +1,16 @@
 //! Guests by name, the ways out and in, and networks inside guests.
 #![forbid(unsafe_code)]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use e2e::{Lab, Person, Running, Tun, User, need};
+use e2e::{Lab, Person, Running, User, need};
 
 const NET: &str = "default";
-/// A page of its own, by a server that answers one request after the other.
-const SERVER: [&str; 6] = ["python3", "-m", "http.server", "--directory", "site", "8000"];
+/// A page of its own, by IPv4 and IPv6.
+const SERVER: [&str; 8] =
+    ["python3", "-m", "http.server", "--bind", "::", "--directory", "site", "8000"];
 const CURL: &str = "curl --silent --show-error --max-time 20 --retry 9 --retry-connrefused";
 
 fn needs() -> Result<(), String> {
@@ -129,7 +132,6 @@ fn a_network_without_a_way_out_has_none() {
 #[test]
 fn inner_guests_reach_outer_ones_at_three_levels() {
     need!(needs());
-    need!(Tun::Open.possible());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let _web = server(&person, "outer", "from the outermost", &[]);
@@ -179,10 +181,67 @@ fn what_an_inner_network_may_not_do_is_said_with_the_option() {
     assert!(outside.stderr.contains("in no guest of `netherd run`"), "{}", outside.account());
 }
 
+/// What a guest writes into this file of the person's home, once it is whole.
+fn file(person: &Person<'_>, name: &str) -> String {
+    let path = person.home().join(name);
+    e2e::until_for(Duration::from_secs(60), &format!("the file {name}"), || {
+        std::fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'))
+    })
+}
+
+/// The script with which `udhcpc` configures the interface.
+const LEASE: &str = include_str!("programs/lease.sh");
+
+#[test]
+fn a_bridged_inner_guest_is_a_station_of_the_outer_network() {
+    need!(needs());
+    need!(e2e::skip::program("busybox"));
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let _web = server(&person, "outer", "from outside", &[]);
+    let script = person.home().join("lease.sh");
+    std::fs::write(&script, LEASE).expect("the lab is ours");
+    std::fs::set_permissions(&script, Permissions::from_mode(0o755)).expect("the lab is ours");
+    let netherd = e2e::binary::netherd().display();
+    let stall = format!(
+        "./lease.sh eth0 > lease.log 2>&1
+         {CURL} http://outer:8000/ 'http://[{}]:8000/' > reached
+         ip -4 -brief address show eth0 | awk '{{ sub(\"/.*\", \"\", $3); print $3 }}' > stall4
+         until ip -6 -brief address show eth0 scope global | grep -q /; do sleep 0.05; done
+         ip -6 -brief address show eth0 scope global | awk '{{ sub(\"/.*\", \"\", $3); print $3 }}' > stall6
+         exec {}",
+        person.port(NET, "outer").ipv6(),
+        SERVER.join(" ")
+    );
+    let yard = format!(
+        "exec {netherd} run --net yard --uplink net:bridged --name stall -- sh -c '{}'",
+        quoted(&stall)
+    );
+    let yard = person.netherd(["run", "--name", "yard", "--macs", "1", "--", "sh", "-c", &yard]);
+    let yard = person.guest(NET, "yard", yard);
+    assert_eq!(file(&person, "reached"), "from outside\nfrom outside\n");
+    let (stall4, stall6) = (file(&person, "stall4"), file(&person, "stall6"));
+    let (stall4, stall6) = (stall4.trim(), stall6.trim());
+    // Its addresses are the outer network's, and bound to the port that it is behind.
+    let bound = person.netherd(["show", "bindings", "yard"]).run().ok();
+    for (address, source) in [(stall4, "lease"), (stall6, "first-use")] {
+        let of_it = |line: &&str| line.contains(address) && line.contains(source);
+        assert!(bound.lines().any(|line| of_it(&line)), "{address} {source}:\n{bound}");
+    }
+    let fetch = format!("{CURL} http://{stall4}:8000/ 'http://[{stall6}]:8000/'");
+    assert_eq!(in_guest(&person, &[], &fetch), "from outside\nfrom outside\n");
+    // One was allowed, so a second inner guest is not heard.
+    let second = format!(
+        "{netherd} run --net yard --name second -- busybox udhcpc -i eth0 -n -q -t 2 -T 1 -s /bin/true 2>&1"
+    );
+    let refused = person.netherd(["exec", "yard", "--", "sh", "-c", &second]).run();
+    assert_ne!(refused.status.code(), Some(0), "{}", refused.account());
+    drop(yard);
+}
+
 #[test]
 fn a_routed_inner_network_is_reached_from_outside() {
     need!(needs());
-    need!(Tun::Open.possible());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     let _web = server(&person, "outer", "from outside", &[]);
@@ -203,14 +262,8 @@ fn a_routed_inner_network_is_reached_from_outside() {
         ["run", "--name", "hub", "--route", "10.99.0.0/20", "--route", "fd00:99::/64", "--"];
     let hub = person.netherd(options).args(["sh", "-c", &hub]);
     let _hub = person.guest(NET, "hub", hub);
-    let file = |name: &str| {
-        let path = person.home().join(name);
-        e2e::until_for(Duration::from_secs(60), &format!("the file {name}"), || {
-            std::fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n'))
-        })
-    };
-    assert_eq!(file("reached"), "from outside\n");
-    let (tip4, tip6) = (file("tip4"), file("tip6"));
+    assert_eq!(file(&person, "reached"), "from outside\n");
+    let (tip4, tip6) = (file(&person, "tip4"), file(&person, "tip6"));
     assert!(tip4.starts_with("10.99."), "{tip4}");
     assert!(tip6.starts_with("fd00:99:"), "{tip6}");
     let bound = person.netherd(["show", "bindings", "hub"]).run().ok();

@@ -25,7 +25,7 @@ pub fn run(args: &PublishArgs) -> anyhow::Result<ExitCode> {
             let mut client = connect(&network.net, network.dir.as_deref())?;
             let forwards: Publishes = client.call(&Call::Published {}, &[])?.value;
             if *json {
-                output::print_json(&forwards)?;
+                output::print_json(&forwards.rows)?;
             } else {
                 output::print(&output::tables::forwards(&forwards.rows, Style::of_stdout()))?;
             }

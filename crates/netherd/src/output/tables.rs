@@ -2,6 +2,8 @@
 //!
 //! They are made for a terminal of 100 columns: IPv4 always fits; the longest IPv6 addresses may not.
 
+use std::net::IpAddr;
+
 use host::report::{Binding, Check, Flow, Guard, Lease, Neighbour, Publish, Route};
 
 use super::style::Style;
@@ -113,6 +115,11 @@ pub fn routes(routes: &[Route], style: Style) -> String {
     render(&table, "no routes", style)
 }
 
+/// For rows of addresses: MAC addresses first, then IPv4, then IPv6, each in order.
+fn rank(address: &str) -> (Option<IpAddr>, &str) {
+    (address.split('/').next().and_then(|address| address.parse().ok()), address)
+}
+
 /// Which station has which address.
 pub fn neighbours(neighbours: &[Neighbour], style: Style) -> String {
     let mut table = Table::new(&[
@@ -122,6 +129,8 @@ pub fn neighbours(neighbours: &[Neighbour], style: Style) -> String {
         ("STATE", Align::Left),
         ("WAITING", Align::Right),
     ]);
+    let mut neighbours: Vec<&Neighbour> = neighbours.iter().collect();
+    neighbours.sort_by_key(|neighbour| rank(&neighbour.address));
     for neighbour in neighbours {
         table.row([
             neighbour.address.clone(),
@@ -142,6 +151,8 @@ pub fn bindings(bindings: &[Binding], style: Style) -> String {
         ("FROM", Align::Left),
         ("ENDS IN", Align::Right),
     ]);
+    let mut bindings: Vec<&Binding> = bindings.iter().collect();
+    bindings.sort_by_key(|binding| (binding.port.as_deref(), rank(&binding.address)));
     for binding in bindings {
         table.row([
             binding.address.clone(),

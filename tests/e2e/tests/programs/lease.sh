@@ -1,3 +1,4 @@
+#!/bin/sh
 # Gets an IPv4 address for an interface with busybox's udhcpc, which calls this script again with what it got.
 case $1 in
 bound | renew)
