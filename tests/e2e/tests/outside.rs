@@ -207,7 +207,7 @@ fn a_bridged_inner_guest_is_a_station_of_the_outer_network() {
     let netherd = e2e::binary::netherd().display();
     let stall = format!(
         "./lease.sh eth0 > lease.log 2>&1
-         {CURL} http://outer:8000/ 'http://[{}]:8000/' > reached
+         {CURL} http://outer:8000/ 'http://[{}]:8000/' > both && mv both reached
          ip -4 -brief address show eth0 | awk '{{ sub(\"/.*\", \"\", $3); print $3 }}' > stall4
          until ip -6 -brief address show eth0 scope global | grep -q /; do sleep 0.05; done
          ip -6 -brief address show eth0 scope global | awk '{{ sub(\"/.*\", \"\", $3); print $3 }}' > stall6

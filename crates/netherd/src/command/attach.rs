@@ -55,16 +55,20 @@ fn start(args: &AttachArgs, target: &Target) -> anyhow::Result<(Session, String)
     Ok((session, name))
 }
 
-/// Says what look-ups in the namespace need: whose files its programs read is not for us to change.
+/// Says what look-ups in the namespace need: whose files its programs read is not for us to change. And how
+/// it gets addresses where the network plans none.
 fn tell_resolvers(session: &Session, args: &AttachArgs) -> anyhow::Result<()> {
     let joined = session.joined();
-    let lines =
-        Lookup::from_joined(joined, &Plan::from_joined(joined, &args.ifname)?).resolver_lines();
+    let plan = Plan::from_joined(joined, &args.ifname)?;
+    let lines = Lookup::from_joined(joined, &plan).resolver_lines();
     if !lines.is_empty() {
         output::note(&format!(
             "to know this network's names, the programs there need in their /etc/resolv.conf:\n{}",
             lines.trim_end()
         ));
+    }
+    if let Some(note) = plan.without_addresses(joined) {
+        output::note(&note);
     }
     Ok(())
 }

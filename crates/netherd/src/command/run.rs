@@ -81,14 +81,8 @@ fn start(
     let mut networks = joined.covers.clone();
     networks.extend(session.dir().map(std::path::Path::to_owned));
     let plan = Plan::from_joined(joined, interface::NAME)?;
-    if plan.ipv4.is_none() && plan.ipv6.is_none() {
-        output::note(&format!(
-            "network {} gives guest {guest} no addresses, the segment outside does: IPv6 ones come by themselves, \
-             for IPv4 run a DHCP client in the guest, such as `busybox udhcpc -i {} -s SCRIPT` (docs/nesting.md \
-             has a SCRIPT)",
-            joined.network,
-            interface::NAME
-        ));
+    if let Some(note) = plan.without_addresses(joined) {
+        output::note(&note);
     }
     let blueprint = Blueprint {
         identity,

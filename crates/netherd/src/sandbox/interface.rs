@@ -71,6 +71,19 @@ impl Plan {
             gateway6: joined.gateway6.filter(|_| joined.outside6),
         })
     }
+
+    /// What to say to the user where the network plans no addresses.
+    #[must_use]
+    pub fn without_addresses(&self, joined: &Joined) -> Option<String> {
+        (self.ipv4.is_none() && self.ipv6.is_none()).then(|| {
+            format!(
+                "network {} gives guest {} no addresses, the segment outside does: IPv6 ones come by \
+                 themselves, for IPv4 run a DHCP client in the guest, such as `busybox udhcpc -i {} -s \
+                 SCRIPT` (docs/nesting.md has a SCRIPT)",
+                joined.network, joined.guest, self.name
+            )
+        })
+    }
 }
 
 /// A planned address; an empty text plans none.
@@ -371,6 +384,13 @@ fn words(offloads: TapOffloads) -> Vec<String> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_guest_without_planned_addresses_is_told_where_they_come_from() {
+        let answer = Joined { ipv4: String::new(), ipv6: String::new(), ..joined() };
+        let note = Plan::from_joined(&answer, "eth0").unwrap().without_addresses(&answer);
+        assert!(note.is_some_and(|note| note.contains("udhcpc -i eth0")));
+    }
+
     fn joined() -> Joined {
         Joined {
             network: "default".to_owned(),
@@ -390,6 +410,7 @@ mod tests {
         assert_eq!(plan.ipv4, Some((Ipv4Addr::new(10, 1, 2, 3), 20)));
         assert_eq!(plan.ipv6, Some(("fd00::1".parse().unwrap(), 64)));
         assert_eq!((plan.gateway4, plan.gateway6), (None, None));
+        assert_eq!(plan.without_addresses(&joined()), None);
         for bad in ["10.1.2.3", "10.1.2.3/33", "x/20"] {
             let answer = Joined { ipv4: bad.to_owned(), ..joined() };
             assert!(Plan::from_joined(&answer, "eth0").is_err(), "{bad:?}");

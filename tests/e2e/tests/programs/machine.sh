@@ -42,7 +42,7 @@ for path in sys.argv[1:]:
     held[-1].listen()
 open("/run/listening", "w").close()
 time.sleep(60)' /run/systemd/resolve/io.systemd.Resolve /run/nscd/socket /run/nslcd/socket \
-        /run/avahi-daemon/socket /run/dbus/system_bus_socket &
+        /run/avahi-daemon/socket /run/dbus/system_bus_socket < /dev/null > /dev/null 2>&1 &
     until test -e /run/listening; do sleep 0.05; done
     chmod -R a+rwX /run/systemd /run/nscd /run/nslcd /run/avahi-daemon
     ;;
