@@ -34,14 +34,16 @@ services)
     echo "$foreign" > /run/systemd/resolve/stub-resolv.conf
     ln -s ../run/systemd/resolve/stub-resolv.conf /etc/resolv.conf
     python3 -c '
-import socket, sys, time
+import select, socket, sys
 held = []
 for path in sys.argv[1:]:
     held.append(socket.socket(socket.AF_UNIX))
     held[-1].bind(path)
     held[-1].listen()
 open("/run/listening", "w").close()
-time.sleep(60)' /run/systemd/resolve/io.systemd.Resolve /run/nscd/socket /run/nslcd/socket \
+while ready := select.select(held, [], [], 60)[0]:
+    # Who looks a user up here would wait for a silent one.
+    ready[0].accept()[0].close()' /run/systemd/resolve/io.systemd.Resolve /run/nscd/socket /run/nslcd/socket \
         /run/avahi-daemon/socket /run/dbus/system_bus_socket < /dev/null > /dev/null 2>&1 &
     until test -e /run/listening; do sleep 0.05; done
     chmod -R a+rwX /run/systemd /run/nscd /run/nslcd /run/avahi-daemon
