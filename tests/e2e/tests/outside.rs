@@ -120,7 +120,8 @@ fn a_network_without_a_way_out_has_none() {
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
     // The network's router says so at once; of IPv6 it tells guests no way at all.
-    let script = "ping -c 1 -W 9 192.0.2.1; ip -6 route show default; ping -c 1 -W 9 2001:db8::1 2>&1; true";
+    let script =
+        "ping -c 1 -W 9 192.0.2.1; ip -6 route show default; ping -c 1 -W 9 2001:db8::1 2>&1; true";
     let said = in_guest(&person, &["--net", "alone", "--uplink", "none"], script);
     assert!(said.contains("Destination Net Unreachable"), "{said}");
     assert!(said.ends_with("ping: connect: Network is unreachable\n"), "{said}");
