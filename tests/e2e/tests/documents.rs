@@ -150,7 +150,7 @@ fn gateway() {
 
 #[test]
 fn nesting() {
-    for program in ["python3", "curl", "ip"] {
+    for program in ["python3", "curl", "ip", "busybox"] {
         need!(e2e::skip::program(program));
     }
     need!(follow("nesting.md"));

@@ -5,7 +5,7 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use e2e::{Lab, Person, Running, User, need};
+use e2e::{Lab, Person, Running, Tun, User, need};
 
 const NET: &str = "default";
 /// A page of its own, by IPv4 and IPv6.
@@ -244,9 +244,19 @@ fn a_bridged_inner_guest_is_a_station_of_the_outer_network() {
 
 #[test]
 fn a_routed_inner_network_is_reached_from_outside() {
-    need!(needs());
+    need!(routed(Tun::Open));
+}
+
+#[test]
+fn a_routed_inner_network_needs_no_tap() {
+    need!(routed(Tun::Closed));
+}
+
+fn routed(tun: Tun) -> Result<(), String> {
+    needs()?;
+    tun.possible()?;
     let lab = Lab::new();
-    let person = lab.person(need!(User::first()));
+    let person = lab.person(User::first()?);
     let _web = server(&person, "outer", "from outside", &[]);
     let netherd = e2e::binary::netherd().display();
     // Where it lives, and that it reaches outside, it tells by files, which it has in common with us.
@@ -263,7 +273,7 @@ fn a_routed_inner_network_is_reached_from_outside() {
     );
     let options =
         ["run", "--name", "hub", "--route", "10.99.0.0/20", "--route", "fd00:99::/64", "--"];
-    let hub = person.netherd(options).args(["sh", "-c", &hub]);
+    let hub = person.netherd(options).args(["sh", "-c", &hub]).tun(tun);
     let _hub = person.guest(NET, "hub", hub);
     assert_eq!(file(&person, "reached"), "from outside\n");
     let (tip4, tip6) = (file(&person, "tip4"), file(&person, "tip6"));
@@ -277,4 +287,5 @@ fn a_routed_inner_network_is_reached_from_outside() {
         &format!("{CURL} http://{}:8000/ 'http://[{}]:8000/'", tip4.trim(), tip6.trim()),
     );
     assert_eq!(said, "from outside\nfrom outside\n");
+    Ok(())
 }
