@@ -76,12 +76,9 @@ impl Network {
     }
 }
 
-/// EtherTypes that anonymous clients may send beside those of IP.
-#[cfg(not(test))]
-const ETHERTYPES: [u16; 0] = [];
-/// The daemon's own tests exchange frames that no stack answers, also where there is no configuration to allow it.
-#[cfg(test)]
-const ETHERTYPES: [u16; 1] = [0x88b5];
+/// EtherTypes that anonymous clients may send beside those of IP: the two for local experiments (IEEE 802, clause 9.2.4),
+/// which carry nobody's identity and which no stack answers. Programs of people's own begin with them.
+const ETHERTYPES: [u16; 2] = [0x88b5, 0x88b6];
 
 /// MAC addresses that an anonymous client's port may use: its own. Clients with bridges behind them are for
 /// declared ports, or a network that says otherwise.

@@ -257,7 +257,7 @@ attacks = {
     "wrappers": [
         eth(VICTIM, 8 + len(MANY), b"\xaa\xaa\x03\0\0\0\x08\0" + ip4(VICTIM4, VICTIM4, UDP, plain(VICTIM4, VICTIM4))),
         eth(VICTIM, 0x8864, b"\x11\0\0\x01" + struct.pack("!HH", 2 + len(MANY), 0x21) + MANY),
-        eth(VICTIM, 0x88B5, b"whatever"),
+        eth(VICTIM, 0x6003, b"whatever"),
     ],
     "bridges": [
         eth(mac("01:80:c2:00:00:00"), 38, b"\x42\x42\x03" + b"\0" * 35),
