@@ -279,7 +279,8 @@ impl Neighbours {
         let Some(number) = self.table.find(key) else { return Claim::Unknown };
         let Some((_, entry)) = self.table.at_mut(number) else { return Claim::Unknown };
         let Said { mac, port, solicited, overrides } = said;
-        if entry.bound.is_some() && entry.bound != port {
+        // What came in by no port is the engine's own answer, from the same bindings.
+        if port.is_some() && entry.bound.is_some() && entry.bound != port {
             return Claim::Forged;
         }
         let known = match entry.state {
