@@ -192,7 +192,8 @@ fn judge(person: &Person<'_>, port: &str, more: &[Reason]) {
     let guards: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     for reason in REFUSED {
         let checks = guards[0]["checks"].as_array().expect("checks");
-        let check = checks.iter().find(|it| it["number"] == reason.check());
+        let number = reason.check().map(u64::from);
+        let check = checks.iter().find(|it| it["number"].as_u64() == number);
         let reasons = check.and_then(|it| it["reasons"].as_array()).expect("a check");
         let row = reasons.iter().find(|it| it["name"] == reason.name()).expect("its reason");
         assert!(row["dropped"].as_u64().is_some_and(|dropped| dropped > 0), "{row}");

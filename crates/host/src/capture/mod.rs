@@ -210,7 +210,8 @@ impl Captures {
         let mut filters = Vec::new();
         if self.running.iter().any(|it| it.wish.filter.is_some()) {
             let last = self.running.iter().map(|it| it.place).max().unwrap_or(0);
-            filters = vec![Arc::new(Program::constant(0)); last + 1];
+            filters =
+                std::iter::repeat_with(|| Arc::new(Program::constant(0))).take(last + 1).collect();
             for capture in &self.running {
                 let wanted = capture.wish.filter.clone();
                 if let Some(filter) = filters.get_mut(capture.place) {
