@@ -149,8 +149,8 @@ fn main() -> io::Result<()> {
     for (number, from, to) in [(1, a.another()?, b.another()?), (2, b.another()?, a.another()?)] {
         let (sender, receiver) = channel();
         let seed = wire.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(number);
-        thread::spawn(move || ended("reading", enter(wire, seed, from, &sender)));
-        thread::spawn(move || ended("writing", leave(to, &receiver)));
+        thread::spawn(move || ended("reading", &enter(wire, seed, from, &sender)));
+        thread::spawn(move || ended("writing", &leave(to, &receiver)));
     }
     loop {
         thread::park();
@@ -158,7 +158,7 @@ fn main() -> io::Result<()> {
 }
 
 /// With one direction the wire is gone.
-fn ended(what: &str, result: io::Result<()>) {
+fn ended(what: &str, result: &io::Result<()>) {
     eprintln!("lossy-link: {what} ended: {result:?}");
     std::process::exit(1);
 }
