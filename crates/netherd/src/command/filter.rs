@@ -239,13 +239,13 @@ fn count(program: &Program, path: &Path) -> anyhow::Result<Count> {
                 reader.consume(used);
             }
             Err(PcapError::Eof) => return Ok(count),
+            Err(PcapError::UnexpectedEof) => {
+                output::note(&format!(
+                    "{shown} ends within a block; what is before it was counted."
+                ));
+                return Ok(count);
+            }
             Err(PcapError::Incomplete(_)) => {
-                if reader.reader_exhausted() {
-                    output::note(&format!(
-                        "{shown} ends within a block; what is before it was counted."
-                    ));
-                    return Ok(count);
-                }
                 reader.refill().map_err(|_| anyhow!("cannot read {shown}: a block is too long"))?;
             }
             Err(_) => {

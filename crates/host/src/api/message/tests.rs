@@ -48,12 +48,20 @@ fn every_call() -> Vec<Call> {
         Call::Leases(page.clone()),
         Call::Routes(page.clone()),
         Call::Neighbours(page.clone()),
-        Call::Bindings(page),
+        Call::Bindings(page.clone()),
         Call::SetFilter(SetFilter {
             port: "web".to_owned(),
             direction: Direction::Out,
             expression: Some("tcp port 80".to_owned()),
         }),
+        Call::Guard(page),
+        Call::GuardSet {
+            port: "web".to_owned(),
+            check: "arp-sender-ip".to_owned(),
+            action: "audit".to_owned(),
+        },
+        Call::GuardAudit { port: "web".to_owned(), on: true },
+        Call::GuardRelease { port: "web".to_owned() },
     ]
 }
 
