@@ -204,8 +204,11 @@ impl Leases {
         if let Some(address) = self.remembered(client) {
             let lease = self.by_address.get(&address)?;
             let mut lease = lease.clone();
-            if lease.state != State::Bound {
+            // Also for one that is bound and was another guest's: its client has moved here.
+            if lease.state != State::Bound || lease.guest != Some(guest) {
                 self.make_room_for(guest, Some(address), lost);
+            }
+            if lease.state != State::Bound {
                 lease.state = State::Offered;
                 lease.until = now + OFFERED;
             }
