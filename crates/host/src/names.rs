@@ -33,13 +33,40 @@ pub enum NameError {
     BadCharacter(char),
     #[error("it begins or ends with '-'; begin and end with a letter or a digit")]
     Hyphen,
+    #[error(
+        "`host.internal` is the host as guests reach it, and has no guests below it; choose another"
+    )]
+    Host,
+    #[error("every program takes `localhost` for itself; choose another")]
+    Localhost,
 }
 
 /// A checked name of a network or guest.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(String);
 
+/// The label that the zone keeps for the host.
+const HOST: &str = "host";
+/// The name that RFC 6761 section 6.3 keeps for the asking machine itself.
+const LOCALHOST: &str = "localhost";
+
 impl Name {
+    /// A name for a network: `GUEST.NETWORK.internal` must be free for its guests.
+    ///
+    /// # Errors
+    /// What keeps `text` from being one.
+    pub fn of_network(text: &str) -> Result<Self, NameError> {
+        if text == HOST { Err(NameError::Host) } else { text.parse() }
+    }
+
+    /// A name for a guest: others must be able to reach it by that alone.
+    ///
+    /// # Errors
+    /// What keeps `text` from being one.
+    pub fn of_guest(text: &str) -> Result<Self, NameError> {
+        if text == LOCALHOST { Err(NameError::Localhost) } else { text.parse() }
+    }
+
     /// The name as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -47,7 +74,8 @@ impl Name {
     }
 
     /// A name made from the path or name of a command: its last component in lower case, every other
-    /// character a hyphen, at most 28 bytes so that a suffix `-NNN` still fits. `guest` when nothing is left.
+    /// character a hyphen, at most 28 bytes so that a suffix `-NNN` still fits. `guest` when nothing is left, or what
+    /// no guest may be called.
     #[must_use]
     pub fn from_command(command: &str) -> Self {
         let base = command.rsplit('/').find(|part| !part.is_empty()).unwrap_or_default();
@@ -64,7 +92,7 @@ impl Name {
             }
         }
         let text = text.trim_matches('-');
-        if text.is_empty() { Self("guest".to_owned()) } else { Self(text.to_owned()) }
+        Self::of_guest(text).unwrap_or_else(|_| Self("guest".to_owned()))
     }
 
     /// This name with the suffix `-number`, shortened where it would grow beyond [`NAME_MAX`].
@@ -227,6 +255,21 @@ mod tests {
     }
 
     #[test]
+    fn names_with_another_meaning_are_refused() {
+        assert_eq!(Name::of_network("host"), Err(NameError::Host));
+        assert_eq!(Name::of_guest("localhost"), Err(NameError::Localhost));
+        // Each is harmless in the other's place, and so is the top of all names.
+        for text in ["localhost", "internal", "web"] {
+            assert_eq!(Name::of_network(text), text.parse());
+        }
+        for text in ["host", "internal", "default"] {
+            assert_eq!(Name::of_guest(text), text.parse());
+        }
+        assert_eq!(Name::of_network("Host"), Err(NameError::BadCharacter('H')));
+        assert_eq!(Name::of_guest(""), Err(NameError::Empty));
+    }
+
+    #[test]
     fn a_command_gives_a_name_that_is_one() {
         for (command, expected) in [
             ("/usr/bin/python3.11", "python3-11"),
@@ -237,6 +280,7 @@ mod tests {
             ("-sh", "sh"),
             ("ünder", "nder"),
             ("/bin/", "bin"),
+            ("localhost", "guest"),
         ] {
             let made = Name::from_command(command);
             assert_eq!(made.as_str(), expected);

@@ -14,11 +14,13 @@
 #![forbid(unsafe_code)]
 
 pub mod binary;
+pub mod bytes;
 pub mod client;
 pub mod job;
 pub mod lab;
 pub mod netns;
 pub mod outside;
+pub mod plug;
 pub mod report;
 pub mod skip;
 pub mod user;
@@ -29,6 +31,7 @@ pub use job::{Job, Output, Running, Tun};
 pub use lab::{Lab, Person};
 pub use netns::Netns;
 pub use outside::Outside;
+pub use plug::Plug;
 pub use report::{Port, Report};
 pub use user::User;
 pub use wait::{until, until_for};

@@ -12,17 +12,6 @@ pub const FOLDER: &str = "NETHERD_TEST_VM";
 /// How long the machine may take to boot and to ping. Emulation needs 4 s when it has a core for itself.
 pub const BOOT: Duration = Duration::from_secs(90);
 
-/// What the machine is told on its kernel command line.
-#[derive(Clone, Debug)]
-pub struct Wishes {
-    /// Address and prefix length of its `eth0`.
-    pub ipv4: String,
-    pub ipv6: String,
-    /// Whom it pings, three times each.
-    pub ping_ipv4: String,
-    pub ping_ipv6: String,
-}
-
 /// The folder of the machine's kernel.
 ///
 /// # Errors
@@ -35,8 +24,9 @@ pub fn folder() -> Result<PathBuf, String> {
         .ok_or_else(|| format!("{FOLDER} names no folder with a kernel (./test makes one)"))
 }
 
-/// The machine, to be started by `person`, with `netdev` (whose id is `net`) behind its virtio-net card. What the
-/// machine does comes on standard output, in the lines that `tests/e2e/vm/init` prints.
+/// The machine, to be started by `person`, with `netdev` (whose id is `net`) behind its virtio-net card. What it is
+/// to do it is told in `words` on its kernel command line, and what it did it says on standard output: both as
+/// `tests/e2e/vm/init` has it.
 ///
 /// # Errors
 /// A reason for [`skip!`](crate::skip!).
@@ -44,13 +34,10 @@ pub fn machine(
     person: &Person<'_>,
     netdev: &[String],
     mac: &str,
-    wishes: &Wishes,
+    words: &str,
 ) -> Result<Job, String> {
     let folder = folder()?;
-    let append = format!(
-        "console=ttyS0 quiet panic=-1 test.ip4={} test.ip6={} test.ping4={} test.ping6={}",
-        wishes.ipv4, wishes.ipv6, wishes.ping_ipv4, wishes.ping_ipv6
-    );
+    let append = format!("console=ttyS0 quiet panic=-1 {words}");
     Ok(person
         .job("qemu-system-x86_64")
         // Emulated, always: a machine whose /dev/kvm half works would hang the test.

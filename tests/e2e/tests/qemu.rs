@@ -1,8 +1,9 @@
 //! A machine under QEMU, with Linux's own virtio-net driver, on the `stream` and the `ctl` node.
 #![forbid(unsafe_code)]
 
-use e2e::vm::{BOOT, Wishes, machine};
-use e2e::{Lab, Person, User, need};
+use e2e::vm::{BOOT, machine};
+use e2e::{Lab, Outside, Person, User, need};
+use serde_json::Value;
 
 const NET: &str = "n";
 
@@ -18,13 +19,12 @@ fn boots(person: &Person<'_>, netdev: &[String], mac: &str, link: &str) -> Resul
     let report = person.show(NET);
     let (ipv4, length4) = report.spare_ipv4(7);
     let (ipv6, length6) = report.spare_ipv6(7);
-    let wishes = Wishes {
-        ipv4: format!("{ipv4}/{length4}"),
-        ipv6: format!("{ipv6}/{length6}"),
-        ping_ipv4: guest.ipv4(),
-        ping_ipv6: guest.ipv6(),
-    };
-    let mut machine = machine(person, netdev, mac, &wishes)?.spawn();
+    let words = format!(
+        "test.ip4={ipv4}/{length4} test.ip6={ipv6}/{length6} test.ping4={} test.ping6={}",
+        guest.ipv4(),
+        guest.ipv6()
+    );
+    let mut machine = machine(person, netdev, mac, &words)?.spawn();
     let said = machine.says_within(BOOT, "VM READY");
     assert!(said.contains(&format!("VM UP {mac}")), "{said}");
     assert!(said.contains("VM PINGED-4") && said.contains("VM PINGED-6"), "{said}");
@@ -58,9 +58,13 @@ fn a_machine_on_the_stream_node() {
     need!(e2e::skip::namespaces());
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
+    need!(boots(&person, &stream(&person), "06:4e:00:00:00:07", "stream"));
+}
+
+fn stream(person: &Person<'_>) -> [String; 2] {
     let node = person.network(NET).join("stream");
     let netdev = format!("stream,id=net,server=off,addr.type=unix,addr.path={}", node.display());
-    need!(boots(&person, &["-netdev".to_owned(), netdev], "06:4e:00:00:00:07", "stream"));
+    ["-netdev".to_owned(), netdev]
 }
 
 #[test]
@@ -76,6 +80,82 @@ fn a_machine_on_the_vde_node() {
     let person = lab.person(need!(User::first()));
     let netdev = format!("vde,id=net,sock={}", person.network(NET).display());
     need!(boots(&person, &["-netdev".to_owned(), netdev], "06:4e:00:00:00:08", "vde"));
+}
+
+/// A machine that knows nothing learns everything from the network: Linux's own stack takes an address from an
+/// advertisement, busybox a lease, rdnssd the name server; and it gets out.
+#[test]
+fn a_machine_is_a_client_of_dhcp_and_of_advertisements() {
+    let _ = need!(e2e::vm::folder());
+    need!(e2e::skip::program("openssl"));
+    need!(e2e::skip::namespaces());
+    let mut outside = need!(Outside::new());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let web = need!(outside.web(&lab));
+    let _daemon = outside.network(&person, "");
+    let job = outside.guest(&person, "web", &[], "exec sleep 600");
+    let _guest = person.guest(NET, "web", job);
+    let sum = e2e::bytes::make(&web.join("file"), 12 << 20);
+    let sum = sum.trim();
+
+    let mac = "06:4e:00:00:00:09";
+    let urls = ["http://203.0.113.1/file", "http://[2001:db8:113::1]/file"];
+    let words = format!("test.name=web test.fetch={}", urls.join(","));
+    let mut machine = need!(machine(&person, &stream(&person), mac, &words)).spawn();
+    let said = machine.says_within(BOOT, "VM READY");
+    let word = |word: &str| -> Vec<&str> {
+        let line = said.lines().find_map(|line| line.strip_prefix(&format!("VM {word} ")));
+        line.unwrap_or_else(|| panic!("no {word} in {said}")).split_whitespace().collect()
+    };
+
+    let report = person.show(NET);
+    let gateway4 = report.0["gateway_ipv4"].as_str().expect("an address");
+    let network6 =
+        report.0["ipv6"].as_str().and_then(|net| net.strip_suffix("::/64")).expect("a /64");
+    let gateway6 = format!("{network6}::1");
+    let lease = word("LEASE");
+    let (ipv4, length) = lease[0].split_once('/').expect("an address with its length");
+    assert!(
+        report.0["ipv4"].as_str().expect("a subnet").ends_with(&format!("/{length}")),
+        "{said}"
+    );
+    assert_eq!(
+        lease[1..].join(" "),
+        format!(
+            "router {gateway4} dns {gateway4} domain n.internal search n.internal mtu 1500 for 3600"
+        )
+    );
+    // RFC 4291: the universal bit of 06 turned is 04.
+    let ipv6 = format!("{network6}:44e:ff:fe00:9");
+    assert_eq!(word("SLAAC"), [format!("{ipv6}/64")]);
+    assert!(word("ROUTER")[0].starts_with("fe80::"), "{said}");
+    assert_eq!(word("RDNSS"), [gateway6]);
+    assert_eq!(word("AAAA"), [report.port("web").ipv6()]);
+    for pinged in ["4", "6", "NAME"] {
+        assert!(said.contains(&format!("VM PINGED-{pinged}")), "{said}");
+    }
+    for url in urls {
+        assert!(said.contains(&format!("VM FETCHED {url} {sum}")), "{url}: {said}");
+    }
+
+    let port = report.ports().find(|port| port.link() == "stream").expect("the machine's port");
+    assert_eq!(port.drops(), 0, "{:#}", port.0);
+    let rows = |what: &str| -> Vec<Value> {
+        let said = person.netherd(["show", what, "--json", "--net", NET]).run().ok();
+        serde_json::from_str(&said).expect("--json prints JSON")
+    };
+    let leases = rows("leases");
+    let [lease] = &leases[..] else { panic!("{leases:?}") };
+    assert_eq!(
+        [&lease["address"], &lease["mac"], &lease["port"], &lease["hostname"]],
+        [ipv4, mac, port.name(), "machine"]
+    );
+    for (address, source) in [(ipv4, "lease"), (&ipv6, "first-use")] {
+        let bound = rows("bindings").into_iter().find(|row| row["address"] == *address);
+        let bound = bound.unwrap_or_else(|| panic!("{address} is nobody's"));
+        assert_eq!([&bound["port"], &bound["source"]], [port.name(), source]);
+    }
 }
 
 /// What `args qemu` prints is understood by the installed QEMU, and attaches it.

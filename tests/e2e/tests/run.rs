@@ -140,6 +140,8 @@ fn a_refusal_is_a_sentence_with_a_status() {
         (&["--", "/etc/passwd"], 126, "permission denied"),
         (&["--name", "web", "--", "true"], 125, "web"),
         (&["--name", "b@d", "--", "true"], 125, "no name of a guest"),
+        (&["--name", "localhost", "--", "true"], 125, "every program takes"),
+        (&["--net", "host", "--", "true"], 125, "`host.internal` is the host"),
         (&["--mac", "01:00:00:00:00:01", "--", "true"], 2, "cannot be the address"),
         (&["--rootfs", "/etc/passwd", "--", "true"], 125, "is no directory"),
         (&["--rootfs", "/no/such", "--", "true"], 125, "/no/such"),

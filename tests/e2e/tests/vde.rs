@@ -3,7 +3,7 @@
 
 use e2e::client::frame::{BROADCAST, frame, mac, payload};
 use e2e::client::stream::Stream;
-use e2e::{Lab, Netns, Tun, User, need};
+use e2e::{Lab, Plug, User, need};
 
 const NET: &str = "n";
 
@@ -42,11 +42,9 @@ fn vde_plug_carries_frames_both_ways() {
 /// Two namespaces whose taps hang on `vde_plug2tap`: two kernels' stacks talk through the network.
 #[test]
 fn two_plugged_taps_reach_each_other() {
-    need!(e2e::skip::program("vde_plug2tap"));
     need!(e2e::skip::program("iperf3"));
     let lab = Lab::new();
     let person = lab.person(need!(User::first()));
-    // A tap in a namespace of root's takes root to make: the plugs are root's, and the network lets root in.
     let root = lab.person(need!(User::root()));
     let _daemon = person.up(NET);
     let directory = person.network(NET);
@@ -54,46 +52,29 @@ fn two_plugged_taps_reach_each_other() {
 
     let mut sides = Vec::new();
     for number in [1_u32, 2] {
-        let netns = need!(Netns::new(&format!("plug{number}")));
-        let plug = root
-            .job("vde_plug2tap")
-            .arg("-s")
-            .arg(&directory)
-            .arg("tap0")
-            .tun(Tun::AsIs)
-            .netns(&netns)
-            .spawn();
-        e2e::until("the tap of vde_plug2tap", || {
-            netns
-                .command("ip")
-                .args(["link", "show", "tap0"])
-                .output()
-                .ok()?
-                .status
-                .success()
-                .then_some(())
-        });
+        let plug = need!(Plug::new(&root, &directory));
+        let netns = &plug.netns;
         let (ipv4, length4) = report.spare_ipv4(number);
         let (ipv6, length6) = report.spare_ipv6(number);
         netns.ip(&["addr", "add", &format!("{ipv4}/{length4}"), "dev", "tap0"]);
         netns.ip(&["addr", "add", &format!("{ipv6}/{length6}"), "dev", "tap0", "nodad"]);
         netns.ip(&["link", "set", "tap0", "up"]);
-        sides.push((netns, plug, ipv4.to_string(), ipv6.to_string()));
+        sides.push((plug, ipv4.to_string(), ipv6.to_string()));
     }
-    let (_, _, ipv4, ipv6) = &sides[1];
+    let [(one, ..), (other, ipv4, ipv6)] = &sides[..] else { panic!("two sides") };
     for address in [ipv4, ipv6] {
-        let said =
-            root.job("ping").args(["-c", "3", "-i", "0.2", "-W", "5", address]).netns(&sides[0].0);
-        let said = said.tun(Tun::AsIs).run().ok();
+        let ping = one.job(&root, "ping").args(["-c", "3", "-i", "0.2", "-W", "5", address]);
+        let said = ping.run().ok();
         assert!(said.contains(" 3 received"), "{said}");
     }
-    let server = root.job("iperf3").args(["-s", "-1"]).tun(Tun::AsIs).netns(&sides[1].0).spawn();
+    let server = other.job(&root, "iperf3").args(["-s", "-1"]).spawn();
     e2e::until("iperf3's listening socket", || {
-        let said = sides[1].0.command("ss").args(["-Hltn", "sport", "=", ":5201"]).output().ok()?;
+        let said =
+            other.netns.command("ss").args(["-Hltn", "sport", "=", ":5201"]).output().ok()?;
         (!said.stdout.is_empty()).then_some(())
     });
-    let said = root.job("iperf3").args(["-c", ipv4, "-n", "10M"]).tun(Tun::AsIs).netns(&sides[0].0);
-    assert!(said.run().ok().contains("receiver"));
+    let said = one.job(&root, "iperf3").args(["-c", ipv4, "-n", "10M"]).run().ok();
+    assert!(said.contains("receiver"), "{said}");
     drop(server);
     for port in person.show(NET).ports() {
         assert_eq!(port.link(), "vde");

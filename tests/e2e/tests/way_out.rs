@@ -36,6 +36,11 @@ fn counter(person: &Person<'_>, name: &str) -> u64 {
     counters(person)[name].as_u64().unwrap_or(0)
 }
 
+/// What a service counted.
+fn service(person: &Person<'_>, name: &str) -> u64 {
+    person.show(NET).0["outside"]["service_counters"][name].as_u64().unwrap_or(0)
+}
+
 /// A guest that stays, for [`inside`].
 fn stays(outside: &Outside, person: &Person<'_>, name: &str) -> Running {
     person.guest(NET, name, outside.guest(person, name, &[], "exec sleep 600"))
@@ -126,6 +131,8 @@ fn a_resolver_that_is_down_is_an_answer() {
     outside.stop_last();
     let said = ask();
     assert!(said.contains("status: SERVFAIL") && time(&said) < 3000, "{said}");
+    assert_eq!(service(&person, "dns-failed"), 1);
+    assert!(service(&person, "dns-resolver-refused") > 0);
     // Somebody listens, and keeps silent.
     let silent = format!(
         "import socket, time\ns = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\ns.bind(('{}', 53))\ntime.sleep(600)",
@@ -135,10 +142,12 @@ fn a_resolver_that_is_down_is_an_answer() {
     outside.listens(53);
     let said = ask();
     assert!(said.contains("status: SERVFAIL") && time(&said) < 9000, "{said}");
+    assert_eq!(service(&person, "dns-failed"), 2);
     outside.stop_last();
     need!(outside.names());
     let said = ask();
     assert!(said.contains("status: NOERROR") && said.contains(FAR[0]), "{said}");
+    assert_eq!((service(&person, "dns-failed"), service(&person, "dns-answered")), (2, 2));
 }
 
 #[test]
@@ -162,6 +171,12 @@ fn ping_reaches_outside_or_says_why_not() {
         "{:#}",
         counters(&person)
     );
+    // Room for a bridged network inside changes nothing for the guest itself.
+    for address in FAR {
+        let script = format!("ping -c 1 -W 5 {address}");
+        let said = outside.guest(&person, "yard", &["--macs", "1"], &script).run().ok();
+        assert!(said.contains("1 received"), "{said}");
+    }
     // The first router on the way is the gateway.
     let gateways = person.show(NET).0["gateway_ipv4"].as_str().map(str::to_owned);
     let gateway4 = gateways.expect("the report has it");
@@ -195,6 +210,12 @@ fn ping_reaches_outside_or_says_why_not() {
         report.0["outside"]["ping_refused"].as_str().map(str::to_owned)
     });
     assert!(why.contains("ping_group_range"), "{why}");
+    let said = person.netherd(["show", "--net", NET]).run().ok();
+    let line = said.lines().find(|line| line.trim_start().starts_with("ping "));
+    assert!(line.is_some_and(|it| it.contains("does not reach outside: ")), "{said}");
+    let said = person.netherd(["doctor"]).netns(&outside.host).run().stdout;
+    let (_, after) = said.split_once("ping to the outside").unwrap_or_else(|| panic!("{said}"));
+    assert!(after.contains("leaves your groups out") && after.contains("sysctl -w"), "{said}");
     // The gateway's own address always answers.
     let said = inside(&person, "web", &format!("ping -c 1 -W 5 {gateway4}"));
     assert!(said.contains("1 received"), "{said}");
@@ -346,12 +367,14 @@ fn the_way_out_comes_back_with_the_hosts() {
             let said = ping(address);
             assert!(said.contains("1 received"), "{said}");
         }
+        let lost = counter(&person, "no-route");
         outside.disconnect();
         ways(false);
         for address in FAR {
             let said = ping(address);
             assert!(said.to_lowercase().contains("unreachable"), "{said}");
         }
+        assert!(counter(&person, "no-route") > lost, "{:#}", counters(&person));
         let said = inside(&person, "web", &format!("python3 {knock} tcp {} 80", FAR[0]));
         assert!(["unreachable\n", "refused\n"].contains(&said.as_str()), "{said}");
         outside.connect();
@@ -363,6 +386,55 @@ fn the_way_out_comes_back_with_the_hosts() {
                 .contains("via")
                 .then_some(())
         });
+    }
+}
+
+/// A way out so slow that the socket's buffer is full: what does not fit is dropped and counted, nobody else notices,
+/// and the next datagram passes once there is room.
+#[test]
+fn a_full_socket_buffer_is_a_full_link() {
+    need!(needs(&["python3", "ping", "tc"]));
+    let mut outside = need!(Outside::new());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let (who, knock) = (says_who(&lab), knock(&lab));
+    outside.start("python3", &[&who, "udp", "5300"]);
+    outside.listens(5300);
+    let _daemon = outside.network(&person, "");
+    let _guests = ["web", "other"].map(|name| stays(&outside, &person, name));
+    let gateways = person.show(NET).0["gateway_ipv4"].as_str().map(str::to_owned);
+    let gateway = gateways.expect("the report has it");
+    let qdisc = |words: &str| {
+        let line = format!("tc qdisc {words}");
+        outside.host.command("sh").args(["-c", &line]).output().expect("sh runs")
+    };
+    for (number, (address, own)) in FAR.into_iter().zip(HOST).enumerate() {
+        let ask = || inside(&person, "web", &format!("python3 {knock} udp {address} 5300"));
+        assert_eq!(ask(), format!("you are {own}\n"));
+        let slow = qdisc("add dev up0 root tbf rate 64kbit burst 3000 limit 100000000");
+        if !slow.status.success() {
+            e2e::skip!("this kernel has no tbf: {}", String::from_utf8_lossy(&slow.stderr));
+        }
+        let flood = format!(
+            "import socket\ns = socket.socket(socket.{}, socket.SOCK_DGRAM)\ns.connect((\"{address}\", 5300))\n\
+             for i in range(3000):\n  try: s.send(bytes(1400))\n  except OSError: pass",
+            ["AF_INET", "AF_INET6"][number]
+        );
+        let before = counter(&person, "send-full");
+        assert_eq!(inside(&person, "web", &format!("python3 -c '{flood}'")), "");
+        let full = counter(&person, "send-full") - before;
+        assert!(full > 0, "{:#}", counters(&person));
+        let said = inside(&person, "other", &format!("ping -c 1 -W 5 {gateway}"));
+        assert!(said.contains("1 received"), "{said}");
+        assert!(qdisc("delete dev up0 root").status.success());
+        let answer = until("room in the socket", || {
+            let said = ask();
+            said.starts_with("you are").then_some(said)
+        });
+        assert_eq!(answer, format!("you are {own}\n"));
+    }
+    for reason in ["send-failed", "socket-failed", "guest-limit", "evicted", "malformed"] {
+        assert_eq!(counter(&person, reason), 0, "{reason}: {:#}", counters(&person));
     }
 }
 

@@ -19,7 +19,7 @@ use super::outside::{self, Outside};
 use super::{Checked, NETWORKS_MAX, Network, PORTS_MAX, Port, file};
 use crate::address::{PREFIX_MAX, PREFIX_MIN, Plan, SERVICES_END, Use};
 use crate::log::Level;
-use crate::names::{self, Name};
+use crate::names::{self, Name, NameError};
 use crate::node::NodeKind;
 
 /// What does not make sense, and where in the text.
@@ -130,14 +130,17 @@ pub(super) fn check(file: file::File) -> Result<Checked, Fault> {
     Ok(Checked { level, networks: checked })
 }
 
-fn check_name(text: &Spanned<String>) -> Result<Name, Fault> {
-    text.get_ref()
-        .parse()
-        .map_err(|why| fault(text, format!("{:?} is not a name: {why}", text.get_ref())))
+/// `what` has a name: [`Name::of_network`] or [`Name::of_guest`].
+fn check_name(
+    text: &Spanned<String>,
+    what: fn(&str) -> Result<Name, NameError>,
+) -> Result<Name, Fault> {
+    let name = text.get_ref();
+    what(name).map_err(|why| fault(text, format!("{name:?} is not a name: {why}")))
 }
 
 fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network, Fault> {
-    let mut network = Network::with_defaults(check_name(name)?);
+    let mut network = Network::with_defaults(check_name(name, Name::of_network)?);
     if let Some(dir) = &file.dir {
         if !dir.get_ref().is_absolute() {
             return Err(fault(dir, "give the directory as an absolute path, beginning with /"));
@@ -309,7 +312,7 @@ fn check_port(
         let why = "a port with a MAC address of its own has one connection: leave one of them out";
         return Err(Fault { span: file.connections.as_ref().map(Spanned::span), why: why.into() });
     }
-    let port_name = check_name(name)?;
+    let port_name = check_name(name, Name::of_guest)?;
     // What has one client has addresses in the plan, and so a MAC address that is its own beside those it learns.
     if spec.macs.is_empty() && connections == 1 {
         spec.macs.push(names::mac(&network.name, &port_name));

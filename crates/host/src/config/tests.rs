@@ -147,6 +147,8 @@ fn errors_say_where_and_what() {
         ("[network.a]\nmtu = \"x\"", "n.toml:2:7", "invalid type"),
         ("[network.a]\nmtu =", "n.toml:2:", ""),
         ("[network.A]", "n.toml:1:10", "not allowed"),
+        ("[network.host]", "n.toml:1:10", "host.internal"),
+        ("[network.a.port.localhost]", "n.toml:1:17", "for itself"),
         ("[network.a]\ndir = \"srv\"", "n.toml:2:7", "absolute"),
         ("[network.a]\nmode = \"0668\"", "n.toml:2:8", "octal"),
         ("[network.a]\nmode = \"7777\"", "n.toml:2:8", "octal"),

@@ -339,7 +339,7 @@ impl Served {
                 Failure::new(Code::Limit, message)
             });
         };
-        let name: Name = text.parse().map_err(|why| {
+        let name = Name::of_guest(text).map_err(|why| {
             Failure::new(Code::BadArgument, format!("{text:?} is no name of a guest: {why}."))
         })?;
         // The plan says so itself, with the same sentence, when it is a guest's.

@@ -460,7 +460,7 @@ impl Daemon {
 fn configuration(options: &Options) -> Result<Checked, ServeError> {
     let only =
         match &options.network {
-            Some(text) => Some(text.parse::<Name>().map_err(|why| {
+            Some(text) => Some(Name::of_network(text).map_err(|why| {
                 crate::directory::DirectoryError::Name { name: text.clone(), why }
             })?),
             None => None,

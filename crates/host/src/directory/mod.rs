@@ -153,8 +153,8 @@ pub(crate) fn resolve_in(
     net: &str,
     dir: Option<&Path>,
 ) -> Result<PathBuf, DirectoryError> {
-    let name: Name =
-        net.parse().map_err(|why| DirectoryError::Name { name: net.to_owned(), why })?;
+    let name =
+        Name::of_network(net).map_err(|why| DirectoryError::Name { name: net.to_owned(), why })?;
     if let Some(dir) = dir {
         let path = std::path::absolute(dir)
             .map_err(|error| DirectoryError::io("Finding the directory", dir, error))?;

@@ -49,10 +49,10 @@ fn name_users(report: &mut Network) {
 
 /// `text` as the name of a network.
 pub fn network_name(text: &str) -> anyhow::Result<Name> {
-    text.parse().map_err(|why| anyhow!("`{text}` is no name of a network: {why}"))
+    Name::of_network(text).map_err(|why| anyhow!("`{text}` is no name of a network: {why}"))
 }
 
 /// `text` as the name of a guest.
 pub fn guest_name(text: &str) -> anyhow::Result<Name> {
-    text.parse().map_err(|why| anyhow!("`{text}` is no name of a guest: {why}"))
+    Name::of_guest(text).map_err(|why| anyhow!("`{text}` is no name of a guest: {why}"))
 }

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::connect;
 use crate::cli::ShowArgs;
 use crate::output::style::Style;
-use crate::output::{self, network, tables};
+use crate::output::{self, counters, network, tables};
 
 pub fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
     match (args.what.as_deref(), args.port.as_deref()) {
@@ -24,6 +24,7 @@ pub fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         (Some("routes"), _) => table(args, Call::Routes, tables::routes)?,
         (Some("neighbours"), _) => table(args, Call::Neighbours, tables::neighbours)?,
         (Some("bindings"), _) => table(args, Call::Bindings, tables::bindings)?,
+        (Some("counters"), None) => counters(args)?,
         (Some("forwards"), None) => table(args, |_| Call::Published {}, tables::forwards)?,
         (Some(port), None) => one(args, port)?,
         (Some(what), Some(port)) => bail!(
@@ -40,6 +41,23 @@ fn whole(args: &ShowArgs) -> anyhow::Result<()> {
         return output::print_json(&report);
     }
     output::print(&network::network(&report, Style::of_stdout()))
+}
+
+fn counters(args: &ShowArgs) -> anyhow::Result<()> {
+    for_no_port(args)?;
+    let report = connect::show(&args.network, None)?;
+    let outside = report.outside.unwrap_or_default();
+    if args.json {
+        return output::print_json(&counters::json(&outside));
+    }
+    output::print(&counters::table(&outside, Style::of_stdout()))
+}
+
+fn for_no_port(args: &ShowArgs) -> anyhow::Result<()> {
+    if args.ipv4 || args.ipv6 {
+        bail!("--ipv4 and --ipv6 are for one port: netherd show PORT --ipv4");
+    }
+    Ok(())
 }
 
 fn one(args: &ShowArgs, name: &str) -> anyhow::Result<()> {
@@ -69,9 +87,7 @@ fn table<T: DeserializeOwned + Serialize>(
     call: impl Fn(Page) -> Call,
     render: impl Fn(&[T], Style) -> String,
 ) -> anyhow::Result<()> {
-    if args.ipv4 || args.ipv6 {
-        bail!("--ipv4 and --ipv6 are for one port: netherd show PORT --ipv4");
-    }
+    for_no_port(args)?;
     let mut client = connect::connect(&args.network.net, args.network.dir.as_deref())?;
     let rows = rows(&mut client, args.port.as_deref(), call)?;
     if args.json {

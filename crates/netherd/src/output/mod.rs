@@ -6,6 +6,7 @@
 
 use std::io::{self, Write};
 
+pub mod counters;
 pub mod failure;
 pub mod network;
 pub mod style;

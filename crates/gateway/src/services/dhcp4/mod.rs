@@ -303,6 +303,9 @@ impl Server {
         if self.leases.release(turn.now, &turn.client(), address) {
             out.count(ServiceReason::DhcpRelease);
             unbind(address, out);
+        } else if self.planned(turn.request.mac).is_some_and(|(_, planned)| planned == address) {
+            // It stays the guest's all the same.
+            out.count(ServiceReason::DhcpRelease);
         } else {
             out.count(ServiceReason::DhcpOther);
         }

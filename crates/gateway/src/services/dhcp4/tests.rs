@@ -292,14 +292,23 @@ fn a_planned_guest_gets_its_address_and_no_other() {
     let nak = world.say(&Says::new(Kind::Request, ONE).wants([10, 5, 24, 9].into())).unwrap();
     assert_eq!(nak.kind, Kind::Nak as u8);
     assert_eq!(world.events(), [""; 0], "the address is its own anyhow");
-    // Nobody else gets it, whatever he asks for.
+    assert!(world.say(&Says::new(Kind::Release, ONE).has(planned)).is_none());
+    assert_eq!(world.events(), [""; 0], "and stays that");
+    // Nobody else gets it, whatever he asks for or gives back.
+    assert!(world.say(&Says::new(Kind::Release, OTHER).has(planned)).is_none());
     let nak = world.say(&Says::new(Kind::Request, OTHER).wants(planned)).unwrap();
     assert_eq!(nak.kind, Kind::Nak as u8);
     let offer = world.say(&Says::new(Kind::Discover, OTHER).wants(planned)).unwrap();
     assert!(in_range(offer.yours));
     world.server.unreserve("web");
     assert!(in_range(world.say(&Says::new(Kind::Discover, ONE)).unwrap().yours));
-    let expected = [(R::DhcpOffer, 3), (R::DhcpAck, 1), (R::DhcpNak, 2)];
+    let expected = [
+        (R::DhcpOffer, 3),
+        (R::DhcpAck, 1),
+        (R::DhcpNak, 2),
+        (R::DhcpRelease, 1),
+        (R::DhcpOther, 1),
+    ];
     assert_eq!(world.counted(), expected);
 }
 
