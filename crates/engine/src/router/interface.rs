@@ -1,6 +1,5 @@
 //! The router's interfaces: what they are, and what each remembers of its frames.
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv6Addr};
 
@@ -8,7 +7,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use wire::MacAddr;
 
 use super::counters::{RouterCounters, RouterReason};
-use super::limit::{ACCOUNTS, Account, Rate, account_of};
+use super::limit::{Account, Accounts, Rate};
 use super::routes::{Routes, Target, host_prefix};
 use super::spec::{
     ADDRESSES_MAX, INTERFACES_MAX, InterfaceId, InterfaceSpec, RouteSource, RouterError, Via,
@@ -47,7 +46,7 @@ pub(super) struct Interface {
     /// When the last event about what guests said was raised, and when an own address was defended.
     pub(super) told: Option<Instant>,
     pub(super) defended: Option<Instant>,
-    accounts: Box<[Account; ACCOUNTS]>,
+    accounts: Accounts,
 }
 
 impl Interface {
@@ -62,7 +61,7 @@ impl Interface {
             solicitations: Rate::default(),
             told: None,
             defended: None,
-            accounts: Box::new([Account::default(); ACCOUNTS]),
+            accounts: Accounts::default(),
         }
     }
 
@@ -74,7 +73,7 @@ impl Interface {
 
     /// The account of a port's frames.
     pub(super) fn account(&mut self, port: Option<u16>) -> &mut Account {
-        &mut self.accounts[account_of(port) % ACCOUNTS]
+        self.accounts.of(port)
     }
 
     /// Whether an address is one of this interface's own.

@@ -1,13 +1,8 @@
 //! How often the router speaks, and for whom.
 
+use alloc::vec::Vec;
+
 use crate::time::Instant;
-
-/// Ports share this many accounts, by the remainder of their index, so that an interface's memory
-/// does not depend on how many ports its network may have.
-pub(super) const ACCOUNTS: usize = 256;
-
-/// The account of frames that came in by no port: those of the gateway.
-const GATEWAY: usize = ACCOUNTS - 1;
 
 /// A rate that may be exceeded for a moment: one time stamp (generic cell rate algorithm, ITU-T
 /// I.371). It holds when the next event would be due if all came evenly.
@@ -43,9 +38,23 @@ pub(super) struct Account {
     pub(super) waiting: u16,
 }
 
-/// The place of a port's account.
-pub(super) fn account_of(port: Option<u16>) -> usize {
-    port.map_or(GATEWAY, |index| usize::from(index) % ACCOUNTS)
+/// One account for each port, and one for the gateway, whose frames come in by none. There are as
+/// many as the network has had ports at a time.
+#[derive(Debug, Default)]
+pub(super) struct Accounts {
+    ports: Vec<Account>,
+    gateway: Account,
+}
+
+impl Accounts {
+    /// The account of a port, by its index, or of the gateway.
+    pub(super) fn of(&mut self, port: Option<u16>) -> &mut Account {
+        let Some(index) = port.map(usize::from) else { return &mut self.gateway };
+        if self.ports.len() <= index {
+            self.ports.resize(index + 1, Account::default());
+        }
+        self.ports.get_mut(index).unwrap_or(&mut self.gateway)
+    }
 }
 
 #[cfg(test)]
@@ -69,5 +78,17 @@ mod tests {
             assert!((rate * 10..=rate * 10 + burst).contains(&allowed), "{rate}: {allowed}");
         }
         assert!(!Rate::default().allows(Instant::EPOCH, 0));
+    }
+
+    #[test]
+    fn nobody_shares_an_account() {
+        let mut accounts = Accounts::default();
+        let all = [None, Some(0), Some(255), Some(256), Some(511), Some(u16::MAX)];
+        for (nth, port) in (1..).zip(all) {
+            accounts.of(port).waiting = nth;
+        }
+        for (nth, port) in (1..).zip(all) {
+            assert_eq!(accounts.of(port).waiting, nth, "{port:?}");
+        }
     }
 }
