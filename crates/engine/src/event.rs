@@ -130,6 +130,8 @@ pub enum BindingEnd {
     Unbound,
     /// Its port was removed.
     PortRemoved,
+    /// It was of first use, and somebody outside has the address.
+    Outside,
 }
 
 /// What a frame was, in as much as an event tells it.

@@ -140,6 +140,7 @@ impl Engine {
             }
         }
         self.work = work;
+        self.ask_outside(pool);
         self.settle(from, &counts, &batch.verdicts);
     }
 

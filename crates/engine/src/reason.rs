@@ -320,6 +320,8 @@ reasons! {
     FilterIn, Ingress, "filter-in";
     /// The filter on what the port's guest gets refuses the frame.
     FilterOut, Egress, "filter-out";
+    /// The outside is being asked whether somebody there has the address; the guest may use it if nobody answers.
+    AddressAsked, Ingress, "address-asked", 56;
 }
 
 impl Reason {
@@ -348,6 +350,7 @@ impl Reason {
                     | Self::Routed
                     | Self::ArpNegative
                     | Self::NdNegative
+                    | Self::AddressAsked
                     | Self::GroupUnregistered
                     | Self::Mdns
                     | Self::NotAddressed

@@ -297,6 +297,15 @@ impl Bindings {
         self.prefixes.iter().find(|(prefix, _)| prefix.contains(&address)).copied()
     }
 
+    /// Whether an IP address is a port's because the port used it first, and for no better reason.
+    pub(crate) fn is_first_use(&self, address: IpAddr) -> bool {
+        self.entry(Address::Ip(address)).is_some_and(|entry| {
+            entry.port.is_some()
+                && entry.planned.is_none()
+                && entry.source == BindingSource::FirstUse
+        })
+    }
+
     /// For whom an IP address is planned.
     pub(crate) fn planned_for(&self, address: IpAddr) -> Option<MacAddr> {
         self.entry(Address::Ip(address))?.planned

@@ -153,7 +153,7 @@ impl Engine {
         }
     }
 
-    fn end_binding(&mut self, address: Address, why: BindingEnd) -> bool {
+    pub(crate) fn end_binding(&mut self, address: Address, why: BindingEnd) -> bool {
         let Some(port) = self.bindings.clear(address) else { return false };
         if let Address::Mac(mac) = address {
             let owned = self.ports.get(port).is_some_and(|port| port.owns(mac));

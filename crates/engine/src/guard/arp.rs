@@ -59,6 +59,7 @@ impl Judge<'_> {
         };
         match self.claim(arp.sender_ip.into()) {
             Claim::Own => Ok(()),
+            Claim::Asked => self.refuse(Reason::AddressAsked),
             Claim::Limit => self.refuse(Reason::Ipv4SourceLimit),
             Claim::Foreign => self.refuse(foreign),
         }
@@ -76,6 +77,9 @@ impl Judge<'_> {
             return Ok(Outcome::Pass);
         }
         let probe = arp.sender_ip.is_unspecified();
+        if probe {
+            self.probed(arp.target_ip.into());
+        }
         self.resolve_v4(arp, probe)
     }
 
@@ -199,15 +203,21 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Puts a frame for the port together, padded to the shortest that Ethernet knows.
+    /// Answers the port.
     pub(super) fn say(&mut self, build: impl FnOnce(Builder<'_>) -> Builder<'_>) {
-        let mut bytes = [0; super::ANSWER_MAX];
-        if let Ok(len) = build(Builder::new(&mut bytes)).finish() {
-            let mut answer = Answer::from(bytes);
-            answer.truncate(len.max(FRAME_MIN));
+        if let Some(answer) = compose(build) {
             self.said.answer = Some(answer);
         }
     }
+}
+
+/// A frame, padded to the shortest that Ethernet knows.
+pub(super) fn compose(build: impl FnOnce(Builder<'_>) -> Builder<'_>) -> Option<Answer> {
+    let mut bytes = [0; super::ANSWER_MAX];
+    let len = build(Builder::new(&mut bytes)).finish().ok()?;
+    let mut frame = Answer::from(bytes);
+    frame.truncate(len.max(FRAME_MIN));
+    Some(frame)
 }
 
 /// Bytes of the shortest Ethernet frame, without its check sequence.

@@ -1,16 +1,37 @@
 //! Whose an address is, and how a port comes by one that is nobody's (RFC 6620).
+//!
+//! # Theory of operation
+//!
+//! In a network without an uplink the bindings know everybody, and an address that is nobody's is
+//! the port's as soon as it uses it. With an uplink others may have it whom nobody told us of, so it
+//! is given in two steps, as a careful station would take it (RFC 5227, 2.1; RFC 4862, 5.4): the
+//! first use has the outside asked, in the guest's name, and the frame goes no further; a use after
+//! [`ANSWER_TIME`] is good, if nobody outside was heard to have the address. A guest that asks
+//! itself, by a probe, saves us the question and itself the wait. Two ports that want one address are
+//! served in the order in which they asked.
+//!
+//! What nobody else can have is given at once: the addresses that a guest makes of an Ethernet
+//! address that is its own (RFC 4291, 2.5.1), and of course what is a lease, planned or configured.
+//!
+//! A first-come address is the port's towards all others in here. It is no reason to shut out
+//! somebody outside: if a station there says that the address is its own, the port loses it, because
+//! the network has nothing but its own silence to set against that. Leases, plans and configuration
+//! are stronger, and hold.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
 use ipnet::IpNet;
-use wire::MacAddr;
+use wire::parse::Arp;
+use wire::{MacAddr, build, ndp};
 
-use crate::bindings::{BindError, BindingSource, Lifetime, Owner};
+use crate::bindings::{Address, BindError, BindingSource, Lifetime, Owner};
+use crate::event::BindingEnd;
+use crate::frame::Cast;
 use crate::guard::Judge;
+use crate::guard::arp::compose;
 use crate::guard::spec::{GuardMode, Role};
 use crate::port::PortId;
-use crate::time::Instant;
 
 /// How long a first-come address holds after it was last seen to be used: long enough for a guest
 /// that sleeps, short enough for the temporary addresses of RFC 8981, which change every day.
@@ -23,6 +44,14 @@ const RENEWAL: Duration = Duration::from_secs(600);
 /// long when it takes another.
 const IDLE: Duration = Duration::from_secs(1800);
 
+/// How long the outside is waited for: about the second that stations wait after their own probes,
+/// and less than the second after which stacks send again what was not answered.
+const ANSWER_TIME: Duration = Duration::from_millis(900);
+
+/// For how long a question to the outside stands for what its silence meant: as long as those who
+/// speak up meanwhile are remembered.
+pub(super) const ASKED_TIME: Duration = Duration::from_secs(600);
+
 /// What becomes of a port's wish to use an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
@@ -30,6 +59,8 @@ pub(super) enum Claim {
     Own,
     /// It is not.
     Foreign,
+    /// It is, if nobody outside has it, and the outside is being asked.
+    Asked,
     /// It could be the port's, but the port has as many as it may.
     Limit,
 }
@@ -57,9 +88,131 @@ impl Judge<'_> {
             Some(_) => return Claim::Foreign,
             None if self.within_prefixes(address) => return Claim::Own,
             None if !self.is_claimable(address) => return Claim::Foreign,
-            None => {}
+            None => return self.take_beside_outside(address, true),
         }
         self.take(address)
+    }
+
+    /// The guest asks itself whether anybody has the address: what is needed is only a note of it.
+    pub(super) fn probed(&mut self, address: IpAddr) -> Claim {
+        match self.engine.bindings.owner_of_ip(address) {
+            None if !self.within_prefixes(address) && self.is_claimable(address) => {
+                self.take_beside_outside(address, false)
+            }
+            _ => self.claim(address),
+        }
+    }
+
+    /// Takes an address that is nobody's in here, once the outside has been asked. `ask`: it is to
+    /// be asked by us.
+    fn take_beside_outside(&mut self, address: IpAddr, ask: bool) -> Claim {
+        let now = self.now;
+        if self.engine.memory.stations.has(now, address) {
+            return Claim::Foreign;
+        }
+        if self.is_made_of_mac(address) || !self.engine.has_outside(self.vid()) {
+            return self.take(address);
+        }
+        if let Some(at) = self.me.asked_for(now, address) {
+            if now.saturating_since(at) < ANSWER_TIME {
+                return Claim::Asked;
+            }
+            self.me.asked.retain(|(known, _)| *known != address);
+            return self.take(address);
+        }
+        let rate = self.me.spec.rates.unknown;
+        if self.room_for(address).is_err() || !self.me.buckets.unknown.take(now, rate) {
+            return Claim::Limit;
+        }
+        let others = self.engine.ports.iter().filter_map(|port| port.guard.as_ref());
+        if others.map(|other| other.asked_for(now, address)).any(|asked| asked.is_some()) {
+            return Claim::Foreign;
+        }
+        if !ask || self.ask(address) {
+            self.me.asked.retain(|(_, at)| now.saturating_since(*at) < ASKED_TIME);
+            if self.me.asked.is_full() {
+                self.me.asked.remove(0);
+            }
+            self.me.asked.push((address, now));
+        }
+        Claim::Asked
+    }
+
+    /// Asks the outside for an address in the guest's name, as the guest would; false if there is no
+    /// room for the question. The answer comes as any frame from outside does.
+    fn ask(&mut self, address: IpAddr) -> bool {
+        let mac = self.mac();
+        let (cast, question) = match address {
+            IpAddr::V4(target_ip) => {
+                let probe = Arp {
+                    operation: wire::arp::operation::REQUEST,
+                    sender_mac: mac,
+                    sender_ip: Ipv4Addr::UNSPECIFIED,
+                    target_mac: MacAddr::ZERO,
+                    target_ip,
+                };
+                let to = MacAddr::BROADCAST;
+                (Cast::Broadcast, compose(|builder| builder.ethernet(to, mac).arp(&probe)))
+            }
+            IpAddr::V6(target) => {
+                let group = ndp::solicited_node(target);
+                let header = build::Ipv6 {
+                    source: Ipv6Addr::UNSPECIFIED,
+                    destination: group,
+                    hop_limit: ndp::HOP_LIMIT,
+                    ..build::Ipv6::default()
+                };
+                let to = ndp::multicast_mac(group);
+                let probe = compose(|builder| {
+                    let builder = builder.ethernet(to, mac).ipv6(&header);
+                    let builder = builder.icmpv6(ndp::kind::NEIGHBOUR_SOLICITATION, 0);
+                    builder.payload(&[0; 4]).payload(&target.octets())
+                });
+                (Cast::Multicast, probe)
+            }
+        };
+        question.is_some_and(|question| self.engine.memory.stations.ask(self.vid(), cast, question))
+    }
+
+    /// Whether the address ends in the interface identifier of the guest's Ethernet address.
+    fn is_made_of_mac(&self, address: IpAddr) -> bool {
+        let IpAddr::V6(ip) = address else { return false };
+        let own = Ipv6Addr::from(self.mac().eui64_link_local());
+        ip.octets()[8..] == own.octets()[8..]
+    }
+
+    /// Whether an address is of this link, as far as that is known.
+    fn is_on_link(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(ip) => {
+                self.engine.network.guard.subnet.is_some_and(|subnet| subnet.contains(&ip))
+            }
+            IpAddr::V6(ip) => is_link_local(ip) || self.is_announced(ip),
+        }
+    }
+
+    fn is_announced(&self, ip: Ipv6Addr) -> bool {
+        self.engine.network.guard.announced.iter().any(|net| net.contains(&ip))
+            || self.engine.memory.is_announced(self.now, ip)
+    }
+
+    /// Whether a packet from outside may have this source.
+    pub(super) fn may_be_outside(&self, source: IpAddr) -> bool {
+        // Of an address that is not of this link all that is said in here is that a guest used it.
+        !self.is_inside(source)
+            || self.engine.bindings.is_first_use(source) && !self.is_on_link(source)
+    }
+
+    /// A station outside says that it has the address; false if it may not.
+    pub(super) fn heard_outside(&mut self, address: IpAddr) -> bool {
+        if self.is_inside(address) {
+            if !self.engine.bindings.is_first_use(address) {
+                return false;
+            }
+            self.engine.end_binding(Address::Ip(address), BindingEnd::Outside);
+        }
+        self.engine.memory.stations.note(self.now, address);
+        true
     }
 
     /// Whether the port has the address, without taking it.
@@ -84,44 +237,43 @@ impl Judge<'_> {
     fn is_claimable(&self, address: IpAddr) -> bool {
         match (self.me.spec.mode, address) {
             (GuardMode::Off, _) => false,
-            (GuardMode::Learn, IpAddr::V4(ip)) => !ip.is_unspecified(),
+            (GuardMode::Learn, IpAddr::V4(ip)) => {
+                // Without a subnet nobody knows its broadcast address, but what it most often is.
+                let broadcast = self.engine.network.guard.subnet.is_none() && ip.octets()[3] == 255;
+                !ip.is_unspecified() && !broadcast
+            }
             (_, IpAddr::V4(_)) => false,
             (mode, IpAddr::V6(ip)) => {
-                let link_local = ip.octets().starts_with(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0]);
-                link_local
-                    || mode == GuardMode::Learn
-                    || self.engine.network.guard.announced.iter().any(|net| net.contains(&ip))
-                    || self.engine.memory.is_announced(self.now, ip)
+                is_link_local(ip) || mode == GuardMode::Learn || self.is_announced(ip)
             }
         }
     }
 
-    fn take(&mut self, address: IpAddr) -> Claim {
+    /// Whether the port may have one more first-come address, and which one it has to give up for it.
+    fn room_for(&mut self, address: IpAddr) -> Result<Option<IpAddr>, ()> {
         let limit = match address {
             IpAddr::V4(_) => self.me.spec.first_come.v4,
             IpAddr::V6(_) => self.me.spec.first_come.v6,
         };
         // Those that ended meanwhile are nobody's, or somebody else's.
-        let (engine, id) = (&*self.engine, self.id);
+        let (engine, id, now) = (&*self.engine, self.id, self.now);
         self.me
             .claims
             .retain(|(known, _)| engine.bindings.owner_of_ip(*known) == Some(Owner::Port(id)));
         let version = |known: &IpAddr| known.is_ipv4() == address.is_ipv4();
-        let count = self.me.claims.iter().filter(|(known, _)| version(known)).count();
-        if count >= usize::from(limit) {
-            let now = self.now;
-            let idle = |at: Instant| now.saturating_since(at) >= IDLE;
-            let oldest = self
-                .me
-                .claims
-                .iter()
-                .enumerate()
-                .filter(|(_, (known, at))| version(known) && idle(*at))
-                .min_by_key(|(_, (_, at))| *at)
-                .map(|(place, (known, _))| (place, *known));
-            let Some((place, known)) = oldest else { return Claim::Limit };
-            self.me.claims.swap_remove(place);
-            self.engine.unbind(known);
+        let its = || self.me.claims.iter().filter(|(known, _)| version(known));
+        if its().count() < usize::from(limit) {
+            return Ok(None);
+        }
+        let idle = its().filter(|(_, at)| now.saturating_since(*at) >= IDLE);
+        idle.min_by_key(|(_, at)| *at).map(|(known, _)| Some(*known)).ok_or(())
+    }
+
+    fn take(&mut self, address: IpAddr) -> Claim {
+        let Ok(idle) = self.room_for(address) else { return Claim::Limit };
+        if let Some(idle) = idle {
+            self.me.claims.retain(|(known, _)| *known != idle);
+            self.engine.unbind(idle);
         }
         match self.bind(address) {
             Ok(()) => {
@@ -134,7 +286,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Gives a first-come address that is in use its time again.
+    /// Gives a first-come address that is in use its time again, and asks the outside once more.
     fn renew(&mut self, address: IpAddr) {
         let now = self.now;
         let Some(claim) = self.me.claims.iter_mut().find(|(known, _)| *known == address) else {
@@ -144,6 +296,9 @@ impl Judge<'_> {
             claim.1 = now;
             // It is the port's already, so that nothing can be in the way.
             let _ = self.bind(address);
+            if self.engine.has_outside(self.vid()) && !self.is_made_of_mac(address) {
+                self.ask(address);
+            }
         }
     }
 
@@ -198,8 +353,13 @@ impl Judge<'_> {
             .and_then(|port| port.spec.macs.first().copied())
     }
 
-    /// Binds what a trusted server gave to a port; what is in the way stays.
+    /// Binds what a trusted server gave to a port. What is in the way stays, but for what another
+    /// port has by first use.
     pub(super) fn lease(&mut self, port: PortId, address: IpAddr, time: Duration) {
+        let owner = self.engine.bindings.owner_of_ip(address);
+        if owner != Some(Owner::Port(port)) && self.engine.bindings.is_first_use(address) {
+            self.engine.unbind(address);
+        }
         let lifetime = Lifetime::Until(self.now + time);
         let _ = self.engine.bind(self.now, port, address, lifetime, BindingSource::Lease);
         self.engine.memory.forget_questions();
@@ -210,4 +370,8 @@ impl Judge<'_> {
         let lifetime = Lifetime::Until(self.now + time);
         let _ = self.engine.bind(self.now, port, prefix, lifetime, BindingSource::Lease);
     }
+}
+
+fn is_link_local(ip: Ipv6Addr) -> bool {
+    ip.octets().starts_with(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0])
 }

@@ -143,8 +143,13 @@ impl<'a> Judge<'a> {
 
     fn learns_leases(&self, index: u16) -> Option<PortId> {
         let port = self.engine.ports.at(index)?;
-        let learns = port.spec.role == Role::Guest && port.spec.guard.mode == GuardMode::Dhcp;
-        learns.then_some(port.id)
+        // What a server outside gave holds better than first use.
+        let learns = match port.spec.guard.mode {
+            GuardMode::Dhcp => true,
+            GuardMode::Learn => self.me.role == Role::Uplink,
+            GuardMode::Static | GuardMode::Off => false,
+        };
+        (port.spec.role == Role::Guest && learns).then_some(port.id)
     }
 
     /// A guest's datagram from or to a port of DHCPv6.

@@ -16,8 +16,19 @@ pub(super) struct Extensions {
     pub(super) odd_option: bool,
     /// The hop-by-hop header is not the first, or a fragment header is not the only one.
     pub(super) misplaced: bool,
-    /// Identification, offset in bytes, and whether more follow.
-    pub(super) fragment: Option<(u32, u32, bool)>,
+    pub(super) fragment: Option<Fragment>,
+}
+
+/// What a fragment header says (RFC 8200, 4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fragment {
+    pub(super) id: u32,
+    /// Where in the datagram the fragment begins, in bytes.
+    pub(super) offset: u32,
+    /// Others follow.
+    pub(super) more: bool,
+    /// Where in the packet's payload the fragment begins: behind this header.
+    pub(super) start: u32,
 }
 
 /// Options (RFC 8200, 4.2; RFC 2711).
@@ -61,7 +72,9 @@ pub(super) fn walk(first: u8, bytes: &[u8]) -> Extensions {
                 let word = u16::from_be_bytes([hi, lo]);
                 found.misplaced |= found.fragment.is_some();
                 let id = u32::from_be_bytes([a, b, c, d]);
-                found.fragment = Some((id, u32::from(word & 0xfff8), word & 1 == 1));
+                let start = u32::try_from(bytes.len() - after.len()).unwrap_or(u32::MAX);
+                let (offset, more) = (u32::from(word & 0xfff8), word & 1 == 1);
+                found.fragment = Some(Fragment { id, offset, more, start });
                 if word & 0xfff8 != 0 {
                     return found;
                 }
@@ -111,7 +124,8 @@ mod tests {
             [44, 0, 5, 2, 0, 0, 1, 0, 17, 0, 0x05, 0xa9, 0, 0, 0, 7, 9, 9, 9, 9, 9, 9, 9, 9];
         let found = walk(extension::HOP_BY_HOP, &bytes);
         assert!(found.router_alert && !found.odd_option && !found.misplaced && !found.routing);
-        assert_eq!(found.fragment, Some((7, 0x05a8, true)));
+        let fragment = Fragment { id: 7, offset: 0x05a8, more: true, start: 16 };
+        assert_eq!(found.fragment, Some(fragment));
         // A jumbogram's option; a hop-by-hop header in second place; a routing header.
         let bytes = [0, 0, 0xc2, 4, 0, 1, 0, 0, 43, 0, 1, 4, 0, 0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 0];
         let found = walk(extension::HOP_BY_HOP, &bytes);

@@ -82,7 +82,10 @@ impl Fragments {
         let place = self.datagrams.iter().position(|(known, ..)| known == which);
         match (place, piece.more) {
             (Some(place), false) => {
-                self.datagrams.swap_remove(place);
+                // With a piece missing its receiver waits on, and the note stays.
+                if self.datagrams.get(place).is_some_and(|(_, end, _)| *end == piece.offset) {
+                    self.datagrams.swap_remove(place);
+                }
             }
             (Some(place), true) => {
                 if let Some((_, end, at)) = self.datagrams.get_mut(place) {
@@ -140,7 +143,15 @@ mod tests {
             "beyond the longest datagram"
         );
         assert_eq!(pass(&mut table, now, 1, piece(4000, 80, false)), Ok(()), "one was lost");
-        assert_eq!(pass(&mut table, now, 1, piece(4080, 80, false)), Err(Reason::FragmentOrphan));
+        assert_eq!(
+            pass(&mut table, now, 1, piece(4080, 80, false)),
+            Ok(()),
+            "and it is waited for"
+        );
+        assert_eq!(pass(&mut table, now, 1, piece(0, 1480, true)), Err(Reason::FragmentOverlap));
+        assert_eq!(pass(&mut table, now, 2, piece(0, 1480, true)), Ok(()));
+        assert_eq!(pass(&mut table, now, 2, piece(1480, 80, false)), Ok(()));
+        assert_eq!(pass(&mut table, now, 2, piece(0, 1480, true)), Ok(()), "it was complete");
     }
 
     #[test]

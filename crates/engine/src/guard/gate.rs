@@ -161,7 +161,14 @@ impl Engine {
         }
     }
 
-    fn send_own(&mut self, pool: &mut Pool, to: u16, vid: u16, cast: Cast, bytes: &Answer) {
+    pub(super) fn send_own(
+        &mut self,
+        pool: &mut Pool,
+        to: u16,
+        vid: u16,
+        cast: Cast,
+        bytes: &Answer,
+    ) {
         let Some(to) = self.ports.at_mut(to) else { return };
         let Ok(mut frame) = pool.copy_in(bytes, Offload::NONE) else { return };
         frame.tci = vid;

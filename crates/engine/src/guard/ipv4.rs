@@ -192,6 +192,7 @@ impl Judge<'_> {
                 self.accepted = Some(IpAddr::V4(source));
                 Ok(())
             }
+            Claim::Asked => self.refuse(Reason::AddressAsked),
             Claim::Limit => self.refuse(Reason::Ipv4SourceLimit),
             Claim::Foreign => self.refuse(Reason::Ipv4Source),
         }

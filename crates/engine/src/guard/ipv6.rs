@@ -101,7 +101,8 @@ impl Judge<'_> {
         ip: &Ipv6,
         extensions: &Extensions,
     ) -> Result<Option<(Datagram, Piece)>, Reason> {
-        let Some((id, offset, more)) = extensions.fragment else { return Ok(None) };
+        let Some(fragment) = extensions.fragment else { return Ok(None) };
+        let extension::Fragment { id, offset, more, start } = fragment;
         let guarded = match self.parsed.l4.map(|l4| l4.transport) {
             Some(Transport::Udp { source, destination, .. }) => {
                 is_guarded(source) || is_guarded(destination)
@@ -117,11 +118,11 @@ impl Judge<'_> {
         if ip.chain.fragment == Fragment::Atomic {
             return Ok(None);
         }
-        // What follows the fragment header; in a first fragment the headers behind it count too,
-        // which matters to nobody, because the next one has to begin behind all that.
-        let len = u32::from(ip.payload_len).saturating_sub(u32::from(ip.chain.len));
+        // All that follows the fragment header, the headers in a first fragment too: the next one
+        // has to begin behind them.
+        let len = u32::from(ip.payload_len).saturating_sub(start);
         let piece = Piece { offset, len, more };
-        if more && !len.is_multiple_of(8) && ip.chain.fragment == Fragment::Later {
+        if more && !len.is_multiple_of(8) {
             self.refuse(Reason::FragmentOverlap)?;
         }
         let datagram = Datagram {
@@ -166,6 +167,7 @@ impl Judge<'_> {
                 self.accepted = Some(IpAddr::V6(source));
                 Ok(())
             }
+            Claim::Asked => self.refuse(Reason::AddressAsked),
             Claim::Limit => self.refuse(Reason::Ipv6SourceLimit),
             Claim::Foreign => self.refuse(Reason::Ipv6Source),
         }

@@ -1,5 +1,5 @@
 //! What the guard of a network remembers: questions nobody answered, frames that were flooded,
-//! groups, prefixes that routers announced.
+//! groups, prefixes that routers announced, stations outside.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -13,6 +13,7 @@ use siphasher::sip::SipHasher13;
 
 use crate::guard::fast::Packed;
 use crate::guard::groups::Groups;
+use crate::guard::stations::Stations;
 use crate::time::Instant;
 
 /// Questions that are remembered.
@@ -39,6 +40,7 @@ pub(crate) struct Memory {
     floods: [(u64, Instant); FLOODS],
     next_flood: usize,
     pub(crate) groups: Groups,
+    pub(crate) stations: Stations,
     /// Prefixes that routers of the network or of the outside announced for stateless
     /// configuration, and until when they hold.
     prefixes: Vec<(Ipv6Net, Instant)>,
@@ -53,6 +55,7 @@ impl Memory {
             floods: [(0, Instant::EPOCH); FLOODS],
             next_flood: 0,
             groups: Groups::default(),
+            stations: Stations::new(hash_key),
             prefixes: Vec::new(),
         }
     }

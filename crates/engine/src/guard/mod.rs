@@ -51,6 +51,7 @@ mod outside;
 mod port;
 mod reject;
 mod spec;
+mod stations;
 mod violation;
 
 use core::net::IpAddr;

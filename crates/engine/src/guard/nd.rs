@@ -86,8 +86,8 @@ impl<'a> Judge<'a> {
 
     /// The guest wants to use an address: it is its own from now on, if it may be (RFC 6620, 3.2.3).
     fn duplicate_detection(&mut self, target: Ipv6Addr) -> Result<Outcome, Reason> {
-        match self.claim(IpAddr::V6(target)) {
-            Claim::Own => {
+        match self.probed(IpAddr::V6(target)) {
+            Claim::Own | Claim::Asked => {
                 // Nobody in here has it. Outside somebody may.
                 self.said.reach = Reach::Open;
                 Ok(Outcome::Pass)
@@ -96,7 +96,11 @@ impl<'a> Judge<'a> {
                 self.refuse(Reason::Ipv6SourceLimit)?;
                 Ok(Outcome::Pass)
             }
-            // Somebody has it, and says so; or nobody may.
+            // Somebody has it, and says so himself or by us; or nobody may.
+            Claim::Foreign if self.engine.memory.stations.has(self.now, target.into()) => {
+                self.said.reach = Reach::Open;
+                Ok(Outcome::Pass)
+            }
             Claim::Foreign => {
                 if self.engine.bindings.owner_of_ip(target.into()).is_none() {
                     self.refuse(Reason::Ipv6Source)?;
@@ -163,7 +167,11 @@ impl<'a> Judge<'a> {
             && target_ok(target)
             && flags & flag::ROUTER == 0
             && !(solicited && ip.destination.is_multicast());
-        let own = self.claim(IpAddr::V6(target)) == Claim::Own;
+        let claim = self.claim(IpAddr::V6(target));
+        if claim == Claim::Asked {
+            self.refuse(Reason::AddressAsked)?;
+        }
+        let own = matches!(claim, Claim::Own | Claim::Asked);
         self.demand(sound && named && own, Reason::NeighbourAdvertisement)?;
         let rate = self.me.spec.rates.duplicates;
         if !solicited && !self.me.buckets.advertisements.take(self.now, rate) {

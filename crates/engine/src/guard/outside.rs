@@ -25,24 +25,48 @@ impl Judge<'_> {
     }
 
     pub(super) fn uplink(&mut self) -> Result<Outcome, Reason> {
-        let mut claimed = [None; 2];
+        // The packet's source, and what the sender says that is its own.
+        let mut source = None;
+        let mut stated = [None; 2];
         match self.parsed.l3 {
-            Some(L3::Arp(arp)) => claimed[0] = Some(IpAddr::V4(arp.sender_ip)),
-            Some(L3::Ipv4(ip)) => claimed[0] = Some(IpAddr::V4(ip.source)),
+            Some(L3::Arp(arp)) => stated[0] = Some(IpAddr::V4(arp.sender_ip)),
+            Some(L3::Ipv4(ip)) => {
+                source = Some(IpAddr::V4(ip.source));
+                // Where it broadcasts to, no station is. Nobody told us of that address, if we do
+                // not know the subnet.
+                let last = ip.destination.octets()[3] & 3 == 3;
+                if self.cast == Cast::Broadcast
+                    && last
+                    && self.engine.network.guard.subnet.is_none()
+                {
+                    stated[0] = Some(IpAddr::V4(ip.destination));
+                }
+            }
             Some(L3::Ipv6(ip)) => {
-                claimed = [Some(IpAddr::V6(ip.source)), self.advertised(&ip).map(IpAddr::V6)];
+                source = Some(IpAddr::V6(ip.source));
+                if self.is_discovery(&ip) {
+                    stated = [source, self.advertised(&ip).map(IpAddr::V6)];
+                }
             }
             None => {}
         }
-        for address in claimed.into_iter().flatten() {
-            if self.is_inside(address) {
+        if source.is_some_and(|source| !self.may_be_outside(source)) && stated[0] != source {
+            self.refuse(Reason::OutsideIdentity)?;
+        }
+        for address in stated.into_iter().flatten().filter(is_station) {
+            if !self.heard_outside(address) {
                 self.refuse(Reason::OutsideIdentity)?;
             }
         }
-        if let (Some(address), Some(L3::Ipv4(_) | L3::Ipv6(_))) = (claimed[0], self.parsed.l3) {
-            self.accepted = Some(address);
-        }
+        self.accepted = source;
         self.trusted()
+    }
+
+    /// Whether the packet is neighbour discovery of this link.
+    fn is_discovery(&self, ip: &Ipv6) -> bool {
+        let kind = self.parsed.l4.map(|l4| l4.transport);
+        matches!(kind, Some(Transport::Icmpv6 { kind, .. }) if super::ipv6::is_discovery(kind))
+            && ip.hop_limit == ndp::HOP_LIMIT
     }
 
     /// The target of a neighbour advertisement.
@@ -133,6 +157,14 @@ impl Judge<'_> {
             self.engine.memory.announced(self.now, prefix, Duration::from_secs(valid.into()));
         }
         Ok(())
+    }
+}
+
+/// Whether an address can be that of one station.
+fn is_station(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
+        IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
     }
 }
 

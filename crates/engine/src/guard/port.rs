@@ -4,6 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use arrayvec::ArrayVec;
 use wire::MacAddr;
 
 use crate::guard::bucket::Bucket;
@@ -16,6 +17,9 @@ use crate::time::Instant;
 
 /// How long an accepted source is remembered, in nanoseconds: one minute.
 const CACHE_NANOS: u64 = 60_000_000_000;
+
+/// Addresses that the outside is asked for at a time.
+pub(super) const ASKED: usize = 8;
 
 /// The guard of one port. It exists for uplinks, for routers, and for guests whose mode is not
 /// [`GuardMode::Off`].
@@ -38,6 +42,8 @@ pub(crate) struct PortGuard {
     pub(crate) violations: Violations,
     /// First-come addresses of the port, and when they were last seen to be used.
     pub(crate) claims: Vec<(IpAddr, Instant)>,
+    /// Addresses that the outside was asked for on the port's behalf, and when.
+    pub(crate) asked: ArrayVec<(IpAddr, Instant), ASKED>,
     /// Ethernet address and client identifier of DHCP clients that were seen, and when.
     pub(crate) clients: Vec<(MacAddr, u64, Instant)>,
     pub(crate) fragments: Fragments,
@@ -82,6 +88,7 @@ impl PortGuard {
             buckets: Buckets::default(),
             violations: Violations::default(),
             claims: Vec::new(),
+            asked: ArrayVec::new(),
             clients: Vec::new(),
             fragments: Fragments::default(),
         }))
@@ -90,6 +97,7 @@ impl PortGuard {
     /// Takes over what a port keeps when its spec changes: who it is, and how often it failed.
     pub(crate) fn inherit(&mut self, old: &mut Self) {
         self.claims = core::mem::take(&mut old.claims);
+        self.asked = core::mem::take(&mut old.asked);
         self.clients = core::mem::take(&mut old.clients);
         self.violations = core::mem::take(&mut old.violations);
         // Another rate begins with a quiet time behind it.
@@ -116,6 +124,12 @@ impl PortGuard {
             self.egress_generation = generation;
             self.egress = Cache::EMPTY;
         }
+    }
+
+    /// When the outside was asked for an address on the port's behalf, if that still says anything.
+    pub(super) fn asked_for(&self, now: Instant, address: IpAddr) -> Option<Instant> {
+        let (_, at) = self.asked.iter().find(|(known, _)| *known == address)?;
+        (now.saturating_since(*at) < super::claims::ASKED_TIME).then_some(*at)
     }
 
     /// Whether the port gets only what is for one of its addresses (checks 53 and 54).

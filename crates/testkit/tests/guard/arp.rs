@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use engine::{Rate, Reason};
+use engine::{Rate, Reason, Verdict};
 use testkit::mac;
 use wire::arp::operation::{REPLY, REQUEST, REVERSE_REQUEST};
 use wire::parse::{Arp, L3};
@@ -11,7 +11,7 @@ use wire::{MacAddr, parse};
 
 use crate::world::{
     Guest, PEER, ROUTER, a, answered, both_passed, both_refused, consumed, drain, learning, passed,
-    reaches, refused, strict, t, v4, world,
+    reaches, refused, strict, t, taken, v4, world,
 };
 
 fn request(guest: &Guest, target: Ipv4Addr) -> Arp {
@@ -225,7 +225,7 @@ fn a_client_takes_a_free_address_and_no_other() {
     let mut net = world();
     net.plug("client", learning());
     let client = Guest { port: "client", number: 20, tags: Vec::new() };
-    passed(&mut net, "client", &broadcast(&client, &request(&client, v4(50))));
+    taken(&mut net, "client", &broadcast(&client, &request(&client, v4(50))));
     // Now it is its own: others are told, and refused.
     let guest = a();
     let owner = net.engine.owner_of(v4(20));
@@ -244,5 +244,8 @@ fn a_client_takes_a_free_address_and_no_other() {
         refused(&mut net, "client", &frame, Reason::ArpSenderIp);
     }
     let other = Arp { sender_ip: v4(21), ..request(&client, v4(20)) };
-    consumed(&mut net, "client", &broadcast(&client, &other));
+    let frame = broadcast(&client, &other);
+    assert_eq!(net.send("client", &frame), Verdict::Drop(Reason::AddressAsked));
+    net.wait(Duration::from_millis(900));
+    consumed(&mut net, "client", &frame);
 }

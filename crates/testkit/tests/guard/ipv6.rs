@@ -9,7 +9,7 @@ use wire::ipv6::extension::{DESTINATION, FRAGMENT, HOP_BY_HOP, ROUTING};
 use wire::{MacAddr, ndp};
 
 use crate::world::{
-    Guest, PEER, a, both_passed, both_refused, passed, refused, strict, t, v6, world,
+    Guest, PEER, a, both_passed, both_refused, passed, refused, strict, t, taken, v6, world,
 };
 
 fn addr(text: &str) -> Ipv6Addr {
@@ -74,14 +74,14 @@ fn a_few_addresses_are_first_come() {
         for number in 0..8 {
             let prefix = if number < 4 { "fe80::" } else { "fd00::" };
             let source = Ipv6Addr::from(u128::from(addr(prefix)) | 0x1000 | number);
-            passed(&mut net, guest.port, &guest.udp6(&Ipv6 { source, ..guest.ip6() }, 1, 2));
+            taken(&mut net, guest.port, &guest.udp6(&Ipv6 { source, ..guest.ip6() }, 1, 2));
         }
         let source = addr("fe80::1:1");
         let frame = guest.udp6(&Ipv6 { source, ..guest.ip6() }, 1, 2);
         refused(&mut net, guest.port, &frame, Reason::Ipv6SourceLimit);
         // One that was not used for long makes room.
         net.wait(std::time::Duration::from_secs(1801));
-        passed(&mut net, guest.port, &frame);
+        taken(&mut net, guest.port, &frame);
         // What one has, others do not get.
         let thief = Guest { port: "peer", number: PEER, tags: Vec::new() };
         let frame = thief
@@ -178,6 +178,28 @@ fn fragments() {
         // Alone, with a fragment header (RFC 6946).
         passed(&mut net, port, &fragment(&guest, 0, false, 80));
     }
+    // What the first has behind its fragment header is the datagram's beginning, with headers and all:
+    // the next one may not write over the transport header.
+    for guest in [a(), t()] {
+        let mut net = world();
+        let first = guest.frame(mac(PEER), |b| {
+            let b = b.ipv6(&guest.ip6()).extension(FRAGMENT, &[0, 0, 1, 0, 0, 0, 7]);
+            let mut pad = vec![0; 127];
+            pad[..3].copy_from_slice(&[15, 1, 124]);
+            b.extension(60, &pad).udp(1000, 2000).payload(&[0; 56])
+        });
+        passed(&mut net, guest.port, &first);
+        for offset in [64, 128, 184] {
+            let frame = fragment(&guest, offset, true, 80);
+            refused(&mut net, guest.port, &frame, Reason::FragmentOverlap);
+        }
+        passed(&mut net, guest.port, &fragment(&guest, 192, true, 80));
+        // Behind a hole the receiver waits on: the same datagram cannot begin anew.
+        passed(&mut net, guest.port, &fragment(&guest, 280, false, 80));
+        refused(&mut net, guest.port, &fragment(&guest, 0, true, 80), Reason::FragmentOverlap);
+    }
+    // Only the last may end anywhere (RFC 8200, 4.5).
+    both_refused(Reason::FragmentOverlap, |g| fragment(g, 0, true, 1441));
     both_refused(Reason::Ipv6Hidden, |g| {
         g.frame(mac(PEER), |b| {
             b.ipv6(&g.ip6())

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod arp;
+mod claims;
 mod dhcp;
 mod ethernet;
 mod groups;

@@ -159,6 +159,9 @@ fn a_probe_takes_a_free_address_and_is_told_of_one_in_use() {
         let mut net = world();
         let fresh: Ipv6Addr = "fe80::1234".parse().expect("an address");
         reaches(&mut net, guest.port, &probe(&guest, fresh), &["router", "uplink"]);
+        assert_eq!(net.engine.owner_of(fresh), None, "somebody outside may have it");
+        net.wait(Duration::from_millis(900));
+        passed(&mut net, guest.port, &advertise(&guest, SOLICITED, fresh));
         assert_eq!(net.engine.owner_of(fresh), Some(Owner::Port(net.id(guest.port))));
         let answer = answered(&mut net, guest.port, &probe(&guest, v6(PEER)));
         says(&answer, v6(PEER), mac(PEER), all_nodes(), OVERRIDE);

@@ -9,8 +9,8 @@ use wire::ndp::{multicast_mac, solicited_node};
 use wire::parse::Arp;
 
 use crate::world::{
-    Guest, PEER, ROUTER, a, answered, drain, learning, network, passed, reaches, refused, v4, v6,
-    world, world_of,
+    Guest, PEER, ROUTER, a, answered, drain, learning, network, passed, reaches, refused, taken,
+    v4, v6, world, world_of,
 };
 
 fn outside() -> Guest {
@@ -114,7 +114,7 @@ fn prefixes_of_outside_routers_are_for_guests_and_may_not_contradict() {
     let frame = a().udp6(&Ipv6 { source, ..a().ip6() }, 1, 2);
     refused(&mut net, "a", &frame, Reason::Ipv6Source);
     passed(&mut net, "uplink", &advertise("2001:db8::"));
-    passed(&mut net, "a", &frame);
+    taken(&mut net, "a", &frame);
 }
 
 #[test]

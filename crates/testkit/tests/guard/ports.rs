@@ -18,7 +18,7 @@ use wire::{L3, MacAddr, OffloadSet, Transport, parse};
 
 use crate::world::{
     Guest, PEER, ROUTER, a, answered, drain, learning, network, passed, reaches, refused,
-    refused_on_egress, strict, v4, v6, world, world_of,
+    refused_on_egress, strict, taken, v4, v6, world, world_of,
 };
 
 fn forged() -> Vec<u8> {
@@ -100,8 +100,8 @@ fn learn_takes_free_addresses_up_to_its_cap() {
     net.engine.plan_address(v4(30).into(), mac(30)).expect("a plan");
     refused(&mut net, "client", &from4(30), Reason::Ipv4Source);
     for number in [20, 21] {
-        passed(&mut net, "client", &from4(number));
-        passed(&mut net, "client", &from6(number));
+        taken(&mut net, "client", &from4(number));
+        taken(&mut net, "client", &from6(number));
         assert_eq!(net.engine.owner_of(v4(number)), Some(Owner::Port(net.id("client"))));
     }
     refused(&mut net, "client", &from4(22), Reason::Ipv4SourceLimit);
@@ -110,7 +110,7 @@ fn learn_takes_free_addresses_up_to_its_cap() {
     net.wait(Duration::from_secs(4 * 3600));
     assert_eq!(net.engine.owner_of(v4(20)), None);
     // What is used stays.
-    passed(&mut net, "client", &from4(20));
+    taken(&mut net, "client", &from4(20));
     for _ in 0..5 {
         net.wait(Duration::from_secs(3600));
         passed(&mut net, "client", &from4(20));
@@ -370,11 +370,11 @@ fn modes_are_what_they_say() {
         let mut spec = strict(2);
         spec.guard.mode = mode;
         net.change("a", spec);
+        net.unplug("uplink");
         let frame = a().udp4(&Ipv4 { source: v4(61), ..a().ip4() }, 1, 2);
         assert_eq!(matches!(net.send("a", &frame), Verdict::Forward(_)), v4_free, "{mode:?}");
         let header = Ipv6 { source: a().link_local(), ..a().ip6() };
         let frame = a().udp6(&header, 1, 2);
         assert_eq!(matches!(net.send("a", &frame), Verdict::Forward(_)), link_local, "{mode:?}");
-        drain(&mut net);
     }
 }

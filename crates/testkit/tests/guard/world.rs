@@ -264,6 +264,20 @@ pub(crate) fn passed(net: &mut TestNetwork, port: &str, frame: &[u8]) {
     drain(net);
 }
 
+/// The frame's source is free, as far as is known: the outside is asked first, then the frame goes on.
+#[track_caller]
+pub(crate) fn taken(net: &mut TestNetwork, port: &str, frame: &[u8]) {
+    drain(net);
+    assert_eq!(net.send(port, frame), Verdict::Drop(Reason::AddressAsked), "from {port}");
+    let (len, cast) = (frame.len(), cast(frame));
+    net.moved(&[
+        &format!("{port} rx_frames rx_bytes+{len} {cast} drop.address-asked"),
+        "uplink tx_own tx_offered tx_queued",
+    ]);
+    net.wait(std::time::Duration::from_millis(900));
+    passed(net, port, frame);
+}
+
 /// The network answers; the answer.
 #[track_caller]
 pub(crate) fn answered(net: &mut TestNetwork, port: &str, frame: &[u8]) -> Vec<u8> {

@@ -1,0 +1,172 @@
+//! Addresses that are in use outside, and questions to the outside whether one is.
+//!
+//! # Theory of operation
+//!
+//! Behind an uplink there are stations that nobody told the network about: a router, servers, other
+//! people's machines. What they say of themselves in ARP and neighbour discovery is remembered here,
+//! so that no guest takes a first-come address that one of them has. This memory is a help and not
+//! the wall: it is bounded, and a station may have been silent for long. Therefore an address that
+//! is not known is asked for before a port gets it (see [`claims`](super::claims)); the questions
+//! wait here until the batch is decided.
+//!
+//! # Limits
+//!
+//! [`SETS`] times [`WAYS`] addresses; in a full set the one that was silent for the longest time is
+//! forgotten. Sets are chosen by a keyed hash, so that nobody outside can choose whom the network
+//! forgets. Questions that find no room are not asked, and the address is not given.
+
+use alloc::vec::Vec;
+use core::hash::Hasher;
+use core::net::IpAddr;
+use core::time::Duration;
+
+use arrayvec::ArrayVec;
+use siphasher::sip::SipHasher13;
+
+use crate::engine::Engine;
+use crate::frame::Cast;
+use crate::guard::Answer;
+use crate::guard::fast::Packed;
+use crate::guard::spec::Role;
+use crate::pool::Pool;
+use crate::time::Instant;
+
+const SETS: usize = 512;
+const WAYS: usize = 4;
+
+/// For how long an address belongs to a station outside that is silent. Routers and servers are
+/// heard several times in this time, also by those who are not talked to; one that starts anew keeps
+/// its address.
+const SILENCE: Duration = Duration::from_secs(600);
+
+/// Questions of one batch.
+const QUESTIONS: usize = 8;
+
+type Set = [(Packed, Instant); WAYS];
+
+#[derive(Debug)]
+pub(crate) struct Stations {
+    hasher: SipHasher13,
+    /// Empty until there is one.
+    sets: Vec<Set>,
+    questions: ArrayVec<(u16, Cast, Answer), QUESTIONS>,
+}
+
+impl Stations {
+    pub(super) fn new(hash_key: &[u8; 16]) -> Self {
+        Self {
+            hasher: SipHasher13::new_with_key(hash_key),
+            sets: Vec::new(),
+            questions: ArrayVec::new(),
+        }
+    }
+
+    fn place(&self, address: Packed) -> usize {
+        let mut hasher = self.hasher;
+        hasher.write_u64(address.0);
+        hasher.write_u64(address.1);
+        #[expect(clippy::cast_possible_truncation)]
+        let place = hasher.finish() as usize % SETS;
+        place
+    }
+
+    /// A station outside has said that it has the address.
+    pub(super) fn note(&mut self, now: Instant, address: IpAddr) {
+        let address = Packed::new(address);
+        let place = self.place(address);
+        if self.sets.is_empty() {
+            self.sets.resize(SETS, [(Packed::default(), Instant::EPOCH); WAYS]);
+        }
+        let Some(set) = self.sets.get_mut(place) else { return };
+        let known = set.iter().position(|(known, _)| *known == address);
+        let oldest = || set.iter().enumerate().min_by_key(|(_, (_, at))| *at).map(|(way, _)| way);
+        let way = known.or_else(oldest).unwrap_or(0);
+        if let Some(entry) = set.get_mut(way) {
+            *entry = (address, now);
+        }
+    }
+
+    /// Whether a station outside is known to have the address.
+    pub(super) fn has(&self, now: Instant, address: IpAddr) -> bool {
+        let address = Packed::new(address);
+        self.sets.get(self.place(address)).is_some_and(|set| {
+            set.iter().any(|(known, at)| *known == address && now.saturating_since(*at) < SILENCE)
+        })
+    }
+
+    /// Has a question sent to the outside, in this VLAN. False if there is no room for it.
+    pub(super) fn ask(&mut self, vid: u16, cast: Cast, question: Answer) -> bool {
+        self.questions.try_push((vid, cast, question)).is_ok()
+    }
+}
+
+impl Engine {
+    /// Whether somebody could be outside, in this VLAN.
+    pub(super) fn has_outside(&self, vid: u16) -> bool {
+        self.ports.iter().any(|port| port.spec.role == Role::Uplink && port.carries(vid, false))
+    }
+
+    /// Sends the questions that a batch left.
+    #[inline]
+    pub(crate) fn ask_outside(&mut self, pool: &mut Pool) {
+        if !self.memory.stations.questions.is_empty() {
+            self.send_questions(pool);
+        }
+    }
+
+    #[cold]
+    fn send_questions(&mut self, pool: &mut Pool) {
+        for (vid, cast, question) in core::mem::take(&mut self.memory.stations.questions) {
+            let mut nth = 0;
+            while let Some(index) = self.ports.nth(nth) {
+                nth += 1;
+                let outside = self
+                    .ports
+                    .at(index)
+                    .is_some_and(|port| port.spec.role == Role::Uplink && port.carries(vid, false));
+                if outside {
+                    self.send_own(pool, index, vid, cast, &question);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use core::net::Ipv4Addr;
+
+    fn address(number: u32) -> IpAddr {
+        Ipv4Addr::from(0xc0a8_0000 | number).into()
+    }
+
+    #[test]
+    fn remembered_for_a_time_and_bounded() {
+        let mut stations = Stations::new(&[7; 16]);
+        let now = Instant::from_nanos(7);
+        assert!(!stations.has(now, address(1)));
+        stations.note(now, address(1));
+        let nearly = now + (SILENCE - Duration::from_nanos(1));
+        assert!(stations.has(nearly, address(1)) && !stations.has(now + SILENCE, address(1)));
+        // A hundred thousand others: one that is heard of now and then is not forgotten for those
+        // that are heard of once, as long as it is heard of often enough.
+        for number in 2..100_000 {
+            stations.note(now + Duration::from_nanos(number.into()), address(number));
+            if number % 256 == 0 {
+                stations.note(now + Duration::from_nanos(number.into()), address(1));
+            }
+        }
+        assert!(stations.has(now + Duration::from_micros(200), address(1)));
+        assert_eq!(stations.sets.len(), SETS);
+    }
+
+    #[test]
+    fn questions_are_bounded() {
+        let mut stations = Stations::new(&[7; 16]);
+        for _ in 0..QUESTIONS {
+            assert!(stations.ask(1, Cast::Broadcast, Answer::new()));
+        }
+        assert!(!stations.ask(1, Cast::Broadcast, Answer::new()));
+    }
+}
