@@ -1,35 +1,12 @@
 //! Where every packet ends, and how people are told.
 
-/// Makes the enumeration, the names and the sentences of one list.
-macro_rules! reasons {
-    ($($variant:ident, $name:literal, $sentence:literal;)*) => {
-        /// What became of a packet, or what happened to a flow.
-        ///
-        /// Reasons are counted in [`GatewayCounters`]. A name never changes its meaning.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        pub enum Reason { $(#[doc = $sentence] $variant,)* }
-
-        impl Reason {
-            /// All reasons, in the order in which they are shown.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// The name in counters, reports and documents.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
-            /// What it means, as a sentence.
-            #[must_use]
-            pub const fn describe(self) -> &'static str {
-                match self { $(Self::$variant => $sentence,)* }
-            }
-        }
-    };
-}
+use crate::reasons::reasons;
 
 reasons! {
+    /// What became of a packet, or what happened to a flow.
+    Reason;
+    /// Packets and flows by [`Reason`], since the gateway was made.
+    GatewayCounters;
     TcpOut, "tcp-out", "Segments of guests that the TCP translation took.";
     TcpDuplicate, "tcp-duplicate", "Segments of guests whose data or end was here already.";
     TcpOutOfWindow, "tcp-out-of-window", "Segments of guests outside the window; answered with an acknowledgement, at most twice a second when empty.";
@@ -95,60 +72,9 @@ reasons! {
     PublishedIn, "published-in", "Datagrams of clients of published UDP ports sent to guests, and connections of clients of TCP ports.";
 }
 
-/// Packets and flows by [`Reason`], since the gateway was made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GatewayCounters {
-    counts: [u64; Reason::ALL.len()],
-}
-
-impl Default for GatewayCounters {
-    fn default() -> Self {
-        Self { counts: [0; Reason::ALL.len()] }
-    }
-}
-
-impl GatewayCounters {
-    /// Counts one.
-    #[inline]
-    pub fn count(&mut self, reason: Reason) {
-        self.add(reason, 1);
-    }
-
-    /// Counts several.
-    #[inline]
-    pub fn add(&mut self, reason: Reason, count: u64) {
-        if let Some(counter) = self.counts.get_mut(reason as usize) {
-            *counter = counter.wrapping_add(count);
-        }
-    }
-
-    /// How often.
-    #[must_use]
-    pub fn get(&self, reason: Reason) -> u64 {
-        self.counts.get(reason as usize).copied().unwrap_or(0)
-    }
-
-    /// Those that are not zero, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (Reason, u64)> + '_ {
-        Reason::ALL
-            .iter()
-            .map(|reason| (*reason, self.get(*reason)))
-            .filter(|(_, count)| *count > 0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_reason_has_a_name_of_its_own_and_a_sentence() {
-        for (i, reason) in Reason::ALL.iter().enumerate() {
-            assert_eq!(*reason as usize, i);
-            assert!(reason.describe().ends_with('.'), "{}", reason.name());
-            assert!(Reason::ALL[..i].iter().all(|other| other.name() != reason.name()));
-        }
-    }
 
     #[test]
     fn only_what_happened_is_shown() {

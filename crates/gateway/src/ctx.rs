@@ -16,8 +16,8 @@ use crate::poll::Poller;
 /// The worker answers from the guest's egress queue. The gateway asks before it reads from a host
 /// socket, so that data waits in the kernel and not in a queue that drops.
 pub trait Room {
-    /// Bytes of frames that the queue towards `destination` still takes. Zero also where the
-    /// address belongs to nobody, as long as that can change.
+    /// Bytes of frames that the queue towards `destination` still takes, without those that its
+    /// owner was not handed yet.
     fn room(&self, destination: IpAddr) -> usize;
 }
 
@@ -31,6 +31,29 @@ impl Room for Unbounded {
     }
 }
 
+/// What was sent to each guest and is not in its queue yet, where [`Room`] would count it: frames
+/// leave together, when the call is over.
+#[derive(Debug, Default)]
+pub struct Spent(Vec<(IpAddr, usize)>);
+
+impl Spent {
+    /// The frames have left.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    fn on(&self, guest: IpAddr) -> usize {
+        self.0.iter().find(|(known, _)| *known == guest).map_or(0, |(_, bytes)| *bytes)
+    }
+
+    fn add(&mut self, guest: IpAddr, bytes: usize) {
+        match self.0.iter_mut().find(|(known, _)| *known == guest) {
+            Some((_, spent)) => *spent += bytes,
+            None => self.0.push((guest, bytes)),
+        }
+    }
+}
+
 /// The surroundings of one call into a part of the gateway.
 pub struct Ctx<'a> {
     /// The worker's buffers.
@@ -39,6 +62,8 @@ pub struct Ctx<'a> {
     pub out: &'a mut VecDeque<Frame>,
     /// Credit of the guests' queues.
     pub room: &'a dyn Room,
+    /// What of it is taken already.
+    pub spent: &'a mut Spent,
     /// Where every packet ends.
     pub counters: &'a mut GatewayCounters,
     /// What each guest has and may have.
@@ -54,6 +79,18 @@ pub struct Ctx<'a> {
 }
 
 impl Ctx<'_> {
+    /// Bytes of frames that may be sent to a guest now.
+    #[inline]
+    pub fn room_for(&self, guest: IpAddr) -> usize {
+        self.room.room(guest).saturating_sub(self.spent.on(guest))
+    }
+
+    /// So many bytes of frames are on their way to a guest.
+    #[inline]
+    pub fn spend(&mut self, guest: IpAddr, bytes: usize) {
+        self.spent.add(guest, bytes);
+    }
+
     /// An identification for an IP packet (RFC 791, 3.1; RFC 6864).
     #[inline]
     pub fn next_id(&mut self) -> u16 {

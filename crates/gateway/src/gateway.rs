@@ -10,8 +10,9 @@ use wire::icmp_error::IcmpError;
 
 use crate::backend::datagram::{DatagramBackend, Routes};
 use crate::backend::{Backend, HostBackend, StreamError};
-use crate::counters::{GatewayCounters, Reason};
-use crate::ctx::Room;
+use crate::counters::GatewayCounters;
+use crate::ctx::{Room, Spent};
+use crate::dispatch::Call;
 use crate::event::GatewayEvent;
 use crate::guests::Guests;
 use crate::host_allow::AllowHost;
@@ -58,6 +59,7 @@ pub struct Gateway<B: Backend = HostBackend> {
     pub(crate) counters: GatewayCounters,
     pub(crate) guests: Guests,
     pub(crate) out: VecDeque<Frame>,
+    pub(crate) spent: Spent,
     pub(crate) id: u16,
     pub(crate) host: Host<B::Datagrams>,
     pub(crate) datagrams: Datagrams<B::Datagrams>,
@@ -79,6 +81,7 @@ macro_rules! ctx {
             pool: $pool,
             out: &mut $gateway.out,
             room: $room,
+            spent: &mut $gateway.spent,
             counters: &mut $gateway.counters,
             guests: &mut $gateway.guests,
             poller: &$gateway.poller,
@@ -97,9 +100,21 @@ impl Gateway {
     /// # Errors
     /// The plan cannot be carried out, or no descriptor is left.
     pub fn new(plan: GatewayPlan, hash_key: [u8; 16]) -> Result<Self, GatewayError> {
+        Self::with_poller(plan, hash_key, Poller::new().map_err(GatewayError::Poller)?)
+    }
+
+    /// As [`Gateway::new`], and its descriptors are watched by this poller.
+    ///
+    /// # Errors
+    /// As [`Gateway::new`].
+    pub fn with_poller(
+        plan: GatewayPlan,
+        hash_key: [u8; 16],
+        poller: Poller,
+    ) -> Result<Self, GatewayError> {
         plan.check()?;
         let backend = HostBackend::new().map_err(GatewayError::Poller)?;
-        Self::with_backend(plan, hash_key, backend)
+        Self::with_parts(plan, hash_key, backend, poller)
     }
 }
 
@@ -113,10 +128,18 @@ impl<B: Backend> Gateway<B> {
         hash_key: [u8; 16],
         backend: B,
     ) -> Result<Self, GatewayError> {
+        Self::with_parts(plan, hash_key, backend, Poller::new().map_err(GatewayError::Poller)?)
+    }
+
+    fn with_parts(
+        plan: GatewayPlan,
+        hash_key: [u8; 16],
+        backend: B,
+        poller: Poller,
+    ) -> Result<Self, GatewayError> {
         plan.check()?;
         let plan = within_descriptors(plan);
         let keyed = Keyed::new(hash_key);
-        let poller = Poller::new().map_err(GatewayError::Poller)?;
         let (streams, datagrams) = backend.split();
         let services = Services::new(&plan, hash_key).map_err(GatewayError::Poller)?;
         let readable = Interest::READABLE;
@@ -134,6 +157,7 @@ impl<B: Backend> Gateway<B> {
             counters: GatewayCounters::default(),
             guests: Guests::new(plan.limits, keyed),
             out: VecDeque::new(),
+            spent: Spent::default(),
             id: u16::from_ne_bytes([hash_key[0], hash_key[1]]),
             host: Host {
                 backend: datagrams,
@@ -181,7 +205,8 @@ impl<B: Backend> Gateway<B> {
         &self.plan
     }
 
-    /// Readable when [`Self::turn`] has something to do; level triggered.
+    /// Readable when [`Self::turn`] has something to do; level triggered. Of a gateway that shares
+    /// its owner's poller this is that poller.
     #[must_use]
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.poller.as_fd()
@@ -197,7 +222,7 @@ impl<B: Backend> Gateway<B> {
         guest: GuestKey,
         frame: Frame,
     ) {
-        self.dispatch(now, pool, room, guest, frame);
+        self.dispatch(&mut Call { now, pool, room, guest }, frame);
     }
 
     /// Ends a batch of [`Self::receive`]: sends and acknowledges what was collected.
@@ -208,7 +233,8 @@ impl<B: Backend> Gateway<B> {
         self.settle(now, pool, room);
     }
 
-    /// Does what the host's side has ready: at most one batch of descriptors.
+    /// Does what the host's side has ready: at most one batch of descriptors, or what
+    /// [`Self::host_ready`] was told of since.
     pub fn turn(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room) {
         let Some(mut ready) = self.ready.take() else { return };
         // An epoll instance of ours does not fail.
@@ -227,7 +253,7 @@ impl<B: Backend> Gateway<B> {
         self.settle(now, pool, room);
     }
 
-    /// One report of the poller; public for backends that report by other ways.
+    /// One report of the poller, where the owner takes them; [`Self::turn`] is to follow.
     pub fn host_ready(
         &mut self,
         now: Instant,
@@ -265,7 +291,11 @@ impl<B: Backend> Gateway<B> {
 
     /// The next packet towards a guest, for the router.
     pub fn poll_frame(&mut self) -> Option<Frame> {
-        self.out.pop_front()
+        let frame = self.out.pop_front();
+        if frame.is_none() {
+            self.spent.clear();
+        }
+        frame
     }
 
     /// When [`Self::handle_timeout`] wants to be called next.
@@ -322,15 +352,8 @@ impl<B: Backend> Gateway<B> {
             }
             ctx.pool.release(unreachable.quote);
         }
-        let mut buffer = [0; crate::services::ANSWER_MAX];
         while let Some(answer) = self.services.poll_answer() {
-            match answer.write(&mut buffer) {
-                Ok(len) => {
-                    let frame = buffer.get(..len).unwrap_or_default();
-                    packet::emit(&mut ctx, frame, wire::Offload::NONE);
-                }
-                Err(_) => ctx.counters.count(Reason::Malformed),
-            }
+            packet::emit_answer(&mut ctx, &answer);
         }
         self.take_events();
     }
@@ -517,7 +540,7 @@ impl<B: Backend> Gateway<B> {
 fn within_descriptors(mut plan: GatewayPlan) -> GatewayPlan {
     let limit = sys::confine::descriptor_limit()
         .map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
-    plan.limits.flows = plan.limits.flows.min(limit);
+    plan.limits.flows = plan.limits.flows.min(limit).min(Token::PLACES / 2);
     plan.limits.flows_per_guest = plan.limits.flows_per_guest.min(limit / 2).max(1);
     plan
 }

@@ -70,6 +70,7 @@ mod packet;
 mod plan;
 pub mod poll;
 pub mod publish;
+mod reasons;
 mod report;
 pub mod services;
 pub mod tcp;

@@ -10,6 +10,7 @@ use wire::{Gso, GsoKind, Offload, PartialChecksum, checksum};
 
 use crate::counters::Reason;
 use crate::ctx::Ctx;
+use crate::services::{ANSWER_MAX, Answer};
 
 /// Ethernet header without a tag.
 pub(crate) const ETHERNET: usize = 14;
@@ -280,6 +281,17 @@ pub(crate) fn emit(ctx: &mut Ctx<'_>, frame: &[u8], offload: Offload) {
     match ctx.pool.copy_in(frame, offload) {
         Ok(frame) => ctx.out.push_back(frame),
         Err(_) => ctx.counters.count(Reason::PoolEmpty),
+    }
+}
+
+/// Queues what a service answers. Apart, so that packets which are none do not pay for its buffer.
+#[cold]
+#[inline(never)]
+pub(crate) fn emit_answer(ctx: &mut Ctx<'_>, answer: &Answer) {
+    let mut buffer = [0; ANSWER_MAX];
+    match answer.write(&mut buffer) {
+        Ok(len) => emit(ctx, buffer.get(..len).unwrap_or_default(), Offload::NONE),
+        Err(_) => ctx.counters.count(Reason::Malformed),
     }
 }
 

@@ -1,8 +1,10 @@
-//! The gateway's own epoll, and the tokens that tell its descriptors apart.
+//! The epoll that a gateway's descriptors are watched by, and the tokens that tell them apart.
 //!
-//! A token is a kind (8 bits), a generation (24 bits) and an index (32 bits). A report that was
-//! already taken from the kernel when its descriptor was closed names an old generation, and is
-//! ignored by whoever owns the index.
+//! A gateway has an epoll of its own, or the one of its owner ([`Poller::within`]): then a packet of
+//! the outside costs one wait of the owner, not two. A token has, from its highest bit on: a one, by
+//! which an owner knows its gateways' tokens from its own; a kind (3 bits); the gateway's place with
+//! its owner (16); a generation (20); an index (24). A report that was already taken from the kernel
+//! when its descriptor was closed names an old generation, and is ignored by whoever owns the index.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -52,7 +54,15 @@ pub struct Token {
 }
 
 impl Token {
-    const GENERATION: u32 = 0x00ff_ffff;
+    const GENERATION_BITS: u32 = 20;
+    const INDEX_BITS: u32 = 24;
+    const GENERATION: u32 = (1 << Self::GENERATION_BITS) - 1;
+    const PLACE_AT: u32 = Self::GENERATION_BITS + Self::INDEX_BITS;
+    const KIND_AT: u32 = Self::PLACE_AT + 16;
+    const MARK: u64 = 1 << 63;
+
+    /// Indices are below this.
+    pub(crate) const PLACES: usize = 1 << Self::INDEX_BITS;
 
     #[must_use]
     pub const fn new(kind: Kind, generation: u32, index: u32) -> Self {
@@ -65,30 +75,61 @@ impl Token {
         self.generation == generation & Self::GENERATION
     }
 
-    fn pack(self) -> u64 {
-        u64::from(self.kind as u8) << 56 | u64::from(self.generation) << 32 | u64::from(self.index)
+    fn pack(self, place: u16) -> u64 {
+        debug_assert!((self.index as usize) < Self::PLACES, "flows are fewer than that");
+        Self::MARK
+            | u64::from(self.kind as u8) << Self::KIND_AT
+            | u64::from(place) << Self::PLACE_AT
+            | u64::from(self.generation & Self::GENERATION) << Self::INDEX_BITS
+            | u64::from(self.index) & ((1 << Self::INDEX_BITS) - 1)
     }
 
     fn unpack(raw: u64) -> Option<Self> {
-        let [kind, a, b, c, index @ ..] = raw.to_be_bytes();
-        let kind = *Kind::ALL.iter().find(|known| **known as u8 == kind)?;
+        if raw & Self::MARK == 0 {
+            return None;
+        }
+        let number = (raw >> Self::KIND_AT & 7) as u8;
+        let kind = *Kind::ALL.iter().find(|known| **known as u8 == number)?;
         Some(Self {
             kind,
-            generation: u32::from_be_bytes([0, a, b, c]),
-            index: u32::from_be_bytes(index),
+            generation: (raw >> Self::INDEX_BITS) as u32 & Self::GENERATION,
+            index: raw as u32 & ((1 << Self::INDEX_BITS) - 1),
         })
     }
 }
 
+/// The place of the gateway that a report of a shared epoll is for, and the name of the registration.
+/// None if it is not for a gateway.
+#[must_use]
+pub fn addressee(event: &Event) -> Option<(u16, Token)> {
+    let token = Token::unpack(event.token)?;
+    Some(((event.token >> Token::PLACE_AT & 0xffff) as u16, token))
+}
+
 /// An epoll whose reports carry [`Token`]s.
 #[derive(Debug)]
-pub struct Poller(sys::poll::Poller);
+pub struct Poller {
+    inner: sys::poll::Poller,
+    place: u16,
+    is_shared: bool,
+}
 
 impl Poller {
+    /// One of its own.
+    ///
     /// # Errors
     /// EMFILE, ENFILE, ENOMEM of epoll_create1(2).
     pub fn new() -> io::Result<Self> {
-        sys::poll::Poller::new().map(Self)
+        Ok(Self { inner: sys::poll::Poller::new()?, place: 0, is_shared: false })
+    }
+
+    /// The owner's, whose waits find the reports and who hands them on by [`addressee`]. Tokens of
+    /// the owner's own have a highest bit of zero.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn within(owner: &sys::poll::Poller, place: u16) -> io::Result<Self> {
+        Ok(Self { inner: owner.share()?, place, is_shared: true })
     }
 
     /// Starts to watch a descriptor.
@@ -96,7 +137,7 @@ impl Poller {
     /// # Errors
     /// As epoll_ctl(2): EEXIST, EPERM, ENOSPC, ENOMEM.
     pub fn add(&self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
-        self.0.add(fd, token.pack(), interest)
+        self.inner.add(fd, token.pack(self.place), interest)
     }
 
     /// Starts to watch a descriptor for everything, by edges.
@@ -104,7 +145,7 @@ impl Poller {
     /// # Errors
     /// As [`Self::add`].
     pub fn add_edges(&self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-        self.0.add_edges(fd, token.pack())
+        self.inner.add_edges(fd, token.pack(self.place))
     }
 
     /// Changes what is waited for.
@@ -112,7 +153,7 @@ impl Poller {
     /// # Errors
     /// ENOENT when the descriptor is not registered.
     pub fn modify(&self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
-        self.0.modify(fd, token.pack(), interest)
+        self.inner.modify(fd, token.pack(self.place), interest)
     }
 
     /// Stops to watch a descriptor. Closing the last copy of it does the same.
@@ -120,12 +161,17 @@ impl Poller {
     /// # Errors
     /// ENOENT when the descriptor is not registered.
     pub fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
-        self.0.remove(fd)
+        self.inner.remove(fd)
     }
 
-    /// Takes the reports that are there, without waiting.
+    /// Takes the reports that are there, without waiting. Those of a shared one are the owner's to
+    /// take.
     pub(crate) fn take(&self, events: &mut Events) -> io::Result<usize> {
-        self.0.wait(events, Some(Duration::ZERO))
+        if self.is_shared {
+            events.clear();
+            return Ok(0);
+        }
+        self.inner.wait(events, Some(Duration::ZERO))
     }
 
     /// The registration behind a report.
@@ -136,7 +182,7 @@ impl Poller {
 
 impl AsFd for Poller {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.inner.as_fd()
     }
 }
 
@@ -147,13 +193,41 @@ mod tests {
     #[test]
     fn a_token_is_what_was_packed() {
         for kind in Kind::ALL {
-            let token = Token::new(kind, 0x0123_4567, 0x89ab_cdef);
-            let back = Token::unpack(token.pack()).unwrap();
-            assert_eq!(back, token);
-            assert_eq!(back.generation, 0x0023_4567);
-            assert!(back.is_of(0x0123_4567) && back.is_of(0x0023_4567) && !back.is_of(0x0123_4568));
+            for place in [0, 1, 0x8001, u16::MAX] {
+                let token = Token::new(kind, 0x012a_4567, 0x00ab_cdef);
+                let raw = token.pack(place);
+                let event = Event {
+                    token: raw,
+                    readable: true,
+                    writable: false,
+                    urgent: false,
+                    hangup: false,
+                };
+                let (to, back) = addressee(&event).unwrap();
+                assert_eq!((to, back), (place, token));
+                assert_eq!(back.generation, 0x000a_4567);
+                assert!(back.is_of(0x012a_4567) && back.is_of(0x000a_4567));
+                assert!(!back.is_of(0x012a_4568));
+            }
         }
         assert_eq!(Token::unpack(0), None);
-        assert_eq!(Token::unpack(8 << 56), None);
+        assert_eq!(Token::unpack(7 << 60), None);
+        assert_eq!(Token::unpack(1 << 63), None);
+    }
+
+    #[test]
+    fn reports_of_a_shared_poller_come_to_its_owner_only() {
+        let owner = sys::poll::Poller::new().unwrap();
+        let poller = Poller::within(&owner, 3).unwrap();
+        let (a, b) = std::os::unix::net::UnixStream::pair().unwrap();
+        let token = Token::new(Kind::Udp, 5, 9);
+        poller.add(a.as_fd(), token, Interest::READABLE).unwrap();
+        io::Write::write_all(&mut &b, b"x").unwrap();
+        let mut events = Events::with_capacity(4);
+        assert_eq!(poller.take(&mut events).unwrap(), 0);
+        assert_eq!(owner.wait(&mut events, Some(Duration::ZERO)).unwrap(), 1);
+        assert_eq!(addressee(&events.get(0).unwrap()), Some((3, token)));
+        drop(a);
+        assert_eq!(owner.wait(&mut events, Some(Duration::ZERO)).unwrap(), 0);
     }
 }

@@ -75,6 +75,11 @@ impl Events {
         self.filled
     }
 
+    /// Forgets the last wait.
+    pub fn clear(&mut self) {
+        self.filled = 0;
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.filled == 0
@@ -121,6 +126,16 @@ impl Poller {
         // SAFETY: epoll_create1 has just returned this descriptor; nobody else owns it.
         let fd = unsafe { OwnedFd::from_raw_fd(fd) };
         Ok(Poller { fd, nanoseconds: AtomicBool::new(true) })
+    }
+
+    /// The same instance once more: what is registered with either is reported by the waits of
+    /// both, once.
+    ///
+    /// # Errors
+    /// EMFILE.
+    pub fn share(&self) -> io::Result<Poller> {
+        let nanoseconds = AtomicBool::new(self.nanoseconds.load(Ordering::Relaxed));
+        Ok(Poller { fd: self.fd.try_clone()?, nanoseconds })
     }
 
     /// Starts to watch `fd`; its reports carry `token`.

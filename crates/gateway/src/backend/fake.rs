@@ -331,9 +331,11 @@ impl Stream for FakeStream {
     fn abort(self) {}
 }
 
-/// Connections to a host that accepts everything.
+/// Connections to a host that accepts everything, when it is asked to.
 #[derive(Debug, Default)]
 pub struct FakeStreams {
+    /// What refuses at once.
+    pub refusing: HashSet<SocketAddr>,
     /// Where guests connected to, oldest first, with the token of the stream.
     pub connects: Vec<(SocketAddr, Token)>,
 }
@@ -347,6 +349,9 @@ impl StreamBackend for FakeStreams {
         token: Token,
         target: SocketAddr,
     ) -> Result<FakeStream, StreamError> {
+        if self.refusing.contains(&target) {
+            return Err(StreamError::Refused);
+        }
         self.connects.push((target, token));
         Ok(FakeStream::default())
     }

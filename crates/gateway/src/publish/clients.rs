@@ -191,7 +191,7 @@ impl<B: Backend> Publishing<B> {
             if let Some(flow) = self.clients.flows.get_mut(at) {
                 flow.bytes_in += len as u64;
             }
-            if ctx.room.room(key.guest.ip()) < len {
+            if ctx.room_for(key.guest.ip()) < len {
                 // Clients of one socket share it, so what one guest has no room for is not left in
                 // front of the others.
                 ctx.counters.count(Reason::PublishedFull);
@@ -200,6 +200,7 @@ impl<B: Backend> Publishing<B> {
             ctx.counters.count(Reason::PublishedIn);
             let (class, segment) = (received.traffic_class, received.segment);
             packet::udp(ctx, received.bytes, ROOM, key.seen, key.guest, class, segment);
+            ctx.spend(key.guest.ip(), ROOM + len);
         }
     }
 

@@ -1,35 +1,12 @@
 //! Where every message to a service ends, and how people are told.
 
-/// Makes the enumeration, the names and the sentences of one list.
-macro_rules! reasons {
-    ($($variant:ident, $name:literal, $sentence:literal;)*) => {
-        /// What became of a message to a service, or what a service did.
-        ///
-        /// Reasons are counted in [`ServiceCounters`]. A name never changes its meaning.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[repr(u8)]
-        pub enum ServiceReason { $(#[doc = $sentence] $variant,)* }
-
-        impl ServiceReason {
-            /// All reasons, in the order in which they are shown.
-            pub const ALL: &[Self] = &[$(Self::$variant,)*];
-
-            /// The name in counters, reports and documents.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)* }
-            }
-
-            /// What it means, as a sentence.
-            #[must_use]
-            pub const fn describe(self) -> &'static str {
-                match self { $(Self::$variant => $sentence,)* }
-            }
-        }
-    };
-}
+use crate::reasons::reasons;
 
 reasons! {
+    /// What became of a message to a service, or what a service did.
+    ServiceReason;
+    /// Messages by [`ServiceReason`], since the services were made.
+    ServiceCounters;
     DhcpOffer, "dhcp-offer", "Addresses offered.";
     DhcpAck, "dhcp-ack", "Leases given or renewed.";
     DhcpNak, "dhcp-nak", "Requests refused, because the address is not the client's to have.";
@@ -71,53 +48,4 @@ reasons! {
     DnsStreamEnded, "dns-stream-ended", "TCP connections of guests that were ended because they were idle, or broke the framing.";
     OutOfDescriptors, "dns-out-of-descriptors", "Questions not passed on because the process has as many descriptors as it may.";
     Backlog, "service-backlog", "Answers dropped because too many waited to be sent.";
-}
-
-/// Messages by [`ServiceReason`], since the services were made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceCounters {
-    counts: [u64; ServiceReason::ALL.len()],
-}
-
-impl Default for ServiceCounters {
-    fn default() -> Self {
-        Self { counts: [0; ServiceReason::ALL.len()] }
-    }
-}
-
-impl ServiceCounters {
-    /// Counts one.
-    pub(crate) fn count(&mut self, reason: ServiceReason) {
-        if let Some(counter) = self.counts.get_mut(reason as usize) {
-            *counter = counter.wrapping_add(1);
-        }
-    }
-
-    /// How often.
-    #[must_use]
-    pub fn get(&self, reason: ServiceReason) -> u64 {
-        self.counts.get(reason as usize).copied().unwrap_or(0)
-    }
-
-    /// Those that are not zero, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (ServiceReason, u64)> + '_ {
-        ServiceReason::ALL
-            .iter()
-            .map(|reason| (*reason, self.get(*reason)))
-            .filter(|(_, count)| *count > 0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_reason_has_a_name_of_its_own_and_a_sentence() {
-        for (i, reason) in ServiceReason::ALL.iter().enumerate() {
-            assert_eq!(*reason as usize, i);
-            assert!(reason.describe().ends_with('.'), "{}", reason.name());
-            assert!(ServiceReason::ALL[..i].iter().all(|other| other.name() != reason.name()));
-        }
-    }
 }

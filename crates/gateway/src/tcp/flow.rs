@@ -28,6 +28,10 @@ pub(super) const SCALE: u8 = 7;
 /// then does not take it after all, and the attempt makes the kernel enlarge its buffer.
 const WINDOW_MIN: u32 = 65_536;
 
+/// As many segments fit into the least window, however large they are: a guest that may send less
+/// than a whole one waits (RFC 1122, 4.2.3.4), and one that may send one waits for each answer.
+const WINDOW_SEGMENTS: u32 = 4;
+
 /// The smallest segments that we make, whatever the guest asks for (Linux: `TCP_MIN_SND_MSS`).
 pub(super) const MSS_MIN: u32 = 48;
 
@@ -173,6 +177,8 @@ pub(super) struct Flow<S> {
     pub(super) irs: Seq,
     pub(super) rcv_nxt: Seq,
     pub(super) rcv_adv: Seq,
+    /// `rcv_nxt` when the stream was last asked for its room.
+    asked_at: Option<Seq>,
     rcv_scale: u8,
     pub(super) guest_fin: Option<Seq>,
     /// All of the guest's data is here.
@@ -251,6 +257,7 @@ impl<S: Stream> Flow<S> {
             irs: Seq(0),
             rcv_nxt: Seq(0),
             rcv_adv: Seq(0),
+            asked_at: None,
             rcv_scale: 0,
             guest_fin: None,
             guest_ended: false,
@@ -336,20 +343,35 @@ impl<S: Stream> Flow<S> {
         if self.guest_ended && !self.drained { self.rcv_nxt - 1 } else { self.rcv_nxt }
     }
 
+    /// The least window to announce while the stream takes everything.
+    pub(super) fn window_least(&self) -> u32 {
+        WINDOW_MIN.max(WINDOW_SEGMENTS * self.mss)
+    }
+
     /// The window to announce. It never takes back what was announced before (RFC 9293, 3.8.6), and
     /// grows in steps that are worth a segment (3.8.6.2.2).
+    ///
+    /// Nobody tells us when the stream has more room, unless a write found none. So whenever it has
+    /// taken everything, the window is at least what keeps the guest sending, and its next segments
+    /// bring the next look, or the write that finds no room.
     fn announce(&mut self) -> u16 {
         let next = self.rcv_nxt;
-        if self.state == State::Open && !self.guest_ended {
+        let open = self.rcv_adv.since(next);
+        let least = self.window_least();
+        // Without news from the guest there is none for it.
+        let is_known = self.asked_at == Some(next) && open >= least / 2;
+        if self.state == State::Open && !self.guest_ended && !is_known {
             let room = match &self.stream {
                 Some(stream) if self.inbox.is_written() => {
-                    u32::try_from(stream.room()).unwrap_or(u32::MAX).max(WINDOW_MIN)
+                    self.asked_at = Some(next);
+                    u32::try_from(stream.room()).unwrap_or(u32::MAX).max(least)
                 }
                 _ => 0,
             };
             let most = 0xffff << self.rcv_scale;
             let edge = next + room.min(most);
-            if edge.since(self.rcv_adv) >= (2 * self.mss).min(WINDOW_MIN / 2) {
+            let step = (2 * self.mss).min(WINDOW_MIN / 2);
+            if edge.since(self.rcv_adv) >= step {
                 // A multiple of the unit, so that what the guest reads is what we mean.
                 let unit = 1_u32 << self.rcv_scale;
                 self.rcv_adv = next + (edge.since(next) & !(unit - 1));

@@ -1,8 +1,6 @@
 //! A connection does what it can: takes what was acknowledged away from the stream, writes what the
 //! guest sent, sends what the outside sent, repairs losses, acknowledges.
 
-use std::net::IpAddr;
-
 use wire::tcp::flag;
 
 use super::emit;
@@ -22,34 +20,16 @@ pub(super) enum Rest {
     Room,
 }
 
-/// What was sent to each guest in this turn, and is not in its queue yet.
-#[derive(Debug, Default)]
-pub(super) struct Spent(Vec<(IpAddr, usize)>);
-
-impl Spent {
-    pub(super) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    fn on(&mut self, guest: IpAddr) -> &mut usize {
-        let at = self.0.iter().position(|(known, _)| *known == guest).unwrap_or_else(|| {
-            self.0.push((guest, 0));
-            self.0.len() - 1
-        });
-        &mut self.0[at].1
-    }
-}
-
 impl<S: Stream> Flow<S> {
     /// One turn: at most one large frame goes to the guest.
-    pub(super) fn serve(&mut self, env: &mut Env<'_, '_>, spent: &mut Spent) -> Result<Rest, Over> {
+    pub(super) fn serve(&mut self, env: &mut Env<'_, '_>) -> Result<Rest, Over> {
         if self.state != State::Open {
             if self.ack_due && matches!(self.state, State::SynReceived | State::TimeWait) {
                 self.acknowledge_due(env);
             }
             return Ok(Rest::Nothing);
         }
-        match self.exchange(env, spent) {
+        match self.exchange(env) {
             Ok(rest) => {
                 if self.ack_due {
                     self.acknowledge_due(env);
@@ -68,10 +48,10 @@ impl<S: Stream> Flow<S> {
         }
     }
 
-    fn exchange(&mut self, env: &mut Env<'_, '_>, spent: &mut Spent) -> Result<Rest, StreamError> {
+    fn exchange(&mut self, env: &mut Env<'_, '_>) -> Result<Rest, StreamError> {
         self.take_acknowledged()?;
         self.write_out(env)?;
-        self.send(env, spent.on(self.key.guest().ip()))
+        self.send(env)
     }
 
     /// What the guest has acknowledged is not needed any more.
@@ -91,11 +71,12 @@ impl<S: Stream> Flow<S> {
 
     /// Writes what is here in order, and the guest's end behind it.
     fn write_out(&mut self, env: &mut Env<'_, '_>) -> Result<(), StreamError> {
+        let least = self.window_least();
         let Some(stream) = &mut self.stream else { return Ok(()) };
         if !self.full && !self.inbox.is_written() {
-            let was_closed = self.rcv_adv.since(self.rcv_nxt) < self.mss;
             if self.inbox.write(env.ctx.pool, stream)? {
-                self.ack_due |= was_closed;
+                // What waited for room kept the window from moving.
+                self.ack_due |= self.rcv_adv.since(self.rcv_nxt) < least / 2;
             } else {
                 self.full = true;
             }
@@ -109,7 +90,7 @@ impl<S: Stream> Flow<S> {
     }
 
     /// Sends one frame, if there is something and it may be sent.
-    fn send(&mut self, env: &mut Env<'_, '_>, spent: &mut usize) -> Result<Rest, StreamError> {
+    fn send(&mut self, env: &mut Env<'_, '_>) -> Result<Rest, StreamError> {
         let Some((from, mut len, again)) = self.next_range() else { return Ok(Rest::Nothing) };
         let (pipe, window) = (self.pipe(), self.window.size());
         if !self.probe_tail && pipe > 0 {
@@ -121,8 +102,7 @@ impl<S: Stream> Flow<S> {
             len = len.min(self.whole_segments(window));
         }
         let headers = emit::headers_len(&self.key);
-        let room = env.ctx.room.room(self.key.guest().ip());
-        let room = room.saturating_sub(*spent).saturating_sub(headers);
+        let room = env.ctx.room_for(self.key.guest().ip()).saturating_sub(headers);
         let room = u32::try_from(room).unwrap_or(u32::MAX);
         if room < len {
             if room < self.mss.min(len) {
@@ -133,9 +113,7 @@ impl<S: Stream> Flow<S> {
         if self.fin_at == Some(from) {
             return Ok(self.send_fin(env, from, again));
         }
-        let rest = self.send_data(env, from, len, again)?;
-        *spent += headers + len as usize;
-        Ok(rest)
+        self.send_data(env, from, len, again)
     }
 
     /// At most `bytes`, in whole segments, but at least one.
@@ -238,6 +216,7 @@ impl<S: Stream> Flow<S> {
         }
         let says = self.data_header(from, is_short || again);
         emit::data(env.ctx, &self.key, &says, lease, count, self.mss);
+        env.ctx.spend(self.key.guest().ip(), start + count);
         self.sent(env, from, count as u32, again);
         Ok(if self.readable || again { Rest::More } else { Rest::Nothing })
     }

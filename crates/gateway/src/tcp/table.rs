@@ -12,7 +12,7 @@ use super::face::{IcmpError, Incoming, Kept, Segment, Target, TcpLimits, Unreach
 use super::flow::{Env, Flow, Over, State};
 use super::input::{Heard, Taken};
 use super::key::{Key, Secret};
-use super::output::{Rest, Spent};
+use super::output::Rest;
 use super::seq::Seq;
 use super::wheel::Wheel;
 use crate::backend::{Stream, StreamBackend, StreamError};
@@ -80,7 +80,6 @@ pub struct Table<B: StreamBackend> {
     /// Connections in [`State::TimeWait`] in the order of their ends, with their generations.
     lingering: VecDeque<(u32, u32)>,
     unreachable: VecDeque<Unreachable>,
-    spent: Spent,
     last_turn: Instant,
     evict_at: usize,
 }
@@ -105,7 +104,6 @@ impl<B: StreamBackend> Table<B> {
             waiting: VecDeque::new(),
             lingering: VecDeque::new(),
             unreachable: VecDeque::new(),
-            spent: Spent::default(),
             last_turn: Instant::EPOCH,
             evict_at: 0,
         }
@@ -116,7 +114,7 @@ impl<B: StreamBackend> Table<B> {
         &self.backend
     }
 
-    pub(super) fn backend_mut(&mut self) -> &mut B {
+    pub(crate) fn backend_mut(&mut self) -> &mut B {
         &mut self.backend
     }
 
@@ -424,7 +422,6 @@ impl<B: StreamBackend> Table<B> {
     /// streams, a bounded amount. To be called after a batch of segments and reports, and again
     /// while [`Table::wants_turn`].
     pub fn turn(&mut self, now: Instant, ctx: &mut Ctx<'_>) {
-        self.spent.clear();
         self.last_turn = now;
         let frames = ctx.out.len();
         for _ in 0..self.waiting.len().min(TURN) {
@@ -441,7 +438,7 @@ impl<B: StreamBackend> Table<B> {
             };
             flow.queued = false;
             let held = flow.inbox.len();
-            let served = flow.serve(&mut Env { now, ctx }, &mut self.spent);
+            let served = flow.serve(&mut Env { now, ctx });
             self.held = self.held.saturating_sub(held.saturating_sub(flow.inbox.len()));
             match served {
                 Ok(Rest::Nothing) => {}

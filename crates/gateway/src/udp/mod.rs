@@ -87,6 +87,8 @@ pub(crate) struct Flow<S> {
     starved: bool,
     /// Bytes of the largest train that was received, to judge how many fit.
     largest: usize,
+    /// Reports in a row that found one datagram, see [`receive::habit`].
+    alone: u8,
     bytes_out: u64,
     bytes_in: u64,
 }
@@ -225,6 +227,7 @@ impl<B: DatagramBackend> Datagrams<B> {
             answered: false,
             starved: false,
             largest: 0,
+            alone: 0,
             bytes_out: 0,
             bytes_in: 0,
         };

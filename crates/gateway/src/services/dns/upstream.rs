@@ -27,11 +27,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
 use engine::Instant;
+use sys::inet::Carries;
 use sys::poll::{Interest, Poller};
 
 use super::message::{OWN_SIZE, Query, Rcode, flag};
@@ -582,13 +583,8 @@ fn open_udp(
     resolver: SocketAddr,
     message: &[u8],
 ) -> io::Result<Carrier> {
-    let any: SocketAddr = match resolver {
-        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-    };
-    // Binding to port 0 takes a random one.
-    let socket = UdpSocket::bind(any)?;
-    socket.set_nonblocking(true)?;
+    let socket = UdpSocket::from(sys::inet::datagram(Carries::Udp, resolver.is_ipv6())?);
+    // Connecting takes a random port, as binding to port 0 does.
     socket.connect(resolver)?;
     poller.add(socket.as_fd(), token.pack(), Interest::READABLE)?;
     socket.send(message)?;

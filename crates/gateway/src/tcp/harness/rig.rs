@@ -13,7 +13,7 @@ use wire::{L3, MacAddr, Offload, Transport};
 use super::streams::{FakeStreams, Peer, edge};
 use crate::backend::StreamBackend;
 use crate::counters::GatewayCounters;
-use crate::ctx::{Ctx, Packet, Room};
+use crate::ctx::{Ctx, Packet, Room, Spent};
 use crate::guests::Guests;
 use crate::keyed::Keyed;
 use crate::plan::GatewayPlan;
@@ -58,6 +58,7 @@ pub struct Rig<B: StreamBackend = FakeStreams> {
     id: u16,
     pub poller: Poller,
     pub room: SetRoom,
+    spent: Spent,
     pub mtu: usize,
     pub now: Instant,
     /// Where connections lead instead of where they want to.
@@ -118,6 +119,7 @@ impl<B: StreamBackend> Rig<B> {
             id: 0,
             poller: Poller::new().expect("a descriptor"),
             room: SetRoom(Cell::new(usize::MAX)),
+            spent: Spent::default(),
             mtu: 1500,
             now,
             redirect: None,
@@ -130,6 +132,7 @@ impl<B: StreamBackend> Rig<B> {
             pool: &mut self.pool,
             out: &mut self.out,
             room: &self.room,
+            spent: &mut self.spent,
             counters: &mut self.counters,
             guests: &mut self.guests,
             poller: &self.poller,
@@ -187,6 +190,7 @@ impl<B: StreamBackend> Rig<B> {
             self.with(|table, now, ctx| table.turn(now, ctx));
             let after: usize = self.out.iter().map(Frame::len).sum();
             // What comes out fills the guest's queue.
+            self.spent.clear();
             let room = self.room.0.get();
             if room != usize::MAX {
                 self.room.0.set(room.saturating_sub(after - before));

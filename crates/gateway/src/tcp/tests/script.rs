@@ -12,6 +12,7 @@
 //! > RA * ack 1                         a number that does not matter
 //! drop                                 the next segment to the guest, whatever it is, is lost
 //! +100ms, +2s                          time passes
+//! mtu 65520                            the network's, which is 1500 otherwise
 //! host connects | refuses | ...        see [`Script::host`]
 //! host got 100 | aborted | ...         see [`Script::host_is`]
 //! count tcp-challenge 1                a counter, since the beginning
@@ -128,6 +129,10 @@ impl Script {
                 let reason = Reason::ALL.iter().find(|r| r.name() == words[0]);
                 let reason = *reason.unwrap_or_else(|| panic!("{}: no such counter", self.at));
                 assert_eq!(self.rig.count(reason).to_string(), words[1], "{}", self.at);
+                return;
+            }
+            "mtu" => {
+                self.rig.mtu = words[0].parse().unwrap();
                 return;
             }
             "flows" => {

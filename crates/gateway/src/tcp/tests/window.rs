@@ -1,5 +1,6 @@
 //! Windows of both sides, probes, what lies outside, urgent data, signs of life.
 
+use super::script::run;
 use super::{opened, opened_plain};
 
 #[test]
@@ -24,6 +25,35 @@ fn the_window_follows_the_stream() {
         > A 1 ack 7002 win 65535
         ",
     );
+}
+
+#[test]
+fn large_segments_never_meet_a_window_smaller_than_they_are() {
+    run("
+        mtu 57660
+        < S 0 mss 57600 ws 7 sackok
+        host connects
+        > SA 0 ack 1 win 65535
+        < A 1 ack 1
+        host room 10240                 # next to nothing, but it took everything so far
+        < PA 1+5120 ack 1
+        > A 1 ack 5121 win 1800         # four segments, in units of 128 bytes
+        < PA 5121+20480 ack 1
+        > A 1 ack 25601 win 1640        # the stream is full, and this is held
+        host got 10240
+        < PA 25601+57600 ack 1
+        > A 1 ack 83201 win 1190
+        < PA 83201+57600 ack 1
+        > A 1 ack 140801 win 740
+        < PA 140801+57600 ack 1
+        > A 1 ack 198401 win 290
+        host room free                  # told at once, although it was not closed
+        > A 1 ack 198401 win 8192
+        host got 198400
+        host room 10240                 # what the stream takes at once is not what counts
+        < PA 198401+57600 ack 1
+        > A 1 ack 256001 win 7742
+        ");
 }
 
 #[test]
