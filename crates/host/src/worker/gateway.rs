@@ -2,15 +2,19 @@
 //!
 //! # Theory of operation
 //!
-//! A [`Gateway`] has one descriptor, an epoll of its own, which the worker watches beside those of
-//! links. A visit is one [`Gateway::turn`]: a bounded batch of the host's sockets. What comes out
-//! goes through the router into the engine, in the same turn, so a reply leaves for its guest without
-//! another system call than the read that brought it and the write that delivers it.
+//! A [`Gateway`] has its sockets watched by the worker's own poller, beside links: a packet costs
+//! one wait, not one more to find out which socket has it. Reports are handed to it as they come
+//! ([`Gateway::host_ready`]); one [`Gateway::turn`] behind the turn's visits does what they lead to,
+//! a bounded amount. What comes out goes through the router into the engine, in the same turn, so a
+//! reply leaves for its guest without another system call than the wait, the read that brought it
+//! and the write that delivers it.
 //!
 //! * **Credit.** The gateway asks [`QueueRoom`] before it reads from a socket: so much as the queue
 //!   of the guest's port still takes. What does not fit waits in the kernel, and when that guest's
 //!   queue has drained the gateway gets another turn ([`Gateway::wants_room`]).
-//! * **Fairness.** A gateway's descriptor is one among many; its visits are as bounded as theirs.
+//! * **Fairness.** A report of a stream only notes something, and one of datagrams reads one batch
+//!   at most. The kernel's list of what is ready goes round, links among it, and a turn takes a part
+//!   of it.
 //! * **Latency.** Frames of a gateway's turn count as frames of the router's port, so a dialogue
 //!   with the outside is polled for like one between guests ([`super::spin`]).
 //! * **Leases.** A lease is bound in the engine before the answer that announces it leaves.
@@ -19,11 +23,10 @@ use std::net::IpAddr;
 
 use engine::bindings::{BindingSource, Lifetime, Owner};
 use engine::{BATCH, Engine, Frame, Instant, Pool, PortId};
+use gateway::poll::{Event as Ready, Poller, Token};
 use gateway::{Gateway, GatewayError, GatewayEvent, GatewayPlan, GuestKey, Room};
-use sys::poll::Interest;
 
-use super::slots::Slot;
-use super::{NetworkId, Source, Worker, WorkerEvent};
+use super::{NetworkId, Worker, WorkerEvent};
 
 /// Turns of one gateway that follow each other because its guests' queues drained, in one turn of
 /// the worker.
@@ -33,13 +36,20 @@ const REFILLS: usize = 4;
 /// kernel keeps the rest.
 const FILL: usize = 1 << 20;
 
+/// What may be sent at once to an address that no port is known to have: a large frame or two. The
+/// router finds out whose it is, or throws it away.
+const UNKNOWN: usize = 128 * 1024;
+
 /// A gateway and the worker's watch of it.
 #[derive(Debug)]
 pub(crate) struct GatewayPlace {
     pub(crate) gateway: Gateway,
-    source: Slot,
+    /// Something was reported to it in this turn.
+    reported: bool,
     /// A guest's queue has drained since the gateway's last turn.
     pub(super) drained: bool,
+    /// The gateway's deadline when the worker began to wait.
+    pub(super) due: Option<Instant>,
 }
 
 /// Room in the queues of one network's ports.
@@ -51,8 +61,8 @@ impl Room for QueueRoom<'_> {
     fn room(&self, destination: IpAddr) -> usize {
         // Who is not bound is found by the router, or not at all; the queue that it turns out to be
         // is full at its own limit.
-        let Some(Owner::Port(port)) = self.engine.owner_of(destination) else { return FILL };
-        let Some(spec) = self.engine.port(port) else { return FILL };
+        let Some(Owner::Port(port)) = self.engine.owner_of(destination) else { return UNKNOWN };
+        let Some(spec) = self.engine.port(port) else { return UNKNOWN };
         let (frames, bytes) = self.engine.queue_len(port);
         if frames + BATCH > spec.queue_frames {
             return 0;
@@ -76,26 +86,17 @@ impl Worker {
     /// # Errors
     /// The plan cannot be carried out, or there are no descriptors.
     pub fn open_gateway(&mut self, net: NetworkId, plan: GatewayPlan) -> Result<(), GatewayError> {
-        let gateway = Gateway::new(plan, self.hash_key)?;
-        let source = self.sources.insert(Source::Gateway(net));
-        let added = self.poller.add(gateway.as_fd(), source.to_bits(), Interest::READABLE);
-        if let Err(error) = added {
-            self.sources.remove(source);
-            return Err(GatewayError::Poller(error));
-        }
+        // A worker has at most 64 networks.
+        let place = (net.0.index() & 0xffff) as u16;
+        let poller = Poller::within(&self.poller, place).map_err(GatewayError::Poller)?;
+        let gateway = Gateway::with_poller(plan, self.hash_key, poller)?;
         self.close_gateway(net);
-        match self.networks.get_mut(net.0) {
-            Some(network) => {
-                network.gateway = Some(GatewayPlace { gateway, source, drained: false });
-                self.routing.asked.push_back(net);
-                let now = self.now();
-                self.deliver(now, net);
-            }
-            None => {
-                drop(self.poller.remove(gateway.as_fd()));
-                self.sources.remove(source);
-            }
-        }
+        let Some(network) = self.networks.get_mut(net.0) else { return Ok(()) };
+        network.gateway =
+            Some(GatewayPlace { gateway, reported: false, drained: false, due: None });
+        self.routing.asked.push_back(net);
+        let now = self.now();
+        self.deliver(now, net);
         Ok(())
     }
 
@@ -106,8 +107,6 @@ impl Worker {
         while let Some(frame) = place.gateway.poll_frame() {
             self.pool.release(frame);
         }
-        drop(self.poller.remove(place.gateway.as_fd()));
-        self.sources.remove(place.source);
     }
 
     /// The network is about to end: its guests are told that this is no way out any more.
@@ -267,20 +266,41 @@ impl Worker {
         }
     }
 
-    /// The host's side of a gateway has something.
+    /// The poller reports a socket of the gateway of the network at a place. What it leads to waits
+    /// for [`Worker::visit_gateways`].
+    pub(super) fn report_gateway(&mut self, now: Instant, place: u16, token: Token, event: &Ready) {
+        let Some(slot) = self.networks.at(usize::from(place)) else { return };
+        let Some(network) = self.networks.get_mut(slot) else { return };
+        let Some(place) = &mut network.gateway else { return };
+        let room = QueueRoom { engine: &network.engine };
+        place.gateway.host_ready(now, &mut self.pool, &room, token, event);
+        if !place.reported {
+            place.reported = true;
+            self.routing.reported.push(NetworkId(slot));
+        }
+    }
+
+    /// Lets the gateways to which something was reported do what it leads to.
+    pub(super) fn visit_gateways(&mut self, now: Instant) {
+        while let Some(net) = self.routing.reported.pop() {
+            self.visit_gateway(now, net);
+        }
+    }
+
+    /// A gateway does what it can.
     pub(super) fn visit_gateway(&mut self, now: Instant, net: NetworkId) {
         let Some(network) = self.networks.get_mut(net.0) else { return };
         let Some(place) = &mut network.gateway else { return };
-        place.drained = false;
+        (place.drained, place.reported) = (false, false);
         place.gateway.turn(now, &mut self.pool, &QueueRoom { engine: &network.engine });
         self.book_gateway(now, net);
     }
 
-    /// What is due at a gateway.
+    /// What is due at a gateway. Deadlines that this turn has made are the next wait's business.
     pub(super) fn gateway_timeout(&mut self, now: Instant, net: NetworkId) {
         let Some(network) = self.networks.get_mut(net.0) else { return };
         let Some(place) = &mut network.gateway else { return };
-        if place.gateway.next_deadline().is_none_or(|at| at > now) {
+        if place.due.take().is_none_or(|at| at > now) {
             return;
         }
         let room = QueueRoom { engine: &network.engine };

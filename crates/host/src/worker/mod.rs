@@ -210,7 +210,6 @@ pub(crate) enum Source {
     PortControl(NetworkId, PortId),
     Node(NodeId),
     Handshake,
-    Gateway(NetworkId),
     Owner,
 }
 
@@ -264,7 +263,7 @@ impl Worker {
         let hash_key = sys::random::key()?;
         Ok(Worker {
             poller: Poller::new()?,
-            polled: Events::with_capacity(128),
+            polled: Events::with_capacity(256),
             pool: Pool::new(limits.pool),
             limits,
             hash_key,

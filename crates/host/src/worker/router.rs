@@ -48,11 +48,19 @@ pub(crate) struct Routing {
     batch: RxBatch,
     /// Gateways that were handed something since their answers were taken.
     pub(super) asked: VecDeque<NetworkId>,
+    /// Gateways to which something was reported in this turn.
+    pub(super) reported: Vec<NetworkId>,
 }
 
 impl Routing {
     pub(crate) fn new(router: Router) -> Self {
-        Self { router, networks: Vec::new(), batch: RxBatch::new(), asked: VecDeque::new() }
+        Self {
+            router,
+            networks: Vec::new(),
+            batch: RxBatch::new(),
+            asked: VecDeque::new(),
+            reported: Vec::new(),
+        }
     }
 
     fn network(&self, iface: InterfaceId) -> Option<NetworkId> {

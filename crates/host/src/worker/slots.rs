@@ -1,5 +1,9 @@
 //! A slab whose identifiers are not reused: an index and a generation.
 
+/// Generations go round behind this, so that the highest bit of a token is free to tell tokens that
+/// are not of a slot: see [`gateway::poll`].
+const GENERATION_MAX: u32 = u32::MAX >> 1;
+
 /// An identifier of an entry. After the entry is removed it finds nothing, also when the place
 /// holds a new entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -14,7 +18,7 @@ impl Slot {
         self.index
     }
 
-    /// As a token of the poller.
+    /// As a token of the poller. Its highest bit is zero, see [`GENERATION_MAX`].
     pub(crate) fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
@@ -65,7 +69,7 @@ impl<T> Slots<T> {
             return None;
         }
         let value = entry.value.take()?;
-        entry.generation = entry.generation.wrapping_add(1);
+        entry.generation = entry.generation.wrapping_add(1) & GENERATION_MAX;
         self.free.push(slot.index);
         Some(value)
     }

@@ -27,6 +27,7 @@ impl Worker {
                 self.visit(now, event);
             }
         }
+        self.visit_gateways(now);
         while let Some(timer) = self.timers.due(now) {
             self.fire(now, timer);
         }
@@ -102,11 +103,11 @@ impl Worker {
 
     /// Waits for something to do. After traffic it polls first, where that pays.
     fn wait(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+        let next = self.next_deadline(deadline);
         if !self.outbox.is_empty() || self.refilling {
             self.poller.wait(&mut self.polled, Some(Duration::ZERO))?;
             return Ok(());
         }
-        let next = self.next_deadline(deadline);
         let start = self.now();
         if next.is_some_and(|at| at <= start) {
             self.poller.wait(&mut self.polled, Some(Duration::ZERO))?;
@@ -144,17 +145,27 @@ impl Worker {
     }
 
     /// When the worker must wake by itself.
-    fn next_deadline(&self, deadline: Option<Instant>) -> Option<Instant> {
-        let engines = self.networks.iter().filter_map(|(_, n)| n.engine.next_deadline());
-        let gateways = self
-            .networks
-            .iter()
-            .filter_map(|(_, n)| n.gateway.as_ref().and_then(|it| it.gateway.next_deadline()));
-        let router = self.routing.router.next_deadline();
-        engines.chain(gateways).chain(router).chain(self.timers.next()).chain(deadline).min()
+    fn next_deadline(&mut self, deadline: Option<Instant>) -> Option<Instant> {
+        let mut next = deadline;
+        let mut at = |due: Option<Instant>| next = next.into_iter().chain(due).min();
+        for place in 0..self.networks.places() {
+            let Some(slot) = self.networks.at(place) else { continue };
+            let Some(network) = self.networks.get_mut(slot) else { continue };
+            at(network.engine.next_deadline());
+            if let Some(gateway) = &mut network.gateway {
+                gateway.due = gateway.gateway.next_deadline();
+                at(gateway.due);
+            }
+        }
+        at(self.routing.router.next_deadline());
+        at(self.timers.next());
+        next
     }
 
     fn visit(&mut self, now: Instant, event: Ready) {
+        if let Some((place, token)) = gateway::poll::addressee(&event) {
+            return self.report_gateway(now, place, token, &event);
+        }
         let slot = Slot::from_bits(event.token);
         match self.sources.get(slot).copied() {
             None => {}
@@ -169,7 +180,6 @@ impl Worker {
             Some(Source::PortControl(net, port)) => self.visit_control(net, port, event),
             Some(Source::Node(node)) => self.visit_node(now, node),
             Some(Source::Handshake) => self.visit_handshake(now, slot),
-            Some(Source::Gateway(net)) => self.visit_gateway(now, net),
             Some(Source::Owner) => self.outbox.push_back(WorkerEvent::Ready {
                 token: super::Token(event.token),
                 readable: event.readable,
