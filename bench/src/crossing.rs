@@ -152,7 +152,7 @@ impl Crossing {
         if engines.len() == 2 {
             let (first, iface, port) = &mut engines[0];
             while first.poll_ready().is_some() {}
-            first.poll_transmit(now, pool, *port, Budget::FULL, tx);
+            first.poll_transmit(pool, *port, Budget::FULL, tx);
             router.receive_batch(now, pool, *iface, tx);
             while let Some(output) = router.poll_output() {
                 let Output::Transmit { frame, .. } = output else { panic!("no gateway") };
@@ -163,7 +163,7 @@ impl Crossing {
         }
         let (last, ..) = engines.last_mut().expect("a network");
         while last.poll_ready().is_some() {}
-        let count = last.poll_transmit(now, pool, self.receiver, Budget::FULL, tx);
+        let count = last.poll_transmit(pool, self.receiver, Budget::FULL, tx);
         for frame in tx.drain(..) {
             pool.release(frame);
         }
@@ -182,7 +182,7 @@ fn port(engine: &mut Engine, plan: &NetworkPlan, mac: MacAddr, role: Role) -> Po
         ..PortSpec::default()
     };
     let plan = PortPlan::validate(spec, plan).expect("a port");
-    engine.add_port(Instant::EPOCH, plan).expect("room for a port")
+    engine.add_port(plan).expect("room for a port")
 }
 
 #[cfg(test)]

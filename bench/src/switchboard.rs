@@ -100,7 +100,7 @@ impl Switchboard {
                     ..PortSpec::default()
                 };
                 let plan = PortPlan::validate(spec, &network).expect("a port");
-                engine.add_port(Instant::EPOCH, plan).expect("room for a port")
+                engine.add_port(plan).expect("room for a port")
             })
             .collect();
         let pool = Pool::new(PoolLimits { small: 16384, large: 64, headers: 1024 });
@@ -139,7 +139,7 @@ impl Switchboard {
         }
         while self.engine.poll_event().is_some() {}
         while let Some(port) = self.engine.poll_ready() {
-            self.engine.poll_transmit(self.now, &mut self.pool, port, Budget::FULL, &mut self.tx);
+            self.engine.poll_transmit(&mut self.pool, port, Budget::FULL, &mut self.tx);
             for frame in self.tx.drain(..) {
                 self.pool.release(frame);
             }
@@ -188,13 +188,7 @@ impl Switchboard {
         }
         let mut sent = 0;
         while let Some(port) = self.engine.poll_ready() {
-            sent += self.engine.poll_transmit(
-                self.now,
-                &mut self.pool,
-                port,
-                Budget::FULL,
-                &mut self.tx,
-            );
+            sent += self.engine.poll_transmit(&mut self.pool, port, Budget::FULL, &mut self.tx);
             for frame in self.tx.drain(..) {
                 self.pool.release(frame);
             }

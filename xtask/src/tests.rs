@@ -103,6 +103,36 @@ fn every_documented_command_line_can_be_typed() {
     assert!(seen > 20, "the documents show commands where this test looks for them");
 }
 
+/// The documents that a document links to.
+fn links(path: &Path) -> Vec<PathBuf> {
+    let text = read(path);
+    let folder = path.parent().expect("a folder");
+    let target = |rest: &str| {
+        let target = rest.split([')', '#']).next().unwrap_or_default();
+        target.ends_with(".md").then(|| folder.join(target))
+    };
+    let targets = text.split("](").skip(1).filter_map(target);
+    targets.map(|path| path.canonicalize().unwrap_or(path)).collect()
+}
+
+#[test]
+fn every_document_is_found_from_the_readme() {
+    let mut found = std::collections::BTreeSet::new();
+    let mut next = vec![root().join("README.md").canonicalize().expect("a readme")];
+    while let Some(path) = next.pop() {
+        if found.insert(path.clone()) {
+            next.extend(links(&path));
+        }
+    }
+    for path in documents() {
+        let path = path.canonicalize().expect("a file");
+        assert!(found.contains(&path), "no document links to {}", path.display());
+    }
+    for path in &found {
+        assert!(path.is_file(), "{} is linked to, and is not there", path.display());
+    }
+}
+
 #[test]
 fn the_page_of_reasons_is_up_to_date() {
     assert_eq!(read(&root().join(reasons::PATH)), reasons::page(), "run `cargo xtask reasons`");

@@ -129,7 +129,7 @@ impl Engine {
     /// Changes the network while it runs. Ports stay, even if the new plan allows fewer; a hub
     /// forgets what was learned.
     #[expect(clippy::needless_pass_by_value, reason = "a plan is used once")]
-    pub fn apply(&mut self, _now: Instant, plan: NetworkPlan) {
+    pub fn apply(&mut self, plan: NetworkPlan) {
         self.network = plan.spec().clone();
         self.macs.configure(&self.network);
         self.bindings.configure(self.bindings.limits(), self.network.ports);
@@ -144,7 +144,7 @@ impl Engine {
     ///
     /// The network is full, or an address belongs to another port; nothing is changed. A reserved
     /// address is no obstacle: its guest has come back.
-    pub fn add_port(&mut self, now: Instant, plan: PortPlan) -> Result<PortId, PortError> {
+    pub fn add_port(&mut self, plan: PortPlan) -> Result<PortId, PortError> {
         let spec = plan.into_spec();
         // The router's port is not one of those that the network has for guests.
         let guests = self.ports.iter().filter(|port| port.spec.role != Role::Router).count();
@@ -159,7 +159,7 @@ impl Engine {
         self.macs.add_port(id.index);
         self.macs.bind(macs.into_iter().map(mac_bits), id.index);
         self.count_guards();
-        self.bind_addresses(now, id, &GuardSpec::default(), &guard);
+        self.bind_addresses(id, &GuardSpec::default(), &guard);
         Ok(id)
     }
 
@@ -168,12 +168,7 @@ impl Engine {
     /// # Errors
     ///
     /// The port is gone, or an address belongs to another port; nothing is changed.
-    pub fn change_port(
-        &mut self,
-        now: Instant,
-        port: PortId,
-        plan: PortPlan,
-    ) -> Result<(), PortError> {
+    pub fn change_port(&mut self, port: PortId, plan: PortPlan) -> Result<(), PortError> {
         let spec = plan.into_spec();
         self.check_macs_free(&spec, Some(port))?;
         self.check_addresses_free(&spec.guard, &spec.macs, Some(port))?;
@@ -189,7 +184,7 @@ impl Engine {
         target.configure(spec);
         self.macs.forget_learned(port.index);
         self.count_guards();
-        self.bind_addresses(now, port, &old, &guard);
+        self.bind_addresses(port, &old, &guard);
         Ok(())
     }
 
@@ -200,12 +195,7 @@ impl Engine {
     ///
     /// The port is gone, or an address belongs to another port; nothing is changed.
     #[expect(clippy::needless_pass_by_value, reason = "a spec is used once")]
-    pub fn set_guard(
-        &mut self,
-        now: Instant,
-        port: PortId,
-        guard: GuardSpec,
-    ) -> Result<(), PortError> {
+    pub fn set_guard(&mut self, port: PortId, guard: GuardSpec) -> Result<(), PortError> {
         let Some(target) = self.ports.get(port) else {
             return Err(PortError::NoSuchPort(port));
         };
@@ -216,7 +206,7 @@ impl Engine {
         let old = core::mem::replace(&mut target.spec.guard, guard.clone());
         target.set_guard(PortGuard::new(&target.spec));
         self.count_guards();
-        self.bind_addresses(now, port, &old, &guard);
+        self.bind_addresses(port, &old, &guard);
         Ok(())
     }
 
@@ -237,12 +227,7 @@ impl Engine {
     /// reserved if they were.
     ///
     /// `None` if the port is already gone.
-    pub fn remove_port(
-        &mut self,
-        _now: Instant,
-        pool: &mut Pool,
-        port: PortId,
-    ) -> Option<PortCounters> {
+    pub fn remove_port(&mut self, pool: &mut Pool, port: PortId) -> Option<PortCounters> {
         let mut gone = self.ports.remove(port)?;
         self.end_bindings_of(port);
         self.memory.groups.forget(port.index);
@@ -287,7 +272,7 @@ impl Engine {
     }
 
     /// Binds what a guard names, and ends what the guard before it named.
-    fn bind_addresses(&mut self, now: Instant, port: PortId, old: &GuardSpec, new: &GuardSpec) {
+    fn bind_addresses(&mut self, port: PortId, old: &GuardSpec, new: &GuardSpec) {
         let all = |guard: &GuardSpec| -> Vec<Address> {
             let prefixes = guard.prefixes.iter().copied().map(Address::from);
             guard.addresses.iter().copied().map(Address::from).chain(prefixes).collect()
@@ -302,7 +287,7 @@ impl Engine {
             // Checked to be free; what is left is a table that is full, which the guard then refuses
             // the port for.
             let source = BindingSource::Configuration;
-            let _ = self.bind(now, port, address, Lifetime::Forever, source);
+            let _ = self.bind(port, address, Lifetime::Forever, source);
         }
     }
 
@@ -384,7 +369,8 @@ impl Engine {
         })
     }
 
-    /// The next event, oldest first. Events come from `ingress`; see [`Event`].
+    /// The next event, oldest first. The crate's documentation says which calls make events, [`Event`]
+    /// what they tell.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop()
     }

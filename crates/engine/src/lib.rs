@@ -30,8 +30,9 @@
 //! | [`RxBatch::verdicts`] | `ingress`, and the next `push` |
 //! | [`Engine::poll_ready`] | `ingress` of any port, `poll_transmit` of that port, `remove_port` |
 //! | [`Engine::poll_transmit`], [`Engine::queue_len`] | `ingress` of other ports, `poll_transmit` and `keep` of that port |
-//! | [`Engine::poll_event`], [`Engine::poll_capture`] | `ingress` |
-//! | [`Engine::next_deadline`] | `ingress`, `handle_timeout`, `apply`, and whatever forgets addresses |
+//! | [`Engine::poll_event`] | `ingress`, `handle_timeout`, `bind`, `unbind`, `add_port`, `change_port`, `set_guard`, `release_port`, `remove_port` |
+//! | [`Engine::poll_capture`] | `ingress` |
+//! | [`Engine::next_deadline`] | `ingress`, `handle_timeout`, `apply`, `bind`, `unbind`, and whatever else forgets addresses |
 //! | [`Engine::port_counters`] | `ingress`, `poll_transmit`, `keep`, `receive_failed`, `transmit_failed` |
 //!
 //! # What it promises

@@ -110,7 +110,8 @@ reasons! {
     MacTableFull, Ingress, "mac-table-full", 10;
     /// The destination is behind the port that the frame came from.
     SamePort, Ingress, "same-port", 52;
-    /// Both ports are isolated: they may talk to the uplink and the gateway, not to each other.
+    /// Both ports are private (isolated, or of different communities): they may talk to ports that are
+    /// not, not to each other.
     Isolated, Ingress, "isolated", 52;
     /// The destination belongs to a guest that is away.
     MacAway, Ingress, "mac-away";

@@ -15,7 +15,6 @@ use crate::frame::{Cast, Frame};
 use crate::pool::{Pool, RewriteError};
 use crate::port::{Port, PortId};
 use crate::reason::Reason;
-use crate::time::Instant;
 
 impl Engine {
     /// A port whose queue has frames for its link.
@@ -41,7 +40,6 @@ impl Engine {
     /// that `out` is full or `budget` nothing, or that the port is gone.
     pub fn poll_transmit(
         &mut self,
-        _now: Instant,
         pool: &mut Pool,
         port: PortId,
         budget: Budget,

@@ -264,7 +264,7 @@ impl World {
                     v4: "10.9.0.5".parse().ok().filter(|_| key.0 != 1),
                     v6: "fd00:9::5".parse().ok().filter(|_| key.0 != 2),
                 };
-                self.gateway.set_guest(self.now, "web", addresses);
+                self.gateway.set_guest("web", addresses);
             }
             1 => self.gateway.remove_guest("web"),
             2 => {

@@ -394,7 +394,7 @@ impl<B: Backend> Gateway<B> {
     }
 
     /// Tells where a named guest is, or what it would have if it came (`key` is `None` then).
-    pub fn set_guest(&mut self, _now: Instant, name: &str, addresses: GuestAddresses) {
+    pub fn set_guest(&mut self, name: &str, addresses: GuestAddresses) {
         self.services.set_guest(name, &addresses);
         self.publishing.set_guest(name, addresses);
         self.take_events();

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub struct Paged<T> {
     pub rows: Vec<T>,
     /// What to ask for to get the rows after these; none when these are the last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<u64>,
     /// How many rows there are in all, about.
     pub total: usize,
@@ -86,7 +87,7 @@ pub struct Flow {
     /// `out`, or `in` for a forward's.
     pub direction: String,
     /// `opening`, `open` or `closing`.
-    pub state: Option<String>,
+    pub state: String,
     /// Seconds since something passed.
     pub idle: f64,
     /// Payload bytes from the guest, and to it.
@@ -270,7 +271,7 @@ pub struct Network {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Port {
     pub name: String,
-    /// `tap`, `packet`, `stream`, `vde`, `dgram` or `seqpacket`.
+    /// `tap`, `packet`, `stream`, `vde`, `dgram`, `seqpacket` or `nic`.
     pub link: String,
     /// The node that it was opened through, as path below the directory; none for guests of `run`.
     pub node: Option<String>,
@@ -287,6 +288,9 @@ pub struct Port {
     /// The user's name; the daemon leaves it to whoever shows the report to look it up.
     pub user: Option<String>,
     pub pid: Option<i32>,
+    /// What a VDE client says about itself; nobody checks it.
+    #[serde(default)]
+    pub description: Option<String>,
     /// `access 1` or `trunk native 1 allowed 2-4`.
     pub vlan: String,
     pub isolated: bool,

@@ -32,7 +32,7 @@ const HOLDER_PATIENCE: Duration = Duration::from_millis(100);
 pub struct StartOptions {
     /// The network stays when its last guest has gone.
     pub stay: bool,
-    /// Seconds after the last guest until the daemon ends; the default is [`crate::config::IDLE_TIMEOUT`].
+    /// How long after the last guest until the daemon ends; the default is [`crate::config::IDLE_TIMEOUT`].
     pub idle_timeout: Option<Duration>,
     /// Group of the directory and its nodes, by name or number.
     pub group: Option<String>,

@@ -293,7 +293,7 @@ fn sockets_that_systemd_holds_are_taken(root: &Path) {
         .stderr(std::fs::File::create(root.join("held.log")).expect("writable"))
         .spawn()
         .expect("a shell");
-    let mut client = Client::over(early.into(), path.join("api")).expect("a client");
+    let mut client = Client::over(early.into(), path.join("api"));
     assert_eq!(client.hello().expect("the first client is served").network, "held");
     assert!(path.join("stream").exists(), "the other nodes are made");
     down(&mut client);

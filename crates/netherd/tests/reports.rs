@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use host::report::{Flow, Lease, Network, NetworkSummary, Outside, Planned, Port, Rates};
+use host::report::{Filter, Flow, Lease, Network, NetworkSummary, Outside, Planned, Port, Rates};
 use netherd::output::style::Style;
 use netherd::output::{network, tables};
 
@@ -47,6 +47,7 @@ fn machine() -> Port {
         link: "stream".to_owned(),
         node: Some("stream".to_owned()),
         uid: Some(4000),
+        description: Some("vde_plug: user=bob PID=7".to_owned()),
         vlan: "access 1".to_owned(),
         counters: map(&[("rx_frames", 0), ("tx_frames", 7)]),
         isolated: true,
@@ -110,7 +111,7 @@ fn guests_that_are_away_and_missed_captures_are_told() {
     };
     let text = network::network(&report, Style::PLAIN);
     assert!(text.starts_with("network lab, hub with MTU 9000, up 0 s, stays\n"), "{text}");
-    assert!(text.contains("  kept       addresses of 1 guests that are away\n"), "{text}");
+    assert!(text.contains("  kept       addresses of 1 guest that is away\n"), "{text}");
     let end = "
 no ports
 
@@ -153,6 +154,7 @@ fn a_port_of_a_client_says_by_which_node_it_came() {
     for line in [
         "  node       stream\n",
         "  opened by  uid 4000\n",
+        "  says it is vde_plug: user=bob PID=7\n",
         "  isolated   yes\n",
         "link_drops      5\n",
     ] {
@@ -192,6 +194,15 @@ fn a_network_says_what_leads_out_and_what_does_not() {
         flows: 3,
         flows_max: 16384,
         troubles: strings(&["The host's resolver does not answer."]),
+        routed: true,
+        router_addresses: strings(&["10.84.16.1", "fd00::1"]),
+        router: map(&[
+            ("answered", 3),
+            ("drop.hairpin", 2),
+            ("drop.no-route", 1),
+            ("forwarded", 120),
+            ("received", 126),
+        ]),
         ..Outside::default()
     };
     let text = network::network(&Network { outside: Some(outside), ..report() }, Style::PLAIN);
@@ -200,12 +211,17 @@ fn a_network_says_what_leads_out_and_what_does_not() {
   ping       does not reach outside: net.ipv4.ping_group_range leaves this user out
   services   dhcp dns
   names      GUEST.default.internal; others are asked of 192.0.2.53
+  router     10.84.16.1 fd00::1, 120 forwarded, 0 to the gateway, 3 answered; dropped: hairpin 2, no-route 1
   trouble    The host's resolver does not answer.
 ";
     assert!(text.contains(expected), "{text}");
     let none = Outside { uplink: "none".to_owned(), ..Outside::default() };
     let text = network::network(&Network { outside: Some(none), ..report() }, Style::PLAIN);
     assert!(text.contains("  uplink     none\n  directory"), "{text}");
+    let alone = Outside { router_addresses: strings(&["10.84.16.1"]), ..Outside::default() };
+    let text = network::network(&Network { outside: Some(alone), ..report() }, Style::PLAIN);
+    let expected = "  router     10.84.16.1, for this network alone, 0 forwarded, 0 to the gateway, 0 answered\n";
+    assert!(text.contains(expected), "{text}");
 }
 
 #[test]
@@ -216,7 +232,7 @@ fn the_tables_fit_a_terminal() {
         guest: guest.to_owned(),
         outside: outside.to_owned(),
         direction: direction.to_owned(),
-        state: Some("open".to_owned()),
+        state: "open".to_owned(),
         idle: 61.0,
         bytes_out: 1 << 20,
         bytes_in: 1536,
@@ -225,13 +241,13 @@ fn the_tables_fit_a_terminal() {
     let flows = [
         flow("tcp", "10.84.16.2:51820", "192.0.2.1:443", "out"),
         flow("udp", "[fd00::1]:53", "[2001:db8::1]:40000", "in"),
-        Flow { state: None, ..flow("icmp", "10.84.16.2", "192.0.2.1", "out") },
+        Flow { state: "closing".to_owned(), ..flow("icmp", "10.84.16.2", "192.0.2.1", "out") },
     ];
     let expected = "\
 PROTO  GUEST          OUTSIDE              STATE     IDLE       OUT        IN
 tcp    web:51820  ->  192.0.2.1:443        open   1 min 1 s  1.00 MiB  1.50 KiB
 udp    web:53     <-  [2001:db8::1]:40000  open   1 min 1 s  1.00 MiB  1.50 KiB
-icmp   web        ->  192.0.2.1            -      1 min 1 s  1.00 MiB  1.50 KiB
+icmp   web        ->  192.0.2.1            closing 1 min 1 s  1.00 MiB  1.50 KiB
 ";
     let text = tables::flows(&flows, Style::PLAIN);
     let words = |text: &str| -> Vec<Vec<String>> {
@@ -255,4 +271,13 @@ icmp   web        ->  192.0.2.1            -      1 min 1 s  1.00 MiB  1.50 KiB
     assert_eq!(tables::neighbours(&[], Style::PLAIN), "no neighbours\n");
     assert_eq!(tables::bindings(&[], Style::PLAIN), "no bindings\n");
     assert_eq!(tables::forwards(&[], Style::PLAIN), "no forwards\n");
+    assert_eq!(tables::filters(&[], Style::PLAIN), "no filters\n");
+    let filter = Filter { r#in: None, out: Some("arp or tcp".to_owned()) };
+    let port = Port { filter, drops: map(&[("filter-in", 1), ("filter-out", 7)]), ..web() };
+    let expected = "\
+PORT  DIRECTION  DROPPED  FILTER
+web   out              7  arp or tcp
+";
+    let ports = [port];
+    assert_eq!(tables::filters(&tables::filter_rows(&ports), Style::PLAIN), expected);
 }

@@ -62,7 +62,7 @@ impl TestNetwork {
     #[track_caller]
     pub fn plug(&mut self, name: &str, spec: PortSpec) -> PortId {
         let plan = PortPlan::validate(spec, &self.network).expect("a port that makes sense");
-        let id = self.engine.add_port(self.now, plan).expect("a port");
+        let id = self.engine.add_port(plan).expect("a port");
         self.names.push((name.to_owned(), id));
         id
     }
@@ -76,7 +76,7 @@ impl TestNetwork {
     pub fn unplug(&mut self, name: &str) -> PortCounters {
         let id = self.id(name);
         self.names.retain(|(other, _)| other != name);
-        let counters = self.engine.remove_port(self.now, &mut self.pool, id).expect("a live port");
+        let counters = self.engine.remove_port(&mut self.pool, id).expect("a live port");
         conservation(&self.engine);
         counters
     }
@@ -89,7 +89,7 @@ impl TestNetwork {
     #[track_caller]
     pub fn change(&mut self, name: &str, spec: PortSpec) {
         let plan = PortPlan::validate(spec, &self.network).expect("a port that makes sense");
-        self.engine.change_port(self.now, self.id(name), plan).expect("a changed port");
+        self.engine.change_port(self.id(name), plan).expect("a changed port");
     }
 
     /// Changes the network.
@@ -99,7 +99,7 @@ impl TestNetwork {
     /// If the spec makes no sense.
     pub fn apply(&mut self, spec: NetworkSpec) {
         self.network = NetworkPlan::validate(spec).expect("a network that makes sense");
-        self.engine.apply(self.now, self.network.clone());
+        self.engine.apply(self.network.clone());
     }
 
     /// The handle of a port.
@@ -162,7 +162,7 @@ impl TestNetwork {
         let mut out = TxBatch::new();
         loop {
             let budget = Budget { frames: count - frames.len(), bytes: usize::MAX };
-            if self.engine.poll_transmit(self.now, &mut self.pool, id, budget, &mut out) == 0 {
+            if self.engine.poll_transmit(&mut self.pool, id, budget, &mut out) == 0 {
                 break;
             }
             for frame in out.drain(..) {
@@ -181,7 +181,7 @@ impl TestNetwork {
     pub fn stall(&mut self, name: &str, written: usize) {
         let id = self.id(name);
         let mut out = TxBatch::new();
-        self.engine.poll_transmit(self.now, &mut self.pool, id, Budget::FULL, &mut out);
+        self.engine.poll_transmit(&mut self.pool, id, Budget::FULL, &mut out);
         let written = written.min(out.len());
         for frame in out.drain(..written) {
             self.pool.release(frame);

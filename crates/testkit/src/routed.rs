@@ -95,7 +95,7 @@ impl Routed {
             ..PortSpec::default()
         };
         let port = PortPlan::validate(port, &plan).expect("a port that makes sense");
-        let router_port = engine.add_port(self.now, port).expect("a port");
+        let router_port = engine.add_port(port).expect("a port");
         let iface = self.router.add_interface(spec).expect("an interface that makes sense");
         self.networks.push(Network {
             engine,
@@ -138,7 +138,7 @@ impl Routed {
     pub fn plug_as(&mut self, net: usize, name: &str, spec: PortSpec) -> PortId {
         let network = &mut self.networks[net];
         let plan = PortPlan::validate(spec, &network.plan).expect("a port that makes sense");
-        let id = network.engine.add_port(self.now, plan).expect("a port");
+        let id = network.engine.add_port(plan).expect("a port");
         network.ports.push((name.to_owned(), id));
         id
     }
@@ -231,8 +231,8 @@ impl Routed {
         let (net, id) = self.find(name);
         let mut frames = Vec::new();
         let mut out = TxBatch::new();
-        let Self { networks, pool, now, .. } = self;
-        while networks[net].engine.poll_transmit(*now, pool, id, Budget::FULL, &mut out) > 0 {
+        let Self { networks, pool, .. } = self;
+        while networks[net].engine.poll_transmit(pool, id, Budget::FULL, &mut out) > 0 {
             for frame in out.drain(..) {
                 let bytes = pool.pieces(&frame).concat();
                 frames.push(Rich { bytes, offload: *frame.offload() });
@@ -263,7 +263,7 @@ impl Routed {
             let mut moved = false;
             for network in networks.iter_mut() {
                 let Network { engine, router_port, iface, .. } = network;
-                while engine.poll_transmit(*now, pool, *router_port, Budget::FULL, &mut tx) > 0 {
+                while engine.poll_transmit(pool, *router_port, Budget::FULL, &mut tx) > 0 {
                     router.receive_batch(*now, pool, *iface, &mut tx);
                     moved = true;
                 }
@@ -414,11 +414,11 @@ impl Routed {
             }
         }
         self.settle();
-        let Self { networks, pool, now, .. } = self;
+        let Self { networks, pool, .. } = self;
         let mut tx = TxBatch::new();
         for network in networks.iter_mut() {
             for (port, guest) in &mut network.guests {
-                network.engine.poll_transmit(*now, pool, *port, Budget::FULL, &mut tx);
+                network.engine.poll_transmit(pool, *port, Budget::FULL, &mut tx);
                 for frame in tx.drain(..) {
                     moved = true;
                     guest.give(pool.pieces(&frame).concat());

@@ -88,7 +88,7 @@ impl Simulator {
     /// If the port makes no sense.
     pub fn add(&mut self, mac: MacAddr, addresses: &[IpAddr], spec: PortSpec) -> GuestId {
         let plan = PortPlan::validate(spec, &self.network).expect("a port that makes sense");
-        let port = self.engine.add_port(self.now, plan).expect("a port");
+        let port = self.engine.add_port(plan).expect("a port");
         let mtu = usize::from(self.network.spec().mtu);
         let guest = Guest::new(mac, addresses, mtu, self.random.next_u64());
         self.attachments.push(Attachment { port, guest, stalled: None });
@@ -180,7 +180,7 @@ impl Simulator {
         }
         attachment.stalled = None;
         let budget = Budget { frames: 1 + random.below(BATCH), bytes: usize::MAX };
-        engine.poll_transmit(*now, pool, attachment.port, budget, tx);
+        engine.poll_transmit(pool, attachment.port, budget, tx);
         let moved = !tx.is_empty();
         for frame in tx.drain(..) {
             assert!(frame.offload().is_none(), "the stacks take plain frames only");

@@ -261,19 +261,18 @@ fn an_address_is_given_to_one_port_only() {
     let network = NetworkPlan::validate(NetworkSpec::default()).expect("a network");
     let plan = |spec| PortPlan::validate(spec, &network).expect("a port");
     let taken = PortError::MacTaken { mac: mac(1), owner };
-    let now = net.now;
-    assert_eq!(net.engine.add_port(now, plan(fixed(mac(1)))), Err(taken));
+    assert_eq!(net.engine.add_port(plan(fixed(mac(1)))), Err(taken));
     net.plug("b", fixed(mac(2)));
     let b = net.id("b");
-    assert_eq!(net.engine.change_port(now, b, plan(fixed(mac(1)))), Err(taken));
+    assert_eq!(net.engine.change_port(b, plan(fixed(mac(1)))), Err(taken));
     assert_eq!(net.send("b", &plain(mac(1), mac(2), 60)), Verdict::Forward(owner));
     let full = PortError::TooManyPorts(2);
-    assert_eq!(net.engine.add_port(now, plan(fixed(mac(3)))), Err(full));
+    assert_eq!(net.engine.add_port(plan(fixed(mac(3)))), Err(full));
     // A change frees what is no longer wanted, and binds what is.
     net.change("b", fixed(mac(3)));
     assert_eq!(net.send("b", &plain(mac(1), mac(2), 60)), Verdict::Drop(Reason::MacForeign));
     assert_eq!(net.send("a", &plain(mac(3), mac(1), 60)), Verdict::Forward(b));
     net.unplug("b");
     let gone = PortError::NoSuchPort(b);
-    assert_eq!(net.engine.change_port(now, b, plan(fixed(mac(4)))), Err(gone));
+    assert_eq!(net.engine.change_port(b, plan(fixed(mac(4)))), Err(gone));
 }

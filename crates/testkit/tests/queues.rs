@@ -93,10 +93,10 @@ fn a_budget_bounds_frames_and_bytes() {
     for _ in 0..100 {
         net.send("a", &plain(MacAddr::BROADCAST, mac(1), 100));
     }
-    let (now, b) = (net.now, net.id("b"));
+    let b = net.id("b");
     let mut out = TxBatch::new();
     let mut poll = |frames, bytes, out: &mut TxBatch| {
-        net.engine.poll_transmit(now, &mut net.pool, b, Budget { frames, bytes }, out)
+        net.engine.poll_transmit(&mut net.pool, b, Budget { frames, bytes }, out)
     };
     assert_eq!(poll(0, 1000, &mut out), 0);
     assert_eq!(poll(10, 0, &mut out), 0);

@@ -172,7 +172,7 @@ fn a_frame_that_an_engine_gave_out_does_not_change_under_the_others() {
     let (trunk, loop_) = (net.id("trunk"), net.id("loop"));
     let mut out = engine::TxBatch::new();
     let budget = engine::Budget::FULL;
-    net.engine.poll_transmit(net.now, &mut net.pool, trunk, budget, &mut out);
+    net.engine.poll_transmit(&mut net.pool, trunk, budget, &mut out);
     let mut batch = engine::RxBatch::new();
     batch.push(out.pop().expect("a frame")).expect("room");
     net.engine.ingress(net.now, &mut net.pool, loop_, &mut batch);

@@ -212,10 +212,16 @@ fn the_manual_has_a_page_for_every_command() {
     let person = lab.person(need!(User::first()));
     let pages = person.home().join("man1");
     let _ = person.netherd(["man"]).arg(&pages).run().ok();
-    for command in [
-        "run", "exec", "attach", "detach", "up", "down", "reload", "ls", "show", "publish",
-        "capture", "args", "metrics", "doctor",
-    ] {
+    let help = person.netherd(["--help"]).run().ok();
+    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = listed
+        .map_while(|line| line.strip_prefix("  "))
+        .filter(|line| !line.starts_with(' '))
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|command| *command != "help")
+        .collect();
+    assert!(commands.len() >= 16 && commands.contains(&"guard"), "{commands:?} in {help}");
+    for command in commands {
         let page = pages.join(format!("netherd-{command}.1"));
         let said =
             person.job("man").args(["--warnings", "-l"]).arg(&page).env("MANWIDTH", "100").run();

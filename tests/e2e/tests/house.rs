@@ -188,16 +188,3 @@ fn every_dependency_has_its_reason() {
     let stale: Vec<&&str> = explained.difference(&used).collect();
     assert!(stale.is_empty(), "docs/dependencies.md explains what nothing uses: {stale:?}");
 }
-
-#[test]
-fn every_reason_is_documented() {
-    let document = read(&root().join("docs/reasons.md"));
-    let complaints: Vec<String> = engine::Reason::ALL
-        .iter()
-        .map(|reason| (reason.name(), reason.describe()))
-        .chain(gateway::Reason::ALL.iter().map(|reason| (reason.name(), reason.describe())))
-        .filter(|(name, _)| !document.contains(&format!("`{name}`")))
-        .map(|(name, sentence)| format!("{name}: {sentence}"))
-        .collect();
-    judge("docs/reasons.md does not name", &complaints);
-}

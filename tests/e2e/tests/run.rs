@@ -252,7 +252,7 @@ fn a_covered_proc_is_explained() {
         .env("XDG_STATE_HOME", person.home().join("state"))
         .run();
     assert_eq!(output.status.code(), Some(125), "{}", output.account());
-    assert!(output.refused().contains("a fresh /proc cannot be mounted"));
+    assert!(output.refused().contains("fresh /proc cannot be mounted"));
 }
 
 /// A netherd in a guest makes a network of its own, whoever the guest's user is there.

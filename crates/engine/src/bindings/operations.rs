@@ -20,7 +20,6 @@ impl Engine {
     /// address is free for a port that owns the MAC address that it is planned for.
     pub fn bind(
         &mut self,
-        _now: Instant,
         port: PortId,
         address: impl Into<Address>,
         lifetime: Lifetime,

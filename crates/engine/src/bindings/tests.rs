@@ -16,7 +16,7 @@ fn port(engine: &mut Engine, macs: &[MacAddr]) -> PortId {
     let spec =
         PortSpec { macs: macs.to_vec(), source: SourceMode::default(), ..PortSpec::default() };
     let plan = PortPlan::validate(spec, &network).expect("a port");
-    engine.add_port(NOW, plan).expect("room")
+    engine.add_port(plan).expect("room")
 }
 
 fn mac(number: u8) -> MacAddr {
@@ -40,7 +40,7 @@ fn events(engine: &mut Engine) -> Vec<Event> {
 }
 
 fn bind(engine: &mut Engine, port: PortId, address: impl Into<Address>) -> Result<(), BindError> {
-    engine.bind(NOW, port, address, Lifetime::Forever, BindingSource::Configuration)
+    engine.bind(port, address, Lifetime::Forever, BindingSource::Configuration)
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn an_address_has_one_owner_until_it_ends() {
         assert!(engine.unbind(ip) && !engine.unbind(ip));
         bind(&mut engine, b, ip).expect("free again");
         let mut pool = Pool::new(PoolLimits { small: 1, large: 1, headers: 1 });
-        engine.remove_port(NOW, &mut pool, b).expect("a live port");
+        engine.remove_port(&mut pool, b).expect("a live port");
         assert_eq!(engine.owner_of(ip), None);
         let address = Address::Ip(ip);
         let source = BindingSource::Configuration;
@@ -138,7 +138,7 @@ fn bindings_expire_and_can_be_renewed() {
         let after = |seconds| NOW + Duration::from_secs(seconds);
         let mut lease = |until| {
             let lifetime = Lifetime::Until(after(until));
-            engine.bind(NOW, a, ip, lifetime, BindingSource::Lease).expect("free");
+            engine.bind(a, ip, lifetime, BindingSource::Lease).expect("free");
             engine.next_deadline()
         };
         assert_eq!(lease(10), Some(after(10)));
@@ -160,7 +160,7 @@ fn the_port_that_meets_a_bound_pays() {
     let ports: Vec<PortId> = (0..3).map(|_| port(&mut engine, &[])).collect();
     let mut use_first = |port, number: u32| {
         let ip = IpAddr::from(Ipv4Addr::from(0x0a00_0000 + number));
-        engine.bind(NOW, port, ip, Lifetime::Forever, BindingSource::FirstUse)
+        engine.bind(port, ip, Lifetime::Forever, BindingSource::FirstUse)
     };
     let mut got = [0; 3];
     for number in 0..30 {
@@ -175,7 +175,7 @@ fn the_port_that_meets_a_bound_pays() {
     assert_eq!(use_first(ports[2], 2002), Err(BindError::TableFull));
     engine.set_binding_limits(BindingLimits { per_port: 2, total: 1000 });
     let address = IpAddr::from([10, 9, 9, 9]);
-    let limit = engine.bind(NOW, ports[2], address, Lifetime::Forever, BindingSource::Lease);
+    let limit = engine.bind(ports[2], address, Lifetime::Forever, BindingSource::Lease);
     assert_eq!(limit, Err(BindError::PortLimit { port: ports[2], limit: 2 }));
     bind(&mut engine, ports[2], address).expect("configuration does not count");
 }

@@ -304,7 +304,7 @@ impl Judge<'_> {
 
     fn bind(&mut self, address: IpAddr) -> Result<(), BindError> {
         let lifetime = Lifetime::Until(self.now + CLAIM_TIME);
-        self.engine.bind(self.now, self.id, address, lifetime, BindingSource::FirstUse)
+        self.engine.bind(self.id, address, lifetime, BindingSource::FirstUse)
     }
 
     /// Who has an address, as far as this port may know: not who is in another VLAN, or apart.
@@ -361,14 +361,14 @@ impl Judge<'_> {
             self.engine.unbind(address);
         }
         let lifetime = Lifetime::Until(self.now + time);
-        let _ = self.engine.bind(self.now, port, address, lifetime, BindingSource::Lease);
+        let _ = self.engine.bind(port, address, lifetime, BindingSource::Lease);
         self.engine.memory.forget_questions();
     }
 
     /// The same for a delegated prefix.
     pub(super) fn delegate(&mut self, port: PortId, prefix: IpNet, time: Duration) {
         let lifetime = Lifetime::Until(self.now + time);
-        let _ = self.engine.bind(self.now, port, prefix, lifetime, BindingSource::Lease);
+        let _ = self.engine.bind(port, prefix, lifetime, BindingSource::Lease);
     }
 }
 

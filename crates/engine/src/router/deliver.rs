@@ -144,7 +144,7 @@ impl Router {
     }
 
     /// Sends what waits for a neighbour that is known now.
-    pub(super) fn flush(&mut self, _now: Instant, pool: &mut Pool, number: Number) {
+    pub(super) fn flush(&mut self, pool: &mut Pool, number: Number) {
         let Some(((egress, _), entry)) = self.neighbours.table.at_mut(number) else { return };
         let mut list = core::mem::take(&mut entry.waiting);
         let asked_by = entry.asked_by.take();

@@ -221,7 +221,7 @@ impl Router {
         match claim {
             Claim::Known => {
                 if let Some(number) = self.neighbours.find(&key) {
-                    self.flush(now, pool, number);
+                    self.flush(pool, number);
                 }
                 Ok(true)
             }

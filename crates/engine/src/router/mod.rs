@@ -222,7 +222,6 @@ impl Router {
     /// What makes no sense; nothing is changed.
     pub fn change_interface(
         &mut self,
-        _now: Instant,
         pool: &mut Pool,
         id: InterfaceId,
         spec: InterfaceSpec,
@@ -247,12 +246,7 @@ impl Router {
 
     /// Removes an interface, the routes by it, and what waits for its neighbours. Gives its last
     /// counters; `None` if it is gone already.
-    pub fn remove_interface(
-        &mut self,
-        _now: Instant,
-        pool: &mut Pool,
-        id: InterfaceId,
-    ) -> Option<RouterCounters> {
+    pub fn remove_interface(&mut self, pool: &mut Pool, id: InterfaceId) -> Option<RouterCounters> {
         self.interfaces.get(id)?;
         for key in self.neighbours.keys_of(id.index, |_| true) {
             self.forget(pool, &key);
@@ -412,25 +406,19 @@ impl Router {
         let number =
             self.neighbours.find(&key).unwrap_or_else(|| self.neighbours.add(key, now, Some(port)));
         if self.neighbours.bind(number, mac, port) {
-            self.flush(now, pool, number);
+            self.flush(pool, number);
         }
     }
 
     /// Forgets what is known of an address: its binding has ended.
-    pub fn purge_address(
-        &mut self,
-        _now: Instant,
-        pool: &mut Pool,
-        iface: InterfaceId,
-        addr: IpAddr,
-    ) {
+    pub fn purge_address(&mut self, pool: &mut Pool, iface: InterfaceId, addr: IpAddr) {
         if self.interfaces.get(iface).is_some() {
             self.forget(pool, &(iface.index, addr));
         }
     }
 
     /// Forgets what a port has said about neighbours: it is gone.
-    pub fn purge_port(&mut self, _now: Instant, pool: &mut Pool, iface: InterfaceId, port: u16) {
+    pub fn purge_port(&mut self, pool: &mut Pool, iface: InterfaceId, port: u16) {
         if self.interfaces.get(iface).is_some() {
             for key in self.neighbours.said_by(iface.index, port) {
                 self.forget(pool, &key);

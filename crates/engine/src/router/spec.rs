@@ -63,8 +63,8 @@ pub struct InterfaceSpec {
     /// Packets are forwarded between this interface and others.
     pub routed: bool,
     /// Packets may leave by the interface that they came in by, for another guest of the network.
-    /// Off, because two isolated ports could talk that way; a network without isolated ports may
-    /// turn it on, and must if a route through it has its next hop there.
+    /// Off, because two isolated ports, or ports of two communities, could talk that way; a network
+    /// without such ports may turn it on, and must if a route through it has its next hop there.
     pub hairpin: bool,
 }
 

@@ -22,7 +22,7 @@ fn here() -> GuestAddresses {
 fn lab() -> (Lab, PublishId) {
     let mut lab = Lab::new(plan());
     let id = lab.gateway.publish(spec(Protocol::Udp, 5000)).unwrap();
-    lab.gateway.set_guest(lab.now, "web", here());
+    lab.gateway.set_guest("web", here());
     (lab, id)
 }
 
@@ -94,7 +94,7 @@ fn a_guest_of_the_other_version_is_reached_through_the_gateway() {
         } else {
             only.v4 = None;
         }
-        lab.gateway.set_guest(lab.now, "web", only);
+        lab.gateway.set_guest("web", only);
         let other = BOTH[usize::from(!family.v6)];
         for client in [family.loopback(4444), family.outside(4445)] {
             lab.host().arrive(socket(family), client, b"x", None);
@@ -127,7 +127,7 @@ fn guests_come_and_go() {
             v6: Some("fd00:9::6".parse().unwrap()),
             ..here()
         };
-        lab.gateway.set_guest(lab.now, "web", back);
+        lab.gateway.set_guest("web", back);
         lab.host().arrive(socket(family), family.outside(1), b"x", None);
         lab.host_side();
         let to = lab.one().ends().1.ip();
@@ -318,7 +318,7 @@ fn a_client_of_an_absent_guest_is_reset() {
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
     assert_eq!(gateway.counters().get(Reason::PublishedUnknown), 1);
     // With the guest there, it gets a SYN from the gateway.
-    gateway.set_guest(Instant::EPOCH, "web", here());
+    gateway.set_guest("web", here());
     let client = std::net::TcpStream::connect(("127.0.0.1", free)).unwrap();
     gateway.turn(Instant::EPOCH, &mut pool, &crate::Unbounded);
     let frame = gateway.poll_frame().expect("a SYN");

@@ -242,13 +242,6 @@ impl Plan {
         (self.address(HOST + 1), self.address(self.guest_numbers().end - 1))
     }
 
-    /// First and last address that DHCP gives to whoever asks.
-    #[must_use]
-    pub fn lease_range(&self) -> (Ipv4Addr, Ipv4Addr) {
-        let numbers = self.lease_numbers();
-        (self.address(numbers.start), self.address(numbers.end - 1))
-    }
-
     /// Number of addresses in the subnet.
     fn size(&self) -> u32 {
         1 << (32 - self.subnet.prefix_len())

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use super::line::LineBuffer;
 use super::message::{
@@ -83,7 +82,7 @@ impl Client {
         let path = dir.join("api");
         let stream = sys::unix::connect_path(&path, sys::unix::SocketKind::Stream)
             .map_err(|source| Self::connect_error(&path, source))?;
-        Self::over(stream, path)
+        Ok(Self::over(stream, path))
     }
 
     fn connect_error(path: &Path, source: io::Error) -> ClientError {
@@ -98,18 +97,16 @@ impl Client {
     }
 
     /// A client over a connected blocking stream; `path` is only for messages.
-    ///
-    /// # Errors
-    /// When the socket refuses a timeout.
-    pub fn over(stream: OwnedFd, path: PathBuf) -> Result<Self, ClientError> {
-        Ok(Self {
+    #[must_use]
+    pub fn over(stream: OwnedFd, path: PathBuf) -> Self {
+        Self {
             stream,
             path,
             lines: LineBuffer::new(ANSWER_MAX),
             fds: Vec::new(),
             events: VecDeque::new(),
             next_id: 1,
-        })
+        }
     }
 
     /// The connection, to wait for: readable when an event came or the daemon is gone.
@@ -258,6 +255,3 @@ impl Client {
         }
     }
 }
-
-/// An answer whose value is of no interest.
-pub type Ignored = Value;

@@ -29,7 +29,7 @@ impl LineBuffer {
         self.limit - self.bytes.len().min(self.limit)
     }
 
-    /// Whether bytes of an unfinished line are held.
+    /// Whether nothing is held: neither a line that is to be taken nor the beginning of one.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()

@@ -23,11 +23,11 @@ mod failure;
 mod filter;
 
 pub use failure::{Code, Failure};
-pub use filter::{Direction, SetFilter};
+pub use filter::{Direction, FilterSet};
 
 /// Version of the interface; a request that names another one is refused.
 pub const VERSION: u32 = 1;
-/// Longest line in bytes, newline included, in either direction; a longer answer is an error.
+/// Longest request in bytes, newline included; a longer one ends the connection.
 pub const LINE_MAX: usize = 64 * 1024;
 /// Longest answer line in bytes. Reports of many ports are longer than any request may be.
 pub const ANSWER_MAX: usize = 8 * 1024 * 1024;
@@ -42,8 +42,8 @@ pub enum Call {
     Hello {},
     /// The networks of this daemon: answers [`crate::report::Networks`].
     Networks {},
-    /// Report on the network, or one port of it: answers [`crate::report::Network`]. The MAC table is in the
-    /// report only when no port is named.
+    /// Report on the network: answers [`crate::report::Network`]. With a port, the report has this one alone, and
+    /// no MAC table.
     Show {
         #[serde(default)]
         port: Option<String>,
@@ -104,7 +104,7 @@ pub enum Call {
     Published {},
     /// Another filter for an open port, in one direction, from the next frame on: answers [`Nothing`]. It ends with the
     /// port, or with a reload that changes the port's filter in the configuration.
-    SetFilter(SetFilter),
+    FilterSet(FilterSet),
     /// The guards of ports, and what they met: answers [`crate::report::Guards`]. Of one port with every check, of
     /// all with those that met something or are not to drop.
     Guard(Page),
@@ -184,7 +184,7 @@ impl Call {
             Self::Neighbours(_) => "neighbours",
             Self::Bindings(_) => "bindings",
             Self::Published {} => "published",
-            Self::SetFilter(_) => "set-filter",
+            Self::FilterSet(_) => "filter-set",
             Self::Guard(_) => "guard",
             Self::GuardSet { .. } => "guard-set",
             Self::GuardAudit { .. } => "guard-audit",
@@ -215,7 +215,7 @@ impl Call {
         "routes",
         "neighbours",
         "bindings",
-        "set-filter",
+        "filter-set",
         "guard",
         "guard-set",
         "guard-audit",

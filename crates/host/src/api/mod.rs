@@ -14,8 +14,8 @@
 //! A guest's *session* is its connection: the guest lives in the network while the connection that joined it
 //! is open. So a guest whose keeper dies, however it dies, leaves no trace, and no grace timer is needed.
 //!
-//! Limits: a line has at most [`message::LINE_MAX`] bytes and [`message::FDS_MAX`] descriptors in a request
-//! or answer; the server bounds clients per user, requests in work and the bytes it holds for a client that
+//! Limits: a request has at most [`message::LINE_MAX`] bytes, an answer [`message::ANSWER_MAX`], and either at most
+//! [`message::FDS_MAX`] descriptors; the server bounds clients per user, requests in work and the bytes it holds for a client that
 //! does not read.
 
 pub mod client;

@@ -332,8 +332,7 @@ mod tests {
         connection.event(Event::Closed(closed.clone())).expect("room");
         connection.write().expect("room");
         assert!(!connection.has_backlog());
-        let mut client =
-            crate::api::client::Client::over(far.into(), "api".into()).expect("a client");
+        let mut client = crate::api::client::Client::over(far.into(), "api".into());
         let event = client.wait_event().expect("it came");
         assert_eq!(event, Event::Closed(closed));
     }

@@ -25,7 +25,7 @@ impl Stage {
         let mut engine = Engine::new(plan.clone(), [7; 16]);
         let add = |spec| {
             let spec = PortPlan::validate(spec, &plan).expect("valid");
-            engine.add_port(at(0), spec).expect("room")
+            engine.add_port(spec).expect("room")
         };
         let ports = ports.map(add).collect();
         let pool = Pool::new(PoolLimits { small: 64, large: 2, headers: 64 });

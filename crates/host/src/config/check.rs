@@ -80,8 +80,8 @@ impl Network {
 /// which carry nobody's identity and which no stack answers. Programs of people's own begin with them.
 const ETHERTYPES: [u16; 2] = [0x88b5, 0x88b6];
 
-/// MAC addresses that an anonymous client's port may use: its own. Clients with bridges behind them are for
-/// declared ports, or a network that says otherwise.
+/// MAC addresses that an anonymous client's port may use: its plug may be the cable to a switch or a machine
+/// room. `max_macs` sets another number.
 const ANONYMOUS_MACS: u16 = 16;
 
 pub(super) fn check(file: file::File) -> Result<Checked, Fault> {

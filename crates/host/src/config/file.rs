@@ -175,7 +175,7 @@ pub struct GuardTable {
     /// The rest is of networks only.
     pub snooping: Option<Spanned<bool>>,
     pub mdns: Option<Spanned<Mdns>>,
-    pub routed: Option<Spanned<bool>>,
+    pub only_router: Option<Spanned<bool>>,
 }
 
 /// `mode` of `guard`.

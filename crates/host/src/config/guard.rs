@@ -123,7 +123,7 @@ pub(super) fn network(file: Option<&Spanned<file::Guard>>) -> NetworkGuard {
             Some(file::Mdns::Proxy) => MdnsPolicy::Proxy,
             Some(file::Mdns::Reflect) => MdnsPolicy::Reflect,
         },
-        routed: table.routed.as_ref().is_some_and(|it| *it.get_ref()),
+        routed: table.only_router.as_ref().is_some_and(|it| *it.get_ref()),
         ..NetworkGuard::default()
     }
 }
@@ -232,7 +232,7 @@ pub(super) fn check_port(file: Option<&Spanned<file::Guard>>) -> Result<(), Faul
     let spans = [
         table.snooping.as_ref().map(Spanned::span),
         table.mdns.as_ref().map(Spanned::span),
-        table.routed.as_ref().map(Spanned::span),
+        table.only_router.as_ref().map(Spanned::span),
     ];
     match spans.into_iter().flatten().next() {
         Some(span) => {

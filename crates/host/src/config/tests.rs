@@ -345,7 +345,7 @@ fn a_port_changes_what_the_network_says_of_the_guard() {
          quarantine = { violations = 100, within = 10, release = 300 }
          snooping = true
          mdns = \"off\"
-         routed = true
+         only_router = true
          [network.a.port.p]
          community = 3
          guard.actions = { 14 = \"allow\" }

@@ -173,7 +173,7 @@ impl Daemon {
             Call::AllowHost { port, guest } => {
                 done(network.allow_host(worker, port, guest.as_deref())?)
             }
-            Call::SetFilter(args) => done(network.set_filter(worker, args)?),
+            Call::FilterSet(args) => done(network.set_filter(worker, args)?),
             Call::Flows(page) => done(network.flows(worker, page)?),
             Call::Leases(page) => done(network.leases(worker, page)?),
             Call::Neighbours(page) => done(network.neighbours(worker, page)?),

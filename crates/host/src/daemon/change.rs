@@ -15,7 +15,9 @@
 
 use engine::PortSpec;
 
-use super::network::{Node, Served, WantedNode, reserve_declared, serve_node, wanted_nodes};
+use super::network::{
+    Node, Served, WantedNode, reserve_declared, serve_node, unreserve_declared, wanted_nodes,
+};
 use super::outside::{self, Publisher};
 use super::{ServeError, rewire};
 use crate::address::Plan;
@@ -239,8 +241,8 @@ impl Served {
             changes.push(format!("Network {name} has a new or changed node {}.", wanted.path));
             self.nodes.insert(wanted.path.clone(), Node { id, wanted });
         }
-        reserve_declared(worker, self.id, &self.config, false);
-        reserve_declared(worker, self.id, &config, true);
+        unreserve_declared(worker, self.id, &self.config);
+        reserve_declared(worker, self.id, &config);
         changes.extend(self.change_ports(worker, &config));
         changes.extend(self.change_filters(worker, &config));
         changes.extend(self.change_guards(worker, &config));

@@ -124,15 +124,10 @@ impl Served {
         Ok(())
     }
 
-    /// A port has closed; whether it was the uplink's.
-    pub(super) fn uplink_closed(
-        &mut self,
-        now: Instant,
-        port: engine::PortId,
-        why: &CloseReason,
-    ) -> bool {
+    /// A port has closed: if it was the uplink's, that is tried again.
+    pub(super) fn uplink_closed(&mut self, now: Instant, port: engine::PortId, why: &CloseReason) {
         let Some(device) = self.device.as_mut().filter(|it| it.port == Some(port)) else {
-            return false;
+            return;
         };
         device.port = None;
         device.retry.failed(now);
@@ -140,7 +135,6 @@ impl Served {
             "Network {}: the uplink {} is gone ({why}); it is opened again when it can be.",
             self.config.name, device.plan
         ));
-        true
     }
 
     /// Tries again to open an uplink that is gone.

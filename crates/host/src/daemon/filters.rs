@@ -6,7 +6,7 @@ use bpf::Program;
 use engine::{PortFilter, PortId, Role};
 
 use super::network::Served;
-use crate::api::message::{Code, Direction, Failure, Nothing, SetFilter};
+use crate::api::message::{Code, Direction, Failure, FilterSet, Nothing};
 use crate::config::{self, filter};
 use crate::log;
 use crate::report;
@@ -23,11 +23,11 @@ impl Served {
         })
     }
 
-    /// The call `set-filter`.
+    /// The call `filter-set`.
     pub(super) fn set_filter(
         &mut self,
         worker: &mut Worker,
-        args: &SetFilter,
+        args: &FilterSet,
     ) -> Result<Nothing, Failure> {
         let gone = || Failure::new(Code::NoSuchPort, format!("Port {} is gone.", args.port));
         let port = self.port_of(worker, Some(&args.port), None)?.ok_or_else(gone)?;

@@ -36,7 +36,9 @@ impl Served {
         if wanted.is_none() {
             for row in &mut rows {
                 row.checks.iter_mut().for_each(|check| check.reasons.retain(met));
-                row.checks.retain(|check| !check.reasons.is_empty() || check.action != "drop");
+                row.checks.retain(|check| {
+                    !check.reasons.is_empty() || check.action != guard::action_name(Action::Drop)
+                });
             }
         }
         Ok(Paged { rows, next, total })

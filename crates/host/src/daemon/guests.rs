@@ -189,12 +189,12 @@ impl Served {
         let planned = self.config.outside.guests_planned;
         for gone in gone {
             if planned {
-                outside::plan_guest(worker, self.id, gone, false);
+                outside::unplan_guest(worker, self.id, gone);
             }
             worker.engine_mut(self.id).unreserve_mac(gone.mac);
         }
         if planned {
-            outside::plan_guest(worker, self.id, &assigned.assignment, true);
+            outside::plan_guest(worker, self.id, &assigned.assignment);
             outside::introduce(worker, self.id, &name, &assigned.assignment, None);
         }
         let engine = worker.engine_mut(self.id);
@@ -452,7 +452,6 @@ impl Served {
         };
         let mut about = PortAbout::new(guest.name.as_str(), kind, now);
         about.peer = Some(guest.cred);
-        about.guest = Some(guest.name.as_str().to_owned());
         if self.config.outside.guests_planned {
             about.ipv4 = vec![with_length(&self.plan, planned.ipv4)];
             about.ipv6 = vec![with_length_v6(planned.ipv6)];

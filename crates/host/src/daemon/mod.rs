@@ -83,6 +83,18 @@ pub struct Options {
     pub log: Option<PathBuf>,
 }
 
+impl Options {
+    /// What of it takes the place of keys of the one network.
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            dir: self.dir.clone(),
+            group: self.group.clone(),
+            mode: self.mode,
+            idle: self.idle,
+        }
+    }
+}
+
 /// Why the daemon did not start, or ended other than by request.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
@@ -490,13 +502,7 @@ fn configuration(options: &Options) -> Result<Checked, ServeError> {
             options.uplink.clone().unwrap_or_default(),
         ),
     };
-    let overrides = Overrides {
-        dir: options.dir.clone(),
-        group: options.group.clone(),
-        mode: options.mode,
-        idle: options.idle,
-    };
-    checked.overridden(&overrides).ok_or_else(|| {
+    checked.overridden(&options.overrides()).ok_or_else(|| {
         ServeError::Config(
             "--dir, --group, --mode and --idle are for one network, and the configuration has several: name \
              one, or set the keys in the file."

@@ -137,7 +137,7 @@ impl Served {
         for (_, guest) in plan.guests() {
             worker.engine_mut(id).reserve_mac(guest.mac);
         }
-        reserve_declared(worker, id, &config, true);
+        reserve_declared(worker, id, &config);
         if let Err(error) = outside::open(worker, id, &config, &plan, &zone) {
             worker.remove_network(id);
             return Err(error);
@@ -468,17 +468,15 @@ pub(super) fn serve_node(
 }
 
 /// The addresses of declared ports belong to them, present or not.
-pub(super) fn reserve_declared(
-    worker: &mut Worker,
-    id: NetworkId,
-    config: &config::Network,
-    on: bool,
-) {
+pub(super) fn reserve_declared(worker: &mut Worker, id: NetworkId, config: &config::Network) {
     for mac in config.ports.iter().flat_map(|port| &port.spec.macs) {
-        if on {
-            worker.engine_mut(id).reserve_mac(*mac);
-        } else {
-            worker.engine_mut(id).unreserve_mac(*mac);
-        }
+        worker.engine_mut(id).reserve_mac(*mac);
+    }
+}
+
+/// Ends that.
+pub(super) fn unreserve_declared(worker: &mut Worker, id: NetworkId, config: &config::Network) {
+    for mac in config.ports.iter().flat_map(|port| &port.spec.macs) {
+        worker.engine_mut(id).unreserve_mac(*mac);
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! The worker moves frames ([`crate::worker::gateway`]); here is decided who has which address:
+//! The worker moves frames (`worker/gateway.rs`); here is decided who has which address:
 //!
 //! * The router's addresses, and those that stand for the host, are bound to the router's port.
 //! * Every address of the plan is planned in the engine for the MAC address that it belongs to, so that nobody else can
@@ -99,8 +99,11 @@ pub(super) fn interface(config: &config::Network, plan: &Plan) -> Option<Interfa
         gateway: gateway_plan(config, plan, &config.name).is_some(),
         outside: uplink.is_nat() && mtu >= MTU_GATEWAY,
         routed: *routed,
-        // Isolated ports must not reach each other by way of the router.
-        hairpin: !config.ports.iter().any(|port| port.spec.isolated),
+        // What two ports may not tell each other, they may not tell each other by way of the router.
+        hairpin: !config
+            .ports
+            .iter()
+            .any(|port| port.spec.isolated || port.spec.community.is_some()),
         ..InterfaceSpec::default()
     };
     if uplink.plans_addresses() {
@@ -160,7 +163,7 @@ pub(super) fn open(
     zone: &Name,
 ) -> Result<(), ServeError> {
     rewire::check(config, plan)?;
-    plan_addresses(worker, id, plan, true);
+    plan_addresses(worker, id, plan);
     let wrong = |why: &dyn std::fmt::Display| {
         ServeError::Config(format!("Network {} cannot have its router: {why}.", config.name))
     };
@@ -232,23 +235,39 @@ fn link_local(mac: wire::MacAddr) -> Ipv6Addr {
     names::ipv6_address(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), mac)
 }
 
-/// Keeps all addresses of the plan for those they are planned for, or ends that.
-pub(super) fn plan_addresses(worker: &mut Worker, id: NetworkId, plan: &Plan, on: bool) {
+/// Keeps all addresses of the plan for those they are planned for.
+pub(super) fn plan_addresses(worker: &mut Worker, id: NetworkId, plan: &Plan) {
     for (_, guest) in plan.guests() {
-        plan_guest(worker, id, guest, on);
+        plan_guest(worker, id, guest);
     }
 }
 
-/// The same for one guest.
-pub(super) fn plan_guest(worker: &mut Worker, id: NetworkId, guest: &Assignment, on: bool) {
+/// Ends that.
+pub(super) fn unplan_addresses(worker: &mut Worker, id: NetworkId, plan: &Plan) {
+    for (_, guest) in plan.guests() {
+        unplan_guest(worker, id, guest);
+    }
+}
+
+/// Keeps the addresses of one guest for it.
+pub(super) fn plan_guest(worker: &mut Worker, id: NetworkId, guest: &Assignment) {
     let engine = worker.engine_mut(id);
-    for address in [IpAddr::V4(guest.ipv4), IpAddr::V6(guest.ipv6)] {
-        if !on {
-            engine.unplan_address(address);
-        } else if let Err(why) = engine.plan_address(address, guest.mac) {
+    for address in addresses(guest) {
+        if let Err(why) = engine.plan_address(address, guest.mac) {
             log::warn(&format!("{address} cannot be kept for its guest: {why}."));
         }
     }
+}
+
+/// Ends that.
+pub(super) fn unplan_guest(worker: &mut Worker, id: NetworkId, guest: &Assignment) {
+    for address in addresses(guest) {
+        worker.engine_mut(id).unplan_address(address);
+    }
+}
+
+fn addresses(guest: &Assignment) -> [IpAddr; 2] {
+    [guest.ipv4.into(), guest.ipv6.into()]
 }
 
 /// Binds an address to a port for as long as that lives. What is wrong is logged: a guest that is told its address and
@@ -267,7 +286,7 @@ pub(super) fn bind_guest(
     guest: &Assignment,
     port: PortId,
 ) {
-    for address in [IpAddr::V4(guest.ipv4), IpAddr::V6(guest.ipv6)] {
+    for address in addresses(guest) {
         bind(worker, id, port, address.into(), BindingSource::Plan);
     }
     introduce(worker, id, name, guest, Some(port));
@@ -287,7 +306,7 @@ pub(super) fn introduce(
         v4: Some(guest.ipv4),
         v6: Some(guest.ipv6),
     };
-    worker.with_gateway(id, |gateway, now, _| gateway.set_guest(now, name.as_str(), addresses));
+    worker.with_gateway(id, |gateway, _, _| gateway.set_guest(name.as_str(), addresses));
 }
 
 impl Daemon {
@@ -451,6 +470,33 @@ impl Served {
         let planned = self.plan.guests().find(|(known, _)| known.as_str() == name);
         if let Some((name, guest)) = planned.filter(|(_, guest)| guest.is_declared()) {
             introduce(worker, self.id, name, guest, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn a_network_with_a_private_port_sends_no_packet_back_where_it_came_from() {
+        for (ports, hairpin) in [
+            ("", true),
+            ("port.a = {}", true),
+            ("port.a = {}\nport.b = { isolated = true }", false),
+            ("port.a = {}\nport.b = { community = 1 }", false),
+            ("port.a = { community = 1 }\nport.b = { community = 2 }", false),
+        ] {
+            let text = format!("[network.lab]\n{ports}");
+            let checked = config::parse(&text, Path::new("n.toml")).expect("a good one");
+            let network = &checked.networks()[0];
+            let prefix = names::ipv6_prefix(&network.name);
+            let subnet = "10.7.16.0/20".parse().expect("a subnet");
+            let plan = Plan::new(network.name.clone(), subnet, prefix);
+            let spec = interface(network, &plan).expect("a router");
+            assert_eq!(spec.hairpin, hairpin, "{ports}");
         }
     }
 }

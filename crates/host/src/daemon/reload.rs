@@ -133,13 +133,7 @@ impl Daemon {
             })?,
             None => checked,
         };
-        let overrides = config::Overrides {
-            dir: self.options.dir.clone(),
-            group: self.options.group.clone(),
-            mode: self.options.mode,
-            idle: self.options.idle,
-        };
-        checked.overridden(&overrides).ok_or_else(|| {
+        checked.overridden(&self.options.overrides()).ok_or_else(|| {
             ServeError::Config(
                 "The given configuration has several networks, and this hypervisor was started with options for \
                  one."

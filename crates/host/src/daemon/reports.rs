@@ -182,6 +182,7 @@ impl Served {
             uid: about.peer.map(|peer| peer.uid),
             user: None,
             pid: about.peer.map(|peer| peer.pid),
+            description: about.description.clone(),
             vlan: vlan_text(&spec.vlan),
             isolated: spec.isolated,
             filter: filter_report(&spec.filter),

@@ -9,7 +9,7 @@ use super::ServeError;
 use super::network::Served;
 use super::outside::{
     bind_guest, bind_router, gateway_plan, interface, introduce, network_plan, own_addresses,
-    plan_addresses, static_route,
+    plan_addresses, static_route, unplan_addresses,
 };
 use crate::address::Plan;
 use crate::config::{self, outside};
@@ -83,7 +83,7 @@ impl Served {
     }
 
     fn change_addresses(&mut self, worker: &mut Worker, plan: Plan) {
-        plan_addresses(worker, self.id, &self.plan, false);
+        unplan_addresses(worker, self.id, &self.plan);
         for (name, had) in self.plan.guests() {
             let has = plan.guest(name);
             if has.is_some_and(|has| has.ipv4 == had.ipv4 && has.mac == had.mac) {
@@ -99,7 +99,7 @@ impl Served {
         }
         self.plan = plan;
         self.plan_file.changed(worker.now());
-        plan_addresses(worker, self.id, &self.plan, true);
+        plan_addresses(worker, self.id, &self.plan);
         for (name, guest) in self.plan.guests().filter(|(_, guest)| guest.is_declared()) {
             match worker.port_named(self.id, name.as_str()) {
                 Some(port) => bind_guest(worker, self.id, name, guest, port),

@@ -138,7 +138,7 @@ impl Served {
             outside: end(flow.remote),
             host: flow.host.map(|host| host.to_string()),
             direction: if flow.inbound { "in" } else { "out" }.to_owned(),
-            state: Some(state.to_owned()),
+            state: state.to_owned(),
             idle: flow.idle.as_secs_f64(),
             bytes_out: flow.bytes_out,
             bytes_in: flow.bytes_in,

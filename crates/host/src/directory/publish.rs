@@ -55,12 +55,6 @@ impl Access {
         Ok(Self { uid, gid, mode: mode & 0o777 })
     }
 
-    /// Whether others than the owner may open the nodes.
-    #[must_use]
-    pub fn is_shared(&self) -> bool {
-        self.uid.is_some() || self.gid.is_some() || self.mode & 0o077 != 0
-    }
-
     /// The mode of a directory whose nodes have this access: whoever may open a node may search it, and whoever
     /// may read a node may list it. Nobody else may write to it: he could exchange nodes.
     #[must_use]

@@ -23,6 +23,7 @@ pub mod framing;
 pub(crate) mod nic;
 pub(crate) mod packet;
 pub mod raw_offload;
+pub(crate) mod scratch;
 pub(crate) mod shared;
 pub(crate) mod stream;
 pub(crate) mod tap;
@@ -35,7 +36,7 @@ use std::time::Duration;
 use engine::{Engine, Frame, Instant, LARGE_CAPACITY, Pool, PortId, Reason, RxBatch, TxBatch};
 use wire::{MacAddr, OffloadSet};
 
-use crate::worker::Scratch;
+use scratch::Scratch;
 
 /// How a port's frames are carried, to say so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -145,8 +146,6 @@ pub struct PortAbout {
     pub node: Option<String>,
     /// Who is at the other end, by the kernel's word.
     pub peer: Option<sys::Cred>,
-    /// The guest it belongs to, when it is one of `netherd run` or `attach`.
-    pub guest: Option<String>,
     pub opened: Instant,
     /// Addresses the plan gave it, with prefix length, as shown.
     pub ipv4: Vec<String>,
@@ -164,7 +163,6 @@ impl PortAbout {
             kind,
             node: None,
             peer: None,
-            guest: None,
             opened,
             ipv4: Vec::new(),
             ipv6: Vec::new(),

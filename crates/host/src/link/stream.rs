@@ -1,6 +1,6 @@
 //! The QEMU stream link: length-prefixed frames on a connected stream socket.
 //!
-//! Both directions are batched: one read takes up to [`STREAM_READ`](crate::worker) bytes and
+//! Both directions are batched: one read takes up to [`STREAM_READ`](super::scratch::STREAM_READ) bytes and
 //! every frame in it, one write carries a whole batch. A write that is cut within a frame leaves a
 //! copy of that frame's rest here, which goes before anything else: the frame itself cannot go back
 //! to its queue, where it could be dropped.

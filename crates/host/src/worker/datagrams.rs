@@ -132,7 +132,7 @@ impl Worker {
 
     /// A datagram client cannot hang up. One that was silent is asked for: when nothing has its
     /// name any more, its port is closed.
-    pub(crate) fn look_after_clients(&mut self, now: Instant, id: NodeId) {
+    pub(super) fn look_after_clients(&mut self, now: Instant, id: NodeId) {
         let Some(node) = self.nodes.get_mut(id.0) else { return };
         let net = node.net;
         let mut gone = Vec::new();
@@ -143,7 +143,7 @@ impl Worker {
             client.heard = false;
         }
         for port in gone {
-            self.close_port_inner(net, port, CloseReason::PeerClosed);
+            self.close_port(net, port, CloseReason::PeerClosed);
         }
         let Some(node) = self.nodes.get_mut(id.0) else { return };
         node.looking = !node.clients.is_empty();

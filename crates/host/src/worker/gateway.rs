@@ -42,8 +42,8 @@ const UNKNOWN: usize = 128 * 1024;
 
 /// A gateway and the worker's watch of it.
 #[derive(Debug)]
-pub(crate) struct GatewayPlace {
-    pub(crate) gateway: Gateway,
+pub(super) struct GatewayPlace {
+    pub(super) gateway: Gateway,
     /// Something was reported to it in this turn.
     reported: bool,
     /// A guest's queue has drained since the gateway's last turn.
@@ -240,7 +240,7 @@ impl Worker {
                 let Some((net, port)) = self.guest_of(guest) else { return };
                 let Some(network) = self.networks.get_mut(net.0) else { return };
                 let lifetime = Lifetime::Until(now + lifetime);
-                let bound = network.engine.bind(now, port, address, lifetime, BindingSource::Lease);
+                let bound = network.engine.bind(port, address, lifetime, BindingSource::Lease);
                 if let Err(why) = bound {
                     // Its client is told when it renews, and nobody gets the address for a while.
                     if let (IpAddr::V4(address), Some(place)) = (address, &mut network.gateway) {
@@ -257,12 +257,6 @@ impl Worker {
                 }
             }
             event => self.tell(WorkerEvent::Gateway { net, event }),
-        }
-    }
-
-    fn tell(&mut self, event: WorkerEvent) {
-        if self.outbox.len() < self.limits.events {
-            self.outbox.push_back(event);
         }
     }
 

@@ -21,7 +21,7 @@ const HANDSHAKE_TIME: Duration = Duration::from_secs(5);
 
 /// A connection that has not said yet what it wants (VDE).
 #[derive(Debug)]
-pub(crate) struct Handshake {
+pub(super) struct Handshake {
     pub(super) node: NodeId,
     fd: OwnedFd,
     cred: Cred,
@@ -52,7 +52,7 @@ impl Worker {
         }
     }
 
-    pub(crate) fn visit_handshake(&mut self, now: Instant, slot: Slot) {
+    pub(super) fn visit_handshake(&mut self, now: Instant, slot: Slot) {
         let Some(h) = self.handshakes.get_mut(&slot) else { return };
         let (node, cred) = (h.node, h.cred);
         match unix::receive(h.fd.as_fd(), &mut h.bytes[h.filled..]) {
@@ -79,7 +79,7 @@ impl Worker {
     }
 
     /// Closes the handshakes whose time is over. There are few: nodes bound them.
-    pub(crate) fn handshakes_expire(&mut self, now: Instant) {
+    pub(super) fn handshakes_expire(&mut self, now: Instant) {
         let over: Vec<Slot> =
             self.handshakes.iter().filter(|(_, h)| h.until <= now).map(|(slot, _)| *slot).collect();
         for slot in over {

@@ -16,19 +16,19 @@ const PROBE: u8 = 4;
 
 /// What the last visits of one port found.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Look {
+pub(super) struct Look {
     /// Visits in a row that found one frame; goes round within 4 to 7 once it is a habit.
     alone: u8,
 }
 
 impl Look {
     /// Frames that the next visit asks for.
-    pub(crate) fn limit(self) -> usize {
+    pub(super) fn limit(self) -> usize {
         if self.alone < HABIT || self.alone.is_multiple_of(PROBE) { BATCH } else { 1 }
     }
 
     /// A visit found so many frames.
-    pub(crate) fn found(&mut self, frames: usize) {
+    pub(super) fn found(&mut self, frames: usize) {
         self.alone = match frames {
             1 if self.alone < HABIT + PROBE - 1 => self.alone + 1,
             1 => HABIT,

@@ -22,18 +22,18 @@
 //! Identifiers are an index and a generation; what is reported by the poller for something that
 //! was closed earlier in the same turn does not find it any more and is ignored.
 
-pub(crate) mod close;
-pub(crate) mod datagrams;
-pub(crate) mod gateway;
-pub(crate) mod handshakes;
-pub(crate) mod look;
-pub(crate) mod names;
-pub(crate) mod nodes;
-pub(crate) mod router;
-pub(crate) mod slots;
-pub(crate) mod spin;
-pub(crate) mod timers;
-pub(crate) mod turn;
+mod datagrams;
+mod gateway;
+mod handshakes;
+mod look;
+mod nodes;
+mod numbers;
+mod ports;
+mod router;
+mod slots;
+mod spin;
+mod timers;
+mod turn;
 
 pub use router::RouteError;
 
@@ -42,23 +42,22 @@ mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use engine::{
     Engine, GuardSpec, Instant, NetworkPlan, PlanError, Pool, PoolLimits, PoolUsage, PortError,
     PortId, PortPlan, PortSpec, RxBatch, TxBatch,
 };
-use sys::mmsg::ReceiveRing;
 use sys::poll::{Events, Interest, Poller};
 
 use crate::link::datagram::DatagramLink;
 use crate::link::nic::NicLink;
 use crate::link::packet::PacketLink;
+use crate::link::scratch::Scratch;
 use crate::link::stream::StreamLink;
 use crate::link::tap::TapLink;
 use crate::link::{CloseReason, Link, LinkSetup, PortAbout};
 use crate::node::admission::Users;
-use crate::node::{NodeKind, NodeTemplate};
 use ::gateway::GatewayEvent;
 use engine::router::{Router, RouterEvent, RouterLimits};
 use gateway::GatewayPlace;
@@ -74,8 +73,8 @@ use timers::Timers;
 pub struct WorkerLimits {
     /// Frame buffers, grown on demand and shared by all ports.
     pub pool: PoolLimits,
-    /// Worker events waiting for [`Worker::poll_event`]; when they are full, refusals and engine
-    /// events are dropped, closings and openings are not.
+    /// Worker events waiting for [`Worker::poll_event`]; when they are full, refusals and what engines,
+    /// router and gateways tell is dropped; ports that open or close and ready descriptors are not.
     pub events: usize,
 }
 
@@ -91,11 +90,11 @@ impl Default for WorkerLimits {
 
 /// A network of this worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NetworkId(pub(crate) Slot);
+pub struct NetworkId(Slot);
 
 /// A node of this worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId(pub(crate) Slot);
+pub struct NodeId(Slot);
 
 /// A descriptor registered by the worker's owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -135,77 +134,48 @@ pub enum OpenError {
     Descriptor(#[from] io::Error),
 }
 
-/// Storage that links share, because only one of them is being read at a time.
-pub(crate) struct Scratch {
-    /// Datagrams: slots for the longest frame that any link may carry.
-    pub(crate) ring: ReceiveRing,
-    /// A stream's bytes of the current visit.
-    pub(crate) bytes: Box<[u8]>,
-    /// The part of `bytes` (or of the ring) that was read and not yet decoded.
-    pub(crate) from: usize,
-    pub(crate) to: usize,
-    /// Frames of the current visit that were shorter than an Ethernet header.
-    pub(crate) runts: usize,
-}
-
-impl Scratch {
-    /// Drops what was read and not decoded: its port is gone.
-    pub(crate) fn forget(&mut self) {
-        self.from = 0;
-        self.to = 0;
-        self.runts = 0;
-    }
-}
-
-/// Bytes of a slot of the shared ring: the longest frame of a link without metadata
-/// (libkrun's 65,562) and a vnet header, rounded up to pages.
-pub(crate) const RING_SLOT: usize = 17 * 4096;
-
-/// Bytes a stream is read at a time. Large enough that a sender which batches is served with few
-/// system calls, small enough for the second-level cache, and not less than the longest record.
-pub(crate) const STREAM_READ: usize = 128 * 1024;
-
-pub(crate) struct Port {
-    pub(crate) about: PortAbout,
-    pub(crate) link: Box<dyn Link>,
-    pub(crate) sources: [Option<Slot>; 2],
-    pub(crate) through: Option<Through>,
-    pub(crate) blocked: bool,
+/// A port: its link, and how it came.
+struct Port {
+    about: PortAbout,
+    link: Box<dyn Link>,
+    sources: [Option<Slot>; 2],
+    through: Option<Through>,
+    blocked: bool,
     /// What its last visits found.
-    pub(crate) look: Look,
+    look: Look,
     /// EPOLLOUT is asked for.
-    pub(crate) watching_write: bool,
+    watching_write: bool,
 }
 
 /// How a client came to its port.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Through {
-    pub(crate) node: NodeId,
-    /// Of the port's name; see [`names`].
-    pub(crate) number: usize,
+struct Through {
+    node: NodeId,
+    /// Of the port's name; see `numbers`.
+    number: usize,
     /// The user in whose account it is; nobody for a declared port.
-    pub(crate) user: Option<u32>,
+    user: Option<u32>,
 }
 
-pub(crate) struct Network {
-    pub(crate) engine: Engine,
-    pub(crate) plan: NetworkPlan,
-    pub(crate) ports: HashMap<PortId, Port>,
+struct Network {
+    engine: Engine,
+    plan: NetworkPlan,
+    ports: HashMap<PortId, Port>,
     /// The ports by name.
-    pub(crate) names: HashMap<String, PortId>,
-    pub(crate) users: Users,
+    names: HashMap<String, PortId>,
+    users: Users,
     /// Frames that entered the engine since the last flush.
-    pub(crate) unflushed: usize,
+    unflushed: usize,
     /// Where the router stands in the network.
-    pub(crate) router: Option<RouterPort>,
-    pub(crate) gateway: Option<GatewayPlace>,
+    router: Option<RouterPort>,
+    gateway: Option<GatewayPlace>,
     /// Events of the engine that were lost, when that was last looked at.
-    pub(crate) events_lost: u64,
+    events_lost: u64,
 }
 
 /// What a token of the poller stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+enum Source {
     Port(NetworkId, PortId),
     PortControl(NetworkId, PortId),
     Node(NodeId),
@@ -215,34 +185,34 @@ pub(crate) enum Source {
 
 /// See the module documentation.
 pub struct Worker {
-    pub(crate) poller: Poller,
-    pub(crate) polled: Events,
-    pub(crate) pool: Pool,
-    pub(crate) limits: WorkerLimits,
+    poller: Poller,
+    polled: Events,
+    pool: Pool,
+    limits: WorkerLimits,
     /// For the engines' tables, whose keys guests choose.
     hash_key: [u8; 16],
-    pub(crate) networks: Slots<Network>,
-    pub(crate) nodes: Slots<Node>,
-    pub(crate) routing: Routing,
+    networks: Slots<Network>,
+    nodes: Slots<Node>,
+    routing: Routing,
     /// A gateway has more for its guests than the last turn had time for.
-    pub(crate) refilling: bool,
+    refilling: bool,
     /// The router has put frames into engines since they were flushed.
-    pub(crate) unsettled: bool,
-    pub(crate) sources: Slots<Source>,
-    pub(crate) handshakes: HashMap<Slot, handshakes::Handshake>,
+    unsettled: bool,
+    sources: Slots<Source>,
+    handshakes: HashMap<Slot, handshakes::Handshake>,
     /// The timer of handshakes is set.
-    pub(crate) handshakes_timed: bool,
-    pub(crate) timers: Timers,
-    pub(crate) spin: Spin,
-    pub(crate) scratch: Scratch,
-    pub(crate) rx: RxBatch,
-    pub(crate) tx: TxBatch,
-    pub(crate) outbox: VecDeque<WorkerEvent>,
+    handshakes_timed: bool,
+    timers: Timers,
+    spin: Spin,
+    scratch: Scratch,
+    rx: RxBatch,
+    tx: TxBatch,
+    outbox: VecDeque<WorkerEvent>,
     /// The last turn moved frames.
-    pub(crate) traffic: bool,
+    traffic: bool,
     /// Frames that ports handed in during this turn, and the last port that did.
-    pub(crate) turn_frames: usize,
-    pub(crate) speaker: Option<(NetworkId, PortId)>,
+    turn_frames: usize,
+    speaker: Option<(NetworkId, PortId)>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -277,13 +247,7 @@ impl Worker {
             handshakes_timed: false,
             timers: Timers::default(),
             spin: Spin::default(),
-            scratch: Scratch {
-                ring: ReceiveRing::new(RING_SLOT),
-                bytes: vec![0; STREAM_READ].into_boxed_slice(),
-                from: 0,
-                to: 0,
-                runts: 0,
-            },
+            scratch: Scratch::new(),
             rx: RxBatch::default(),
             tx: TxBatch::new(),
             outbox: VecDeque::new(),
@@ -317,10 +281,9 @@ impl Worker {
 
     /// Applies a changed plan to a live network.
     pub fn apply(&mut self, net: NetworkId, plan: NetworkPlan) {
-        let now = self.now();
         if let Some(network) = self.networks.get_mut(net.0) {
             network.plan = plan.clone();
-            network.engine.apply(now, plan);
+            network.engine.apply(plan);
         }
     }
 
@@ -388,33 +351,6 @@ impl Worker {
         self.open_boxed(net, spec, link, about, None)
     }
 
-    /// Publishes ports behind `socket`: a listening socket (`stream`, `ctl`, `seqpacket`) or a
-    /// bound one (`dgram`).
-    ///
-    /// # Errors
-    /// When the socket is not of the kind's type, cannot be watched, or `ctl`'s directory does not
-    /// fit; a sentence says so.
-    pub fn open_node(
-        &mut self,
-        net: NetworkId,
-        kind: NodeKind,
-        socket: OwnedFd,
-        template: NodeTemplate,
-    ) -> io::Result<NodeId> {
-        self.open_node_inner(net, kind, socket, template)
-    }
-
-    /// Stops accepting; ports that came through the node live on, except those of a `dgram` node,
-    /// whose socket they share.
-    pub fn close_node(&mut self, node: NodeId) {
-        self.close_node_inner(node);
-    }
-
-    /// Closes a port; what was queued for it is dropped and counted. Reported as an event.
-    pub fn close_port(&mut self, net: NetworkId, port: PortId, why: CloseReason) {
-        self.close_port_inner(net, port, why);
-    }
-
     /// Changes a live port. Its offloads stay what its link fixed when it opened.
     ///
     /// # Errors
@@ -425,14 +361,13 @@ impl Worker {
         port: PortId,
         mut spec: PortSpec,
     ) -> Result<(), OpenError> {
-        let now = self.now();
         let network = self.networks.get_mut(net.0).ok_or(OpenError::NoNetwork)?;
         if let Some(live) = network.engine.port(port) {
             spec.offloads_from_guest = live.offloads_from_guest;
             spec.offloads_to_guest = live.offloads_to_guest;
         }
         let plan = PortPlan::validate(spec, &network.plan)?;
-        network.engine.change_port(now, port, plan)?;
+        network.engine.change_port(port, plan)?;
         Ok(())
     }
 
@@ -448,7 +383,7 @@ impl Worker {
     ) -> Result<(), OpenError> {
         let now = self.now();
         let network = self.networks.get_mut(net.0).ok_or(OpenError::NoNetwork)?;
-        network.engine.set_guard(now, port, guard)?;
+        network.engine.set_guard(port, guard)?;
         self.collect_engine_events(now, net);
         Ok(())
     }
@@ -460,10 +395,6 @@ impl Worker {
             Some(router) if router.port == port => Some(&router.about),
             _ => Some(&network.ports.get(&port)?.about),
         }
-    }
-
-    pub fn port_about_mut(&mut self, net: NetworkId, port: PortId) -> Option<&mut PortAbout> {
-        Some(&mut self.networks.get_mut(net.0)?.ports.get_mut(&port)?.about)
     }
 
     /// The live ports of a network, in no particular order.
@@ -537,13 +468,11 @@ impl Worker {
         self.outbox.pop_front()
     }
 
-    /// One turn: waits until something is ready or `deadline`, and serves all of it. Returns at
-    /// once when events wait. Returning says nothing about time: the caller calls again.
-    ///
-    /// # Errors
-    /// Only when the poller itself fails.
-    pub fn turn(&mut self, deadline: Option<Instant>) -> io::Result<()> {
-        self.turn_inner(deadline)
+    /// Keeps an event for the owner, unless as many wait as may.
+    fn tell(&mut self, event: WorkerEvent) {
+        if self.outbox.len() < self.limits.events {
+            self.outbox.push_back(event);
+        }
     }
 
     /// The poller's own descriptor, for an owner that sleeps elsewhere.

@@ -13,7 +13,7 @@ use sys::unix::{self, Address};
 use wire::OffloadSet;
 
 use super::datagrams::Client;
-use super::names::Numbers;
+use super::numbers::Numbers;
 use super::slots::Slot;
 use super::timers::Timer;
 use super::{NetworkId, NodeId, OpenError, Source, Through, Worker, WorkerEvent};
@@ -32,12 +32,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(250);
 
 /// A node of the worker.
 #[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) net: NetworkId,
-    pub(crate) kind: NodeKind,
+pub(super) struct Node {
+    pub(super) net: NetworkId,
+    pub(super) kind: NodeKind,
     pub(super) socket: Rc<SharedSocket>,
     source: Slot,
-    pub(crate) template: NodeTemplate,
+    pub(super) template: NodeTemplate,
     pub(super) admission: Admission,
     numbers: Numbers,
     /// Datagram clients by name.
@@ -47,7 +47,7 @@ pub(crate) struct Node {
 }
 
 impl Node {
-    pub(crate) fn port_closed(&mut self, port: PortId, number: usize) {
+    pub(super) fn port_closed(&mut self, port: PortId, number: usize) {
         self.admission.closed();
         self.numbers.give_back(number);
         if self.kind == NodeKind::Dgram {
@@ -57,7 +57,13 @@ impl Node {
 }
 
 impl Worker {
-    pub(crate) fn open_node_inner(
+    /// Publishes ports behind `socket`: a listening socket (`stream`, `ctl`, `seqpacket`) or a
+    /// bound one (`dgram`).
+    ///
+    /// # Errors
+    /// When the socket is not of the kind's type, cannot be watched, or `ctl`'s directory does not
+    /// fit; a sentence says so.
+    pub fn open_node(
         &mut self,
         net: NetworkId,
         kind: NodeKind,
@@ -111,12 +117,14 @@ impl Worker {
         Ok(node)
     }
 
-    pub(crate) fn close_node_inner(&mut self, id: NodeId) {
+    /// Stops accepting; ports that came through the node live on, except those of a `dgram` node,
+    /// whose socket they share.
+    pub fn close_node(&mut self, id: NodeId) {
         let Some(node) = self.nodes.remove(id.0) else { return };
         drop(self.poller.remove(node.socket.as_fd()));
         self.sources.remove(node.source);
         for client in node.clients.values() {
-            self.close_port_inner(node.net, client.port, CloseReason::Requested);
+            self.close_port(node.net, client.port, CloseReason::Requested);
         }
         let unfinished: Vec<Slot> =
             self.handshakes.iter().filter(|(_, h)| h.node == id).map(|(slot, _)| *slot).collect();
@@ -125,7 +133,7 @@ impl Worker {
         }
     }
 
-    pub(crate) fn visit_node(&mut self, now: Instant, id: NodeId) {
+    pub(super) fn visit_node(&mut self, now: Instant, id: NodeId) {
         match self.nodes.get(id.0).map(|node| node.kind) {
             None => {}
             Some(NodeKind::Dgram) => self.receive_datagrams(now, id),
@@ -161,7 +169,7 @@ impl Worker {
         }
     }
 
-    pub(crate) fn resume_accepting(&mut self, id: NodeId) {
+    pub(super) fn resume_accepting(&mut self, id: NodeId) {
         if let Some(node) = self.nodes.get(id.0) {
             let bits = node.source.to_bits();
             drop(self.poller.modify(node.socket.as_fd(), bits, Interest::READABLE));
@@ -273,8 +281,6 @@ impl Worker {
         let Some(node) = self.nodes.get_mut(id.0) else { return };
         let Some(why) = node.admission.tell(now, why) else { return };
         let (net, node) = (node.net, node.template.node.clone());
-        if self.outbox.len() < self.limits.events {
-            self.outbox.push_back(WorkerEvent::Refused { net, node, peer, why });
-        }
+        self.tell(WorkerEvent::Refused { net, node, peer, why });
     }
 }

@@ -33,15 +33,15 @@ use crate::link::{LinkKind, PortAbout};
 
 /// Where the router stands in a network.
 #[derive(Debug)]
-pub(crate) struct RouterPort {
-    pub(crate) port: PortId,
-    pub(crate) iface: InterfaceId,
+pub(super) struct RouterPort {
+    pub(super) port: PortId,
+    pub(super) iface: InterfaceId,
     pub(super) about: PortAbout,
 }
 
 /// The router of a worker, and what is on its way through it.
-pub(crate) struct Routing {
-    pub(crate) router: Router,
+pub(super) struct Routing {
+    pub(super) router: Router,
     /// The networks, by the index of their interface.
     networks: Vec<Option<(InterfaceId, NetworkId)>>,
     /// Frames on their way from the router into one engine.
@@ -53,7 +53,7 @@ pub(crate) struct Routing {
 }
 
 impl Routing {
-    pub(crate) fn new(router: Router) -> Self {
+    pub(super) fn new(router: Router) -> Self {
         Self {
             router,
             networks: Vec::new(),
@@ -96,11 +96,11 @@ impl Worker {
             ..PortSpec::default()
         };
         let plan = PortPlan::validate(port, &network.plan).map_err(OpenError::from)?;
-        let port = network.engine.add_port(now, plan).map_err(OpenError::from)?;
+        let port = network.engine.add_port(plan).map_err(OpenError::from)?;
         let iface = match self.routing.router.add_interface(spec) {
             Ok(iface) => iface,
             Err(error) => {
-                network.engine.remove_port(now, &mut self.pool, port);
+                network.engine.remove_port(&mut self.pool, port);
                 return Err(error.into());
             }
         };
@@ -124,21 +124,20 @@ impl Worker {
         let now = self.now();
         let network = self.networks.get_mut(net.0).ok_or(OpenError::NoNetwork)?;
         let Some(place) = &network.router else { return self.open_router(net, spec) };
-        self.routing.router.change_interface(now, &mut self.pool, place.iface, spec)?;
+        self.routing.router.change_interface(&mut self.pool, place.iface, spec)?;
         self.deliver(now, net);
         Ok(())
     }
 
     /// Takes the router out of a network.
     pub fn close_router(&mut self, net: NetworkId) {
-        let now = self.now();
         let Some(network) = self.networks.get_mut(net.0) else { return };
         let Some(place) = network.router.take() else { return };
-        self.routing.router.remove_interface(now, &mut self.pool, place.iface);
+        self.routing.router.remove_interface(&mut self.pool, place.iface);
         if let Some(known) = self.routing.networks.get_mut(place.iface.index()) {
             *known = None;
         }
-        network.engine.remove_port(now, &mut self.pool, place.port);
+        network.engine.remove_port(&mut self.pool, place.port);
     }
 
     /// The router of all networks.
@@ -192,7 +191,7 @@ impl Worker {
     ) -> Result<(), BindError> {
         let now = self.now();
         let network = self.networks.get_mut(net.0).ok_or(BindError::NoSuchPort(port))?;
-        network.engine.bind(now, port, address, lifetime, source)?;
+        network.engine.bind(port, address, lifetime, source)?;
         self.collect_engine_events(now, net);
         Ok(())
     }
@@ -213,7 +212,7 @@ impl Worker {
             let Some(place) = &network.router else { return };
             let (port, iface) = (place.port, place.iface);
             let pulled =
-                network.engine.poll_transmit(now, &mut self.pool, port, Budget::FULL, &mut self.tx);
+                network.engine.poll_transmit(&mut self.pool, port, Budget::FULL, &mut self.tx);
             for frame in self.tx.drain(..) {
                 self.routing.router.receive(now, &mut self.pool, iface, frame);
             }
@@ -287,7 +286,7 @@ impl Worker {
                 self.note_neighbour(now, net, iface, address, port);
             }
             Event::BindingEnded { address: Address::Ip(address), why, .. } => {
-                self.routing.router.purge_address(now, &mut self.pool, iface, address);
+                self.routing.router.purge_address(&mut self.pool, iface, address);
                 // With the port everything ends that it had, whatever its addresses.
                 if why != BindingEnd::PortRemoved {
                     self.forget_address(now, address);
@@ -339,7 +338,7 @@ impl Worker {
             .map(|it| it.addr)
             .collect();
         for address in gone {
-            self.routing.router.purge_address(now, &mut self.pool, iface, address);
+            self.routing.router.purge_address(&mut self.pool, iface, address);
         }
         for (address, port) in bound {
             self.note_neighbour(now, net, iface, address, port);
@@ -349,9 +348,7 @@ impl Worker {
 
     pub(super) fn collect_router_events(&mut self) {
         while let Some(event) = self.routing.router.poll_event() {
-            if self.outbox.len() < self.limits.events {
-                self.outbox.push_back(WorkerEvent::Router { event });
-            }
+            self.tell(WorkerEvent::Router { event });
         }
     }
 }

@@ -7,23 +7,23 @@ const GENERATION_MAX: u32 = u32::MAX >> 1;
 /// An identifier of an entry. After the entry is removed it finds nothing, also when the place
 /// holds a new entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Slot {
+pub(super) struct Slot {
     index: u32,
     generation: u32,
 }
 
 impl Slot {
     /// The place, which another entry may have later.
-    pub(crate) fn index(self) -> u32 {
+    pub(super) fn index(self) -> u32 {
         self.index
     }
 
     /// As a token of the poller. Its highest bit is zero, see [`GENERATION_MAX`].
-    pub(crate) fn to_bits(self) -> u64 {
+    pub(super) fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.index)
     }
 
-    pub(crate) fn from_bits(bits: u64) -> Slot {
+    pub(super) fn from_bits(bits: u64) -> Slot {
         // Each half is 32 bits by construction.
         Slot { index: (bits & 0xffff_ffff) as u32, generation: (bits >> 32) as u32 }
     }
@@ -37,21 +37,21 @@ struct Entry<T> {
 
 /// Entries with generational identifiers.
 #[derive(Debug)]
-pub(crate) struct Slots<T> {
+pub(super) struct Slots<T> {
     entries: Vec<Entry<T>>,
     free: Vec<u32>,
 }
 
 impl<T> Slots<T> {
-    pub(crate) fn new() -> Slots<T> {
+    pub(super) fn new() -> Slots<T> {
         Slots { entries: Vec::new(), free: Vec::new() }
     }
 
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.entries.len() - self.free.len()
     }
 
-    pub(crate) fn insert(&mut self, value: T) -> Slot {
+    pub(super) fn insert(&mut self, value: T) -> Slot {
         if let Some(index) = self.free.pop() {
             let entry = &mut self.entries[index as usize];
             entry.value = Some(value);
@@ -63,7 +63,7 @@ impl<T> Slots<T> {
         Slot { index, generation: 0 }
     }
 
-    pub(crate) fn remove(&mut self, slot: Slot) -> Option<T> {
+    pub(super) fn remove(&mut self, slot: Slot) -> Option<T> {
         let entry = self.entries.get_mut(slot.index as usize)?;
         if entry.generation != slot.generation {
             return None;
@@ -74,29 +74,29 @@ impl<T> Slots<T> {
         Some(value)
     }
 
-    pub(crate) fn get(&self, slot: Slot) -> Option<&T> {
+    pub(super) fn get(&self, slot: Slot) -> Option<&T> {
         let entry = self.entries.get(slot.index as usize)?;
         if entry.generation == slot.generation { entry.value.as_ref() } else { None }
     }
 
-    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
+    pub(super) fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
         let entry = self.entries.get_mut(slot.index as usize)?;
         if entry.generation == slot.generation { entry.value.as_mut() } else { None }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Slot, &T)> {
         self.entries.iter().zip(0..).filter_map(|(e, index)| {
             Some((Slot { index, generation: e.generation }, e.value.as_ref()?))
         })
     }
 
     /// How many places there are, taken or free: for loops that need the slab itself meanwhile.
-    pub(crate) fn places(&self) -> usize {
+    pub(super) fn places(&self) -> usize {
         self.entries.len()
     }
 
     /// The identifier of the entry at a place, if there is one.
-    pub(crate) fn at(&self, place: usize) -> Option<Slot> {
+    pub(super) fn at(&self, place: usize) -> Option<Slot> {
         let entry = self.entries.get(place)?;
         entry.value.as_ref()?;
         Some(Slot { index: u32::try_from(place).ok()?, generation: entry.generation })

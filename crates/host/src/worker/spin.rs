@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 /// The longest time to poll.
-pub(crate) const LONGEST: Duration = Duration::from_micros(50);
+pub(super) const LONGEST: Duration = Duration::from_micros(50);
 
 /// A longer wait counts as this: how much one pause weighs against the short waits.
 const PAUSE: Duration = Duration::from_micros(400);
@@ -24,7 +24,7 @@ const PAUSE: Duration = Duration::from_micros(400);
 const PREEMPTED: Duration = Duration::from_micros(30);
 
 #[derive(Debug)]
-pub(crate) struct Spin {
+pub(super) struct Spin {
     /// Moving average of the waits after traffic.
     expected: Duration,
     /// How much the last turns were a dialogue, 0 to 255; a moving average too.
@@ -43,7 +43,7 @@ impl Default for Spin {
 
 impl Spin {
     /// How long to poll before sleeping, given whether the last turn moved frames.
-    pub(crate) fn window(&self, traffic: bool) -> Duration {
+    pub(super) fn window(&self, traffic: bool) -> Duration {
         if !traffic || self.expected > LONGEST || self.dialogue < DIALOGUE {
             return Duration::ZERO;
         }
@@ -51,20 +51,20 @@ impl Spin {
     }
 
     /// A turn moved frames: so many, and the first of them from another port than the turn before.
-    pub(crate) fn turned(&mut self, frames: usize, other_port: bool) {
+    pub(super) fn turned(&mut self, frames: usize, other_port: bool) {
         let dialogue = if frames == 1 && other_port { 255 } else { 0 };
         self.dialogue = (self.dialogue * 7 + dialogue).div_ceil(8);
     }
 
     /// The wait after traffic took this long, polling and sleeping together.
-    pub(crate) fn waited(&mut self, wait: Duration) {
+    pub(super) fn waited(&mut self, wait: Duration) {
         let wait = wait.min(PAUSE);
         // Slow to believe in short waits, quick to give up.
         self.expected = (self.expected * 7 + wait) / 8;
     }
 
     /// The poll loop was interrupted for `gap`: tells whether to stop polling.
-    pub(crate) fn preempted(&mut self, gap: Duration) -> bool {
+    pub(super) fn preempted(&mut self, gap: Duration) -> bool {
         gap > PREEMPTED
     }
 }

@@ -17,6 +17,7 @@ use crate::node::{NodeKind, NodeTemplate};
 mod clients;
 mod devices;
 mod dgram;
+mod router;
 mod stream;
 mod vde;
 

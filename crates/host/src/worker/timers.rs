@@ -1,6 +1,6 @@
 //! The worker's own timers: few, and mostly far away.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 use engine::{Instant, PortId};
@@ -8,65 +8,83 @@ use engine::{Instant, PortId};
 use super::{NetworkId, NodeId};
 
 /// What is due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Timer {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timer {
     /// Handshakes that are not finished by now are closed. One timer for all: clients can begin
     /// and drop them far faster than their time runs out.
     Handshakes,
     /// A link that nobody reports as writable is tried again.
-    Retry(NetworkId, PortKey),
+    Retry(NetworkId, PortId),
     /// Accepting is tried again after descriptors ran out.
     Accept(NodeId),
     /// Datagram clients are looked after.
     Clients(NodeId),
 }
 
-/// A port's identifier in an ordered place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct PortKey(pub(crate) PortId);
+/// A timer that is set. Its place among others is when it is due, and of those due together, which
+/// was set first: no two have the same number.
+#[derive(Debug)]
+struct Entry {
+    at: Instant,
+    number: u64,
+    timer: Timer,
+}
 
-impl PartialOrd for PortKey {
-    fn partial_cmp(&self, other: &PortKey) -> Option<std::cmp::Ordering> {
+impl Entry {
+    fn place(&self) -> (Instant, u64) {
+        (self.at, self.number)
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.place() == other.place()
+    }
+}
+
+impl Eq for Entry {}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl Ord for PortKey {
-    /// Timers are ordered by time and number; two of the same number do not exist.
-    fn cmp(&self, _: &PortKey) -> std::cmp::Ordering {
-        std::cmp::Ordering::Equal
+impl Ord for Entry {
+    fn cmp(&self, other: &Entry) -> Ordering {
+        self.place().cmp(&other.place())
     }
 }
 
 /// A heap of deadlines. A timer cannot be taken back: what it names may be gone when it is due,
 /// and then nothing happens.
 #[derive(Debug, Default)]
-pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, u64, Timer)>>,
+pub(super) struct Timers {
+    heap: BinaryHeap<Reverse<Entry>>,
     number: u64,
 }
 
 impl Timers {
-    pub(crate) fn set(&mut self, at: Instant, timer: Timer) {
+    pub(super) fn set(&mut self, at: Instant, timer: Timer) {
         self.number += 1;
-        self.heap.push(Reverse((at, self.number, timer)));
+        self.heap.push(Reverse(Entry { at, number: self.number, timer }));
     }
 
-    pub(crate) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _, _))| *at)
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse(entry)| entry.at)
     }
 
     /// How many are set.
     #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.heap.len()
     }
 
-    pub(crate) fn due(&mut self, now: Instant) -> Option<Timer> {
+    pub(super) fn due(&mut self, now: Instant) -> Option<Timer> {
         if self.next()? > now {
             return None;
         }
-        self.heap.pop().map(|Reverse((_, _, timer))| timer)
+        self.heap.pop().map(|Reverse(entry)| entry.timer)
     }
 }
 

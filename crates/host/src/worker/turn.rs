@@ -7,12 +7,17 @@ use engine::{BATCH, Budget, Event, Instant, PortId, Reason};
 use sys::poll::{Event as Ready, Interest};
 
 use super::slots::Slot;
-use super::timers::{PortKey, Timer};
+use super::timers::Timer;
 use super::{NetworkId, Source, Worker, WorkerEvent};
 use crate::link::{CloseReason, Intake, LinkState, Lost, Progress, Sent};
 
 impl Worker {
-    pub(crate) fn turn_inner(&mut self, deadline: Option<Instant>) -> io::Result<()> {
+    /// One turn: waits until something is ready or `deadline`, and serves all of it. Returns at
+    /// once when events wait. Returning says nothing about time: the caller calls again.
+    ///
+    /// # Errors
+    /// Only when the poller itself fails.
+    pub fn turn(&mut self, deadline: Option<Instant>) -> io::Result<()> {
         if self.unsettled {
             // The owner did something that has frames as its consequence.
             self.settle(self.now());
@@ -52,7 +57,7 @@ impl Worker {
     }
 
     /// Books frames that a port has just handed to its engine, and writes when there are many.
-    pub(crate) fn heard(&mut self, now: Instant, net: NetworkId, port: PortId, frames: usize) {
+    pub(super) fn heard(&mut self, now: Instant, net: NetworkId, port: PortId, frames: usize) {
         self.traffic = true;
         self.turn_frames += frames;
         self.speaker = Some((net, port));
@@ -192,7 +197,7 @@ impl Worker {
     fn fire(&mut self, now: Instant, timer: Timer) {
         match timer {
             Timer::Handshakes => self.handshakes_expire(now),
-            Timer::Retry(net, PortKey(port)) => self.resume(now, net, port),
+            Timer::Retry(net, port) => self.resume(now, net, port),
             Timer::Accept(node) => self.resume_accepting(node),
             Timer::Clients(node) => self.look_after_clients(now, node),
         }
@@ -228,12 +233,12 @@ impl Worker {
                     // A descriptor that reports its end and gives nothing more would be reported
                     // for ever.
                     if event.hangup && frames == 0 && lost == Lost::default() {
-                        self.close_port_inner(net, port, CloseReason::PeerClosed);
+                        self.close_port(net, port, CloseReason::PeerClosed);
                     }
                     return;
                 }
                 Err(why) => {
-                    self.close_port_inner(net, port, why);
+                    self.close_port(net, port, why);
                     return;
                 }
             }
@@ -247,15 +252,15 @@ impl Worker {
         // A client has nothing more to say here; what it says is thrown away, and its end counts.
         let mut heard = [0; 256];
         match sys::unix::receive(fd, &mut heard) {
-            Ok(0) => self.close_port_inner(net, port, CloseReason::PeerClosed),
+            Ok(0) => self.close_port(net, port, CloseReason::PeerClosed),
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && !event.hangup => {}
-            Err(e) => self.close_port_inner(net, port, CloseReason::of(&e)),
+            Err(e) => self.close_port(net, port, CloseReason::of(&e)),
         }
     }
 
     /// Pulls and writes every port that has something queued and a link that takes it.
-    pub(crate) fn flush(&mut self, now: Instant, net: NetworkId) {
+    pub(super) fn flush(&mut self, now: Instant, net: NetworkId) {
         loop {
             let Some(network) = self.networks.get_mut(net.0) else { return };
             network.unflushed = 0;
@@ -288,7 +293,7 @@ impl Worker {
                 return;
             }
             let pulled =
-                network.engine.poll_transmit(now, &mut self.pool, port, Budget::FULL, &mut self.tx);
+                network.engine.poll_transmit(&mut self.pool, port, Budget::FULL, &mut self.tx);
             if pulled == 0 && !resumed {
                 return;
             }
@@ -318,7 +323,7 @@ impl Worker {
         let state = match sent.state {
             Ok(state) => state,
             Err(why) => {
-                self.close_port_inner(net, port, why);
+                self.close_port(net, port, why);
                 return false;
             }
         };
@@ -331,13 +336,13 @@ impl Worker {
             match self.poller.modify(fd, slot.to_bits(), interest) {
                 Ok(()) => entry.watching_write = watch_write,
                 Err(e) => {
-                    self.close_port_inner(net, port, CloseReason::of(&e));
+                    self.close_port(net, port, CloseReason::of(&e));
                     return false;
                 }
             }
         }
         if let LinkState::RetryAfter(pause) = state {
-            self.timers.set(now + pause, Timer::Retry(net, PortKey(port)));
+            self.timers.set(now + pause, Timer::Retry(net, port));
         }
         state == LinkState::Free
     }
@@ -350,9 +355,7 @@ impl Worker {
                 self.note_binding(now, net, &event);
                 continue;
             }
-            if self.outbox.len() < self.limits.events {
-                self.outbox.push_back(WorkerEvent::Engine { net, event });
-            }
+            self.tell(WorkerEvent::Engine { net, event });
         }
         let Some(network) = self.networks.get_mut(net.0) else { return };
         if network.events_lost != network.engine.events_lost() {

@@ -8,8 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow, bail};
 use bpf::expression::{self, Options};
 use bpf::{Program, instruction};
-use host::api::message::{Call, Direction, Nothing, SetFilter};
-use host::report::Port;
+use host::api::message::{Call, Direction, FilterSet, Nothing};
 use pcap_parser::{Block, Linktype, PcapBlockOwned, PcapError, create_reader};
 use serde::Serialize;
 
@@ -17,7 +16,7 @@ use super::connect;
 use crate::cli::{FilterAction, FilterArgs, FilterDirection, FilterFormat, NetworkArgs};
 use crate::output;
 use crate::output::style::Style;
-use crate::output::table::{Align, Table};
+use crate::output::tables;
 
 /// Bytes of a capture file that are looked at at a time: more than one block may have.
 const WINDOW: usize = 1 << 20;
@@ -46,11 +45,11 @@ pub fn run(args: &FilterArgs) -> anyhow::Result<ExitCode> {
         }
         FilterAction::Show { port, network, json } => {
             let report = connect::show(network, port.as_deref())?;
-            let rows = rows(&report.ports);
+            let rows = tables::filter_rows(&report.ports);
             if *json {
                 output::print_json(&rows)?;
             } else {
-                output::print(&table(&rows))?;
+                output::print(&tables::filters(&rows, Style::of_stdout()))?;
             }
         }
         FilterAction::Test { expression, file, json } => {
@@ -82,7 +81,7 @@ fn set(
         FilterDirection::In => Direction::In,
         FilterDirection::Out => Direction::Out,
     };
-    let call = Call::SetFilter(SetFilter { port: port.to_owned(), direction, expression });
+    let call = Call::FilterSet(FilterSet { port: port.to_owned(), direction, expression });
     let mut client = connect::connect(&network.net, network.dir.as_deref())?;
     client.call::<Nothing>(&call, &[])?;
     Ok(())
@@ -91,48 +90,6 @@ fn set(
 /// Whether an expression makes sense for some network, whose mask only its hypervisor knows.
 pub(super) fn check(expression: &str) -> anyhow::Result<()> {
     compile(expression, &Options { netmask: Some(!0), ..Options::default() }).map(drop)
-}
-
-/// One direction of a port that has a filter.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-struct Row<'a> {
-    port: &'a str,
-    direction: &'static str,
-    filter: &'a str,
-    /// Frames that it, and those before it on this port, refused.
-    refused: u64,
-}
-
-fn rows(ports: &[Port]) -> Vec<Row<'_>> {
-    let mut rows = Vec::new();
-    for port in ports {
-        let ways =
-            [("in", &port.filter.r#in, "filter-in"), ("out", &port.filter.out, "filter-out")];
-        for (direction, filter, reason) in ways {
-            if let Some(filter) = filter {
-                let refused = port.drops.get(reason).copied().unwrap_or(0);
-                rows.push(Row { port: &port.name, direction, filter, refused });
-            }
-        }
-    }
-    rows
-}
-
-fn table(rows: &[Row<'_>]) -> String {
-    if rows.is_empty() {
-        return "no filters\n".to_owned();
-    }
-    let mut table = Table::new(&[
-        ("PORT", Align::Left),
-        ("DIRECTION", Align::Left),
-        ("REFUSED", Align::Right),
-        ("FILTER", Align::Left),
-    ]);
-    for row in rows {
-        let cells = [row.port, row.direction, &row.refused.to_string(), row.filter];
-        table.row(cells.map(str::to_owned));
-    }
-    table.render(Style::of_stdout())
 }
 
 /// The program of an expression, or a sentence and the place in it.

@@ -12,7 +12,7 @@ use crate::output::{self, style::Style};
 pub fn run(args: &LsArgs) -> anyhow::Result<ExitCode> {
     let networks = up();
     if args.json {
-        output::print_json(&Networks { networks })?;
+        output::print_json(&networks)?;
     } else if !networks.is_empty() {
         output::print(&output::network::list(&networks, Style::of_stdout()))?;
     }

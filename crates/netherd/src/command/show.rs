@@ -96,7 +96,7 @@ fn table<T: DeserializeOwned + Serialize>(
     output::print(&render(&rows, Style::of_stdout()))
 }
 
-/// What changes between two pages may be missing or be there twice.
+/// All rows of a table, page after page. Rows that come or go meanwhile may be missing; what stays is there, once.
 pub(super) fn rows<T: DeserializeOwned>(
     client: &mut Client,
     port: Option<&str>,
@@ -107,10 +107,9 @@ pub(super) fn rows<T: DeserializeOwned>(
     loop {
         let page = Page { after, limit: None, port: port.map(str::to_owned) };
         let answer: Paged<T> = client.call(&call(page), &[])?.value;
-        let is_empty = answer.rows.is_empty();
         rows.extend(answer.rows);
         after = answer.next;
-        if after.is_none() || is_empty {
+        if after.is_none() {
             return Ok(rows);
         }
     }

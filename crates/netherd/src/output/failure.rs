@@ -72,7 +72,8 @@ pub fn status(error: &anyhow::Error) -> u8 {
     error.downcast_ref::<Failure>().map_or(FAILED, Failure::status)
 }
 
-/// The chain of causes in one line, outermost first.
+/// The chain of causes as one sentence, outermost first: with a capital, unless it begins with a
+/// path, a quote or the like, and with a full stop, unless an excerpt of several lines follows.
 ///
 /// Library errors often repeat their cause in their own text; what has been said is not said
 /// twice.
@@ -88,7 +89,24 @@ pub fn sentence(error: &anyhow::Error) -> String {
             text.push_str(&part);
         }
     }
-    text
+    finished(&text)
+}
+
+/// Our own errors are sentences already; those of libraries and of the system are not.
+fn finished(text: &str) -> String {
+    let mut letters = text.chars();
+    let first_word = text.split(char::is_whitespace).next().unwrap_or_default();
+    let is_word = first_word.trim_end_matches([':', ',']).chars().all(char::is_alphabetic);
+    let mut sentence = match letters.next() {
+        Some(first) if is_word && first.is_lowercase() && first_word != "netherd" => {
+            first.to_uppercase().chain(letters).collect()
+        }
+        _ => text.to_owned(),
+    };
+    if !sentence.contains('\n') && !sentence.ends_with(['.', '!', '?']) {
+        sentence.push('.');
+    }
+    sentence
 }
 
 #[cfg(test)]
@@ -107,7 +125,7 @@ mod tests {
             .context("cannot read the configuration");
         assert_eq!(
             sentence(&error),
-            "cannot read the configuration: cannot open a.toml: no such file"
+            "Cannot read the configuration: cannot open a.toml: no such file."
         );
     }
 
@@ -121,12 +139,31 @@ mod tests {
     fn a_failure_keeps_its_status_under_context_and_its_text_alone() {
         let error = anyhow::Error::new(Failure::new(NOT_FOUND, anyhow!("`frob` was not found")));
         assert_eq!(status(&error), 127);
-        assert_eq!(sentence(&error), "`frob` was not found");
+        assert_eq!(sentence(&error), "`frob` was not found.");
 
         let deep: anyhow::Result<()> = Err(error);
         let error = deep.context("in guest web").unwrap_err();
         assert_eq!(status(&error), 127);
-        assert_eq!(sentence(&error), "in guest web: `frob` was not found");
+        assert_eq!(sentence(&error), "In guest web: `frob` was not found.");
+    }
+
+    #[test]
+    fn every_error_becomes_a_sentence() {
+        for (text, expected) in [
+            ("permission denied", "Permission denied."),
+            ("There is no port.", "There is no port."),
+            ("/etc/passwd: is a file", "/etc/passwd: is a file."),
+            ("netherd.toml:2:3: no key", "netherd.toml:2:3: no key."),
+            ("--ipv4 is for one port", "--ipv4 is for one port."),
+            ("`frob` failed", "`frob` failed."),
+            ("éa va", "Éa va."),
+            ("netherd cannot", "netherd cannot."),
+            ("what now?", "What now?"),
+            ("it makes no sense:\n  x\n  ^", "It makes no sense:\n  x\n  ^"),
+            ("", "."),
+        ] {
+            assert_eq!(sentence(&anyhow!(text.to_owned())), expected);
+        }
     }
 
     #[test]

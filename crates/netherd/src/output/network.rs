@@ -83,7 +83,8 @@ fn heading(report: &Network, style: Style) -> String {
     let _ = writeln!(text, "  process    {} (netherd {})", report.pid, report.version);
     let away = report.planned.iter().filter(|guest| !guest.present).count();
     if away > 0 {
-        let _ = writeln!(text, "  kept       addresses of {away} guests that are away");
+        let guests = if away == 1 { "guest that is" } else { "guests that are" };
+        let _ = writeln!(text, "  kept       addresses of {away} {guests} away");
     }
     text
 }
@@ -124,8 +125,36 @@ fn way_out(outside: &Outside) -> String {
         };
         line("names", &format!("GUEST.{}; others are asked of {resolvers}", outside.domain));
     }
+    line("router", &router(outside));
     for trouble in &outside.troubles {
         line("trouble", trouble);
+    }
+    text
+}
+
+/// Where the router stands in the network, what became of the packets that came to it from here, and
+/// why it dropped some.
+fn router(outside: &Outside) -> String {
+    if outside.router_addresses.is_empty() {
+        return String::new();
+    }
+    let mut text = outside.router_addresses.join(" ");
+    if !outside.routed {
+        text.push_str(", for this network alone");
+    }
+    for (name, what) in
+        [("forwarded", "forwarded"), ("to_gateway", "to the gateway"), ("answered", "answered")]
+    {
+        let count = outside.router.get(name).copied().unwrap_or(0);
+        let _ = write!(text, ", {count} {what}");
+    }
+    let reasons: Vec<String> = outside
+        .router
+        .iter()
+        .filter_map(|(name, count)| Some(format!("{} {count}", name.strip_prefix("drop.")?)))
+        .collect();
+    if !reasons.is_empty() {
+        let _ = write!(text, "; dropped: {}", reasons.join(", "));
     }
     text
 }
@@ -219,6 +248,7 @@ pub fn port(report: &Network, port: &Port, style: Style) -> String {
         line("guest", &format!("{kind}{init}"));
     }
     line("opened by", &opener(port));
+    line("says it is", port.description.as_deref().unwrap_or_default());
     line("up", &unit::span(port.uptime));
     line("MAC", &port.macs.join(" "));
     line("IPv4", &port.ipv4.join(" "));

@@ -34,7 +34,8 @@ impl Table {
 
     /// The table as lines that end in a newline and have no blanks before it.
     ///
-    /// An empty cell is shown as `-`, so that columns can be counted by `awk`.
+    /// An empty cell is shown as `-`, so that a row has something in every column. Cells have blanks of their
+    /// own: programs take `--json`.
     pub fn render(&self, style: Style) -> String {
         let mut widths: Vec<usize> = self.columns.iter().map(|(name, _)| width(name)).collect();
         for row in &self.rows {

@@ -4,7 +4,8 @@
 
 use std::net::IpAddr;
 
-use host::report::{Binding, Check, Flow, Guard, Lease, Neighbour, Publish, Route};
+use host::report::{Binding, Check, Flow, Guard, Lease, Neighbour, Port, Publish, Route};
+use serde::Serialize;
 
 use super::style::Style;
 use super::table::{Align, Table};
@@ -19,7 +20,8 @@ fn seconds(value: Option<f64>) -> String {
     value.map(unit::span).unwrap_or_default()
 }
 
-/// Connections that the gateway carries. The guest is shown by name, with its port's number.
+/// Connections that the gateway carries. The guest is shown by name, with its port's number. `OUT` and `IN` are as seen
+/// from the network: bytes from the guest to outside, and back.
 pub fn flows(flows: &[Flow], style: Style) -> String {
     let mut table = Table::new(&[
         ("PROTO", Align::Left),
@@ -37,7 +39,7 @@ pub fn flows(flows: &[Flow], style: Style) -> String {
             guest(flow),
             if flow.direction == "in" { "<-" } else { "->" }.to_owned(),
             flow.outside.clone(),
-            flow.state.clone().unwrap_or_default(),
+            flow.state.clone(),
             unit::span(flow.idle),
             unit::bytes(flow.bytes_out),
             unit::bytes(flow.bytes_in),
@@ -217,4 +219,46 @@ pub fn checks(guard: &Guard, style: Style) -> String {
         }
     }
     render(&table, "no checks", style)
+}
+
+/// One direction of a port that has a filter.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct FilterRow<'a> {
+    port: &'a str,
+    /// The port's: `in` is what comes from the guest.
+    direction: &'static str,
+    filter: &'a str,
+    /// Frames that it, and those before it on this port, did not want.
+    dropped: u64,
+}
+
+/// The filters of ports.
+pub fn filter_rows(ports: &[Port]) -> Vec<FilterRow<'_>> {
+    let mut rows = Vec::new();
+    for port in ports {
+        let ways =
+            [("in", &port.filter.r#in, "filter-in"), ("out", &port.filter.out, "filter-out")];
+        for (direction, filter, reason) in ways {
+            if let Some(filter) = filter {
+                let dropped = port.drops.get(reason).copied().unwrap_or(0);
+                rows.push(FilterRow { port: &port.name, direction, filter, dropped });
+            }
+        }
+    }
+    rows
+}
+
+/// The filters of ports, and how many frames they dropped.
+pub fn filters(rows: &[FilterRow<'_>], style: Style) -> String {
+    let mut table = Table::new(&[
+        ("PORT", Align::Left),
+        ("DIRECTION", Align::Left),
+        ("DROPPED", Align::Right),
+        ("FILTER", Align::Left),
+    ]);
+    for row in rows {
+        let cells = [row.port, row.direction, &row.dropped.to_string(), row.filter];
+        table.row(cells.map(str::to_owned));
+    }
+    render(&table, "no filters", style)
 }

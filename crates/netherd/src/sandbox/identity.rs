@@ -183,7 +183,7 @@ fn helper(program: &str, pid: i32, extents: &[Extent]) -> anyhow::Result<()> {
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         bail!(
-            "{program} refused to map your subordinate ids ({}); check your lines in /etc/subuid and \
+            "`{program}` refused to map your subordinate ids ({}); check your lines in /etc/subuid and \
              /etc/subgid, and that {program} is setuid root",
             said.trim().trim_end_matches('.')
         );

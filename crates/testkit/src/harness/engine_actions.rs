@@ -107,7 +107,7 @@ impl World {
         if self.ports.len() == PORTS || !self.model.may_own(&spec.macs, None) {
             let plan = NetworkPlan::validate(self.spec.clone()).expect("a network");
             let plan = PortPlan::validate(spec, &plan).expect("a port");
-            assert!(self.net.engine.add_port(self.net.now, plan).is_err(), "the port is refused");
+            assert!(self.net.engine.add_port(plan).is_err(), "the port is refused");
             return Some(());
         }
         let name = format!("p{}", self.named);

@@ -122,9 +122,9 @@ fn world() -> TestNetwork {
 
 /// The port's guard starts with nothing accepted, and keeps everything else.
 fn forget_sources(net: &mut TestNetwork, port: &str) {
-    let (now, id) = (net.now, net.id(port));
+    let id = net.id(port);
     let guard = net.engine.port(id).expect("a port").guard.clone();
-    net.engine.set_guard(now, id, guard).expect("the same guard");
+    net.engine.set_guard(id, guard).expect("the same guard");
 }
 
 /// The next frame and its sender; lets time pass.

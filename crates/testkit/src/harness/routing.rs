@@ -181,7 +181,7 @@ impl World {
             (0, Some(_)) => self.remove(net),
             (_, Some(id)) => {
                 let spec = interface(net, program)?;
-                let _ = self.router.change_interface(self.now, &mut self.pool, id, spec);
+                let _ = self.router.change_interface(&mut self.pool, id, spec);
             }
             (_, None) => {
                 self.interfaces[net] = self.router.add_interface(interface(net, program)?).ok();
@@ -192,7 +192,7 @@ impl World {
 
     fn remove(&mut self, net: usize) {
         let Some(id) = self.interfaces[net].take() else { return };
-        let counters = self.router.remove_interface(self.now, &mut self.pool, id);
+        let counters = self.router.remove_interface(&mut self.pool, id);
         let counters = counters.expect("a live interface");
         let (taken, ended) = sums(&counters);
         for (name, count) in counters.iter() {
@@ -235,8 +235,8 @@ impl World {
             0 => router.learn_neighbour(*now, pool, id, addr, None, Some(3)),
             1 => router.learn_neighbour(*now, pool, id, addr, its, Some(3)),
             2 => router.learn_neighbour(*now, pool, id, addr, its, None),
-            3 => router.purge_address(*now, pool, id, addr),
-            _ => router.purge_port(*now, pool, id, 3),
+            3 => router.purge_address(pool, id, addr),
+            _ => router.purge_port(pool, id, 3),
         }
         self.drain(None);
         Some(())

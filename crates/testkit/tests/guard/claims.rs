@@ -247,9 +247,9 @@ fn address_of_victim(version: Ip) -> IpAddr {
 /// The victim has an address of its own, as a lease.
 fn settle(net: &mut TestNetwork, version: Ip) {
     let victim = net.id("victim");
-    let (now, forever) = (net.now, Lifetime::Forever);
+    let forever = Lifetime::Forever;
     let its = address_of_victim(version);
-    net.engine.bind(now, victim, its, forever, BindingSource::Lease).expect("a lease");
+    net.engine.bind(victim, its, forever, BindingSource::Lease).expect("a lease");
 }
 
 #[test]
@@ -313,9 +313,9 @@ fn leases_and_configuration_hold_against_the_outside() {
     for version in Ip::BOTH {
         for source in [BindingSource::Lease, BindingSource::Configuration] {
             let mut net = segment();
-            let (now, victim) = (net.now, net.id("victim"));
+            let victim = net.id("victim");
             let its = address_of_victim(version);
-            net.engine.bind(now, victim, its, Lifetime::Forever, source).expect("it is free");
+            net.engine.bind(victim, its, Lifetime::Forever, source).expect("it is free");
             for frame in [announce(&GATEWAY, its), datagram(&GATEWAY, its, &THIEF)] {
                 refused(&mut net, "uplink", &frame, Reason::OutsideIdentity);
             }
@@ -512,9 +512,8 @@ fn what_a_server_outside_gives_is_the_clients() {
     // What the network gave itself is not the server's to give.
     let thief = net.id("thief");
     let other = Ipv4Addr::new(192, 168, 1, 58);
-    let now = net.now;
     let source = BindingSource::Configuration;
-    net.engine.bind(now, thief, other, Lifetime::Forever, source).expect("it is free");
+    net.engine.bind(thief, other, Lifetime::Forever, source).expect("it is free");
     passed(&mut net, "uplink", &acknowledge(&VICTIM, other));
     assert_eq!(net.engine.owner_of(other), Some(Owner::Port(thief)));
 }

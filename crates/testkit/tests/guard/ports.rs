@@ -42,14 +42,14 @@ fn addresses_are_bound_to_one_port() {
     spec.guard.addresses = vec![v4(2).into()];
     let plan = PortPlan::validate(spec, &network).expect("a port");
     let taken = BindError::Taken { address: v4(2).into(), owner };
-    assert_eq!(net.engine.add_port(net.now, plan), Err(PortError::Address(taken)));
+    assert_eq!(net.engine.add_port(plan), Err(PortError::Address(taken)));
     let mut guard = strict(PEER).guard;
     guard.addresses.push(v4(2).into());
-    let (now, peer) = (net.now, net.id("peer"));
-    assert_eq!(net.engine.set_guard(now, peer, guard.clone()), Err(PortError::Address(taken)));
+    let peer = net.id("peer");
+    assert_eq!(net.engine.set_guard(peer, guard.clone()), Err(PortError::Address(taken)));
     // Live, without a word to anybody.
     guard.addresses = vec![v4(33).into()];
-    net.engine.set_guard(now, peer, guard).expect("free addresses");
+    net.engine.set_guard(peer, guard).expect("free addresses");
     let guest = Guest { port: "peer", number: PEER, tags: Vec::new() };
     let frame = |source| {
         let header = Ipv4 { source, destination: v4(2), ..guest.ip4() };
@@ -65,7 +65,7 @@ fn a_binding_that_ends_takes_effect_at_once() {
     let mut net = world();
     let (now, port) = (net.now, net.id("a"));
     let until = Lifetime::Until(now + Duration::from_secs(60));
-    net.engine.bind(now, port, v4(60), until, Lease).expect("a lease");
+    net.engine.bind(port, v4(60), until, Lease).expect("a lease");
     drain(&mut net);
     let frame = a().udp4(&Ipv4 { source: v4(60), ..a().ip4() }, 1, 2);
     for _ in 0..3 {
@@ -77,7 +77,7 @@ fn a_binding_that_ends_takes_effect_at_once() {
     );
     assert!(ended, "whoever keeps something about the address is told");
     refused(&mut net, "a", &frame, Reason::Ipv4Source);
-    net.engine.bind(net.now, port, v4(60), Lifetime::Forever, Configuration).expect("free");
+    net.engine.bind(port, v4(60), Lifetime::Forever, Configuration).expect("free");
     passed(&mut net, "a", &frame);
     assert!(net.engine.unbind(v4(60)));
     refused(&mut net, "a", &frame, Reason::Ipv4Source);

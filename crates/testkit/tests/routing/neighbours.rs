@@ -255,8 +255,7 @@ fn a_binding_is_the_answer() {
         assert_eq!(routed.router.poll_event(), None, "one event a second");
         routed.wait(Duration::from_secs(10_000));
         assert_eq!(state(&mut routed, b), Some((NeighbourState::Bound, Some(mac(3)))));
-        let now = routed.now;
-        routed.router.purge_address(now, &mut routed.pool, iface, b);
+        routed.router.purge_address(&mut routed.pool, iface, b);
         assert_eq!(state(&mut routed, b), None);
     }
 }
@@ -301,9 +300,9 @@ fn an_address_that_answers_is_not_taken_over() {
         routed.wait(Duration::from_secs(31));
         routed.send("c", &claim(1, mac(4), b, false));
         assert_eq!(state(&mut routed, b), Some((NeighbourState::Stale, Some(mac(4)))));
-        let (iface, now) = (routed.net(1).iface, routed.now);
+        let iface = routed.net(1).iface;
         let c = u16::try_from(routed.id("c").index()).expect("small");
-        routed.router.purge_port(now, &mut routed.pool, iface, c);
+        routed.router.purge_port(&mut routed.pool, iface, c);
         assert_eq!(state(&mut routed, b), None, "the port took it along");
     }
 }
@@ -494,8 +493,8 @@ fn an_interface_that_goes_takes_its_neighbours_along() {
         let mut routed = strangers(RouterLimits::default());
         routed.send("a", &from_a(version, 64, 10));
         routed.moved(&["0 received waited", &format!("1 {}", asks(version))]);
-        let (iface, now) = (routed.net(1).iface, routed.now);
-        assert!(routed.router.remove_interface(now, &mut routed.pool, iface).is_some());
+        let iface = routed.net(1).iface;
+        assert!(routed.router.remove_interface(&mut routed.pool, iface).is_some());
         routed.moved(&["0 drop.neighbour-unreachable"]);
         assert_eq!(routed.router.neighbours().count(), 0);
         routed.send("a", &from_a(version, 64, 10));

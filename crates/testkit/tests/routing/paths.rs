@@ -1,5 +1,6 @@
 //! Forwarding itself: what leaves is what came in, one hop further.
 
+use engine::PortSpec;
 use engine::router::{InterfaceSpec, Route, RouterError, Via};
 use testkit::frames::{Rich, tcp_gso};
 use testkit::routed::Routed;
@@ -220,10 +221,10 @@ fn networks_that_are_not_routed_are_apart() {
     for version in Ip::BOTH {
         for shut in [0, 1] {
             let mut routed = pair();
-            let (iface, now) = (routed.net(shut).iface, routed.now);
+            let iface = routed.net(shut).iface;
             let spec = routed.router.interface(iface).expect("an interface").clone();
             let spec = InterfaceSpec { routed: false, ..spec };
-            let changed = routed.router.change_interface(now, &mut routed.pool, iface, spec);
+            let changed = routed.router.change_interface(&mut routed.pool, iface, spec);
             changed.expect("a changed interface");
             routed.send("a", &from_a(version, 64, 10));
             routed.moved(&["0 received drop.prohibited errors_sent"]);
@@ -249,11 +250,34 @@ fn what_would_turn_back_must_be_allowed_to() {
         routed.moved(&["0 received drop.hairpin errors_sent"]);
         assert_eq!(routed.receive("a").len(), 1);
         let spec = InterfaceSpec { hairpin: true, ..interface(0, 1500) };
-        routed.router.change_interface(now, &mut routed.pool, iface, spec).expect("changed");
+        routed.router.change_interface(&mut routed.pool, iface, spec).expect("changed");
         routed.send("a", &frame);
         routed.moved(&["0 received forwarded"]);
         assert_eq!(read(&routed.receive_plain("c")[0]).src, router_mac(0));
         assert!(routed.receive("a").is_empty(), "no redirect");
+    }
+}
+
+#[test]
+fn two_communities_do_not_meet_by_way_of_the_router() {
+    for version in Ip::BOTH {
+        let mut routed = pair();
+        let iface = routed.net(0).iface;
+        for number in [4, 5] {
+            let community = Some(number as u16);
+            let spec = PortSpec { macs: vec![mac(number)], community, ..PortSpec::default() };
+            routed.plug_as(0, ["d", "e"][number as usize - 4], spec);
+            let address = addr(version, 0, number as u16);
+            let its = Some(mac(number));
+            routed.router.learn_neighbour(routed.now, &mut routed.pool, iface, address, its, None);
+        }
+        let ips = (addr(version, 0, 4), addr(version, 0, 5));
+        routed.send("d", &udp((mac(5), mac(4)), ips, 64, 10));
+        routed.moved(&[]);
+        routed.send("d", &udp((router_mac(0), mac(4)), ips, 64, 10));
+        routed.moved(&["0 received drop.hairpin errors_sent"]);
+        assert!(routed.receive("e").is_empty());
+        assert_eq!(routed.receive("d").len(), 1, "it is told");
     }
 }
 
@@ -276,9 +300,8 @@ fn interfaces_that_make_no_sense_are_refused() {
     assert_eq!(refused(spec), RouterError::PrefixLength(ip.into(), 33));
     let id = router.add_interface(fine).expect("sense");
     assert!(router.routes().any(|route| route.via == Via::Interface(id)));
-    let now = routed.now;
-    assert!(routed.router.remove_interface(now, &mut routed.pool, id).is_some());
-    assert!(routed.router.remove_interface(now, &mut routed.pool, id).is_none());
+    assert!(routed.router.remove_interface(&mut routed.pool, id).is_some());
+    assert!(routed.router.remove_interface(&mut routed.pool, id).is_none());
     assert!(routed.router.routes().all(|route| route.via != Via::Interface(id)));
     let fine = routed.router.add_interface(interface(7, 1500)).expect("its addresses are free");
     assert_ne!(fine, id, "a handle is never used again");
@@ -291,9 +314,8 @@ fn a_hub_shares_its_frames_and_the_router_changes_its_own_copy() {
         routed.plug(0, "c", mac(4));
         let spec = engine::NetworkSpec { mode: engine::Mode::Hub, ..Default::default() };
         let plan = engine::NetworkPlan::validate(spec).expect("a network");
-        let now = routed.now;
         for net in [0, 1] {
-            routed.net(net).engine.apply(now, plan.clone());
+            routed.net(net).engine.apply(plan.clone());
         }
         let frame = from_a(version, 64, 900);
         routed.send("a", &frame);

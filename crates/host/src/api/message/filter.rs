@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// Arguments of `set-filter`.
+/// Arguments of `filter-set`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct SetFilter {
+pub struct FilterSet {
     pub port: String,
     pub direction: Direction,
     /// Frames that may pass, in the language of pcap-filter(7); without it, or with an empty one, all.

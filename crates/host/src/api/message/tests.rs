@@ -49,7 +49,7 @@ fn every_call() -> Vec<Call> {
         Call::Routes(page.clone()),
         Call::Neighbours(page.clone()),
         Call::Bindings(page.clone()),
-        Call::SetFilter(SetFilter {
+        Call::FilterSet(FilterSet {
             port: "web".to_owned(),
             direction: Direction::Out,
             expression: Some("tcp port 80".to_owned()),
@@ -81,6 +81,85 @@ fn every_call_survives_its_line() {
     for name in Call::NAMES {
         assert!(page.contains(&format!("| `{name}` |")), "{name} is not documented");
     }
+}
+
+/// The members of a value and of what is in it; those of a table by name are its rows, not members.
+fn members(value: &Value, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                found.insert(key.clone());
+                members(value, found);
+            }
+        }
+        Value::Array(array) => array.iter().for_each(|value| members(value, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn the_page_has_every_member_of_every_answer() {
+    use crate::report::{
+        Binding, Check, Declared, Flow, Guard, Lease, Mac, Neighbour, Network, NetworkSummary,
+        Networks, Outside, Paged, Planned, Port, Publish, Refusals, Route,
+    };
+    fn of(value: impl Serialize) -> Value {
+        serde_json::to_value(value).expect("plain data")
+    }
+    let restart = || Some(Restart::default());
+    let page = |row: Value| of(Paged { rows: vec![row], next: Some(1), total: 1 });
+    let check = Check { reasons: vec![Refusals::default()], ..Check::default() };
+    let network = Network {
+        ports: vec![Port::default()],
+        macs: vec![Mac::default()],
+        planned: vec![Planned::default()],
+        declared: vec![Declared::default()],
+        outside: Some(Outside::default()),
+        ..Network::default()
+    };
+    let hello = Hello {
+        server: String::new(),
+        version: String::new(),
+        api: VERSION,
+        network: String::new(),
+        directory: PathBuf::new(),
+        pid: 1,
+        control: true,
+        restart: restart(),
+    };
+    let entrance = Entrance {
+        guest: String::new(),
+        kind: GuestKind::Run,
+        init_pid: None,
+        namespaces: Vec::new(),
+    };
+    let closed = Closed { guest: String::new(), why: String::new(), wanted: true, end: true };
+    let answers = [
+        of(hello),
+        of(Networks { networks: vec![NetworkSummary::default()] }),
+        of(network),
+        of(Joined { restart: restart(), ..Joined::default() }),
+        of(Linked { port: String::new() }),
+        of(entrance),
+        of(Capturing { snaplen: 0 }),
+        of(Metrics { content_type: String::new(), text: String::new() }),
+        of(Reloaded { changes: Vec::new() }),
+        of(Published { forward: String::new() }),
+        of(closed),
+        page(of(Flow::default())),
+        page(of(Lease::default())),
+        page(of(Route::default())),
+        page(of(Neighbour::default())),
+        page(of(Binding::default())),
+        page(of(Publish::default())),
+        page(of(Guard { checks: vec![check], ..Guard::default() })),
+    ];
+    let text = include_str!("../../../../../docs/api.md");
+    let mut found = std::collections::BTreeSet::new();
+    answers.iter().for_each(|answer| members(answer, &mut found));
+    assert!(found.len() > 80, "{found:?}");
+    let missing: Vec<_> = found.iter().filter(|key| !text.contains(&format!("`{key}`"))).collect();
+    assert!(missing.is_empty(), "docs/api.md does not name {missing:?}");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Filters of ports: set by a caller, kept by a reload that does not change them, changed by one that does.
 
 use super::*;
-use crate::api::message::{Direction, SetFilter};
+use crate::api::message::{Direction, FilterSet};
 
 fn set(direction: Direction, expression: Option<&str>) -> Call {
     let expression = expression.map(str::to_owned);
-    Call::SetFilter(SetFilter { port: "stream-1".to_owned(), direction, expression })
+    Call::FilterSet(FilterSet { port: "stream-1".to_owned(), direction, expression })
 }
 
 #[test]
@@ -35,8 +35,8 @@ fn a_filter_is_set_and_cleared_while_the_port_is_open() {
     assert_eq!(code, Code::BadArgument);
     assert!(message.ends_with("tcp port 99999\n^^^^^^^^^^^^^^"), "{message}");
     assert_eq!(shown(&mut client), (text("arp"), text("not tcp")), "nothing has changed");
-    let nobody = SetFilter { port: "web".into(), direction: Direction::In, expression: None };
-    let (code, _) = refusal(client.call::<Nothing>(&Call::SetFilter(nobody), &[]));
+    let nobody = FilterSet { port: "web".into(), direction: Direction::In, expression: None };
+    let (code, _) = refusal(client.call::<Nothing>(&Call::FilterSet(nobody), &[]));
     assert_eq!(code, Code::NoSuchPort);
     // The subnet of the network is known here, and with it its broadcast address.
     let all = set(Direction::Out, Some("not ip broadcast"));

@@ -1,12 +1,11 @@
 use ::nic::protocol::{ToHelper, claimed, frames_header, record_header};
 use engine::{PoolLimits, RxBatch};
-use sys::mmsg::ReceiveRing;
 use sys::unix::SocketKind;
 use wire::{Offload, OffloadSet};
 
 use super::super::Lost;
 use super::*;
-use crate::worker::{RING_SLOT, STREAM_READ, Scratch};
+use crate::link::scratch::Scratch;
 
 struct Bench {
     link: NicLink,
@@ -50,13 +49,7 @@ impl Bench {
             link: NicLink::new(ours, &welcome).unwrap(),
             helper,
             pool: Pool::new(PoolLimits { small: 256, large: 16, headers: 8 }),
-            scratch: Scratch {
-                ring: ReceiveRing::new(RING_SLOT),
-                bytes: vec![0; STREAM_READ].into_boxed_slice(),
-                from: 0,
-                to: 0,
-                runts: 0,
-            },
+            scratch: Scratch::new(),
         }
     }
 

@@ -252,12 +252,15 @@ fn a_greedy_client_gets_one_visit_per_turn_like_everyone() {
     let (_, _sink) = s.stream_port("sink", PortSpec::default());
     let burst: Vec<u8> = (0..4000).flat_map(|i| record(&frame(1, 0, 60, i))).collect();
     let written = send(&greedy_client, &burst).unwrap();
-    assert!(written > super::super::STREAM_READ, "the test needs more than one visit's worth");
+    assert!(
+        written > crate::link::scratch::STREAM_READ,
+        "the test needs more than one visit's worth"
+    );
     send(&modest_client, &record(&frame(2, 0, 60, 0))).unwrap();
     s.turn();
     assert_eq!(s.counter(modest, "rx_frames"), 1, "served in the same turn");
     let first = s.counter(greedy, "rx_frames");
-    let per_visit = (super::super::STREAM_READ / 64) as u64;
+    let per_visit = (crate::link::scratch::STREAM_READ / 64) as u64;
     assert!((1..=per_visit).contains(&first), "{first} frames in one visit");
     s.turn();
     assert!(s.counter(greedy, "rx_frames") > first);

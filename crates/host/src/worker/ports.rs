@@ -10,7 +10,7 @@ use crate::link::{CloseReason, Link, PortAbout};
 
 impl Worker {
     /// Adds a port with its link; on any error nothing is left behind.
-    pub(crate) fn open_boxed(
+    pub(super) fn open_boxed(
         &mut self,
         net: NetworkId,
         spec: PortSpec,
@@ -18,18 +18,17 @@ impl Worker {
         about: PortAbout,
         through: Option<Through>,
     ) -> Result<PortId, OpenError> {
-        let now = self.now();
         let network = self.networks.get_mut(net.0).ok_or(OpenError::NoNetwork)?;
         if network.names.contains_key(&about.name) {
             return Err(OpenError::NameTaken(about.name));
         }
         let plan = PortPlan::validate(spec, &network.plan)?;
-        let port = network.engine.add_port(now, plan)?;
+        let port = network.engine.add_port(plan)?;
         let sources = match self.watch_link(net, port, link.as_ref()) {
             Ok(sources) => sources,
             Err(e) => {
                 if let Some(network) = self.networks.get_mut(net.0) {
-                    network.engine.remove_port(now, &mut self.pool, port);
+                    network.engine.remove_port(&mut self.pool, port);
                 }
                 return Err(e.into());
             }
@@ -83,7 +82,8 @@ impl Worker {
         Ok(sources)
     }
 
-    pub(crate) fn close_port_inner(&mut self, net: NetworkId, port: PortId, why: CloseReason) {
+    /// Closes a port; what was queued for it is dropped and counted. Reported as an event.
+    pub fn close_port(&mut self, net: NetworkId, port: PortId, why: CloseReason) {
         let now = self.now();
         let Some(network) = self.networks.get_mut(net.0) else { return };
         let Some(entry) = network.ports.remove(&port) else { return };
@@ -91,7 +91,11 @@ impl Worker {
         if cut > 0 {
             network.engine.transmit_failed(port, Reason::LinkClosed, cut);
         }
-        network.engine.remove_port(now, &mut self.pool, port);
+        network.engine.remove_port(&mut self.pool, port);
+        // What it said of itself holds no longer, bound or not; the next port may get its number.
+        if let (Some(place), Ok(number)) = (&network.router, u16::try_from(port.index())) {
+            self.routing.router.purge_port(&mut self.pool, place.iface, number);
+        }
         network.names.remove(&entry.about.name);
         if let Some(user) = entry.through.and_then(|t| t.user) {
             network.users.closed(user);

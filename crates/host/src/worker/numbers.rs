@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 /// The numbers that one node has not given out.
 #[derive(Debug)]
-pub(crate) struct Numbers {
+pub(super) struct Numbers {
     /// Never given out, nor any above it.
     next: usize,
     /// Given back, or passed over because another port had the name.
@@ -13,12 +13,12 @@ pub(crate) struct Numbers {
 
 impl Numbers {
     /// From 1.
-    pub(crate) fn new() -> Numbers {
+    pub(super) fn new() -> Numbers {
         Numbers { next: 1, free: BTreeSet::new() }
     }
 
     /// The lowest number whose name is not taken, given out.
-    pub(crate) fn take(&mut self, is_taken: impl Fn(usize) -> bool) -> usize {
+    pub(super) fn take(&mut self, is_taken: impl Fn(usize) -> bool) -> usize {
         let lowest = self.free.iter().copied().find(|&number| !is_taken(number));
         if let Some(number) = lowest {
             self.free.remove(&number);
@@ -34,7 +34,7 @@ impl Numbers {
         }
     }
 
-    pub(crate) fn give_back(&mut self, number: usize) {
+    pub(super) fn give_back(&mut self, number: usize) {
         self.free.insert(number);
     }
 }

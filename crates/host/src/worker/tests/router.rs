@@ -1,0 +1,66 @@
+//! The router as the worker keeps it informed.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use engine::router::InterfaceSpec;
+use wire::build::{Builder, Ipv6};
+use wire::parse::Arp;
+use wire::{MacAddr, arp, ndp};
+
+use super::*;
+
+const ROUTER: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(10, 0, 0, 1), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1));
+const GUEST: (Ipv4Addr, Ipv6Addr) =
+    (Ipv4Addr::new(10, 0, 0, 2), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
+
+/// A guest's questions for the router's addresses, which tell the guest's own.
+fn questions(from: MacAddr) -> [Vec<u8>; 2] {
+    let arp = Arp {
+        operation: arp::operation::REQUEST,
+        sender_mac: from,
+        sender_ip: GUEST.0,
+        target_mac: MacAddr::ZERO,
+        target_ip: ROUTER.0,
+    };
+    let group = ndp::solicited_node(ROUTER.1);
+    let header = Ipv6 { source: GUEST.1, destination: group, hop_limit: 255, ..Ipv6::default() };
+    let kind = ndp::kind::NEIGHBOUR_SOLICITATION;
+    let mut out = [vec![0; 100], vec![0; 100]];
+    let v4 = Builder::new(&mut out[0]).ethernet(MacAddr::BROADCAST, from).arp(&arp).finish();
+    let v6 = Builder::new(&mut out[1]).ethernet(ndp::multicast_mac(group), from);
+    let v6 = v6.ipv6(&header).neighbour(kind, 0, ROUTER.1, from).finish();
+    for (frame, len) in out.iter_mut().zip([v4, v6]) {
+        frame.truncate(len.expect("fits"));
+    }
+    out
+}
+
+/// Nothing binds what an unguarded port says of itself, so that no binding's end takes it back.
+#[test]
+fn a_port_that_goes_takes_along_what_it_said() {
+    let mut s = Stage::new("said");
+    let spec = InterfaceSpec {
+        mac: MacAddr([2, 0, 0, 0, 0xff, 1]),
+        v4: vec![(ROUTER.0, 24)],
+        v6: vec![(ROUTER.1, 64)],
+        ..InterfaceSpec::default()
+    };
+    s.worker.open_router(s.net, spec).unwrap();
+    let mac = MacAddr([2, 0, 0, 0, 0, 7]);
+    let (port, client) = s.stream_port("a", PortSpec::default());
+    for question in questions(mac) {
+        send(&client, &record(&question)).unwrap();
+    }
+    s.turns();
+    let known = |s: &Stage| -> Vec<(IpAddr, Option<MacAddr>)> {
+        let mut known: Vec<_> =
+            s.worker.router().neighbours().map(|it| (it.addr, it.mac)).collect();
+        known.sort_unstable_by_key(|it| it.0);
+        known
+    };
+    assert_eq!(known(&s), [(GUEST.0.into(), Some(mac)), (GUEST.1.into(), Some(mac))]);
+    s.worker.close_port(s.net, port, CloseReason::Requested);
+    assert_eq!(known(&s), []);
+    assert_eq!(s.worker.router().waiting(), 0);
+}
