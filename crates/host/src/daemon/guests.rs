@@ -1,4 +1,18 @@
 //! Guests: their sessions, links and what it takes to enter them.
+//!
+//! # Theory of operation
+//!
+//! A guest is in the network while the connection that joined it is open; nothing else keeps it, and no timer does.
+//!
+//! | state | is entered by | the guest has |
+//! |---|---|---|
+//! | joined | the call `join` | a name, planned addresses, forwards; no port |
+//! | linked | the call `link` | a port of its name as well, and what `exec` hands out |
+//! | link lost | the worker, when the port closes by itself | no port; its keeper is told, and may bring another link |
+//! | gone | the end of the session, `detach`, `down` | planned addresses only, to come back to |
+//!
+//! A guest whose hypervisor died joins the next one with `resume`, by the name that it had: for a while after a start
+//! the names of guests that were present are kept for them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};

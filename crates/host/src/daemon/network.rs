@@ -1,4 +1,14 @@
 //! One network as the daemon serves it: its directory, nodes, plan, guests and captures.
+//!
+//! # Theory of operation
+//!
+//! [`Served`] is what a network has beside its engine, which the worker owns.
+//!
+//! * `id`, `published`, `api`, `around`, `zone`, `device` and `opened` hold from the opening to the end.
+//! * A reload replaces `config`, and with it `access`, `plan` and `nodes` where they differ; what guests and callers
+//!   brought stays: `guests`, their and the callers' `forwards`, `captures`, `rates`. What callers set on a port
+//!   (`audited`, filters) ends with the port, or where the configuration of the port itself changes.
+//! * Of all this only the plan and the leases are kept on disk; guests bring the rest again.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
