@@ -13,7 +13,7 @@ const HEAD: &str = "\
 # Why a frame was dropped
 
 Every frame that netherd reads ends in a verdict, and a frame that goes no further has one of these
-reasons. The same names stand in `netherd show`, in `netherd metrics` (as the label `reason`) and in
+reasons. The same names stand in `netherd show PORT`, in `netherd metrics` (as the label `reason`) and in
 the comments of a capture; the numbers stand in the verdict option of a capture.
 
 *Ingress* reasons are counted on the port that the frame came from: the frame itself was refused.
@@ -33,7 +33,7 @@ const ROUTER: &str = "
 ## In the router
 
 What happened to a packet that reached the virtual router ([routing.md](routing.md)). These are counted
-for the network that the packet came from.
+for the network that the packet came from; `netherd show counters` has them as `drop.NAME`.
 
 | name | what happened |
 |---|---|
@@ -43,7 +43,7 @@ const GATEWAY: &str = "
 ## At the gateway
 
 What the gateway of a network did with packets and with flows, then what its services did. Not all of
-these are drops.
+these are drops. `netherd show counters` has those that are not zero.
 
 | name | what happened |
 |---|---|
