@@ -27,10 +27,28 @@ impl Program {
         let mut a = 0u32;
         let mut x = 0u32;
         let mut memory = [0u32; MEMORY];
-        let mut ops = self.ops.iter();
-        // Jumps only go forward, so the slice only gets shorter: no counter, no end to check.
+        let mut next = 0;
+        // Ends: jumps only go forward, and lead to an operation; the last one returns.
         loop {
-            match *ops.next()? {
+            let op = self.ops.get(next)?;
+            next += 1;
+            match *op {
+                Op::TestWord { at, base, span, yes, no } => {
+                    a = packet.word(at.into())?;
+                    next += 1 + skip(a.wrapping_sub(base) <= span, yes, no);
+                }
+                Op::TestHalf { at, base, span, yes, no } => {
+                    a = packet.half(at.into())?.into();
+                    next += 1 + skip(a.wrapping_sub(base) <= span, yes, no);
+                }
+                Op::TestByte { at, base, span, yes, no } => {
+                    a = packet.byte(at.into())?.into();
+                    next += 1 + skip(a.wrapping_sub(base) <= span, yes, no);
+                }
+                Op::Within { base, span, yes, no } => {
+                    next += skip(a.wrapping_sub(base) <= span, yes, no);
+                }
+                Op::CommonBit { k, yes, no } => next += skip(a & k != 0, yes, no),
                 Op::LoadWord(at) => a = packet.word(at as usize)?,
                 Op::LoadHalf(at) => a = packet.half(at as usize)?.into(),
                 Op::LoadByte(at) => a = packet.byte(at as usize)?.into(),
@@ -51,19 +69,14 @@ impl Program {
                 Op::Calculate(how, k) => a = calculate(how, a, k)?,
                 Op::CalculateX(how) => a = calculate(how, a, x)?,
                 Op::Negate => a = a.wrapping_neg(),
-                Op::Jump(skip) => skip_ahead(&mut ops, skip as usize),
-                Op::Branch { ask, yes, no, k } => {
-                    skip_ahead(&mut ops, usize::from(if holds(ask, a, k) { yes } else { no }));
-                }
-                Op::BranchX { ask, yes, no } => {
-                    skip_ahead(&mut ops, usize::from(if holds(ask, a, x) { yes } else { no }));
-                }
+                Op::Jump(count) => next += count as usize,
+                Op::BranchX { ask, yes, no } => next += skip(holds(ask, a, x), yes, no),
                 Op::ToIndex => x = a,
                 Op::ToAccumulator => a = x,
                 Op::Return(k) => return Some(k),
                 Op::ReturnAccumulator => return Some(a),
                 Op::Match { keys, k } => {
-                    let keys = ops.as_slice().iter().take(usize::from(keys));
+                    let keys = self.ops.get(next..)?.iter().take(usize::from(keys));
                     let same = keys.zip(&memory).all(|(key, word)| *key == Op::Key(*word));
                     return Some(if same { k } else { 0 });
                 }
@@ -74,9 +87,10 @@ impl Program {
     }
 }
 
+/// How many operations a comparison skips.
 #[inline]
-fn skip_ahead(ops: &mut core::slice::Iter<'_, Op>, count: usize) {
-    *ops = ops.as_slice().get(count..).unwrap_or_default().iter();
+fn skip(holds: bool, yes: u8, no: u8) -> usize {
+    usize::from(if holds { yes } else { no })
 }
 
 #[inline]

@@ -42,12 +42,15 @@ impl Packet for [u8] {
 
     #[inline]
     fn half(&self, at: usize) -> Option<u16> {
-        Some(u16::from_be_bytes(*self.get(at..)?.first_chunk()?))
+        // One comparison with the length where `at` is known to be small, as a program's places are.
+        let bytes = self.get(at..at.checked_add(2)?)?;
+        Some(u16::from_be_bytes(*bytes.first_chunk()?))
     }
 
     #[inline]
     fn word(&self, at: usize) -> Option<u32> {
-        Some(u32::from_be_bytes(*self.get(at..)?.first_chunk()?))
+        let bytes = self.get(at..at.checked_add(4)?)?;
+        Some(u32::from_be_bytes(*bytes.first_chunk()?))
     }
 }
 

@@ -79,10 +79,48 @@ pub(crate) enum Comparison {
     CommonBit,
 }
 
-/// A decoded instruction: what the machine runs. Eight bytes, so a filter of 20 fits three lines of
+/// A decoded instruction: what the machine runs. Sixteen bytes, so a filter of 20 fits five lines of
 /// the cache.
+///
+/// A comparison with the operand is an interval: it holds where `a - base <= span` does, modulo 2^32.
+/// That is one form for all three of them, without a choice between them while it runs. And most of a
+/// filter is loads from fixed places, each with a comparison behind it: the `Test`s are both in one
+/// step. A test stands in the place of its load; the comparison stays behind it, for jumps that lead
+/// there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
+    TestWord {
+        at: u16,
+        base: u32,
+        span: u32,
+        yes: u8,
+        no: u8,
+    },
+    TestHalf {
+        at: u16,
+        base: u32,
+        span: u32,
+        yes: u8,
+        no: u8,
+    },
+    TestByte {
+        at: u16,
+        base: u32,
+        span: u32,
+        yes: u8,
+        no: u8,
+    },
+    Within {
+        base: u32,
+        span: u32,
+        yes: u8,
+        no: u8,
+    },
+    CommonBit {
+        k: u32,
+        yes: u8,
+        no: u8,
+    },
     LoadWord(u32),
     LoadHalf(u32),
     LoadByte(u32),
@@ -102,12 +140,6 @@ pub(crate) enum Op {
     CalculateX(Calculation),
     Negate,
     Jump(u32),
-    Branch {
-        ask: Comparison,
-        yes: u8,
-        no: u8,
-        k: u32,
-    },
     BranchX {
         ask: Comparison,
         yes: u8,
@@ -190,12 +222,12 @@ impl Program {
             return Err(Invalid::NoReturn);
         }
         // A jump onto a key would run it.
-        for (at, &op) in ops.iter().enumerate() {
+        for (at, (&op, &Instruction { jt, jf, .. })) in ops.iter().zip(instructions).enumerate() {
             let lands = |skip: usize| !matches!(ops.get(at + 1 + skip), Some(Op::Key(_)) | None);
             let fine = match op {
                 Op::Jump(skip) => lands(skip as usize),
-                Op::Branch { yes, no, .. } | Op::BranchX { yes, no, .. } => {
-                    lands(usize::from(yes)) && lands(usize::from(no))
+                Op::Within { .. } | Op::CommonBit { .. } | Op::BranchX { .. } => {
+                    lands(jt.into()) && lands(jf.into())
                 }
                 _ => true,
             };
@@ -203,6 +235,7 @@ impl Program {
                 return Err(Invalid::JumpTooFar(at));
             }
         }
+        join_tests(&mut ops);
         Ok(Self { ops: ops.into(), instructions: instructions.into(), source: None })
     }
 
@@ -231,6 +264,39 @@ impl Program {
     #[must_use]
     pub fn instructions(&self) -> &[Instruction] {
         &self.instructions
+    }
+}
+
+/// A comparison with the operand.
+fn compare(ask: Comparison, k: u32, yes: u8, no: u8) -> Op {
+    let from = |base: u32| Op::Within { base, span: u32::MAX - base, yes, no };
+    match ask {
+        Comparison::Equal => Op::Within { base: k, span: 0, yes, no },
+        Comparison::GreaterOrEqual => from(k),
+        // Nothing is greater than the greatest number: both ways are the one that is taken.
+        Comparison::Greater => {
+            k.checked_add(1).map_or(Op::Within { base: 0, span: 0, yes: no, no }, from)
+        }
+        Comparison::CommonBit => Op::CommonBit { k, yes, no },
+    }
+}
+
+/// Makes one operation of each load and the comparison behind it.
+fn join_tests(ops: &mut [Op]) {
+    for at in 1..ops.len() {
+        let [.., load, Op::Within { base, span, yes, no }] = ops.get_mut(..=at).unwrap_or_default()
+        else {
+            continue;
+        };
+        let (base, span, yes, no) = (*base, *span, *yes, *no);
+        let place = |place: u32| u16::try_from(place).ok();
+        let test = match *load {
+            Op::LoadWord(from) => place(from).map(|at| Op::TestWord { at, base, span, yes, no }),
+            Op::LoadHalf(from) => place(from).map(|at| Op::TestHalf { at, base, span, yes, no }),
+            Op::LoadByte(from) => place(from).map(|at| Op::TestByte { at, base, span, yes, no }),
+            _ => None,
+        };
+        *load = test.unwrap_or(*load);
     }
 }
 
@@ -317,7 +383,7 @@ fn decode(
             if code & X != 0 {
                 Op::BranchX { ask, yes: jt, no: jf }
             } else {
-                Op::Branch { ask, yes: jt, no: jf, k }
+                compare(ask, k, jt, jf)
             }
         }
         RET => match code {

@@ -183,8 +183,8 @@ fn what_is_no_program_is_refused_with_its_place() {
 }
 
 #[test]
-fn a_decoded_instruction_is_as_small_as_an_instruction() {
-    assert_eq!(size_of::<Op>(), 8);
+fn a_decoded_instruction_takes_sixteen_bytes() {
+    assert_eq!(size_of::<Op>(), 16);
 }
 
 /// The machine as bpf(4) describes it, from the instructions themselves.
