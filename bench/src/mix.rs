@@ -61,11 +61,12 @@ fn v6(number: u32) -> Ipv6Addr {
     Ipv6Addr::from(0xfd00_u128 << 112 | 0x1_0000 | u128::from(number))
 }
 
-/// The frames, made once for every pair of guests that is asked for.
+/// The frames, made once for every pair of guests, so that none is put together while the clock runs.
 #[derive(Debug)]
 pub(crate) struct Mix {
-    /// Of each kind one for each pair.
-    frames: Vec<[Vec<u8>; KINDS]>,
+    /// Of each kind one for each pair, one behind the other: a link has its frame at hand, and does
+    /// not look for it all over the memory.
+    kinds: [Frames; KINDS],
     guests: u32,
     control: bool,
     next: usize,
@@ -75,11 +76,12 @@ const KINDS: usize = 7;
 
 impl Mix {
     pub(crate) fn new(guests: u32, control: bool) -> Self {
-        let frames = (0..guests)
-            .flat_map(|from| (0..guests).map(move |to| (from, to)))
-            .map(|(from, to)| std::array::from_fn(|kind| build(kind, from, to)))
-            .collect();
-        Self { frames, guests, control, next: 0 }
+        let pairs = || (0..guests).flat_map(|from| (0..guests).map(move |to| (from, to)));
+        let kinds = std::array::from_fn(|kind| {
+            let frames: Vec<_> = pairs().map(|(from, to)| build(kind, from, to)).collect();
+            Frames { len: frames[0].len(), bytes: frames.concat() }
+        });
+        Self { kinds, guests, control, next: 0 }
     }
 
     /// The next frame of the mix, from one guest to another.
@@ -93,8 +95,16 @@ impl Mix {
             nth if nth % 10 < 6 => nth % 2,
             nth => 2 + nth % 2,
         };
-        &self.frames[(from * self.guests + to) as usize][kind]
+        let Frames { len, bytes } = &self.kinds[kind];
+        &bytes[(from * self.guests + to) as usize * len..][..*len]
     }
+}
+
+/// Frames of one length.
+#[derive(Debug)]
+struct Frames {
+    len: usize,
+    bytes: Vec<u8>,
 }
 
 fn build(kind: usize, from: u32, to: u32) -> Vec<u8> {

@@ -1,10 +1,12 @@
 //! The engine under load: many ports, many addresses, frames of 64 bytes.
 //!
 //! One round is what a busy worker does between two polls of the kernel: every port hands in a
-//! batch, and every port that has frames then is drained. The frames are copied into the pool and
-//! released after, as a link's read and write would, but no system call is made. Sources are
-//! uniform over the port's own addresses and destinations over all addresses of the network, which
-//! is the worst case for every cache: no frame resembles the last one.
+//! batch, and after each of them the ports that have frames then are drained, as the worker does
+//! when it has heard a batch (`heard` in `host/src/worker/turn.rs`). The frames are copied into the
+//! pool and released after, as a link's read and write would, but no system call is made. Sources
+//! are uniform over the port's own addresses and destinations over all addresses of the network,
+//! which is the worst case for every cache: no frame resembles the last one, and a port has a frame
+//! or two when it is drained.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,12 +140,7 @@ impl Switchboard {
             self.engine.ingress(self.now, &mut self.pool, port, &mut self.rx);
         }
         while self.engine.poll_event().is_some() {}
-        while let Some(port) = self.engine.poll_ready() {
-            self.engine.poll_transmit(&mut self.pool, port, Budget::FULL, &mut self.tx);
-            for frame in self.tx.drain(..) {
-                self.pool.release(frame);
-            }
-        }
+        self.drain();
         assert_eq!(self.engine.mac_table().count(), self.addresses as usize, "all are known");
     }
 
@@ -172,6 +169,7 @@ impl Switchboard {
     pub fn round(&mut self) -> usize {
         self.now = self.now + Duration::from_millis(1);
         let count = u32::try_from(self.ports.len()).unwrap_or(u32::MAX);
+        let mut sent = 0;
         for port in 0..count {
             // The addresses of a port are those that leave its number as the remainder.
             let own = (self.addresses - port).div_ceil(count);
@@ -185,7 +183,13 @@ impl Switchboard {
             }
             let id = self.ports[port as usize];
             self.engine.ingress(self.now, &mut self.pool, id, &mut self.rx);
+            sent += self.drain();
         }
+        sent
+    }
+
+    /// Writes what there is to write; how many frames that were.
+    fn drain(&mut self) -> usize {
         let mut sent = 0;
         while let Some(port) = self.engine.poll_ready() {
             sent += self.engine.poll_transmit(&mut self.pool, port, Budget::FULL, &mut self.tx);
