@@ -1,21 +1,20 @@
 //! The first pass of ingress: what a frame is, and whether it may be one.
 //!
 //! Reads the Ethernet header and the tag of every frame of a batch, takes the tag off, holds offload
-//! metadata against the bytes, refuses what is malformed, and hashes the addresses for the next
-//! pass. Nothing is learned here: whose address it is comes later.
+//! metadata against the bytes, refuses what is malformed, asks the guard's short way, and hashes the
+//! addresses for the next pass. Nothing is learned here: whose address it is comes later.
 
 use wire::ethernet::ethertype;
 use wire::vlan::is_tag;
-use wire::{OffloadError, OffloadSet, offload};
+use wire::{OffloadError, offload};
 
 use crate::engine::Engine;
 use crate::frame::{Cast, Frame};
 use crate::guard::{Packed, Reach, Role, passes};
-use crate::keyed::{Key, NOWHERE, Place};
-use crate::mac_table::MacTable;
-use crate::plan::NetworkSpec;
+use crate::keyed::{Key, Place};
+use crate::plan::{NetworkSpec, SourceMode};
 use crate::pool::Pool;
-use crate::port::{Hints, Port, PortId};
+use crate::port::{Port, PortId};
 use crate::reason::Reason;
 use crate::vlan::VlanMode;
 
@@ -37,10 +36,11 @@ const GROUP_BIT: u64 = 1 << 40;
 pub(crate) struct Work {
     pub(crate) src: Key,
     pub(crate) dst: Key,
-    pub(crate) src_hash: u32,
-    pub(crate) dst_hash: u32,
+    /// Where the source may be in the table of learned addresses.
     pub(crate) src_place: Place,
+    /// Where the destination may be in it, and in that of bound addresses.
     pub(crate) dst_place: Place,
+    pub(crate) bound_place: Place,
     /// The tag that was taken off.
     pub(crate) removed_tag: Option<u16>,
     pub(crate) refused: Option<Reason>,
@@ -50,6 +50,17 @@ pub(crate) struct Work {
     pub(crate) reach: Reach,
     /// The packet's destination, if the guard looked for it.
     pub(crate) destination: Packed,
+}
+
+/// What the first pass reads besides the frames.
+struct Setting<'a> {
+    network: &'a NetworkSpec,
+    port: &'a Port,
+    hub: bool,
+    /// The longest untagged frame.
+    longest: usize,
+    /// The broadcast address of the network's own IPv4 addresses.
+    subnet: u32,
 }
 
 impl Engine {
@@ -64,27 +75,35 @@ impl Engine {
     ) {
         let Self { network, ports, macs, .. } = self;
         let Some(port) = ports.get_mut(port) else { return };
-        let subnet = network.guard.subnet.map_or(u32::MAX, |net| net.broadcast().into());
+        let learns = port.spec.source != SourceMode::Static;
+        let setting = Setting {
+            network,
+            port,
+            hub,
+            longest: usize::from(network.mtu) + ETHERNET,
+            subnet: network.guard.subnet.map_or(u32::MAX, |net| net.broadcast().into()),
+        };
         let (mut bytes, mut multicast, mut broadcast) = (0, 0, 0);
         for (frame, work) in frames.iter_mut().zip(work) {
             bytes += frame.len() as u64;
-            frame.origin = port.id.index;
-            *work = Work { src_place: NOWHERE, dst_place: NOWHERE, ..Work::default() };
-            work.refused = read_headers(pool, network, port, hub, frame, work).err();
-            if let Some(guard) = &port.guard
-                && work.refused.is_none()
-            {
-                let sources = (guard.role != Role::Router).then_some((&guard.cache, work.src));
-                let bytes = pool.front(frame).unwrap_or_default();
-                match passes(sources, bytes, frame.len(), frame.cast, subnet) {
-                    Some(destination) => work.destination = destination,
-                    None => work.judge = true,
+            frame.origin = setting.port.id.index;
+            *work = Work::default();
+            work.refused = read_headers(&setting, pool, frame, work).err();
+            match frame.cast {
+                Cast::Unicast if !hub => {
+                    if macs.has_learned() {
+                        work.dst_place = macs.learned().home(work.dst);
+                    }
+                    if macs.has_bound() {
+                        work.bound_place = macs.bound().home(Key::new(0, work.dst.mac()));
+                    }
                 }
+                Cast::Unicast => {}
+                Cast::Multicast => multicast += 1,
+                Cast::Broadcast => broadcast += 1,
             }
-            multicast += u64::from(frame.cast == Cast::Multicast);
-            broadcast += u64::from(frame.cast == Cast::Broadcast);
-            if work.refused.is_none() && !hub {
-                hash_addresses(macs, port, frame.cast, work);
+            if learns && !hub {
+                work.src_place = macs.learned().home(work.src);
             }
         }
         port.counters.rx_frames += frames.len() as u64;
@@ -95,49 +114,44 @@ impl Engine {
     }
 }
 
-/// Reads the addresses and the tag, takes the tag off, and refuses what is malformed.
+/// Reads the addresses and the tag, takes the tag off, refuses what is malformed, and finds out
+/// whether the guard has to look closer.
 #[inline]
 fn read_headers(
+    setting: &Setting<'_>,
     pool: &mut Pool,
-    network: &NetworkSpec,
-    port: &Port,
-    hub: bool,
     frame: &mut Frame,
     work: &mut Work,
 ) -> Result<(), Reason> {
-    let Some(body) = pool.front(frame) else { return Err(Reason::BadFraming) };
-    let Some(head) = body.first_chunk::<ETHERNET>() else { return Err(Reason::Runt) };
+    let &Setting { network, port, hub, longest, subnet } = setting;
+    let Some(mut bytes) = pool.front(frame) else { return Err(Reason::BadFraming) };
+    let Some(head) = bytes.first_chunk::<ETHERNET>() else { return Err(Reason::Runt) };
     let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *head;
-    let dst = u64::from_be_bytes([0, 0, d0, d1, d2, d3, d4, d5]);
-    let src = u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]);
+    // Eight bytes with the address in them are one load; six would be several.
+    let dst = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, s0, s1]) >> 16;
+    let src = u64::from_be_bytes([d4, d5, s0, s1, s2, s3, s4, s5]) & 0xffff_ffff_ffff;
     let ethertype = u16::from_be_bytes([t0, t1]);
     frame.cast = match dst {
         BROADCAST => Cast::Broadcast,
         _ if dst & GROUP_BIT != 0 => Cast::Multicast,
         _ => Cast::Unicast,
     };
+    frame.tci = port.access;
+    frame.inner_tag = false;
     if is_tag(ethertype) || port.access == 0 {
-        let (tci, removed, inner_tag) = read_tag(body, ethertype, &port.spec.vlan)?;
-        if removed.is_some() && !pool.remove_tag(frame) {
-            return Err(Reason::BadFraming);
-        }
-        frame.tci = tci;
-        frame.inner_tag = inner_tag;
-        work.removed_tag = removed;
-    } else {
-        frame.tci = port.access;
-        frame.inner_tag = false;
+        take_tag(pool, port, ethertype, frame, work)?;
+        bytes = pool.front(frame).unwrap_or_default();
     }
     let vid = frame.tci & 0xfff;
     work.src = Key::new(vid, src);
     work.dst = Key::new(vid, dst);
     if !frame.offload.is_none() {
-        let segments = port.guard.as_ref().map_or(u16::MAX, |guard| guard.spec.segments);
-        check_offload(pool, network, port.spec.offloads_from_guest, segments, frame)?;
+        check_offload(pool, network, port, frame)?;
+        bytes = pool.front(frame).unwrap_or_default();
     }
     // With segmentation, the longest segment was held against the MTU above.
-    let longest = usize::from(network.mtu) + ETHERNET + if frame.inner_tag { TAG } else { 0 };
-    if frame.offload.gso.is_none() && frame.len() > longest {
+    let longest = if frame.inner_tag { longest + TAG } else { longest };
+    if frame.len() > longest && frame.offload.gso.is_none() {
         return Err(Reason::Oversize);
     }
     if src == 0 || src & GROUP_BIT != 0 {
@@ -146,6 +160,33 @@ fn read_headers(
     if dst & !0xf == RESERVED_GROUP && !hub {
         return Err(Reason::ReservedGroup);
     }
+    if let Some(guard) = &port.guard {
+        let sources = (guard.role != Role::Router).then_some((&guard.cache, work.src));
+        match passes(sources, bytes, frame.len(), frame.cast, subnet) {
+            Some(destination) => work.destination = destination,
+            None => work.judge = true,
+        }
+    }
+    Ok(())
+}
+
+/// Takes the tag off a tagged frame, or gives an untagged one of a trunk its VLAN.
+#[cold]
+fn take_tag(
+    pool: &mut Pool,
+    port: &Port,
+    ethertype: u16,
+    frame: &mut Frame,
+    work: &mut Work,
+) -> Result<(), Reason> {
+    let body = pool.front(frame).unwrap_or_default();
+    let (tci, removed, inner_tag) = read_tag(body, ethertype, &port.spec.vlan)?;
+    if removed.is_some() && !pool.remove_tag(frame) {
+        return Err(Reason::BadFraming);
+    }
+    frame.tci = tci;
+    frame.inner_tag = inner_tag;
+    work.removed_tag = removed;
     Ok(())
 }
 
@@ -189,16 +230,16 @@ fn read_tag(
 fn check_offload(
     pool: &mut Pool,
     network: &NetworkSpec,
-    declared: OffloadSet,
-    segments: u16,
+    port: &Port,
     frame: &mut Frame,
 ) -> Result<(), Reason> {
+    let segments = port.guard.as_ref().map_or(u16::MAX, |guard| guard.spec.segments);
     if let Some(gso) = frame.offload.gso
         && frame.len() > usize::from(gso.size) * usize::from(segments)
     {
         return Err(Reason::BadOffload);
     }
-    if !declared.takes(&frame.offload) {
+    if !port.spec.offloads_from_guest.takes(&frame.offload) {
         return Err(Reason::OffloadUndeclared);
     }
     let mtu = usize::from(network.mtu);
@@ -213,25 +254,5 @@ fn check_offload(
             Ok(())
         }
         Err(_) => Err(Reason::BadOffload),
-    }
-}
-
-/// Hashes the addresses, unless the port's last frame had the same.
-#[inline]
-fn hash_addresses(macs: &MacTable, port: &Port, cast: Cast, work: &mut Work) {
-    let Hints { own, source, learned, bound: _ } = port.hints;
-    if own != Some(work.src.mac()) {
-        if source.0 == work.src {
-            work.src_place = source.1;
-        } else {
-            work.src_hash = macs.learned().hash(work.src);
-        }
-    }
-    if cast == Cast::Unicast {
-        if learned.0 == work.dst {
-            work.dst_place = learned.1;
-        } else if macs.has_learned() {
-            work.dst_hash = macs.learned().hash(work.dst);
-        }
     }
 }

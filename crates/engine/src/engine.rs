@@ -16,7 +16,7 @@ use crate::classify::Work;
 use crate::counters::PortCounters;
 use crate::event::{Event, EventQueue};
 use crate::filter::PortFilter;
-use crate::guard::{GuardSpec, Memory, PortGuard, Role};
+use crate::guard::{GuardSpec, Memory, PortGuard, Reach, Role};
 use crate::mac_table::{MacTable, tick};
 use crate::plan::{Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec};
 use crate::pool::Pool;
@@ -84,6 +84,10 @@ pub struct Engine {
     pub(crate) memory: Memory,
     /// How many ports have a guard.
     pub(crate) guarded: usize,
+    /// The ports that [`Reach::Servers`] names.
+    pub(crate) servers: Vec<u16>,
+    /// The ports that get the frame whose verdict is `Flood`. Kept to keep its memory.
+    pub(crate) targets: Vec<u16>,
     pub(crate) events: EventQueue,
     pub(crate) ready: VecDeque<PortId>,
     pub(crate) capture: Option<Capture>,
@@ -108,6 +112,8 @@ impl Engine {
             bindings: Bindings::new(&hash_key, network.ports),
             memory: Memory::new(&hash_key),
             guarded: 0,
+            servers: Vec::new(),
+            targets: Vec::new(),
             network,
             ports: Ports::default(),
             events: EventQueue::default(),
@@ -246,8 +252,12 @@ impl Engine {
         Some(gone.counters)
     }
 
+    /// Takes note of what the ports are together, after one of them changed.
     fn count_guards(&mut self) {
         self.guarded = self.ports.iter().filter(|port| port.guard.is_some()).count();
+        let servers = self.ports.iter().filter(|port| Reach::Servers.includes(port, &self.memory));
+        self.servers = servers.map(|port| port.id.index).collect();
+        self.targets.reserve(self.ports.len());
     }
 
     /// Whether the addresses that a guard names are free for a port with these Ethernet addresses.

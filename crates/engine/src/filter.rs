@@ -51,8 +51,11 @@ pub(crate) fn tag_bytes(tci: u16) -> [u8; 4] {
 /// Whether a program wants a frame that is on the wire with this tag.
 #[inline]
 pub(crate) fn wants(program: &Program, pool: &Pool, frame: &Frame, tag: Option<u16>) -> bool {
+    if tag.is_none() && frame.header.is_none() {
+        // The usual case: all in one piece.
+        return program.accepts(pool.body(frame));
+    }
     match (tag, pool.pieces(frame)) {
-        (None, [whole, []]) => program.accepts(whole),
         (None, pieces) => program.accepts(&Pieces(pieces)),
         (Some(tci), [front, rest]) => {
             let (addresses, front) = front.split_at_checked(12).unwrap_or((front, &[]));

@@ -6,8 +6,8 @@
 //! are worked on:
 //!
 //! 1. *classify* (a file of its own): read the Ethernet header and the tag of every frame, refuse
-//!    what is malformed, and hash its addresses unless the port's last frame had the same;
-//! 2. *touch*: read the first slot of the MAC table that each look-up will try. These reads do not
+//!    what is malformed, and hash its addresses;
+//! 2. *touch*: read the first slot of the MAC tables that each look-up will try. These reads do not
 //!    depend on each other, so the misses of a large table overlap;
 //! 3. *decide* and queue, in the order of the frames.
 //!
@@ -27,11 +27,11 @@ use crate::event::Event;
 use crate::filter;
 use crate::frame::{Cast, Frame};
 use crate::guard::{self, Answer, Memory, Outcome, Packed, PortGuard, Reach, Role};
-use crate::keyed::{Key, NOWHERE};
+use crate::keyed::Key;
 use crate::mac_table::{Destination, Source, Tick, tick};
 use crate::plan::{Mode, SourceMode};
 use crate::pool::{Pool, PoolEmpty};
-use crate::port::{Hints, Port, PortId};
+use crate::port::{Port, PortId};
 use crate::reason::Reason;
 use crate::time::Instant;
 use crate::verdict::Verdict;
@@ -42,17 +42,18 @@ const REFUSAL_PAUSE: Tick = 1 << 10;
 /// What the third pass needs to know of the port that the batch came from.
 pub(crate) struct Origin {
     pub(crate) id: PortId,
-    /// The port's hints while the pass runs; put back at its end.
-    hints: Hints,
+    /// The address that last passed as the port's own; put back at the end of the pass.
+    own: u64,
     /// The port's guard while the pass runs; put back at its end.
     pub(crate) guard: Option<Box<PortGuard>>,
     /// The filter on what comes from the port, likewise.
     filter: Option<Arc<Program>>,
     /// A frame that the network itself sends to the port, after the one that is decided.
     pub(crate) answer: Option<Answer>,
-    role: Role,
     isolated: bool,
     community: Option<u16>,
+    /// A guest whose network has all guests behind the router.
+    routed: bool,
     static_source: bool,
     max_learned: u32,
     hub: bool,
@@ -79,13 +80,13 @@ impl Engine {
         };
         let mut from = Origin {
             id: port,
-            hints: Hints::NONE,
+            own: target.own,
             guard: None,
             filter: None,
             answer: None,
-            role: target.spec.role,
             isolated: target.spec.isolated,
             community: target.spec.community,
+            routed: self.network.guard.routed && target.spec.role == Role::Guest,
             static_source: target.spec.source == SourceMode::Static,
             max_learned: target.max_learned(),
             hub,
@@ -93,11 +94,10 @@ impl Engine {
         let now_tick = tick(now);
         let mut work = core::mem::take(&mut self.work);
         self.classify(pool, port, hub, &mut batch.frames, &mut work);
-        if !hub && self.macs.has_learned() {
-            self.touch(batch.frames.len(), &mut work);
+        if !hub {
+            self.touch(work.iter_mut().take(batch.frames.len()));
         }
         if let Some(port) = self.ports.get_mut(port) {
-            from.hints = port.hints;
             from.guard = port.guard.take();
             from.filter = port.spec.filter.from_guest.take();
         }
@@ -125,7 +125,7 @@ impl Engine {
                     if self.guarded > 0 {
                         self.memory.flooded(now, pool.front(&frame).unwrap_or_default());
                     }
-                    self.flood(pool, &from, work, frame);
+                    self.flood(pool, work, frame);
                 }
                 Verdict::Answered => {
                     counts.answered += 1;
@@ -154,14 +154,17 @@ impl Engine {
     }
 
     /// The second pass.
-    fn touch(&self, count: usize, work: &mut [Work]) {
-        let learned = self.macs.learned();
-        for work in work.iter_mut().take(count) {
-            if work.src_place == NOWHERE {
-                work.src_place = learned.first_try(work.src, work.src_hash);
+    fn touch<'a>(&self, work: impl Iterator<Item = &'a mut Work>) {
+        let (learned, bound) = (self.macs.learned(), self.macs.bound());
+        let (has_learned, has_bound) = (self.macs.has_learned(), self.macs.has_bound());
+        for work in work {
+            if has_learned {
+                work.src_place = learned.first_try(work.src_place, work.src);
+                work.dst_place = learned.first_try(work.dst_place, work.dst);
             }
-            if work.dst_place == NOWHERE {
-                work.dst_place = learned.first_try(work.dst, work.dst_hash);
+            if has_bound {
+                let key = Key::new(0, work.dst.mac());
+                work.bound_place = bound.first_try(work.bound_place, key);
             }
         }
     }
@@ -200,18 +203,16 @@ impl Engine {
         if from.hub || frame.cast != Cast::Unicast {
             return self.flood_verdict(from, now, pool, frame, work);
         }
-        match self.find_destination(from, tick, work) {
+        match self.find_destination(tick, work) {
             Destination::Unknown => self.flood_verdict(from, now, pool, frame, work),
             Destination::Away => Verdict::Drop(Reason::MacAway),
             Destination::Port(index) if index == from.id.index => Verdict::Drop(Reason::SamePort),
             Destination::Port(index) => match self.ports.at(index) {
                 // The usual case first: one test.
-                Some(to) if to.carries(vid, frame.inner_tag) => {
-                    match from.refuses(to, self.network.guard.routed) {
-                        Some(reason) => Verdict::Drop(reason),
-                        None => Verdict::Forward(to.id),
-                    }
-                }
+                Some(to) if to.carries(vid, frame.inner_tag) => match from.refuses(to) {
+                    Some(reason) => Verdict::Drop(reason),
+                    None => Verdict::Forward(to.id),
+                },
                 Some(to) if to.carries(vid, false) => Verdict::Drop(Reason::VlanDouble),
                 // Bound addresses hold in every VLAN; their port need not be in this one.
                 _ => self.flood_verdict(from, now, pool, frame, work),
@@ -222,14 +223,13 @@ impl Engine {
     /// Whether the port may use the source address, and learns it if so.
     #[inline]
     fn check_source(&mut self, from: &mut Origin, now: Tick, work: &Work) -> Result<(), Reason> {
-        if from.hints.own == Some(work.src.mac()) {
+        if from.own == work.src.mac() {
             return Ok(());
         }
         if !from.hub
             && !from.static_source
             && self.macs.refresh(work.src_place, work.src, from.id.index, now)
         {
-            from.hints.source = (work.src, work.src_place);
             return Ok(());
         }
         self.check_new_source(from, now, work)
@@ -253,26 +253,20 @@ impl Engine {
             }
         } else if from.hub {
             // A hub learns nothing, so an address that is nobody's is anybody's.
-            self.macs.check_bound(mac, index).unwrap_or(Source::Known(NOWHERE))
+            self.macs.check_bound(mac, index).unwrap_or(Source::Known)
         } else {
-            let hash = match work.src_hash {
-                // The hint of the last frame was wrong by now, so the first pass did not hash.
-                0 => self.macs.learned().hash(work.src),
-                hash => hash,
-            };
-            self.macs.learn(work.src, hash, index, from.max_learned, now)
+            self.macs.learn(work.src, index, from.max_learned, now)
         };
         match source {
-            Source::Known(place) => from.hints.source = (work.src, place),
-            Source::New(place) => {
-                from.hints.source = (work.src, place);
+            Source::Known => {}
+            Source::New => {
                 self.events.push(Event::MacLearned {
                     port: from.id,
                     mac: mac_addr(mac),
                     vlan: work.src.vid(),
                 });
             }
-            Source::Own => from.hints.own = Some(mac),
+            Source::Own => from.own = mac,
             Source::Refused(reason, owner) => {
                 return Err(self.refuse(from, now, work, reason, owner));
             }
@@ -308,44 +302,16 @@ impl Engine {
     }
 
     #[inline]
-    fn find_destination(&self, from: &mut Origin, now: Tick, work: &Work) -> Destination {
+    fn find_destination(&self, now: Tick, work: &Work) -> Destination {
         if self.macs.has_bound()
-            && let Some(to) = self.find_bound(from, work)
+            && let Some(to) = self.macs.bound_destination(work.bound_place, work.dst.mac())
         {
             return to;
         }
-        let learned = self.macs.learned();
-        let place = match learned.at(work.dst_place, work.dst) {
-            Some(_) => work.dst_place,
-            None => {
-                let hash = match work.dst_hash {
-                    0 => learned.hash(work.dst),
-                    hash => hash,
-                };
-                match learned.find(work.dst, hash) {
-                    Some(place) => place,
-                    None => return Destination::Unknown,
-                }
-            }
-        };
-        from.hints.learned = (work.dst, place);
-        self.macs.learned_at(place, work.dst, now)
+        self.macs.learned_destination(work.dst_place, work.dst, now)
     }
 
-    /// Where the destination is, if it is bound.
-    fn find_bound(&self, from: &mut Origin, work: &Work) -> Option<Destination> {
-        let key = Key::new(0, work.dst.mac());
-        if from.hints.bound.0 == key
-            && let Some(to) = self.macs.bound_at(from.hints.bound.1, key)
-        {
-            return Some(to);
-        }
-        let (place, to) = self.macs.bound_destination(key)?;
-        from.hints.bound = (key, place);
-        Some(to)
-    }
-
-    /// How many ports a flooded frame is offered to, if the port may send it to many.
+    /// Which ports a flooded frame is offered to, if the port may send it to many.
     fn flood_verdict(
         &mut self,
         from: &mut Origin,
@@ -357,23 +323,32 @@ impl Engine {
         if let Some(reason) = self.check_storm(from, now, pool, frame) {
             return Verdict::Drop(reason);
         }
-        let wanted = Flooding::new(self, from, frame, work);
-        let copies = self.ports.iter().filter(|to| wanted.by(to, &self.memory)).count();
+        let Self { ports, targets, servers, memory, .. } = self;
+        let wanted = Flooding::new(from, frame, work);
+        // Those that may be wanted at all. Most of what a guest says to all is for few.
+        let candidates = match &wanted.reach {
+            Reach::Nobody => &[],
+            Reach::Port(index) => core::slice::from_ref(index),
+            Reach::Servers | Reach::Router => &**servers,
+            Reach::All | Reach::Open | Reach::Members(_) => ports.live(),
+        };
+        targets.clear();
+        targets.extend(
+            candidates
+                .iter()
+                .filter(|&&index| ports.at(index).is_some_and(|to| wanted.by(to, memory))),
+        );
         // There are fewer than 2^16 ports.
         #[expect(clippy::cast_possible_truncation)]
-        let copies = copies as u16;
+        let copies = targets.len() as u16;
         Verdict::Flood { copies }
     }
 
-    fn flood(&mut self, pool: &mut Pool, from: &Origin, work: &Work, frame: Frame) {
-        let wanted = Flooding::new(self, from, &frame, work);
-        let mut nth = 0;
-        while let Some(index) = self.ports.nth(nth) {
-            nth += 1;
-            let Some(to) = self.ports.at_mut(index) else { continue };
-            if !wanted.by(to, &self.memory) {
-                continue;
-            }
+    /// Offers a copy of the frame to each port that [`Self::flood_verdict`] found.
+    fn flood(&mut self, pool: &mut Pool, work: &Work, frame: Frame) {
+        for nth in 0..self.targets.len() {
+            let to = self.targets.get(nth).and_then(|&index| self.ports.at_mut(index));
+            let Some(to) = to else { continue };
             to.counters.tx_offered += 1;
             let takes = guard::takes(to, &self.bindings, frame.cast, work.destination, false);
             match takes.and_then(|()| admit(to, pool, &frame)) {
@@ -430,10 +405,9 @@ impl Engine {
             Some(port) if port == from.id => true,
             Some(port) => match verdict {
                 Verdict::Forward(to) => to == port,
-                Verdict::Flood { .. } => self
-                    .ports
-                    .get(port)
-                    .is_some_and(|to| Flooding::new(self, from, frame, work).by(to, &self.memory)),
+                Verdict::Flood { .. } => {
+                    self.ports.get(port).is_some() && self.targets.contains(&port.index)
+                }
                 Verdict::Answered | Verdict::Consumed | Verdict::Drop(_) => false,
             },
         };
@@ -449,7 +423,7 @@ impl Engine {
     /// Puts hints and guard back and counts the verdicts.
     fn settle(&mut self, from: Origin, counts: &Counts, verdicts: &[Verdict]) {
         let Some(port) = self.ports.get_mut(from.id) else { return };
-        port.hints = from.hints;
+        port.own = from.own;
         port.guard = from.guard;
         port.spec.filter.from_guest = from.filter;
         port.counters.rx_forwarded += counts.forwarded;
@@ -481,16 +455,20 @@ struct Counts {
 impl Origin {
     /// Why the port exchanges no frames with another one, if it does not.
     #[inline]
-    fn refuses(&self, to: &Port, routed: bool) -> Option<Reason> {
-        if (self.isolated || self.community.is_some())
-            && guard::apart((self.isolated, self.community), (to.spec.isolated, to.spec.community))
-        {
+    fn refuses(&self, to: &Port) -> Option<Reason> {
+        if self.isolated || self.community.is_some() || self.routed {
+            self.refuses_some(to)
+        } else {
+            None
+        }
+    }
+
+    #[cold]
+    fn refuses_some(&self, to: &Port) -> Option<Reason> {
+        if guard::apart((self.isolated, self.community), (to.spec.isolated, to.spec.community)) {
             return Some(Reason::Isolated);
         }
-        if routed && self.role == Role::Guest && to.spec.role == Role::Guest {
-            return Some(Reason::Routed);
-        }
-        None
+        (self.routed && to.spec.role == Role::Guest).then_some(Reason::Routed)
     }
 }
 
@@ -500,26 +478,24 @@ struct Flooding<'a> {
     vid: u16,
     inner_tag: bool,
     reach: Reach,
-    routed: bool,
 }
 
 impl<'a> Flooding<'a> {
-    fn new(engine: &Engine, from: &'a Origin, frame: &Frame, work: &Work) -> Self {
-        let routed = engine.network.guard.routed;
-        Self { from, vid: work.dst.vid(), inner_tag: frame.inner_tag, reach: work.reach, routed }
+    fn new(from: &'a Origin, frame: &Frame, work: &Work) -> Self {
+        Self { from, vid: work.dst.vid(), inner_tag: frame.inner_tag, reach: work.reach }
     }
 
     #[inline]
     fn by(&self, to: &Port, memory: &Memory) -> bool {
         to.id != self.from.id
             && to.carries(self.vid, self.inner_tag)
-            && self.from.refuses(to, self.routed).is_none()
+            && self.from.refuses(to).is_none()
             && self.reach.includes(to, memory)
     }
 }
 
 /// Whether a port's filter lets the frame out and its queue has room for it.
-#[inline]
+#[inline(always)]
 fn admit(to: &Port, pool: &Pool, frame: &Frame) -> Result<(), Reason> {
     if !filter::lets_out(&to.spec, pool, frame) {
         return Err(Reason::FilterOut);
@@ -530,7 +506,7 @@ fn admit(to: &Port, pool: &Pool, frame: &Frame) -> Result<(), Reason> {
 /// True if the port has to be listed as ready.
 #[inline]
 pub(crate) fn enqueue(to: &mut Port, frame: Frame) -> bool {
-    let list = to.queue.is_empty() && !to.queue.listed;
+    let list = !to.queue.listed && to.queue.is_empty();
     to.queue.listed |= list;
     to.counters.tx_queued += 1;
     to.queue.push(frame);

@@ -1,18 +1,28 @@
 //! A hash table whose keys are chosen by guests.
 //!
-//! Open addressing with linear probing over 16-byte entries, four to a cache line: one look-up
-//! touches one line in the usual case, which a general map with its separate control bytes does
-//! not. The hash is SipHash-1-3 with a key that the guests do not know, so that they cannot choose
-//! addresses that fall on one line. The table is at most half full; deletion moves the following
-//! entries back, so there are no tombstones and a look-up of an absent key is as short as the
-//! cluster it falls on.
+//! Open addressing with linear probing over 16-byte entries, four to a cache line. A look-up begins at
+//! the first entry of a line and compares all four without a branch between them: in a table that is
+//! half full, one key in four is not in the first place that it could be in, and guessing which costs
+//! more than looking. So one look-up touches one line in the usual case, which a general map with its
+//! separate control bytes does not. The table is at most half full; deletion moves the following entries back, so there are no
+//! tombstones and a look-up of an absent key is as short as the cluster it falls on.
+//!
+//! # The hash
+//!
+//! Guests choose the keys, so the hash has a secret key. It is `(a k + b) mod 2^128`, of which a look-up
+//! takes the lowest bits of the upper 32, with secret 128-bit `a` and `b`: a strongly universal family
+//! (Dietzfelbinger 1996), so that whoever does not know the secret cannot choose two addresses that meet
+//! more often than chance has it. SipHash promises more, that the secret stays one whatever is observed.
+//! Here that would protect little, because what a guest can gain is bounded by how many addresses it may
+//! have: with the 16 that a port may learn unless told otherwise, a chain of four cache lines. And it
+//! would be most of a look-up: 90 instructions against 9, two or three times for every frame.
 //!
 //! The table doubles when it must, at the insertion that crosses the limit. How often that happens
 //! is bounded by the owner's cap on entries, which it checks before it inserts.
 
 use alloc::vec;
 use alloc::vec::Vec;
-use core::hash::Hasher;
+use core::fmt;
 
 use siphasher::sip::SipHasher13;
 
@@ -65,6 +75,14 @@ struct Entry {
     value: u64,
 }
 
+/// Entries of a cache line; a power of two.
+const LINE: usize = 4;
+
+/// A cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
+struct Line([Entry; LINE]);
+
 /// Where an entry is, until the next insertion or removal. Looking at a stale place is harmless:
 /// see [`Keyed::at`].
 pub(crate) type Place = u32;
@@ -72,19 +90,46 @@ pub(crate) type Place = u32;
 /// A place that no entry has.
 pub(crate) const NOWHERE: Place = Place::MAX;
 
+/// The secret of a table.
+#[derive(Clone, Copy)]
+struct Secret {
+    a: u128,
+    b: u128,
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Secret {
+    /// 256 bits from 128, by SipHash as a pseudo-random function.
+    fn new(hash_key: &[u8; 16]) -> Self {
+        let sip = SipHasher13::new_with_key(hash_key);
+        let word = |number: u8| u128::from(sip.hash(&[number]));
+        Self { a: word(0) << 64 | word(1), b: word(2) << 64 | word(3) }
+    }
+
+    #[inline]
+    fn hash(self, key: u64) -> u32 {
+        (self.a.wrapping_mul(u128::from(key)).wrapping_add(self.b) >> 96) as u32
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Keyed {
-    entries: Vec<Entry>,
+    lines: Vec<Line>,
     len: usize,
-    hasher: SipHasher13,
+    secret: Secret,
 }
 
 impl Keyed {
     pub(crate) fn new(hash_key: &[u8; 16]) -> Self {
         Self {
-            entries: vec![Entry::default(); SLOTS_MIN],
+            lines: vec![Line::default(); SLOTS_MIN / LINE],
             len: 0,
-            hasher: SipHasher13::new_with_key(hash_key),
+            secret: Secret::new(hash_key),
         }
     }
 
@@ -95,54 +140,67 @@ impl Keyed {
 
     /// Slots of the table, the range of places.
     pub(crate) fn slots(&self) -> usize {
-        self.entries.len()
+        self.lines.len() * LINE
     }
 
     #[inline]
-    pub(crate) fn hash(&self, key: Key) -> u32 {
-        let mut hasher = self.hasher;
-        hasher.write_u64(key.0);
-        // The low half is as good as the whole for a table of at most 2^31 slots.
+    fn entry(&self, slot: usize) -> Option<&Entry> {
+        self.lines.get(slot / LINE).map(|line| &line.0[slot % LINE])
+    }
+
+    #[inline]
+    fn entry_mut(&mut self, slot: usize) -> Option<&mut Entry> {
+        self.lines.get_mut(slot / LINE).map(|line| &mut line.0[slot % LINE])
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> + '_ {
+        self.lines.iter().flat_map(|line| &line.0).filter(|entry| entry.key != 0)
+    }
+
+    /// The place where a look-up of `key` begins, the first of a line.
+    #[inline]
+    pub(crate) fn home(&self, key: Key) -> Place {
+        // A table has at most 2^31 slots.
         #[expect(clippy::cast_possible_truncation)]
-        let hash = hasher.finish() as u32;
-        hash
+        let mask = (self.slots() - LINE) as Place;
+        self.secret.hash(key.0) & mask
     }
 
-    #[inline]
-    fn home(&self, hash: u32) -> usize {
-        hash as usize & (self.entries.len() - 1)
-    }
-
-    /// The place of `key` if it is the first one that a look-up would try, else [`NOWHERE`].
+    /// The place of `key` if it is in the line that begins at `home`, else [`NOWHERE`].
     ///
-    /// Reads one entry and does not branch on it: called in a row for a batch of keys, the reads
+    /// Reads one line and does not branch on it: called in a row for a batch of keys, the reads
     /// that miss the cache run at the same time, and the look-ups that follow find their lines
     /// there.
     #[inline]
-    pub(crate) fn first_try(&self, key: Key, hash: u32) -> Place {
-        let home = self.home(hash);
-        #[expect(clippy::cast_possible_truncation)]
-        let place = home as Place;
-        match self.entries.get(home) {
-            Some(entry) if entry.key == key.0 => place,
-            _ => NOWHERE,
-        }
+    pub(crate) fn first_try(&self, home: Place, key: Key) -> Place {
+        let Some(Line(line)) = self.lines.get(home as usize / LINE) else { return NOWHERE };
+        line.iter().zip(home..).fold(
+            NOWHERE,
+            |found, (entry, place)| {
+                if entry.key == key.0 { place } else { found }
+            },
+        )
     }
 
     /// The value at `place`, if `key` is what is there.
     #[inline]
     pub(crate) fn at(&self, place: Place, key: Key) -> Option<u64> {
-        self.entries.get(place as usize).filter(|entry| entry.key == key.0).map(|entry| entry.value)
+        self.entry(place as usize).filter(|entry| entry.key == key.0).map(|entry| entry.value)
+    }
+
+    /// The value of `key`, which may be at `place`.
+    #[inline]
+    pub(crate) fn near(&self, place: Place, key: Key) -> Option<u64> {
+        self.at(place, key).or_else(|| self.get(key))
     }
 
     /// Where `key` is.
-    #[inline]
-    pub(crate) fn find(&self, key: Key, hash: u32) -> Option<Place> {
-        let mask = self.entries.len() - 1;
-        let mut slot = self.home(hash);
+    pub(crate) fn find(&self, key: Key) -> Option<Place> {
+        let mask = self.slots() - 1;
+        let mut slot = self.home(key) as usize;
         // Ends: at least half of the slots are free.
         loop {
-            let found = self.entries.get(slot)?.key;
+            let found = self.entry(slot)?.key;
             if found == key.0 {
                 return Place::try_from(slot).ok();
             }
@@ -154,32 +212,32 @@ impl Keyed {
     }
 
     /// The value of `key`.
-    #[inline]
     pub(crate) fn get(&self, key: Key) -> Option<u64> {
-        self.find(key, self.hash(key)).and_then(|place| self.at(place, key))
+        self.find(key).and_then(|place| self.at(place, key))
     }
 
     /// Key and value at `place`, if any.
     #[inline]
     pub(crate) fn peek(&self, place: usize) -> Option<(Key, u64)> {
-        self.entries.get(place).filter(|entry| entry.key != 0).map(|e| (Key(e.key), e.value))
+        self.entry(place).filter(|entry| entry.key != 0).map(|e| (Key(e.key), e.value))
     }
 
     #[inline]
     pub(crate) fn set(&mut self, place: Place, value: u64) {
-        if let Some(entry) = self.entries.get_mut(place as usize) {
+        if let Some(entry) = self.entry_mut(place as usize) {
             entry.value = value;
         }
     }
 
     /// Adds a key that is not in the table. True if the places of other entries changed.
     pub(crate) fn insert(&mut self, key: Key, value: u64) -> (Place, bool) {
-        let grow = (self.len + 1) * 2 > self.entries.len();
+        let grow = (self.len + 1) * 2 > self.slots();
         if grow {
-            let slots = self.entries.len() * 2;
-            let old = core::mem::replace(&mut self.entries, vec![Entry::default(); slots]);
-            for entry in old.into_iter().filter(|entry| entry.key != 0) {
-                self.put(entry);
+            let lines = vec![Line::default(); self.lines.len() * 2];
+            for Line(entries) in core::mem::replace(&mut self.lines, lines) {
+                for entry in entries.into_iter().filter(|entry| entry.key != 0) {
+                    self.put(entry);
+                }
             }
         }
         self.len += 1;
@@ -187,9 +245,9 @@ impl Keyed {
     }
 
     fn put(&mut self, new: Entry) -> Place {
-        let mask = self.entries.len() - 1;
-        let mut slot = self.home(self.hash(Key(new.key)));
-        while let Some(entry) = self.entries.get_mut(slot) {
+        let mask = self.slots() - 1;
+        let mut slot = self.home(Key(new.key)) as usize;
+        while let Some(entry) = self.entry_mut(slot) {
             if entry.key == 0 {
                 *entry = new;
                 break;
@@ -204,20 +262,22 @@ impl Keyed {
         if self.peek(place).is_none() {
             return;
         }
-        let mask = self.entries.len() - 1;
+        let mask = self.slots() - 1;
         let mut hole = place;
         let mut slot = place;
         loop {
             slot = (slot + 1) & mask;
-            let Some((key, _)) = self.peek(slot) else { break };
+            let Some((key, value)) = self.peek(slot) else { break };
             // The entry may fill the hole if its home is not behind the hole.
-            let home = self.home(self.hash(key));
+            let home = self.home(key) as usize;
             if (slot.wrapping_sub(home) & mask) >= (slot.wrapping_sub(hole) & mask) {
-                self.entries.swap(hole, slot);
+                if let Some(entry) = self.entry_mut(hole) {
+                    *entry = Entry { key: key.0, value };
+                }
                 hole = slot;
             }
         }
-        if let Some(entry) = self.entries.get_mut(hole) {
+        if let Some(entry) = self.entry_mut(hole) {
             *entry = Entry::default();
         }
         self.len -= 1;
@@ -227,7 +287,7 @@ impl Keyed {
     pub(crate) fn remove_all(&mut self, mut unwanted: impl FnMut(Key, u64) -> bool) -> usize {
         let before = self.len;
         let mut place = 0;
-        while place < self.entries.len() {
+        while place < self.slots() {
             match self.peek(place) {
                 Some((key, value)) if unwanted(key, value) => self.remove_at(place),
                 _ => place += 1,
@@ -237,7 +297,7 @@ impl Keyed {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Key, u64)> + '_ {
-        self.entries.iter().filter(|e| e.key != 0).map(|e| (Key(e.key), e.value))
+        self.entries().map(|entry| (Key(entry.key), entry.value))
     }
 }
 
@@ -265,7 +325,7 @@ mod tests {
             let mut model = BTreeMap::new();
             for (action, mac, value) in actions {
                 let key = Key::new((mac % 3) as u16, mac);
-                let found = table.find(key, table.hash(key));
+                let found = table.find(key);
                 match (action, found) {
                     (0, Some(place)) => {
                         table.remove_at(place as usize);
@@ -292,6 +352,9 @@ mod tests {
                 for mac in 0..200 {
                     let key = Key::new((mac % 3) as u16, mac);
                     prop_assert_eq!(table.get(key), model.get(&mac).copied());
+                    let place = table.first_try(table.home(key), key);
+                    prop_assert_eq!(table.near(place, key), model.get(&mac).copied());
+                    prop_assert!(place == NOWHERE || Some(place) == table.find(key));
                 }
             }
             let all: BTreeMap<u64, u64> = table.iter().map(|(k, v)| (k.mac(), v)).collect();

@@ -25,7 +25,7 @@
 
 use alloc::vec::Vec;
 
-use crate::keyed::{Key, Keyed, Place};
+use crate::keyed::{Key, Keyed, NOWHERE, Place};
 use crate::plan::NetworkSpec;
 use crate::reason::Reason;
 use crate::time::Instant;
@@ -102,10 +102,10 @@ pub(crate) enum Destination {
 /// What became of a source address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
-    /// It is the port's, and is at this place of the learned table.
-    Known(Place),
+    /// It is the port's.
+    Known,
     /// It was not known, and is the port's now.
-    New(Place),
+    New,
     /// It is the port's own by configuration.
     Own,
     /// It is not the port's, for this reason; the port that has it, if one has.
@@ -260,7 +260,7 @@ impl MacTable {
         change: impl FnOnce(Option<u16>, bool) -> (Option<u16>, bool),
     ) -> bool {
         let key = Key::new(0, mac);
-        let place = self.bound.find(key, self.bound.hash(key));
+        let place = self.bound.find(key);
         let old = place.and_then(|place| self.bound.at(place, key)).map(Binding);
         let (port, reserved) =
             change(old.and_then(Binding::port), old.is_some_and(Binding::is_reserved));
@@ -310,36 +310,36 @@ impl MacTable {
         &self.learned
     }
 
+    /// The bound table, likewise.
+    #[inline]
+    pub(crate) fn bound(&self) -> &Keyed {
+        &self.bound
+    }
+
     /// The port that has an address, bound or learned.
     pub(crate) fn port_of(&self, vid: u16, mac: u64, now: Tick) -> Option<u16> {
         if let Some(bound) = self.binding_of(mac) {
             return bound;
         }
         let key = Key::new(vid, mac);
-        let place = self.learned.find(key, self.learned.hash(key))?;
-        match self.learned_at(place, key, now) {
+        match self.learned_destination(NOWHERE, key, now) {
             Destination::Port(port) => Some(port),
             Destination::Unknown | Destination::Away => None,
         }
     }
 
-    /// Where the address is bound, and its place in the bound table.
-    pub(crate) fn bound_destination(&self, key: Key) -> Option<(Place, Destination)> {
-        let place = self.bound.find(key, self.bound.hash(key))?;
-        Some((place, self.bound_at(place, key)?))
-    }
-
-    /// The same, if it is at `place`.
+    /// Where an address is bound; `place` is where it may be in the bound table.
     #[inline]
-    pub(crate) fn bound_at(&self, place: Place, key: Key) -> Option<Destination> {
-        let binding = Binding(self.bound.at(place, key)?);
+    pub(crate) fn bound_destination(&self, place: Place, mac: u64) -> Option<Destination> {
+        let binding = Binding(self.bound.near(place, Key::new(0, mac))?);
         Some(binding.port().map_or(Destination::Away, Destination::Port))
     }
 
-    /// The port behind which the address was learned, if the entry is at `place` and has not aged.
+    /// Behind which port an address was learned, if it has not aged; `place` is where it may be in
+    /// the learned table.
     #[inline]
-    pub(crate) fn learned_at(&self, place: Place, key: Key, now: Tick) -> Destination {
-        match self.learned.at(place, key) {
+    pub(crate) fn learned_destination(&self, place: Place, key: Key, now: Tick) -> Destination {
+        match self.learned.near(place, key) {
             Some(value) if !self.aged(Seen(value), now) => Destination::Port(Seen(value).port()),
             _ => Destination::Unknown,
         }
@@ -366,10 +366,10 @@ impl MacTable {
     }
 
     /// Takes note that `port` uses an address, if it may.
-    pub(crate) fn learn(&mut self, key: Key, hash: u32, port: u16, max: u32, now: Tick) -> Source {
-        if let Some(place) = self.learned.find(key, hash) {
+    pub(crate) fn learn(&mut self, key: Key, port: u16, max: u32, now: Tick) -> Source {
+        if let Some(place) = self.learned.find(key) {
             if self.refresh(place, key, port, now) {
-                return Source::Known(place);
+                return Source::Known;
             }
             let seen = Seen(self.learned.at(place, key).unwrap_or(0));
             if !self.aged(seen, now) {
@@ -387,7 +387,7 @@ impl MacTable {
             }
             self.add_one(port);
             self.learned.set(place, Seen::new(port, now).0);
-            return Source::New(place);
+            return Source::New;
         }
         if let Some(refused) = self.check_bound(key.mac(), port) {
             return refused;
@@ -398,11 +398,11 @@ impl MacTable {
         if self.is_full_for(port) {
             return Source::Refused(Reason::MacTableFull, None);
         }
-        let (place, moved) = self.learned.insert(key, Seen::new(port, now).0);
+        let (_, moved) = self.learned.insert(key, Seen::new(port, now).0);
         self.sweep.disturbed |= moved;
         self.add_one(port);
         self.sweep.due.get_or_insert(now + self.ageing);
-        Source::New(place)
+        Source::New
     }
 
     /// Whether the address is bound: to this port, or elsewhere.

@@ -7,7 +7,6 @@ use wire::MacAddr;
 
 use crate::counters::PortCounters;
 use crate::guard::PortGuard;
-use crate::keyed::{Key, NOWHERE, Place};
 use crate::mac_table::Tick;
 use crate::plan::{PortSpec, SourceMode};
 use crate::queue::Queue;
@@ -39,37 +38,15 @@ impl PortId {
     }
 }
 
-/// What the last frames of a port were, so that the next need no hash if they are the same.
-///
-/// Places are only hints, looked at before they are believed; `own` is cleared when the spec
-/// changes.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Hints {
-    /// The last source that passed as the port's own by configuration, in any VLAN.
-    pub(crate) own: Option<u64>,
-    /// The last source that passed as learned.
-    pub(crate) source: (Key, Place),
-    /// The last destination that was found in the bound table.
-    pub(crate) bound: (Key, Place),
-    /// The last destination that was found in the learned table.
-    pub(crate) learned: (Key, Place),
-}
-
-impl Hints {
-    /// Fits no frame: there is nothing at these places.
-    pub(crate) const NONE: Self = {
-        let nothing = (Key::new(0, 0), NOWHERE);
-        Self { own: None, source: nothing, bound: nothing, learned: nothing }
-    };
-}
-
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) id: PortId,
     pub(crate) spec: PortSpec,
     /// The VLAN of an access port; 0 for a trunk. A copy of what `spec` says, for the frame path.
     pub(crate) access: u16,
-    pub(crate) hints: Hints,
+    /// The last source that passed as the port's own by configuration, in any VLAN; zero if none
+    /// has since the spec or a binding changed.
+    pub(crate) own: u64,
     /// When the last event about a refused frame of this port was raised.
     pub(crate) refusal_told: Option<Tick>,
     /// The guard, unless it is off; `ingress` has it while it works on a batch of the port.
@@ -85,7 +62,7 @@ impl Port {
             id,
             spec: PortSpec::default(),
             access: 0,
-            hints: Hints::NONE,
+            own: 0,
             refusal_told: None,
             guard: None,
             queue,
@@ -101,7 +78,7 @@ impl Port {
             VlanMode::Access(vid) => *vid,
             VlanMode::Trunk { .. } => 0,
         };
-        self.hints = Hints::NONE;
+        self.own = 0;
         self.set_guard(PortGuard::new(&spec));
         self.spec = spec;
     }

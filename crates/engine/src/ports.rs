@@ -71,6 +71,12 @@ impl Ports {
         self.slots.get_mut(usize::from(index))?.port.as_mut()
     }
 
+    /// The indices of the live ports, in the order they came.
+    #[inline]
+    pub(crate) fn live(&self) -> &[u16] {
+        &self.live
+    }
+
     /// The index of the `nth` live port.
     #[inline]
     pub(crate) fn nth(&self, nth: usize) -> Option<u16> {

@@ -31,8 +31,8 @@ pub(crate) struct Queue {
     frames: VecDeque<Frame>,
     /// What the link gave back, oldest first; before everything else.
     kept: VecDeque<Frame>,
-    /// How many of those are in large buffers.
-    kept_large: usize,
+    /// How many of all these frames are in small buffers, and in large ones.
+    held: [usize; 2],
     /// The link gave frames back and has not asked for more since.
     pub(crate) stalled: bool,
     /// The frame that is being cut, and how far.
@@ -40,8 +40,6 @@ pub(crate) struct Queue {
     limit_frames: usize,
     limit_bytes: usize,
     bytes: usize,
-    /// How many of the frames are in large buffers.
-    large: usize,
     /// The port is in the list of ready ports.
     pub(crate) listed: bool,
 }
@@ -51,13 +49,12 @@ impl Queue {
         Self {
             frames: VecDeque::with_capacity(INITIAL_FRAMES.min(limit_frames)),
             kept: VecDeque::new(),
-            kept_large: 0,
+            held: [0; 2],
             stalled: false,
             cutting: None,
             limit_frames,
             limit_bytes,
             bytes: 0,
-            large: 0,
             listed: false,
         }
     }
@@ -93,12 +90,9 @@ impl Queue {
             return Err(Reason::QueueFull);
         }
         let large = frame.body.is_large();
-        let held = if large {
-            self.large + self.kept_large
-        } else {
-            len + self.kept.len() - self.large - self.kept_large
-        };
-        if held > pool.available(large) || (self.stalled && pool.is_scarce(frame)) {
+        if self.held[usize::from(large)] > pool.available(large)
+            || (self.stalled && pool.is_scarce(frame))
+        {
             return Err(Reason::QueueShare);
         }
         Ok(())
@@ -107,20 +101,25 @@ impl Queue {
     #[inline]
     pub(crate) fn push(&mut self, frame: Frame) {
         self.bytes += frame.len();
-        self.large += usize::from(frame.body.is_large());
+        self.held[usize::from(frame.body.is_large())] += 1;
         self.frames.push_back(frame);
     }
 
-    /// Takes the frame at the head if nothing is left to do to it: no cut is under way, it has no
-    /// metadata, and the port wants no tag.
+    /// The frame at the head if nothing is left to do to it: no cut is under way, and it has no
+    /// metadata.
     #[inline]
-    pub(crate) fn pop_finished(&mut self, untagged: bool) -> Option<Frame> {
-        if !untagged || self.cutting.is_some() || !self.frames.front()?.offload.is_none() {
-            return None;
-        }
-        let frame = self.pop()?;
-        self.settle(&frame);
-        Some(frame)
+    pub(crate) fn finished(&self) -> Option<&Frame> {
+        let frame = self.frames.front()?;
+        (self.cutting.is_none() && frame.offload.is_none()).then_some(frame)
+    }
+
+    /// Takes the frame at the head, and forgets its bytes and buffer.
+    #[inline]
+    pub(crate) fn pop_settled(&mut self) -> Option<Frame> {
+        let frame = self.frames.front()?;
+        self.bytes -= frame.len();
+        self.held[usize::from(frame.body.is_large())] -= 1;
+        self.pop()
     }
 
     /// Takes the frame at the head; the caller tells [`Self::settle`] when it is through with it.
@@ -139,23 +138,28 @@ impl Queue {
     #[inline]
     pub(crate) fn settle(&mut self, frame: &Frame) {
         self.bytes -= frame.len();
-        self.large -= usize::from(frame.body.is_large());
+        self.held[usize::from(frame.body.is_large())] -= 1;
     }
 
     /// Takes back, in order, what the link took last and cannot write yet.
     pub(crate) fn keep(&mut self, frames: impl DoubleEndedIterator<Item = Frame>) {
         self.stalled = true;
         for frame in frames.rev() {
-            self.kept_large += usize::from(frame.body.is_large());
+            self.held[usize::from(frame.body.is_large())] += 1;
             self.kept.push_front(frame);
         }
     }
 
-    /// The oldest frame that was given back.
+    /// Whether there is a frame that was given back.
     #[inline]
+    pub(crate) fn has_kept(&self) -> bool {
+        !self.kept.is_empty()
+    }
+
+    /// Takes the oldest of them.
     pub(crate) fn pop_kept(&mut self) -> Option<Frame> {
         let frame = self.kept.pop_front()?;
-        self.kept_large -= usize::from(frame.body.is_large());
+        self.held[usize::from(frame.body.is_large())] -= 1;
         if self.kept.is_empty() {
             // Few ports stall, and those that do not should not pay for it for ever.
             self.kept = VecDeque::new();
@@ -173,7 +177,7 @@ impl Queue {
                 pool.release(frame);
                 taken += 1;
             } else {
-                self.kept_large += usize::from(frame.body.is_large());
+                self.held[usize::from(frame.body.is_large())] += 1;
                 self.kept.push_back(frame);
             }
         }
@@ -209,8 +213,7 @@ impl Queue {
             counts.1 += 1;
         }
         self.bytes = 0;
-        self.large = 0;
-        self.kept_large = 0;
+        self.held = [0; 2];
         counts
     }
 }

@@ -48,32 +48,28 @@ impl Engine {
         let Some(target) = self.ports.get_mut(port) else { return 0 };
         let before = out.len();
         let mut left = budget;
+        let untagged = target.access != 0;
         target.queue.stalled = false;
-        while left.frames > 0 && left.bytes > 0 && !out.is_full() {
-            // Counted when they were taken first.
-            let Some(frame) = target.queue.pop_kept() else { break };
-            left.frames -= 1;
-            left.bytes = left.bytes.saturating_sub(frame.len());
-            out.push(frame);
+        if target.queue.has_kept() {
+            give_kept(target, &mut left, out);
         }
-        while left.frames > 0 && left.bytes > 0 && !out.is_full() {
-            let given = match target.queue.pop_finished(target.access != 0) {
-                // The usual case: a frame that needs nothing, and has nobody cut before it.
-                Some(frame) => {
-                    target.counters.tx_taken += 1;
-                    frame
-                }
-                None => match next(target, pool) {
-                    Some(frame) => frame,
-                    None => break,
-                },
-            };
+        while left.frames > 0 && left.bytes > 0 && !out.is_full() && target.queue.len() > 0 {
+            // The usual case: a frame that needs nothing. It is looked at where it is, and moved once.
+            if untagged && let Some(frame) = target.queue.finished() {
+                left.bytes = left.bytes.saturating_sub(frame.len());
+                target.counters.tx_taken += 1;
+                count_sent(&mut target.counters, frame);
+                let Some(frame) = target.queue.pop_settled() else { break };
+                out.push(frame);
+            } else {
+                let Some(frame) = next(target, pool) else { break };
+                left.bytes = left.bytes.saturating_sub(frame.len());
+                count_sent(&mut target.counters, &frame);
+                out.push(frame);
+            }
             left.frames -= 1;
-            left.bytes = left.bytes.saturating_sub(given.len());
-            count_sent(&mut target.counters, &given);
-            out.push(given);
         }
-        if !target.queue.is_empty() && !target.queue.listed {
+        if !target.queue.listed && !target.queue.is_empty() {
             target.queue.listed = true;
             self.ready.push_back(port);
         }
@@ -105,6 +101,17 @@ impl Engine {
         if let Some(port) = self.ports.get_mut(port) {
             port.counters.count_drop(reason, frames);
         }
+    }
+}
+
+/// Gives what the link gave back once more; it was counted when it was taken first.
+#[cold]
+fn give_kept(port: &mut Port, left: &mut Budget, out: &mut TxBatch) {
+    while left.frames > 0 && left.bytes > 0 && !out.is_full() {
+        let Some(frame) = port.queue.pop_kept() else { break };
+        left.frames -= 1;
+        left.bytes = left.bytes.saturating_sub(frame.len());
+        out.push(frame);
     }
 }
 

@@ -7,7 +7,7 @@ use super::{
 use super::{Bindings, IpAddr, IpNet, MacAddr, Vec};
 use crate::engine::{Engine, mac_addr, mac_bits};
 use crate::event::{BindingEnd, Event};
-use crate::port::{Hints, PortId};
+use crate::port::PortId;
 use crate::time::Instant;
 
 impl Engine {
@@ -160,7 +160,7 @@ impl Engine {
                 self.macs.unbind(mac_bits(mac));
             }
             if let Some(port) = self.ports.get_mut(port) {
-                port.hints = Hints::NONE;
+                port.own = 0;
             }
         }
         self.events.push(Event::BindingEnded { port, address, why });

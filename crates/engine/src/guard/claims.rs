@@ -309,7 +309,8 @@ impl Judge<'_> {
 
     /// Who has an address, as far as this port may know: not who is in another VLAN, or apart.
     pub(super) fn station(&self, address: IpAddr) -> Station {
-        match self.engine.bindings.owner_of_ip(address) {
+        let (owner, planned) = self.engine.bindings.owner_and_plan(address);
+        match owner {
             None => Station::Unknown,
             Some(Owner::Planned(mac)) => Station::Away(mac),
             Some(Owner::Reserved) => Station::Unknown,
@@ -319,7 +320,7 @@ impl Judge<'_> {
                 if !port.carries(self.vid(), false) || self.engine.are_apart(self.id, port) {
                     return Station::Unknown;
                 }
-                let mac = match (self.engine.bindings.planned_for(address), &*port.spec.macs) {
+                let mac = match (planned, &*port.spec.macs) {
                     (Some(mac), _) => Some(mac),
                     (None, [mac]) if port.guard.as_ref().is_none_or(|guard| guard.fixed_macs) => {
                         Some(*mac)
@@ -346,9 +347,11 @@ impl Judge<'_> {
     /// The network's router as an Ethernet station, if it has one in this VLAN.
     pub(super) fn router_mac(&self) -> Option<MacAddr> {
         let vid = self.vid();
+        // The router is among those that may serve.
         self.engine
-            .ports
+            .servers
             .iter()
+            .filter_map(|&index| self.engine.ports.at(index))
             .find(|port| port.spec.role == Role::Router && port.carries(vid, false))
             .and_then(|port| port.spec.macs.first().copied())
     }

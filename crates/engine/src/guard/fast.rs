@@ -123,51 +123,58 @@ pub(crate) fn passes(
     if cast != Cast::Unicast {
         return None;
     }
-    let (head, packet) = frame.split_first_chunk::<ETHERNET>()?;
-    let [.., t0, t1] = *head;
+    let &[.., t0, t1] = frame.first_chunk::<ETHERNET>()?;
     match u16::from_be_bytes([t0, t1]) {
-        ethertype::IPV4 => v4(sources, packet, len.checked_sub(ETHERNET)?, broadcast),
-        ethertype::IPV6 => v6(sources, packet, len.checked_sub(ETHERNET)?),
+        ethertype::IPV4 => v4(sources, frame, len, broadcast),
+        ethertype::IPV6 => v6(sources, frame, len),
         _ => None,
     }
 }
 
+/// Bytes before the transport header; `frame` has them and a UDP header behind them.
+const BEFORE_V4: usize = ETHERNET + 20;
+const BEFORE_V6: usize = ETHERNET + 40;
+
 #[inline]
-fn v4(sources: Option<(&Cache, Key)>, packet: &[u8], len: usize, broadcast: u32) -> Option<Packed> {
-    let (ip, body) = packet.split_first_chunk::<20>()?;
-    let word = |at: usize| u32::from_be_bytes([ip[at], ip[at + 1], ip[at + 2], ip[at + 3]]);
-    let (first, second, third) = (word(0), word(4), word(8));
-    let (source, destination) = (word(12), word(16));
-    let total = (first & 0xffff) as usize;
+fn v4(sources: Option<(&Cache, Key)>, frame: &[u8], len: usize, broadcast: u32) -> Option<Packed> {
+    // Looked at as one array, all of these have constant places and no bounds of their own.
+    let head: &[u8; BEFORE_V4 + 8] = frame.first_chunk()?;
+    let bytes = |at: usize| -> [u8; 4] {
+        let at = ETHERNET + at;
+        [head[at], head[at + 1], head[at + 2], head[at + 3]]
+    };
+    let total = usize::from(u16::from_be_bytes([head[ETHERNET + 2], head[ETHERNET + 3]]));
+    let fragment = u16::from_be_bytes([head[ETHERNET + 6], head[ETHERNET + 7]]);
+    let [ttl, protocol, ..] = bytes(8);
     // Version 4, no options; no fragment and no reserved flag; a time to live.
-    if first >> 24 != 0x45 || second & 0xbfff != 0 || third >> 24 == 0 || total > len {
+    if head[ETHERNET] != 0x45 || fragment & 0xbfff != 0 || ttl == 0 || ETHERNET + total > len {
         return None;
     }
-    let sum = u64::from(first)
-        + u64::from(second)
-        + u64::from(third)
-        + u64::from(source)
-        + u64::from(destination);
-    let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    if (sum & 0xffff) + (sum >> 16) != 0xffff {
+    // A sum modulo 2^16 - 1 does not mind the order of the bytes, nor that they come by four.
+    let word = |at: usize| u64::from(u32::from_ne_bytes(bytes(at)));
+    let sum = word(0) + word(4) + word(8) + word(12) + word(16);
+    if !sum.is_multiple_of(0xffff) {
         return None;
     }
+    let source = u32::from_be_bytes(bytes(12));
+    let destination = u32::from_be_bytes(bytes(16));
     let net = destination >> 24;
     let plain = net.wrapping_sub(1) < 223 && net != 127 && destination >> 16 != 0xa9fe;
     let known = sources.is_none_or(|(cache, key)| cache.holds(key, Packed::v4(source)));
     if !plain || destination == broadcast || !known {
         return None;
     }
-    let protocol = (third >> 16 & 0xff) as u8;
-    transport(protocol, body, total.checked_sub(20)?).then_some(Packed::v4(destination))
+    transport::<BEFORE_V4>(protocol, frame, total.checked_sub(20)?)
+        .then_some(Packed::v4(destination))
 }
 
 #[inline]
-fn v6(sources: Option<(&Cache, Key)>, packet: &[u8], len: usize) -> Option<Packed> {
-    let (ip, body) = packet.split_first_chunk::<40>()?;
+fn v6(sources: Option<(&Cache, Key)>, frame: &[u8], len: usize) -> Option<Packed> {
+    let head: &[u8; BEFORE_V6 + 8] = frame.first_chunk()?;
+    let (_, ip) = head.split_first_chunk::<ETHERNET>()?;
+    let ip: &[u8; 40] = ip.first_chunk()?;
     let payload = usize::from(u16::from_be_bytes([ip[4], ip[5]]));
-    if ip[0] >> 4 != 6 || ip[7] == 0 || payload + 40 > len {
+    if ip[0] >> 4 != 6 || ip[7] == 0 || BEFORE_V6 + payload > len {
         return None;
     }
     let (_, addresses) = ip.split_at(8);
@@ -181,16 +188,18 @@ fn v6(sources: Option<(&Cache, Key)>, packet: &[u8], len: usize) -> Option<Packe
     if !sources.is_none_or(|(cache, key)| cache.holds(key, Packed::v6(source))) {
         return None;
     }
-    transport(ip[6], body, payload).then_some(destination)
+    transport::<BEFORE_V6>(ip[6], frame, payload).then_some(destination)
 }
 
 /// `fd00:ec2::/64`.
 const METADATA_NET: u64 = 0xfd00_0ec2_0000_0000;
 
-/// Whether this is a TCP or UDP header in full, and not one that the guard has to look into.
-#[inline]
-fn transport(protocol: u8, body: &[u8], len: usize) -> bool {
+/// Whether there is a TCP or UDP header in full at `AT`, and not one that the guard has to look into.
+/// `len` is what the packet has room for.
+#[inline(always)]
+fn transport<const AT: usize>(protocol: u8, frame: &[u8], len: usize) -> bool {
     use wire::ipv4::protocol::{TCP, UDP};
+    let Some(body) = frame.get(AT..) else { return false };
     match protocol {
         TCP => {
             let Some(header) = body.first_chunk::<20>() else { return false };

@@ -98,14 +98,23 @@ impl Class {
         self.slots.get(body.index() as usize).is_some_and(|slot| slot.refs == 1)
     }
 
+    /// A whole buffer.
     #[inline]
     pub(super) fn bytes(&self, body: Body) -> &[u8] {
+        self.part(body, 0, self.stride)
+    }
+
+    /// `len` bytes of a buffer from `start` on; nothing if it has not so many.
+    #[inline]
+    pub(super) fn part(&self, body: Body, start: usize, len: usize) -> &[u8] {
         let index = body.index() as usize;
         let known = self.slots.get(index).is_some_and(|slot| slot.generation == body.generation);
         debug_assert!(known, "the frame belongs to another pool");
-        let start = (index & ((1 << self.chunk_shift) - 1)) * self.stride;
+        let from = (index & ((1 << self.chunk_shift) - 1)) * self.stride + start;
         match self.chunks.get(index >> self.chunk_shift) {
-            Some(chunk) if known => chunk.get(start..start + self.stride).unwrap_or_default(),
+            Some(chunk) if known && start + len <= self.stride => {
+                chunk.get(from..from + len).unwrap_or_default()
+            }
             _ => &[],
         }
     }

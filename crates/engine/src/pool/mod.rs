@@ -230,9 +230,8 @@ impl Pool {
     /// The part of the frame that is in its body buffer.
     #[inline]
     pub(crate) fn body(&self, frame: &Frame) -> &[u8] {
-        let start = frame.start as usize;
         let class = if frame.body.is_large() { &self.large } else { &self.small };
-        class.bytes(frame.body).get(start..start + frame.len as usize).unwrap_or_default()
+        class.part(frame.body, frame.start as usize, frame.len as usize)
     }
 
     /// How many more buffers of this frame's class can be had.
@@ -261,7 +260,6 @@ impl Pool {
 
 /// [`Pool::body`] for callers that hold the header class mutably at the same time.
 fn body_of<'a>(small: &'a Class, large: &'a Class, frame: &Frame) -> &'a [u8] {
-    let start = frame.start as usize;
     let class = if frame.body.is_large() { large } else { small };
-    class.bytes(frame.body).get(start..start + frame.len as usize).unwrap_or_default()
+    class.part(frame.body, frame.start as usize, frame.len as usize)
 }
