@@ -41,7 +41,7 @@ fn request(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: an all-zero ifreq is valid: an empty name and a union of plain data.
     let mut request: libc::ifreq = unsafe { MaybeUninit::zeroed().assume_init() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.as_bytes()) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
     Ok(request)
 }
@@ -88,7 +88,7 @@ pub fn describe(socket: BorrowedFd<'_>, name: &str) -> io::Result<Device> {
     }
     let mut mac = [0; 6];
     for (to, from) in mac.iter_mut().zip(address.sa_data) {
-        *to = from.cast_unsigned();
+        [*to] = from.to_ne_bytes();
     }
     let has = |flag| flags & flag != 0;
     Ok(Device { index, mtu, mac, up: has(libc::IFF_UP), running: has(libc::IFF_RUNNING) })

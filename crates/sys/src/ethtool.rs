@@ -100,7 +100,7 @@ impl Ethtool {
         // SAFETY: an all-zero ifreq is a valid one: an empty name and a null pointer.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
         for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
-            *to = from.cast_signed();
+            *to = libc::c_char::from_ne_bytes([from]);
         }
         request.ifr_ifru.ifru_data = data.as_mut_ptr().cast();
         // SAFETY: the kernel reads and writes `data` as the structure its first word names; each

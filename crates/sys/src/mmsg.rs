@@ -15,9 +15,15 @@ use crate::unix::{Address, Cred, collect_control};
 /// Datagrams one call moves at most.
 pub const BATCH: usize = 64;
 
-/// Bytes of control data per message: one `ucred` and a little more. Descriptors that a peer
-/// sends uninvited are cut off by the kernel (MSG_CTRUNC) or closed at once.
+/// Bytes of control data per message of a packet socket: a `tpacket_auxdata`, and a little more.
 const CONTROL_LEN: usize = 64;
+
+/// Bytes of control data per message where senders' names are wanted: exactly the credentials, which the kernel puts
+/// first. Descriptors that a peer sends uninvited find no room: they are never ours, and the message is marked
+/// (MSG_CTRUNC). To close them would be to wait for whoever serves the file.
+// SAFETY: CMSG_SPACE only computes.
+const CREDENTIALS_LEN: usize =
+    unsafe { libc::CMSG_SPACE(size_of::<libc::ucred>() as libc::c_uint) } as usize;
 
 /// One datagram of the last receive.
 #[derive(Debug)]
@@ -29,6 +35,8 @@ pub struct Datagram<'a> {
     pub truncated: bool,
     pub from: Address,
     pub cred: Option<Cred>,
+    /// It came with descriptors, which were not taken.
+    pub descriptors: bool,
 }
 
 #[repr(C, align(8))]
@@ -233,7 +241,8 @@ impl ReceiveRing {
         h.msg_flags = 0;
         h.msg_namelen =
             if self.layout.names { size_of::<libc::sockaddr_un>() as libc::socklen_t } else { 0 };
-        h.msg_controllen = if self.layout.controls { CONTROL_LEN as _ } else { 0 };
+        let room = if self.layout.names { CREDENTIALS_LEN } else { CONTROL_LEN };
+        h.msg_controllen = if self.layout.controls { room as _ } else { 0 };
     }
 
     /// How many datagrams the last receive got.
@@ -272,7 +281,8 @@ impl ReceiveRing {
         let slot = &self.slots[i * self.slot_len..i * self.slot_len + len];
         let (head, body) = slot.split_at(self.layout.head_len.min(len));
         let truncated = header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
-        Some(Datagram { head, body, truncated, from, cred })
+        let descriptors = header.msg_hdr.msg_flags & libc::MSG_CTRUNC != 0;
+        Some(Datagram { head, body, truncated, from, cred, descriptors })
     }
 
     /// Most bytes that frame `i` of the last [`ReceiveRing::receive_packets`] may have: its own, and a
@@ -462,6 +472,33 @@ mod tests {
         send(node.as_fd(), Some(&there), std::iter::once([&b"back"[..], b"", b""])).unwrap();
         let mut buffer = [0; 16];
         assert_eq!(unix::receive(named.as_fd(), &mut buffer).unwrap(), 4);
+    }
+
+    /// Whose close would be ours to wait for: a client's descriptors never become ours.
+    #[test]
+    fn descriptors_are_not_taken_with_datagrams() {
+        let (a, b) = unix::pair(SocketKind::Datagram, true).unwrap();
+        unix::set_pass_cred(b.as_fd()).unwrap();
+        let mut ring = ReceiveRing::new(65);
+        for max in [1, BATCH] {
+            let (kept, sent) = unix::pair(SocketKind::Stream, true).unwrap();
+            let fds = [sent.as_fd(); 3];
+            assert_eq!(unix::send_with_fds(a.as_fd(), b"frame", &fds).unwrap(), 5);
+            unix::send_with_fds(a.as_fd(), b"other", &[]).unwrap();
+            drop(sent);
+            assert_eq!(ring.receive(b.as_fd(), max, 0, true).unwrap(), max.min(2));
+            // Not open in this process although nobody has looked at the control data: what holds
+            // it is gone.
+            assert_eq!(unix::receive(kept.as_fd(), &mut [0; 4]).unwrap(), 0);
+            let d = ring.take(0).unwrap();
+            assert!(d.descriptors);
+            assert_eq!((d.body, d.cred.unwrap().uid), (&b"frame"[..], unix::effective_uid()));
+            if max == 1 {
+                assert_eq!(ring.receive(b.as_fd(), 1, 0, true).unwrap(), 1);
+            }
+            let d = ring.take(ring.len() - 1).unwrap();
+            assert!(!d.descriptors && d.cred.is_some());
+        }
     }
 
     #[test]

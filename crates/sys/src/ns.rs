@@ -43,6 +43,19 @@ impl BitOr for Namespaces {
     }
 }
 
+/// Whether a descriptor is of a namespace: on the kernel's own file system of them. Never waits, whatever it is.
+///
+/// # Errors
+/// As statx(2); when there is no `/proc`.
+pub fn is_namespace(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
+    // A file system that has to ask a server for attributes (FUSE, NFS) is not asked.
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let it = statx(fd, c"", flags, StatxFlags::TYPE)?;
+    let ours = statx(CWD, c"/proc/self/ns/user", AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE)?;
+    Ok((it.stx_dev_major, it.stx_dev_minor) == (ours.stx_dev_major, ours.stx_dev_minor))
+}
+
 /// A process that we have made.
 #[derive(Debug)]
 pub struct Child {
@@ -250,13 +263,13 @@ pub fn write_maps(
     write("uid_map", &map_text(users))
 }
 
-/// Whether a PID namespace is `ancestor` or below it.
+/// Whether a user or PID namespace is `ancestor` or below it, as far as the kernel tells us (ours, and those below).
 pub fn is_within(namespace: BorrowedFd<'_>, ancestor: BorrowedFd<'_>) -> io::Result<bool> {
     let wanted = identity(ancestor)?;
     if identity(namespace)? == wanted {
         return Ok(true);
     }
-    // The kernel allows 32 levels (MAX_PID_NS_LEVEL).
+    // The kernel allows 32 levels of either (MAX_PID_NS_LEVEL, and `level` in create_user_ns).
     let mut current = parent(namespace);
     for _ in 0..32 {
         let Ok(above) = current else { return Ok(false) };

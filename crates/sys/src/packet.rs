@@ -179,6 +179,18 @@ pub fn take_statistics(fd: BorrowedFd<'_>) -> io::Result<Statistics> {
     Ok(Statistics { frames: raw.tp_packets, drops: raw.tp_drops })
 }
 
+/// Whether a descriptor is a packet socket. Never waits, whatever it is.
+///
+/// # Errors
+/// As getsockopt(2).
+pub fn is_packet(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    match crate::unix::int_option(fd, libc::SO_DOMAIN) {
+        Ok(domain) => Ok(domain == libc::AF_PACKET),
+        Err(e) if e.raw_os_error() == Some(libc::ENOTSOCK) => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
 /// Checks that a descriptor handed to us is a packet socket bound to one interface, and returns
 /// the interface's index in its own network namespace.
 ///

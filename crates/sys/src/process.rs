@@ -80,6 +80,24 @@ pub fn open(pid: i32) -> io::Result<OwnedFd> {
     Ok(rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())?)
 }
 
+/// Whether a process runs that has this number here. One that has ended and was not waited for does not. Where that
+/// cannot be told it is said to run: without descriptors, or for the number 0, a process of another PID namespace.
+#[must_use]
+pub fn is_running(pid: i32) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec};
+    if pid <= 0 {
+        return true;
+    }
+    match open(pid) {
+        Ok(pidfd) => {
+            let mut ended = [PollFd::new(&pidfd, PollFlags::IN)];
+            let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+            !matches!(rustix::event::poll(&mut ended, Some(&now)), Ok(1))
+        }
+        Err(error) => error.raw_os_error() != Some(libc::ESRCH),
+    }
+}
+
 /// Sends a signal to the process behind a pidfd (pidfd_send_signal(2)).
 pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     // SAFETY: no siginfo is given and no flags are set; nothing else is memory.

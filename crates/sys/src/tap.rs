@@ -161,8 +161,12 @@ pub fn vnet_hdr_len(fd: BorrowedFd<'_>) -> io::Result<u8> {
     })
 }
 
-/// Whether this is the tun driver's character device (10:200, Documentation/admin-guide/devices.txt).
-fn is_tun(fd: BorrowedFd<'_>) -> io::Result<bool> {
+/// Whether this is the tun driver's character device (10:200, Documentation/admin-guide/devices.txt). Never waits,
+/// whatever the descriptor is.
+///
+/// # Errors
+/// As statx(2).
+pub fn is_tun(fd: BorrowedFd<'_>) -> io::Result<bool> {
     use rustix::fs::{AtFlags, FileType, StatxFlags, statx};
     // A file system that has to ask a server for attributes (FUSE, NFS) is not asked.
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
@@ -181,7 +185,7 @@ fn interface_request(name: &str) -> io::Result<libc::ifreq> {
     // SAFETY: an all-zero ifreq is valid: an empty name and a union of plain data.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     for (to, from) in request.ifr_name.iter_mut().zip(name.as_bytes()) {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
     Ok(request)
 }

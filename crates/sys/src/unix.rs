@@ -20,9 +20,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub use address::Address;
-pub use message::{FDS_MAX, Received, receive_with_fds, send_with_fds};
+pub use message::{FDS_MAX, Received, receive_any_fds, receive_with_fds, send_with_fds};
 pub(crate) use message::{collect_control, header_payload};
-pub use peer::{PeerPath, PeerPathError};
+pub use peer::{PeerPath, PeerPathError, SocketIs};
 
 /// Bytes a path may have in `struct sockaddr_un` (108, less the NUL).
 pub const PATH_MAX_BYTES: usize = 107;
@@ -233,13 +233,18 @@ pub fn unlink_at(dir: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     }
 }
 
-/// Sets the permission bits of NAME in the directory behind `dir`.
+/// Sets the permission bits of NAME in the directory behind `dir`. A symbolic link is not followed: it is an error, or
+/// gets a mode that nobody looks at.
 ///
 /// # Errors
-/// As fchmodat(2).
+/// As openat(2) and fchmodat(2).
 pub fn set_mode_at(dir: BorrowedFd<'_>, name: &OsStr, mode: u32) -> io::Result<()> {
-    let mode = rustix::fs::Mode::from_raw_mode(mode);
-    Ok(rustix::fs::chmodat(dir, name, mode, rustix::fs::AtFlags::empty())?)
+    use rustix::fs::{Mode, OFlags};
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let node = rustix::fs::openat(dir, name, flags, Mode::empty())?;
+    // fchmod(2) takes no O_PATH descriptors; their magic link leads to the node itself.
+    let path = format!("/proc/self/fd/{}", node.as_raw_fd());
+    Ok(rustix::fs::chmod(path, Mode::from_raw_mode(mode))?)
 }
 
 /// The next connection of a listening socket: non-blocking, close-on-exec, with its peer.
@@ -342,7 +347,7 @@ pub fn kind_of(fd: BorrowedFd<'_>) -> io::Result<SocketKind> {
     }
 }
 
-fn int_option(fd: BorrowedFd<'_>, option: libc::c_int) -> io::Result<libc::c_int> {
+pub(crate) fn int_option(fd: BorrowedFd<'_>, option: libc::c_int) -> io::Result<libc::c_int> {
     let mut value: libc::c_int = 0;
     let mut len = option_len::<libc::c_int>();
     // SAFETY: `value` is writable for `len` bytes.
@@ -383,6 +388,31 @@ pub(crate) fn set_int_option(
 /// As setsockopt(2).
 pub fn set_pass_cred(fd: BorrowedFd<'_>) -> io::Result<()> {
     set_int_option(fd, libc::SOL_SOCKET, libc::SO_PASSCRED, 1)
+}
+
+/// Ends a connection for both sides; never waits, as closing it might. What was sent can still be read.
+///
+/// # Errors
+/// ENOTCONN when it has ended already.
+pub fn end(fd: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(rustix::net::shutdown(fd, rustix::net::Shutdown::Both)?)
+}
+
+/// SO_PASSRIGHTS (include/uapi/asm-generic/socket.h, Linux 6.16).
+const SO_PASSRIGHTS: libc::c_int = 83;
+
+/// Whoever sends descriptors to this socket, or to one that it accepts, gets EPERM and sends nothing (SO_PASSRIGHTS
+/// of 0). Without it the kernel closes in the receiver's time what the receiver did not ask for. Whether this kernel
+/// can do it.
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn refuse_descriptors(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    match set_int_option(fd, libc::SOL_SOCKET, SO_PASSRIGHTS, 0) {
+        Ok(()) => Ok(true),
+        Err(e) if e.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// The error a socket has pending, which reading it clears (SO_ERROR).

@@ -38,7 +38,7 @@ impl Address {
         }
         let mut a = Address::unnamed();
         for (to, from) in a.raw.sun_path.iter_mut().zip(bytes) {
-            *to = from.cast_signed();
+            *to = libc::c_char::from_ne_bytes([*from]);
         }
         // The terminating NUL is part of the length, as SUN_LEN() + 1 in unix(7).
         a.len = Address::UNNAMED + u8::try_from(bytes.len()).unwrap_or(107) + 1;
@@ -58,7 +58,7 @@ impl Address {
         }
         let mut a = Address::unnamed();
         for (to, from) in a.raw.sun_path[1..].iter_mut().zip(name) {
-            *to = from.cast_signed();
+            *to = libc::c_char::from_ne_bytes([*from]);
         }
         a.len = Address::UNNAMED + 1 + u8::try_from(name.len()).unwrap_or(107);
         Ok(a)

@@ -9,9 +9,10 @@ use super::{Cred, check_len};
 /// Descriptors that may ride with one message (SCM_MAX_FD in include/net/scm.h is 253).
 pub const FDS_MAX: usize = 32;
 
-/// Room for 32 descriptors and one set of credentials, aligned as `cmsghdr` needs.
+/// Room for all descriptors that one message can have, one set of credentials and their headers, aligned as
+/// `cmsghdr` needs. What finds no room is closed by the kernel within the call, which may wait.
 #[repr(C, align(8))]
-struct ControlBuffer([u8; 256]);
+struct ControlBuffer([u8; 1280]);
 
 /// Sends `bytes` with descriptors (SCM_RIGHTS), without SIGPIPE; blocks when the socket does.
 ///
@@ -29,7 +30,7 @@ pub fn send_with_fds(
             format!("{} descriptors cannot ride on {} bytes", fds.len(), bytes.len()),
         ));
     }
-    let mut control = ControlBuffer([0; 256]);
+    let mut control = ControlBuffer([0; 1280]);
     let mut piece =
         libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
     // SAFETY: an all-zero msghdr is valid.
@@ -76,9 +77,12 @@ pub struct Received {
     pub fds: Vec<OwnedFd>,
     /// SCM_CREDENTIALS, when [`set_pass_cred`] asked for them.
     pub cred: Option<Cred>,
+    /// Some descriptors were lost: this process has no room for them.
+    pub cut: bool,
 }
 
-/// Receives bytes and at most `max_fds` descriptors (at most [`FDS_MAX`]).
+/// Receives bytes and at most `max_fds` descriptors (at most [`FDS_MAX`]) from somebody who is trusted with the
+/// time that closing a descriptor takes.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] when more descriptors came than that or the control data was
@@ -88,7 +92,23 @@ pub fn receive_with_fds(
     buffer: &mut [u8],
     max_fds: usize,
 ) -> io::Result<Received> {
-    let mut control = ControlBuffer([0; 256]);
+    let received = receive_any_fds(fd, buffer)?;
+    if received.cut || received.fds.len() > max_fds {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("the peer sent more than the {max_fds} descriptors that may come here"),
+        ));
+    }
+    Ok(received)
+}
+
+/// Receives bytes and whatever descriptors came with them; none is closed, so this never waits. Closing one can take as
+/// long as its sender likes (close(2) asks the server of a file system, SO_LINGER waits for a far host).
+///
+/// # Errors
+/// EAGAIN; ECONNRESET.
+pub fn receive_any_fds(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Received> {
+    let mut control = ControlBuffer([0; 1280]);
     let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: an all-zero msghdr is valid.
     let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
@@ -106,15 +126,10 @@ pub fn receive_with_fds(
             other => break other?,
         }
     };
-    let mut received = Received { len, fds: Vec::new(), cred: None };
+    let cut = message.msg_flags & libc::MSG_CTRUNC != 0;
+    let mut received = Received { len, fds: Vec::new(), cred: None, cut };
     // SAFETY: the kernel has filled `message.msg_controllen` bytes of well-formed headers.
     unsafe { collect_control(&message, Some(&mut received.fds), &mut received.cred) };
-    if message.msg_flags & libc::MSG_CTRUNC != 0 || received.fds.len() > max_fds {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("the peer sent more than the {max_fds} descriptors that may come here"),
-        ));
-    }
     Ok(received)
 }
 

@@ -23,6 +23,15 @@ pub struct PeerPath {
     device: u32,
 }
 
+/// Which socket a name means. Only as long as somebody holds it: afterwards another may be known by the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketIs {
+    /// The one bound to this inode, of this file system.
+    Inode(u32, u32),
+    /// The one of our network namespace that the kernel knows by this.
+    Socket(crate::diag::SocketId),
+}
+
 /// Why a named socket is not used.
 #[derive(Debug)]
 pub enum PeerPathError {
@@ -84,6 +93,12 @@ impl PeerPath {
     /// The inode number and device as unix_diag tells them.
     pub(crate) fn inode_and_device(&self) -> (u32, u32) {
         (self.number, self.device)
+    }
+
+    /// The inode as something to compare.
+    #[must_use]
+    pub fn socket(&self) -> SocketIs {
+        SocketIs::Inode(self.number, self.device)
     }
 
     /// The address that reaches exactly this inode.

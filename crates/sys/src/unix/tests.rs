@@ -66,10 +66,10 @@ fn descriptors_travel_and_a_surplus_is_closed() {
 }
 
 #[test]
-fn cut_control_data_is_refused_and_leaks_nothing() {
+fn more_descriptors_than_wanted_are_refused_and_leak_nothing() {
     let (a, b) = pair(SocketKind::Stream, false).unwrap();
     let (c, d) = pair(SocketKind::Stream, true).unwrap();
-    // More than our control buffer holds: 100 descriptors, sent by hand.
+    // More than we send ourselves: 100 descriptors, sent by hand.
     let fds = vec![c.as_raw_fd(); 100];
     let mut control = vec![0_u64; 64];
     let mut piece = libc::iovec { iov_base: b"x".as_ptr().cast_mut().cast(), iov_len: 1 };
@@ -93,6 +93,43 @@ fn cut_control_data_is_refused_and_leaks_nothing() {
     let refused = receive_with_fds(b.as_fd(), &mut buffer, FDS_MAX).unwrap_err();
     assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
     assert_eq!(receive(d.as_fd(), &mut buffer).unwrap(), 0, "a descriptor leaked");
+}
+
+#[test]
+fn modes_are_not_set_through_symbolic_links() {
+    use std::os::unix::fs::PermissionsExt;
+    let top = std::env::temp_dir().join(format!("set-mode-{}", std::process::id()));
+    std::fs::create_dir_all(&top).unwrap();
+    std::fs::write(top.join("secret"), "").unwrap();
+    let mode =
+        |name: &str| std::fs::metadata(top.join(name)).unwrap().permissions().mode() & 0o7777;
+    let dir = open_directory(&top).unwrap();
+    set_mode_at(dir.as_fd(), "secret".as_ref(), 0o600).unwrap();
+    assert_eq!(mode("secret"), 0o600);
+    std::os::unix::fs::symlink("secret", top.join("link")).unwrap();
+    // Kernels differ in whether this is an error.
+    drop(set_mode_at(dir.as_fd(), "link".as_ref(), 0o666));
+    assert_eq!(mode("secret"), 0o600);
+    std::fs::remove_dir_all(top).unwrap();
+}
+
+#[test]
+fn a_socket_can_refuse_descriptors_and_so_do_those_it_accepts() {
+    let name = Address::from_abstract(format!("rights-{}", std::process::id()).as_bytes()).unwrap();
+    let listener = socket(SocketKind::Seqpacket, true).unwrap();
+    bind(listener.as_fd(), &name).unwrap();
+    listen(listener.as_fd(), 4).unwrap();
+    if !refuse_descriptors(listener.as_fd()).unwrap() {
+        eprintln!("SKIPPED: this kernel is older than 6.16 and has no SO_PASSRIGHTS");
+        return;
+    }
+    let client = socket(SocketKind::Seqpacket, true).unwrap();
+    connect(client.as_fd(), &name).unwrap();
+    let (server, _) = accept(listener.as_fd()).unwrap();
+    let refused = send_with_fds(client.as_fd(), b"x", &[client.as_fd()]).unwrap_err();
+    assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
+    send_with_fds(client.as_fd(), b"plain", &[]).unwrap();
+    assert_eq!(receive(server.as_fd(), &mut [0; 8]).unwrap(), 5, "only what came alone");
 }
 
 #[test]
