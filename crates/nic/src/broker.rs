@@ -1,13 +1,13 @@
 //! The broker: listens, forks a relay for each connection, and keeps the ledger.
 //!
 //! It reads nothing that a user sends: what comes on a connection is for the relay. What users can
-//! make it do is to fork and to answer their relays' questions, both within bounds.
+//! make it do is to fork, to answer their relays' questions and to write lines, all within bounds ([`admission`]).
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sys::ns::{Forked, Namespaces, Parenthood};
 use sys::poll::{Events, Interest, Poller};
@@ -16,12 +16,9 @@ use sys::signal::{SignalFd, SignalSet};
 use sys::unix::SocketKind;
 use sys::{Cred, errno};
 
+use crate::admission::{self, Admission, Standing};
 use crate::ledger::{Ledger, QUESTION_MAX, Question, RelayId};
 use crate::{connection, log};
-
-/// Most relays, and most of one user.
-const RELAYS_MAX: usize = 256;
-const RELAYS_PER_USER: usize = 32;
 
 /// How long the broker rests when the system has no more processes or descriptors.
 const REST: Duration = Duration::from_millis(100);
@@ -39,12 +36,13 @@ struct RelayProcess {
     process: OwnedFd,
     line: OwnedFd,
     uid: u32,
+    standing: Standing,
 }
 
 /// See the module.
 pub struct Broker {
     listener: OwnedFd,
-    list: PathBuf,
+    admission: Admission,
     poller: Poller,
     signals: SignalFd,
     ledger: Ledger,
@@ -65,6 +63,8 @@ impl Broker {
     /// When the system gives no descriptors.
     pub fn new(listener: OwnedFd, list: PathBuf) -> io::Result<Broker> {
         sys::unix::set_nonblocking(listener.as_fd(), true)?;
+        // Closing one that a user sent can take as long as he likes.
+        let _older = sys::unix::refuse_descriptors(listener.as_fd())?;
         let set = SignalSet::of(&[signal::HUP, signal::TERM, signal::INT]);
         sys::signal::block(&set)?;
         let signals = SignalFd::new(&set)?;
@@ -73,7 +73,7 @@ impl Broker {
         poller.add(signals.as_fd(), SIGNALS, Interest::READABLE)?;
         Ok(Broker {
             listener,
-            list,
+            admission: Admission::new(list),
             poller,
             signals,
             ledger: Ledger::default(),
@@ -114,7 +114,7 @@ impl Broker {
                 Err(e) if errno::is_transient(&e) => break,
                 Err(e) => {
                     // Out of descriptors or memory; it would be told again at once.
-                    log::say(&format!("A connection cannot be taken: {e}."));
+                    self.tell(Standing::Stranger, &format!("A connection cannot be taken: {e}."));
                     std::thread::sleep(REST);
                     break;
                 }
@@ -125,11 +125,16 @@ impl Broker {
 
     /// Forks a relay, in whose process this does not return.
     fn start(&mut self, user: OwnedFd, peer: Cred) -> io::Result<()> {
-        let of_user = self.relays.values().filter(|relay| relay.uid == peer.uid).count();
-        if self.relays.len() >= RELAYS_MAX || of_user >= RELAYS_PER_USER {
+        let now = Instant::now();
+        let mut groups = sys::unix::peer_groups(user.as_fd()).unwrap_or_default();
+        groups.push(peer.gid);
+        let standing = self.admission.standing(now, peer.uid, &groups);
+        let relays = self.relays.values().map(|relay| (relay.uid, relay.standing));
+        if !admission::has_place(standing, peer.uid, relays) {
             // Closing is the answer: a sentence would be one more thing to be flooded with.
             return Ok(());
         }
+        let may_speak = self.may_tell(standing);
         let made = sys::unix::pair(SocketKind::Seqpacket, true).and_then(|(ours, theirs)| {
             Ok((ours, theirs, sys::ns::fork(Namespaces::NONE, Parenthood::Own)?))
         });
@@ -146,6 +151,7 @@ impl Broker {
                     process: child.pidfd,
                     line: ours,
                     uid: peer.uid,
+                    standing,
                 };
                 self.relays.insert(id, relay);
                 Ok(())
@@ -158,21 +164,43 @@ impl Broker {
                 let end = sys::process::set_death_signal(signal::TERM)
                     .and_then(|()| sys::detach::close_all_but(&kept))
                     .and_then(|()| sys::signal::set_mask(&SignalSet::empty()));
+                if !may_speak {
+                    log::mute();
+                }
                 if end.is_ok() {
-                    connection::serve(user, peer, theirs, &self.list);
+                    connection::serve(user, peer, theirs, self.admission.place());
                 }
                 sys::process::exit_now(0)
             }
             Err(e) => {
-                log::say(&format!("A relay cannot be started: {e}."));
+                self.tell(standing, &format!("A relay cannot be started: {e}."));
                 std::thread::sleep(REST);
                 Ok(())
             }
         }
     }
 
+    /// Whether a line about such a user may be written.
+    fn may_tell(&mut self, whom: Standing) -> bool {
+        let Some(left_out) = self.admission.may_tell(Instant::now(), whom) else { return false };
+        if left_out > 0 {
+            let of = match whom {
+                Standing::Listed(uid) => format!("user {uid}"),
+                Standing::Stranger => "users who are not on the list".to_owned(),
+            };
+            log::say(&format!("{left_out} connections of {of} were not told."));
+        }
+        true
+    }
+
+    fn tell(&mut self, whom: Standing, sentence: &str) {
+        if self.may_tell(whom) {
+            log::say(sentence);
+        }
+    }
+
     fn relay_event(&mut self, id: RelayId, on_line: bool) {
-        let Some(relay) = self.relays.get(&id) else { return };
+        let Some(relay) = self.relays.get_mut(&id) else { return };
         if !on_line {
             return self.ended(id);
         }
@@ -182,7 +210,12 @@ impl Broker {
                 let Some(question) = Question::decode(&question[..len]) else {
                     return self.end(id);
                 };
+                let is_open = matches!(question, Question::Open { .. });
                 let agreed = self.ledger.answer(id, relay.uid, question);
+                if agreed && is_open {
+                    // It has read the list itself.
+                    relay.standing = Standing::Listed(relay.uid);
+                }
                 let answer = [u8::from(agreed)];
                 let sent =
                     sys::unix::send_vectored(relay.line.as_fd(), &[io::IoSlice::new(&answer)]);
@@ -213,7 +246,8 @@ impl Broker {
             if let Ok(Some((_, Status::Killed(number)))) = ended
                 && number != signal::KILL
             {
-                log::say(&format!("The relay of user {} died of signal {number}.", relay.uid));
+                let sentence = format!("The relay of user {} died of signal {number}.", relay.uid);
+                self.tell(relay.standing, &sentence);
             }
         }
         self.ledger.forget(id);

@@ -27,10 +27,12 @@
 //! [`protocol`] is shared with the hypervisor, which uses nothing else of this crate.
 #![forbid(unsafe_code)]
 
+pub mod admission;
 pub mod broker;
 mod connection;
 pub mod device;
 pub mod ledger;
+pub mod limiter;
 pub mod list;
 pub mod log;
 pub mod mac_list;

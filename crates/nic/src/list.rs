@@ -75,6 +75,15 @@ pub struct Allowance {
     pub groups_per_second: u64,
 }
 
+impl Allowance {
+    fn is_about(&self, uid: u32, groups: &[u32]) -> bool {
+        match self.who {
+            Who::User(user) => user == uid,
+            Who::Group(group) => groups.contains(&group),
+        }
+    }
+}
+
 /// Why there is no list.
 #[derive(Debug, thiserror::Error)]
 pub enum ListError {
@@ -113,13 +122,13 @@ impl List {
     /// The first allowance for a device that is about this user or one of these groups.
     #[must_use]
     pub fn find(&self, uid: u32, groups: &[u32], device: &str) -> Option<&Allowance> {
-        self.0.iter().find(|it| {
-            it.device == device
-                && match it.who {
-                    Who::User(user) => user == uid,
-                    Who::Group(group) => groups.contains(&group),
-                }
-        })
+        self.0.iter().find(|it| it.device == device && it.is_about(uid, groups))
+    }
+
+    /// Whether any allowance is about this user or one of these groups.
+    #[must_use]
+    pub fn names(&self, uid: u32, groups: &[u32]) -> bool {
+        self.0.iter().any(|it| it.is_about(uid, groups))
     }
 
     /// All of them.
@@ -214,6 +223,7 @@ mod tests {
         assert_eq!(second.groups_per_second, 5);
         assert_eq!(list.find(1001, &[5], "eth0"), None);
         assert_eq!(list.find(1000, &[0], "eth1"), None);
+        assert!(list.names(1000, &[]) && list.names(7, &[5, 0]) && !list.names(7, &[5]));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -123,15 +122,15 @@ fn listen(path: &Path) -> Result<OwnedFd, String> {
         return Err(format!("{} cannot be a socket.", path.display()));
     };
     std::fs::create_dir_all(parent).map_err(failed)?;
-    make(parent, name, path).map_err(failed)
+    make(parent, name).map_err(failed)
 }
 
-fn make(parent: &Path, name: &OsStr, path: &Path) -> std::io::Result<OwnedFd> {
+fn make(parent: &Path, name: &OsStr) -> std::io::Result<OwnedFd> {
     use std::os::fd::AsFd;
     let directory = sys::unix::open_directory(parent)?;
     sys::unix::unlink_at(directory.as_fd(), name)?;
     let socket = sys::unix::listen_at(directory.as_fd(), name, SocketKind::Seqpacket, 64)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    sys::unix::set_mode_at(directory.as_fd(), name, 0o666)?;
     Ok(socket)
 }
 

@@ -90,6 +90,12 @@ fn check_arp(packet: &Arp, source: MacAddr) -> Result<(), Reason> {
 }
 
 fn check_transport(parsed: &Parsed, frame: &[u8]) -> Result<(), Reason> {
+    // What stands behind the packet's own end is Ethernet's padding, and no receiver reads it. A header that was found
+    // there is not the one that they will find.
+    let end = parsed.claimed_len().unwrap_or(frame.len());
+    if end > frame.len() || parsed.headers_len().is_some_and(|headers| headers > end) {
+        return Err(Reason::Malformed);
+    }
     let Some(l4) = &parsed.l4 else {
         // A later fragment, or IPv6 that says that nothing follows.
         return Ok(());
@@ -106,7 +112,7 @@ fn check_transport(parsed: &Parsed, frame: &[u8]) -> Result<(), Reason> {
             kind: icmpv4::kind::REDIRECT | icmpv4::kind::ROUTER_ADVERTISEMENT,
             ..
         } => Err(Reason::RouterMessage),
-        Transport::Icmpv6 { kind, .. } => check_icmpv6(kind, parsed, l4, frame),
+        Transport::Icmpv6 { kind, .. } => check_icmpv6(kind, parsed, l4, &frame[..end]),
         _ => Ok(()),
     }
 }
@@ -114,6 +120,7 @@ fn check_transport(parsed: &Parsed, frame: &[u8]) -> Result<(), Reason> {
 /// Bytes of a router solicitation without options (RFC 4861, 4.1).
 const SOLICITATION_LEN: usize = 8;
 
+/// `frame` ends where its packet does.
 fn check_icmpv6(kind: u8, parsed: &Parsed, l4: &L4, frame: &[u8]) -> Result<(), Reason> {
     let options_at = match kind {
         ndp::kind::ROUTER_ADVERTISEMENT | ndp::kind::REDIRECT => return Err(Reason::RouterMessage),
@@ -127,8 +134,7 @@ fn check_icmpv6(kind: u8, parsed: &Parsed, l4: &L4, frame: &[u8]) -> Result<(), 
     if parsed.fragment() != Fragment::Whole {
         return Err(Reason::Malformed);
     }
-    let end = parsed.claimed_len().unwrap_or(frame.len());
-    let message = frame.get(usize::from(l4.offset)..end).ok_or(Reason::Malformed)?;
+    let message = frame.get(usize::from(l4.offset)..).ok_or(Reason::Malformed)?;
     let options = ndp::Options::new(message.get(options_at..).ok_or(Reason::Malformed)?);
     if !options.is_sound() {
         return Err(Reason::Malformed);

@@ -361,6 +361,30 @@ fn only_the_listed_are_served_and_a_changed_list_counts() {
     refused("nic0", "cannot use its list");
 }
 
+/// Subordinate ids make many users of one. None of them is on the list, and together they keep nobody out who is.
+#[test]
+fn who_is_not_listed_takes_nobodys_place() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let socket = lab.socket();
+    let strangers: Vec<_> = (0..40)
+        .map(|id| {
+            let socket = socket.clone();
+            // The kernel's ids are a thread's.
+            let connected = std::thread::spawn(move || {
+                sys::user::become_user(200_000 + id, 200_000 + id).expect("root");
+                (0..8).map(|_| Client::raw(&socket)).collect::<Vec<_>>()
+            });
+            connected.join().expect("they connect")
+        })
+        .collect();
+    let children = format!("/proc/{0}/task/{0}/children", lab.helper_pid());
+    let relays = || std::fs::read_to_string(&children).expect("a broker").split(' ').count();
+    assert!(relays() <= nic::admission::STRANGERS_MAX + 1, "{}", relays());
+    let client = lab.connect();
+    assert!(client.claim(OURS));
+    drop(strangers);
+}
+
 #[test]
 fn relays_have_nothing_left_to_lose() {
     let Some(lab) = Lab::new(MACS) else { return };

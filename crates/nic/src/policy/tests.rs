@@ -179,6 +179,45 @@ fn headers_hide_nothing() {
     );
 }
 
+/// Receivers read a packet to its own end. An innocent header behind it, in the padding of the Ethernet frame, would be
+/// judged instead of the one that comes with the next fragment.
+#[test]
+fn padding_is_no_part_of_the_packet() {
+    // A UDP header that begins within the packet and ends within the padding, in the first of two fragments.
+    let mut v4 = built(|b| {
+        b.ipv4(&Ipv4 { fragment: 0x2000, ..Ipv4::default() }).udp(5000, 53).payload(&[0; 18])
+    });
+    assert_eq!(judge(&v4), Ok(()));
+    for (len, expected) in
+        [(20, Err(Reason::Malformed)), (24, Err(Reason::Malformed)), (28, Ok(()))]
+    {
+        v4[16..18].copy_from_slice(&u16::to_be_bytes(len));
+        assert_eq!(judge(&v4), expected, "{len} bytes");
+    }
+    let mut v6 = built(|b| {
+        let fragment = [17, 0, 0, 1, 0, 0, 0, 9];
+        let udp = [&5000_u16.to_be_bytes()[..], &53_u16.to_be_bytes(), &[0, 26, 0, 0]].concat();
+        let packet = [&fragment[..], &udp, &[0; 18]].concat();
+        b.ipv6(&Ipv6::default()).protocol(44).payload(&packet)
+    });
+    assert_eq!(judge(&v6), Ok(()));
+    for (len, expected) in [(8, Err(Reason::Malformed)), (12, Err(Reason::Malformed)), (16, Ok(()))]
+    {
+        v6[18..20].copy_from_slice(&u16::to_be_bytes(len));
+        assert_eq!(judge(&v6), expected, "{len} bytes");
+    }
+    // And none that says it is longer than its frame.
+    twins(|b, _| b.udp(5000, 53).payload(b"who"), Ok(()));
+    for (at, v6) in [(16, false), (18, true)] {
+        let mut frame = built(|b| {
+            let b = if v6 { b.ipv6(&Ipv6::default()) } else { b.ipv4(&Ipv4::default()) };
+            b.udp(5000, 53).payload(b"who")
+        });
+        frame[at..at + 2].copy_from_slice(&u16::to_be_bytes(1000));
+        assert_eq!(judge(&frame), Err(Reason::Malformed), "IPv6: {v6}");
+    }
+}
+
 #[test]
 fn tags_and_other_protocols_are_refused() {
     let tagged = built(|b| b.tag(Tag::new(5)).ipv4(&Ipv4::default()).udp(1, 2));
@@ -256,7 +295,9 @@ fn metadata_that_lies_is_refused() {
         assert_eq!(refused(Offload { gso: Some(gso), ..good }, &frame), Reason::BadOffload);
     }
     assert_eq!(refused(Offload { checksum: None, ..good }, &frame), Reason::BadOffload);
-    assert_eq!(refused(good, &frame[..5000]), Reason::BadOffload);
+    // A frame that ends before its packet, and one that goes on behind it.
+    assert_eq!(refused(good, &frame[..5000]), Reason::Malformed);
+    assert_eq!(refused(good, &[&frame[..], &[0]].concat()), Reason::BadOffload);
     for bad in [[0xff; VNET_HDR_LEN], [4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]] {
         assert_eq!(outgoing(&bad, &frame, MTU, ours), Err(Reason::BadVnetHeader));
     }
