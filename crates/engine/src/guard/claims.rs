@@ -52,6 +52,9 @@ const ANSWER_TIME: Duration = Duration::from_millis(900);
 /// speak up meanwhile are remembered.
 pub(super) const ASKED_TIME: Duration = Duration::from_secs(600);
 
+/// For how long an address is kept for the port that asked for it first.
+const KEPT_TIME: Duration = Duration::from_secs(10);
+
 /// What becomes of a port's wish to use an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claim {
@@ -93,8 +96,9 @@ impl Judge<'_> {
         self.take(address)
     }
 
-    /// The guest asks itself whether anybody has the address: what is needed is only a note of it.
-    pub(super) fn probed(&mut self, address: IpAddr) -> Claim {
+    /// As [`Self::claim`], by a probe of the guest's own, so that the outside need not be asked by us
+    /// (RFC 4862, 5.4; RFC 6620, 3.2.3).
+    pub(super) fn claim_by_probe(&mut self, address: IpAddr) -> Claim {
         match self.engine.bindings.owner_of_ip(address) {
             None if !self.within_prefixes(address) && self.is_claimable(address) => {
                 self.take_beside_outside(address, false)
@@ -103,11 +107,26 @@ impl Judge<'_> {
         }
     }
 
+    /// The guest asks whether anybody has the address, which says that it may want it, and no more
+    /// (RFC 5227, 2.1): if it uses it, the outside has been asked.
+    pub(super) fn probed(&mut self, address: IpAddr) {
+        let free = self.engine.bindings.owner_of_ip(address).is_none()
+            && !self.within_prefixes(address)
+            && self.is_claimable(address)
+            && !self.is_in_use_outside(address);
+        if free
+            && self.engine.has_outside(self.vid())
+            && self.me.asked_for(self.now, address).is_none()
+        {
+            self.begin_to_ask(address, false);
+        }
+    }
+
     /// Takes an address that is nobody's in here, once the outside has been asked. `ask`: it is to
     /// be asked by us.
     fn take_beside_outside(&mut self, address: IpAddr, ask: bool) -> Claim {
         let now = self.now;
-        if self.engine.memory.stations.has(now, address) {
+        if self.is_in_use_outside(address) {
             return Claim::Foreign;
         }
         if self.is_made_of_mac(address) || !self.engine.has_outside(self.vid()) {
@@ -120,12 +139,20 @@ impl Judge<'_> {
             self.me.asked.retain(|(known, _)| *known != address);
             return self.take(address);
         }
+        self.begin_to_ask(address, ask)
+    }
+
+    fn begin_to_ask(&mut self, address: IpAddr, ask: bool) -> Claim {
+        let now = self.now;
         let rate = self.me.spec.rates.unknown;
         if self.room_for(address).is_err() || !self.me.buckets.unknown.take(now, rate) {
             return Claim::Limit;
         }
         let others = self.engine.ports.iter().filter_map(|port| port.guard.as_ref());
-        if others.map(|other| other.asked_for(now, address)).any(|asked| asked.is_some()) {
+        let kept = others
+            .filter_map(|other| other.asked_for(now, address))
+            .any(|at| now.saturating_since(at) < KEPT_TIME);
+        if kept {
             return Claim::Foreign;
         }
         if !ask || self.ask(address) {
@@ -203,6 +230,11 @@ impl Judge<'_> {
             || self.engine.bindings.is_first_use(source) && !self.is_on_link(source)
     }
 
+    /// Whether another station than the guest is known to have the address, outside.
+    pub(super) fn is_in_use_outside(&self, address: IpAddr) -> bool {
+        self.engine.memory.stations.has(self.now, address, self.mac())
+    }
+
     /// A station outside says that it has the address; false if it may not.
     pub(super) fn heard_outside(&mut self, address: IpAddr) -> bool {
         if self.is_inside(address) {
@@ -211,7 +243,8 @@ impl Judge<'_> {
             }
             self.engine.end_binding(Address::Ip(address), BindingEnd::Outside);
         }
-        self.engine.memory.stations.note(self.now, address);
+        let mac = self.mac();
+        self.engine.memory.stations.note(self.now, address, mac);
         true
     }
 

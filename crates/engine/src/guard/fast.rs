@@ -10,13 +10,20 @@
 //! What is remembered is forgotten when a binding of the network changes, and after a minute, so
 //! that addresses in use are seen to be in use.
 
+use alloc::boxed::Box;
+use alloc::vec;
+
 use wire::ethernet::ethertype;
 
 use crate::frame::Cast;
 use crate::keyed::Key;
 
-/// Sources of each IP version that are remembered.
-const PLACES: usize = 4;
+/// Sources of a guest that are remembered.
+pub(crate) const GUEST_PLACES: usize = 4;
+
+/// Sources of an uplink or a router, behind which many stations are: as many as talk to the guests of
+/// a network within a moment.
+pub(crate) const OUTSIDE_PLACES: usize = 256;
 
 const ETHERNET: usize = wire::ethernet::HEADER_LEN;
 
@@ -64,30 +71,49 @@ impl Packed {
         self == Self(0, 0)
     }
 
-    /// Neighbouring addresses have places of their own.
+    /// Where among this many places, a power of two. Neighbouring addresses have places of their own.
     #[inline]
-    fn place(self) -> usize {
-        (self.1 ^ self.1 >> 8) as usize & (PLACES - 1)
+    fn place(self, places: usize) -> usize {
+        (self.1 ^ self.1 >> 8) as usize & places.wrapping_sub(1)
     }
 }
 
 /// The sources that were accepted last.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Cache {
-    entries: [(Key, Packed); PLACES],
+    entries: Box<[(Key, Packed)]>,
+    /// Nothing is in it.
+    empty: bool,
 }
 
+/// What no frame has.
+const NOTHING: (Key, Packed) = (Key::NONE, Packed(0, 0));
+
 impl Cache {
-    pub(crate) const EMPTY: Self = Self { entries: [(Key::NONE, Packed(0, 0)); PLACES] };
+    /// An empty one with so many places, a power of two.
+    pub(crate) fn new(places: usize) -> Self {
+        Self { entries: vec![NOTHING; places].into_boxed_slice(), empty: true }
+    }
 
     #[inline]
     pub(crate) fn holds(&self, key: Key, address: Packed) -> bool {
-        self.entries.get(address.place()).is_some_and(|entry| *entry == (key, address))
+        let place = address.place(self.entries.len());
+        self.entries.get(place).is_some_and(|entry| *entry == (key, address))
     }
 
     pub(crate) fn remember(&mut self, key: Key, address: Packed) {
-        if let Some(entry) = self.entries.get_mut(address.place()) {
+        let place = address.place(self.entries.len());
+        if let Some(entry) = self.entries.get_mut(place) {
             *entry = (key, address);
+            self.empty = false;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn forget(&mut self) {
+        if !self.empty {
+            self.entries.fill(NOTHING);
+            self.empty = true;
         }
     }
 }
@@ -227,6 +253,24 @@ pub(crate) fn is_guarded(port: u16) -> bool {
 mod tests {
     use super::*;
     use wire::tcp::flag::{ACK, FIN, PSH, RST, SYN, URG};
+
+    #[test]
+    fn as_many_stations_as_talk_at_a_time_have_places() {
+        let key = Key::new(1, 2);
+        for (places, most) in [(GUEST_PLACES, 4), (OUTSIDE_PLACES, 200)] {
+            let mut cache = Cache::new(places);
+            let v4 = |number: u64| Packed::v4(0x0a00_0000 | number as u32);
+            let v6 = |number: u64| Packed(0x2001_0db8_0000_0000, 0x7a00 << 16 | number);
+            for address in [&v4 as &dyn Fn(u64) -> Packed, &v6] {
+                (0..most).for_each(|number| cache.remember(key, address(number)));
+                assert!((0..most).all(|number| cache.holds(key, address(number))), "{places}");
+                assert!(!cache.holds(Key::new(1, 3), address(1)));
+                cache.forget();
+                assert!(!(0..most).any(|number| cache.holds(key, address(number))));
+            }
+        }
+        assert!(!Cache::new(0).holds(key, Packed::v4(1)));
+    }
 
     #[test]
     fn flags() {

@@ -86,7 +86,7 @@ impl<'a> Judge<'a> {
 
     /// The guest wants to use an address: it is its own from now on, if it may be (RFC 6620, 3.2.3).
     fn duplicate_detection(&mut self, target: Ipv6Addr) -> Result<Outcome, Reason> {
-        match self.probed(IpAddr::V6(target)) {
+        match self.claim_by_probe(IpAddr::V6(target)) {
             Claim::Own | Claim::Asked => {
                 // Nobody in here has it. Outside somebody may.
                 self.said.reach = Reach::Open;
@@ -97,7 +97,7 @@ impl<'a> Judge<'a> {
                 Ok(Outcome::Pass)
             }
             // Somebody has it, and says so himself or by us; or nobody may.
-            Claim::Foreign if self.engine.memory.stations.has(self.now, target.into()) => {
+            Claim::Foreign if self.is_in_use_outside(target.into()) => {
                 self.said.reach = Reach::Open;
                 Ok(Outcome::Pass)
             }

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use wire::MacAddr;
 
 use crate::guard::bucket::Bucket;
-use crate::guard::fast::Cache;
+use crate::guard::fast::{Cache, GUEST_PLACES, OUTSIDE_PLACES};
 use crate::guard::fragments::Fragments;
 use crate::guard::spec::{GuardMode, GuardSpec, Role};
 use crate::guard::violation::Violations;
@@ -76,12 +76,13 @@ impl PortGuard {
         if spec.role == Role::Guest && spec.guard.mode == GuardMode::Off {
             return None;
         }
+        let sources = if spec.role == Role::Guest { GUEST_PLACES } else { OUTSIDE_PLACES };
         Some(Box::new(Self {
             spec: spec.guard.clone(),
             role: spec.role,
             fixed_macs: spec.source == SourceMode::Static,
-            cache: Cache::EMPTY,
-            egress: Cache::EMPTY,
+            cache: Cache::new(sources),
+            egress: Cache::new(GUEST_PLACES),
             generation: 0,
             egress_generation: 0,
             stale: 0,
@@ -113,7 +114,7 @@ impl PortGuard {
         if self.generation != generation || now.as_nanos() >= self.stale {
             self.generation = generation;
             self.stale = now.as_nanos().saturating_add(CACHE_NANOS);
-            self.cache = Cache::EMPTY;
+            self.cache.forget();
         }
     }
 
@@ -122,7 +123,7 @@ impl PortGuard {
     pub(crate) fn renew_egress(&mut self, generation: u32) {
         if self.egress_generation != generation {
             self.egress_generation = generation;
-            self.egress = Cache::EMPTY;
+            self.egress.forget();
         }
     }
 

@@ -22,6 +22,7 @@ use core::time::Duration;
 
 use arrayvec::ArrayVec;
 use siphasher::sip::SipHasher13;
+use wire::MacAddr;
 
 use crate::engine::Engine;
 use crate::frame::Cast;
@@ -42,13 +43,14 @@ const SILENCE: Duration = Duration::from_secs(600);
 /// Questions of one batch.
 const QUESTIONS: usize = 8;
 
-type Set = [(Packed, Instant); WAYS];
+/// A station's IP address, its Ethernet address, and when it was heard.
+type Heard = (Packed, MacAddr, Instant);
 
 #[derive(Debug)]
 pub(crate) struct Stations {
     hasher: SipHasher13,
     /// Empty until there is one.
-    sets: Vec<Set>,
+    sets: Vec<[Heard; WAYS]>,
     questions: ArrayVec<(u16, Cast, Answer), QUESTIONS>,
 }
 
@@ -71,26 +73,29 @@ impl Stations {
     }
 
     /// A station outside has said that it has the address.
-    pub(super) fn note(&mut self, now: Instant, address: IpAddr) {
+    pub(super) fn note(&mut self, now: Instant, address: IpAddr, mac: MacAddr) {
         let address = Packed::new(address);
         let place = self.place(address);
         if self.sets.is_empty() {
-            self.sets.resize(SETS, [(Packed::default(), Instant::EPOCH); WAYS]);
+            self.sets.resize(SETS, [(Packed::default(), MacAddr::ZERO, Instant::EPOCH); WAYS]);
         }
         let Some(set) = self.sets.get_mut(place) else { return };
-        let known = set.iter().position(|(known, _)| *known == address);
-        let oldest = || set.iter().enumerate().min_by_key(|(_, (_, at))| *at).map(|(way, _)| way);
+        let known = set.iter().position(|(known, ..)| *known == address);
+        let oldest = || set.iter().enumerate().min_by_key(|(_, heard)| heard.2).map(|(way, _)| way);
         let way = known.or_else(oldest).unwrap_or(0);
         if let Some(entry) = set.get_mut(way) {
-            *entry = (address, now);
+            *entry = (address, mac, now);
         }
     }
 
-    /// Whether a station outside is known to have the address.
-    pub(super) fn has(&self, now: Instant, address: IpAddr) -> bool {
+    /// Whether a station outside is known to have the address, another than the one with this
+    /// Ethernet address: a guest may have moved in from there.
+    pub(super) fn has(&self, now: Instant, address: IpAddr, but: MacAddr) -> bool {
         let address = Packed::new(address);
         self.sets.get(self.place(address)).is_some_and(|set| {
-            set.iter().any(|(known, at)| *known == address && now.saturating_since(*at) < SILENCE)
+            set.iter().any(|(known, mac, at)| {
+                *known == address && *mac != but && now.saturating_since(*at) < SILENCE
+            })
         })
     }
 
@@ -103,7 +108,11 @@ impl Stations {
 impl Engine {
     /// Whether somebody could be outside, in this VLAN.
     pub(super) fn has_outside(&self, vid: u16) -> bool {
-        self.ports.iter().any(|port| port.spec.role == Role::Uplink && port.carries(vid, false))
+        // An uplink is among those that may serve.
+        self.servers
+            .iter()
+            .filter_map(|&index| self.ports.at(index))
+            .any(|port| port.spec.role == Role::Uplink && port.carries(vid, false))
     }
 
     /// Sends the questions that a batch left.
@@ -137,6 +146,8 @@ mod tests {
     use super::*;
     use core::net::Ipv4Addr;
 
+    const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+
     fn address(number: u32) -> IpAddr {
         Ipv4Addr::from(0xc0a8_0000 | number).into()
     }
@@ -145,19 +156,23 @@ mod tests {
     fn remembered_for_a_time_and_bounded() {
         let mut stations = Stations::new(&[7; 16]);
         let now = Instant::from_nanos(7);
-        assert!(!stations.has(now, address(1)));
-        stations.note(now, address(1));
+        assert!(!stations.has(now, address(1), MacAddr::ZERO));
+        stations.note(now, address(1), MAC);
         let nearly = now + (SILENCE - Duration::from_nanos(1));
-        assert!(stations.has(nearly, address(1)) && !stations.has(now + SILENCE, address(1)));
+        assert!(
+            stations.has(nearly, address(1), MacAddr::ZERO)
+                && !stations.has(now + SILENCE, address(1), MacAddr::ZERO)
+        );
+        assert!(!stations.has(nearly, address(1), MAC), "it is this station");
         // A hundred thousand others: one that is heard of now and then is not forgotten for those
         // that are heard of once, as long as it is heard of often enough.
         for number in 2..100_000 {
-            stations.note(now + Duration::from_nanos(number.into()), address(number));
+            stations.note(now + Duration::from_nanos(number.into()), address(number), MAC);
             if number % 256 == 0 {
-                stations.note(now + Duration::from_nanos(number.into()), address(1));
+                stations.note(now + Duration::from_nanos(number.into()), address(1), MAC);
             }
         }
-        assert!(stations.has(now + Duration::from_micros(200), address(1)));
+        assert!(stations.has(now + Duration::from_micros(200), address(1), MacAddr::ZERO));
         assert_eq!(stations.sets.len(), SETS);
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use engine::{Event, MacKind, Mode, PortId, VlanMode};
+use engine::{BindingEnd, Event, MacKind, Mode, PortId, VlanMode};
 
 use wire::MacAddr;
 
@@ -283,6 +283,11 @@ pub(super) fn engine_event(worker: &Worker, id: NetworkId, event: &Event) -> Opt
         worker.port_about(id, port).map_or_else(|| "a closed port".to_owned(), |it| it.name.clone())
     };
     Some(match *event {
+        Event::BindingEnded { port, address, why: BindingEnd::Outside } => format!(
+            "port {} had the address {address} by first use, and a station outside says that it is its own; the port \
+             has lost it. If it is the guest's, give it by configuration or by the DHCP server outside.",
+            name(port)
+        ),
         Event::MacLearned { .. } | Event::BindingMade { .. } | Event::BindingEnded { .. } => {
             return None;
         }

@@ -368,6 +368,19 @@ fn who_asks_before_need_not_wait_again() {
         passed(&mut net, "victim", &announce(&VICTIM, its));
         assert_eq!(net.engine.owner_of(its), Some(Owner::Port(net.id("victim"))));
         refused(&mut net, "thief", &datagram(&THIEF, its, &VICTIM), reasons(version)[1]);
+        // Who asks and does not come keeps nobody waiting for long.
+        let unused = address(version, 32);
+        assert!(matches!(
+            net.send("thief", &ask(&THIEF, nobody(version), unused)),
+            Verdict::Flood { .. }
+        ));
+        quiet(&mut net);
+        let frame = datagram(&VICTIM, unused, &THIEF);
+        refused(&mut net, "victim", &frame, reasons(version)[1]);
+        net.wait(Duration::from_secs(10));
+        asked(&mut net, &VICTIM, &frame, unused);
+        net.wait(ANSWER);
+        passed(&mut net, "victim", &frame);
         // A probe for an address that is known to be outside goes there, for its owner to answer.
         let other = address(version, 31);
         passed(&mut net, "uplink", &announce(&GATEWAY, other));
@@ -396,11 +409,36 @@ fn what_is_made_of_an_own_ethernet_address_needs_no_question() {
 }
 
 #[test]
+fn a_station_that_moves_in_keeps_its_address() {
+    for version in Ip::BOTH {
+        let its = address(version, 30);
+        let mut net = segment();
+        net.unplug("victim");
+        // It was outside, and comes with its Ethernet address.
+        let before = Guest { port: "uplink", ..VICTIM };
+        assert!(matches!(net.send("uplink", &announce(&before, its)), Verdict::Flood { .. }));
+        net.plug("victim", bridged(VICTIM.number));
+        refused(&mut net, "thief", &datagram(&THIEF, its, &VICTIM), reasons(version)[1]);
+        let frame = datagram(&VICTIM, its, &THIEF);
+        asked(&mut net, &VICTIM, &frame, its);
+        net.wait(ANSWER);
+        passed(&mut net, "victim", &frame);
+        assert_eq!(net.engine.owner_of(its), Some(Owner::Port(net.id("victim"))));
+    }
+}
+
+#[test]
 fn without_an_outside_nobody_is_asked() {
     for version in Ip::BOTH {
         let mut net = segment();
         net.unplug("uplink");
         let its = address(version, 30);
+        // To ask for an IPv4 address is not to have it.
+        if version == Ip::V4 {
+            let probe = ask(&VICTIM, nobody(version), its);
+            assert!(matches!(net.send("victim", &probe), Verdict::Flood { .. }));
+            assert_eq!(net.engine.owner_of(its), None);
+        }
         let frame = datagram(&VICTIM, its, &THIEF);
         assert!(matches!(net.send("victim", &frame), Verdict::Forward(_)));
         assert_eq!(net.engine.owner_of(its), Some(Owner::Port(net.id("victim"))));
