@@ -13,7 +13,7 @@ reasons! {
     TcpChallenge, "tcp-challenge", "Segments of guests that could be forged: a reset or SYN inside the window, an acknowledgement of what was not sent (RFC 5961).";
     TcpNoRoom, "tcp-no-room", "Segments of guests that could not be held until the host socket takes them; the guest sends them again.";
     TcpUnknown, "tcp-unknown", "Segments of guests that belong to no connection; answered with a reset.";
-    TcpOtherGuest, "tcp-other-guest", "Segments for a connection that another guest opened.";
+    TcpOtherGuest, "tcp-other-guest", "Segments for a connection that another guest opened, and ICMP errors about one.";
     TcpReopening, "tcp-reopening", "SYNs of guests that repeat one that is being worked on.";
     TcpIn, "tcp-in", "Segments sent to guests; a large frame counts once.";
     TcpRetransmitted, "tcp-retransmitted", "Segments sent to guests again, with those counted in tcp-in.";
@@ -51,7 +51,7 @@ reasons! {
     Expired, "expired", "Flows ended because nothing passed for their time.";
     FragmentHeld, "fragment-held", "Fragments that wait for the others of their packet.";
     Reassembled, "reassembled", "Packets put together of fragments.";
-    FragmentFull, "fragment-full", "Fragments given up because too many packets were incomplete, or one would be too long.";
+    FragmentFull, "fragment-full", "Fragments given up because too many waited for others of their packets, of the guest or of all, or a packet would be too long.";
     FragmentExpired, "fragment-expired", "Fragments given up because the others did not come in time.";
     OutOfDescriptors, "out-of-descriptors", "The process has as many descriptors as it may; the packet was dropped.";
     SocketFailed, "socket-failed", "A host socket could not be made, for another reason than descriptors.";

@@ -132,6 +132,7 @@ impl<B: Backend> Gateway<B> {
                 Err((Reason::HostRefused, Some(IcmpError::Prohibited)))
             };
         }
+        self.host.reach.refresh(&mut self.host.backend);
         match self.host.reach.judge(&mut self.host.backend, ip) {
             Reach::Host => Err((Reason::HostRefused, Some(IcmpError::Prohibited))),
             Reach::Multicast => Err((Reason::Multicast, None)),

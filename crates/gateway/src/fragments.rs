@@ -7,8 +7,10 @@
 //! 8200, 4.5). Its fragments stay in their buffers until the last one is here. Fragments that
 //! overlap end the packet (RFC 5722; nothing honest sends them in IPv4 either), but one that is
 //! repeated exactly is only dropped. Bounded: packets under way of one guest and of all, fragments
-//! of one packet, bytes of one packet, and time. A guest that begins one packet too many loses its
-//! oldest.
+//! of one packet, of one guest and of all, bytes of one packet, and time. A guest that begins one
+//! packet too many loses its oldest; if all together have too many, the guest with most does. A packet
+//! whose fragments find no room is given up: the guest has more of them than are free, or the pool,
+//! which frames on their way need, is half used.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -24,6 +26,7 @@ use crate::counters::Reason;
 use crate::ctx::Ctx;
 use crate::keyed::Keyed;
 use crate::packet::{self, ETHERNET};
+use crate::share;
 
 /// How long fragments are waited for: what Linux waits for those of IPv4. IPv6 would allow 60
 /// (RFC 8200, 4.5).
@@ -35,6 +38,10 @@ const OF_ALL: usize = 128;
 
 /// Fragments of one packet: of 65,535 bytes at the least MTU of IPv4 links in use.
 const PIECES_MAX: usize = 128;
+
+/// Fragments of all guests: a sixteenth of the pool's frames, or what sixteen guests send at once
+/// when each sends a datagram of the greatest length over Ethernet, and as much again.
+const PIECES_ALL: usize = 2048;
 
 /// Longest payload that a packet can have.
 const PAYLOAD_MAX: usize = 65_535 - 20;
@@ -151,8 +158,10 @@ impl Fragments {
         {
             self.give_up(ctx, oldest, Reason::FragmentFull);
         }
-        if self.packets.len() >= OF_ALL {
-            self.give_up(ctx, 0, Reason::FragmentFull);
+        if self.packets.len() >= OF_ALL
+            && let Some(at) = self.oldest_of_richest()
+        {
+            self.give_up(ctx, at, Reason::FragmentFull);
         }
         self.packets.push_back(Packet {
             key: found.key,
@@ -166,7 +175,25 @@ impl Fragments {
         self.packets.len() - 1
     }
 
+    /// The oldest packet of the guest that has most under way.
+    fn oldest_of_richest(&self) -> Option<usize> {
+        let count = |guest| self.packets.iter().filter(|packet| packet.guest == guest).count();
+        let richest = self.packets.iter().map(|packet| packet.guest).max_by_key(|g| count(*g))?;
+        self.packets.iter().position(|packet| packet.guest == richest)
+    }
+
+    /// Whether one more fragment of a guest may wait.
+    fn fits(&self, ctx: &Ctx<'_>, guest: GuestKey) -> bool {
+        let usage = ctx.pool.usage();
+        let scarce = [usage.small, usage.large].iter().any(|class| class.used > class.limit / 2);
+        let pieces = |packet: &Packet| packet.pieces.len();
+        let used = self.packets.iter().map(pieces).sum();
+        let own = self.packets.iter().filter(|packet| packet.guest == guest).map(pieces).sum();
+        !scarce && share::allows(own, used, PIECES_ALL)
+    }
+
     fn add(&mut self, ctx: &mut Ctx<'_>, at: usize, found: &Found, frame: Frame) -> Whole {
+        let fits = self.packets.get(at).is_some_and(|packet| self.fits(ctx, packet.guest));
         let Some(packet) = self.packets.get_mut(at) else {
             ctx.pool.release(frame);
             return Whole::Nothing;
@@ -187,7 +214,7 @@ impl Fragments {
             Some(total) => end > total || (!found.more && end != total),
             None => !found.more && last > end,
         };
-        if overlaps || wrong_end || packet.pieces.len() >= PIECES_MAX {
+        if overlaps || wrong_end || !fits || packet.pieces.len() >= PIECES_MAX {
             ctx.counters.count(Reason::FragmentFull);
             ctx.pool.release(frame);
             self.give_up(ctx, at, Reason::FragmentFull);

@@ -18,7 +18,7 @@ use crate::guests::Guests;
 use crate::host_allow::AllowHost;
 use crate::host_reach::{self, HostReach};
 use crate::icmp;
-use crate::keyed::Keyed;
+use crate::keyed::{Keyed, subkey};
 use crate::packet;
 use crate::plan::{GatewayError, GatewayPlan, HostPort};
 use crate::poll::{Events, Interest, Kind, Poller, Token};
@@ -139,9 +139,10 @@ impl<B: Backend> Gateway<B> {
     ) -> Result<Self, GatewayError> {
         plan.check()?;
         let plan = within_descriptors(plan);
-        let keyed = Keyed::new(hash_key);
+        let key = |purpose| subkey(&hash_key, purpose);
+        let keyed = Keyed::new(key("tables"));
         let (streams, datagrams) = backend.split();
-        let services = Services::new(&plan, hash_key).map_err(GatewayError::Poller)?;
+        let services = Services::new(&plan, key("services")).map_err(GatewayError::Poller)?;
         let readable = Interest::READABLE;
         poller
             .add(services.as_fd(), Token::new(Kind::Service, 0, 0), readable)
@@ -158,7 +159,7 @@ impl<B: Backend> Gateway<B> {
             guests: Guests::new(plan.limits, keyed),
             out: VecDeque::new(),
             spent: Spent::default(),
-            id: u16::from_ne_bytes([hash_key[0], hash_key[1]]),
+            id: first_id(&key("identification")),
             host: Host {
                 backend: datagrams,
                 reach: HostReach::new(keyed),
@@ -167,7 +168,7 @@ impl<B: Backend> Gateway<B> {
                 echo_refused: [None, None],
             },
             datagrams: Datagrams::new(keyed),
-            tcp: Table::new(streams, tcp_limits(&plan), &hash_key),
+            tcp: Table::new(streams, tcp_limits(&plan), &key("tcp")),
             services,
             publishing: Publishing::new(keyed),
             fragments: crate::fragments::Fragments::new(keyed),
@@ -337,6 +338,9 @@ impl<B: Backend> Gateway<B> {
 
     /// Turns what the parts have left into frames and events.
     fn settle(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room) {
+        if self.host.reach.take_changed() {
+            self.ask_outside(now);
+        }
         let mut ctx = ctx!(self, pool, room);
         while let Some(unreachable) = self.tcp.poll_unreachable() {
             let error = match unreachable.error {
@@ -373,8 +377,8 @@ impl<B: Backend> Gateway<B> {
 
     /// The kernel told of a change of its addresses or routes.
     fn routes_changed(&mut self, now: Instant) {
-        if self.host.backend.changed() {
-            self.host.reach.forget();
+        self.host.reach.refresh(&mut self.host.backend);
+        if self.host.reach.take_changed() {
             self.ask_outside(now);
         }
     }
@@ -533,6 +537,11 @@ impl<B: Backend> Gateway<B> {
             out_of_descriptors: self.host.out_of_descriptors,
         }
     }
+}
+
+/// The first IP identification, which every guest sees.
+fn first_id(key: &[u8; 16]) -> u16 {
+    u16::from_ne_bytes([key[0], key[1]])
 }
 
 /// Each flow has a descriptor, and half of those that the process may have are for others: guests,

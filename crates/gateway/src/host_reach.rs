@@ -9,9 +9,11 @@
 //! flow is refused. The kernel's own answer includes every address of every interface, every rule
 //! and every table, which no list of ours would.
 //!
-//! Answers are kept in a small bounded cache. The kernel tells of every change of addresses, routes
-//! and interfaces, upon which all answers are forgotten and the *epoch* rises: a flow that once
-//! asked compares the epoch, and asks again.
+//! Answers are kept in a small bounded cache. The kernel tells of every change of addresses, routes,
+//! rules and interfaces, upon which all answers are forgotten and the *epoch* rises: a flow that once
+//! asked compares the epoch, and asks again. Before a new flow is judged, what the kernel has told
+//! so far is read, so that a new address is the host's at once; datagrams of flows that are there
+//! may still go out in the turn in which the notice comes.
 //!
 //! Some destinations are the host without being in its tables, and some are IPv4 in disguise:
 //!
@@ -61,11 +63,13 @@ pub enum Reach {
 pub(crate) struct HostReach {
     cache: HashMap<IpAddr, Reach, Keyed>,
     epoch: u32,
+    /// The kernel told of a change that nobody has asked for yet.
+    changed: bool,
 }
 
 impl HostReach {
     pub(crate) fn new(keyed: Keyed) -> Self {
-        Self { cache: HashMap::with_hasher(keyed), epoch: 0 }
+        Self { cache: HashMap::with_hasher(keyed), epoch: 0, changed: false }
     }
 
     /// Changes whenever an answer may have changed.
@@ -77,6 +81,20 @@ impl HostReach {
     pub(crate) fn forget(&mut self) {
         self.cache.clear();
         self.epoch = self.epoch.wrapping_add(1);
+    }
+
+    /// Takes the notices that the kernel has sent. To be called before a new flow is judged: a change
+    /// is told before whoever made it goes on, so that no answer is used that does not hold any more.
+    pub(crate) fn refresh(&mut self, routes: &mut impl Routes) {
+        if routes.changed() {
+            self.forget();
+            self.changed = true;
+        }
+    }
+
+    /// Whether there was a change since it was last asked.
+    pub(crate) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
     }
 
     /// Judges a destination. What the kernel does not answer is refused.
@@ -242,9 +260,13 @@ mod tests {
         routes.local("192.0.2.9");
         assert_eq!(known.judge(&mut routes, address), Reach::Outside, "until the kernel tells");
         let epoch = known.epoch();
-        known.forget();
+        known.refresh(&mut routes);
         assert_ne!(known.epoch(), epoch);
         assert_eq!(known.judge(&mut routes, address), Reach::Host);
+        assert!(known.take_changed() && !known.take_changed(), "told on, once");
+        let epoch = known.epoch();
+        known.refresh(&mut routes);
+        assert!(known.epoch() == epoch && !known.take_changed(), "nothing new");
     }
 
     #[test]

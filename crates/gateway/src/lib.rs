@@ -73,6 +73,7 @@ pub mod publish;
 mod reasons;
 mod report;
 pub mod services;
+mod share;
 pub mod tcp;
 mod udp;
 

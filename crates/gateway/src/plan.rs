@@ -100,6 +100,8 @@ pub enum GatewayError {
     PrefixLength(Ipv6Net),
     #[error("an MTU of {0} is below what IPv4 asks of every link, which is 576 (1280 with IPv6)")]
     Mtu(u16),
+    #[error("the kernel gives the gateway no random key: {0}")]
+    Random(#[source] std::io::Error),
     #[error("the gateway cannot watch descriptors: {0}")]
     Poller(#[source] std::io::Error),
 }

@@ -123,7 +123,7 @@ impl Lookup {
     }
 }
 
-/// Notices of changes of addresses, routes and interfaces.
+/// Notices of changes of addresses, routes, rules and interfaces.
 #[derive(Debug)]
 pub struct Watch {
     socket: OwnedFd,
@@ -133,12 +133,16 @@ impl Watch {
     /// # Errors
     /// EMFILE, ENFILE of socket(2).
     pub fn new() -> io::Result<Watch> {
+        // The numbers of groups begin at one (linux/rtnetlink.h).
+        let rules = [libc::RTNLGRP_IPV4_RULE, libc::RTNLGRP_IPV6_RULE]
+            .into_iter()
+            .fold(0_u32, |groups, group| groups | 1 << (group - 1));
         let groups = libc::RTMGRP_LINK
             | libc::RTMGRP_IPV4_IFADDR
             | libc::RTMGRP_IPV6_IFADDR
             | libc::RTMGRP_IPV4_ROUTE
             | libc::RTMGRP_IPV6_ROUTE;
-        Ok(Watch { socket: netlink(groups.cast_unsigned())? })
+        Ok(Watch { socket: netlink(groups.cast_unsigned() | rules)? })
     }
 
     /// Takes all notices that are there. True if there was one, or if some were lost.

@@ -158,8 +158,7 @@ impl<B: Backend> Gateway<B> {
                 };
                 let sequence = u32::from_be_bytes([s0, s1, s2, s3]);
                 let mut ctx = ctx!(self, call.pool, call.room);
-                self.tcp.icmp_error(&mut ctx, guest_end, remote, sequence, error);
-                Reason::IcmpAboutTcp
+                self.tcp.icmp_error(&mut ctx, call.guest, (guest_end, remote), sequence, error)
             }
             _ => Reason::IcmpIgnored,
         }

@@ -1,6 +1,7 @@
 use wire::MacAddr;
 use wire::build::{Builder, Ipv4, Ipv6};
 
+use super::PIECES_MAX;
 use crate::harness::{BOTH, Family, GUEST, Lab, Shape, plan};
 use crate::{GuestKey, Reason};
 
@@ -112,6 +113,63 @@ fn packets_under_way_are_bounded_and_end() {
         lab.moved(&[(Reason::FragmentExpired, 16)]);
         lab.idle();
         assert_eq!(lab.gateway.next_deadline(), None);
+    }
+}
+
+/// Fragments of eight bytes, none of which is the last.
+fn crumbs(lab: &mut Lab, family: Family, guest: GuestKey, id: u32, count: usize) {
+    let whole = datagram(family, 3000);
+    for nth in 0..count {
+        let bytes = fragment(family, &whole, id, nth * 8, 8);
+        lab.frame(guest, &bytes, wire::Offload::NONE);
+    }
+}
+
+#[test]
+fn a_guest_that_breaks_everything_into_crumbs_leaves_room_for_others() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        // It may have sixteen packets of 128 fragments under way, and half of the room for all.
+        let each = PIECES_MAX as u64;
+        for id in 0..8 {
+            crumbs(&mut lab, family, GUEST, id, PIECES_MAX);
+        }
+        lab.moved(&[(Reason::FragmentHeld, 8 * each)]);
+        // The one that is too many takes its packet along.
+        crumbs(&mut lab, family, GUEST, 8, 1);
+        lab.moved(&[(Reason::FragmentFull, 1)]);
+        let whole = datagram(family, 3000);
+        for offset in [0, 1400, 2800] {
+            let bytes = fragment(family, &whole, 100, offset, 1400.min(whole.len() - offset));
+            lab.frame(GuestKey(99), &bytes, wire::Offload::NONE);
+        }
+        lab.flush();
+        lab.moved(&[(Reason::FragmentHeld, 2), (Reason::Reassembled, 1), (Reason::UdpOut, 1)]);
+        lab.pass(30);
+        lab.moved(&[(Reason::FragmentExpired, 8 * each)]);
+        lab.idle();
+    }
+}
+
+#[test]
+fn of_too_many_packets_the_guest_with_most_loses_one() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        crumbs(&mut lab, family, GuestKey(99), 900, 1);
+        for guest in 0..8 {
+            for id in 0..16 {
+                crumbs(&mut lab, family, GuestKey(guest), guest * 16 + id, 1);
+            }
+        }
+        // The oldest of all is a guest's that has no other: it stays, and can be completed.
+        lab.moved(&[(Reason::FragmentHeld, 129), (Reason::FragmentFull, 1)]);
+        let whole = datagram(family, 3000);
+        for offset in (8..whole.len()).step_by(1400) {
+            let bytes = fragment(family, &whole, 900, offset, 1400.min(whole.len() - offset));
+            lab.frame(GuestKey(99), &bytes, wire::Offload::NONE);
+        }
+        lab.flush();
+        lab.moved(&[(Reason::FragmentHeld, 2), (Reason::Reassembled, 1), (Reason::UdpOut, 1)]);
     }
 }
 

@@ -87,7 +87,8 @@ pub struct TcpLimits {
     pub flows_per_guest: usize,
     /// Of one guest, that are not open yet.
     pub opening_per_guest: usize,
-    /// Frames of guests that are held until a host socket takes them.
+    /// Frames of guests that are held until a host socket takes them. One guest gets half of that, or
+    /// less while others hold some.
     pub held: usize,
 }
 

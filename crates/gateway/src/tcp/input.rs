@@ -363,14 +363,12 @@ impl<S: Stream> Flow<S> {
         Taken::Keep { sequence: from, offset: heard.offset + skipped, len: to.since(from) }
     }
 
-    /// Holds the payload of a segment. Says by how much the number of held frames changed.
-    pub(super) fn keep(&mut self, pool: &mut Pool, piece: (Seq, u32, u32), frame: Frame) -> isize {
-        let before = self.inbox.len();
+    /// Holds the payload of a segment.
+    pub(super) fn keep(&mut self, pool: &mut Pool, piece: (Seq, u32, u32), frame: Frame) {
         let next = self.inbox.insert(pool, self.rcv_nxt, piece, frame);
         self.bytes_out += u64::from(next.since(self.rcv_nxt));
         self.rcv_nxt = next;
         self.look_ended();
-        self.inbox.len().cast_signed() - before.cast_signed()
     }
 
     /// Whether the guest's end is reached.

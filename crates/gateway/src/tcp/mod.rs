@@ -63,7 +63,7 @@
 //! * What is announced as window is never taken back, and what is acknowledged is in an inbox or in
 //!   the socket.
 //! * A connection is in the table, in the index, and counted for its guest, or in none of them.
-//! * Frames held by all inboxes are counted in one number, which is bounded; only what is next in
+//! * Frames held by all inboxes are counted, and bounded for all and for each guest by its share of what is free; only what is next in
 //!   order and can be written is accepted beyond.
 
 mod emit;

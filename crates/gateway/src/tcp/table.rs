@@ -20,7 +20,7 @@ use crate::ctx::{Ctx, Packet};
 use crate::plan::Protocol;
 use crate::poll::{Event, Token};
 use crate::report::FlowReport;
-use crate::{GuestKey, Reason};
+use crate::{GuestKey, Reason, share};
 
 mod places;
 
@@ -50,6 +50,8 @@ const HELD_SOON: usize = 256;
 struct Load {
     flows: usize,
     opening: usize,
+    /// Frames held by the inboxes of its connections.
+    held: usize,
 }
 
 /// A place for a connection. It keeps its generation when the connection is gone.
@@ -174,7 +176,8 @@ impl<B: StreamBackend> Table<B> {
                 if let Some(stream) = &mut flow.stream {
                     let before = flow.inbox.len();
                     let _ = flow.inbox.write(ctx.pool, stream);
-                    self.held = self.held.saturating_sub(before - flow.inbox.len());
+                    let (after, owner) = (flow.inbox.len(), flow.owner);
+                    self.holds(owner, before, after);
                 }
                 self.remove(ctx, index, over);
                 Segment::Done
@@ -195,22 +198,32 @@ impl<B: StreamBackend> Table<B> {
         };
         // What is next in order and can be written at once is held only for a moment.
         let waits = flow.full || flow.rcv_nxt != sequence;
-        if waits && (scarce || self.held >= self.limits.held) {
+        let owner = flow.owner;
+        let own = owner.and_then(|owner| self.loads.get(&owner)).map_or(0, |load| load.held);
+        if waits && (scarce || !share::allows(own, self.held, self.limits.held)) {
             ctx.counters.count(Reason::TcpNoRoom);
             ctx.pool.release(frame);
             return;
         }
         ctx.counters.count(Reason::TcpOut);
-        let change = flow.keep(ctx.pool, (sequence, len, offset), frame);
-        self.held = self.held.saturating_add_signed(change);
+        let before = flow.inbox.len();
+        flow.keep(ctx.pool, (sequence, len, offset), frame);
         if flow.inbox.len() >= HELD_SOON
             && !flow.full
             && let Some(stream) = &mut flow.stream
         {
-            let before = flow.inbox.len();
             // An error comes again at the turn.
             flow.full = matches!(flow.inbox.write(ctx.pool, stream), Ok(false));
-            self.held = self.held.saturating_sub(before - flow.inbox.len());
+        }
+        let after = flow.inbox.len();
+        self.holds(owner, before, after);
+    }
+
+    /// An inbox of this guest's has changed.
+    fn holds(&mut self, owner: Option<GuestKey>, before: usize, after: usize) {
+        self.held = (self.held + after).saturating_sub(before);
+        if let Some(load) = owner.and_then(|owner| self.loads.get_mut(&owner)) {
+            load.held = (load.held + after).saturating_sub(before);
         }
     }
 
@@ -388,21 +401,26 @@ impl<B: StreamBackend> Table<B> {
         }
     }
 
-    /// Takes an ICMP error of a guest or a router about a segment that we sent: from `remote` to
-    /// `guest`, with this sequence number. What does not fit the connection is ignored (RFC 5927).
+    /// Takes an ICMP error that came from `sender`, a guest or a router behind its port, about a
+    /// segment that we sent: from `remote` to `guest`, with this sequence number. What does not fit
+    /// the connection is ignored (RFC 5927), and so is what another guest says about it.
     pub fn icmp_error(
         &mut self,
         ctx: &mut Ctx<'_>,
-        guest: SocketAddr,
-        remote: SocketAddr,
+        sender: GuestKey,
+        (guest, remote): (SocketAddr, SocketAddr),
         sequence: u32,
         error: IcmpError,
-    ) {
-        let Some(&index) = self.index.get(&Key::new(guest, remote)) else { return };
-        let Some(flow) = flow_mut(&mut self.slots, index) else { return };
+    ) -> Reason {
+        let about = Reason::IcmpAboutTcp;
+        let Some(&index) = self.index.get(&Key::new(guest, remote)) else { return about };
+        let Some(flow) = flow_mut(&mut self.slots, index) else { return about };
+        if flow.owner.is_some_and(|owner| owner != sender) {
+            return Reason::TcpOtherGuest;
+        }
         let sequence = Seq(sequence);
         if !(flow.una.upto(sequence) && sequence.before(flow.max)) {
-            return;
+            return about;
         }
         match error {
             IcmpError::TooBig { mtu } => {
@@ -416,6 +434,7 @@ impl<B: StreamBackend> Table<B> {
             // An open connection outlives it (RFC 9293, 3.9.2.2).
             IcmpError::Unreachable => {}
         }
+        about
     }
 
     /// Does what calls since the last turn left to do: acknowledges, writes to and reads from
@@ -439,12 +458,15 @@ impl<B: StreamBackend> Table<B> {
             flow.queued = false;
             let held = flow.inbox.len();
             let served = flow.serve(&mut Env { now, ctx });
-            self.held = self.held.saturating_sub(held.saturating_sub(flow.inbox.len()));
+            let (after, owner) = (flow.inbox.len(), flow.owner);
+            self.holds(owner, held, after);
             match served {
                 Ok(Rest::Nothing) => {}
                 Ok(Rest::More) => self.enqueue(index),
                 Ok(Rest::Room) => {
-                    flow.queued = true;
+                    if let Some(flow) = flow_mut(&mut self.slots, index) {
+                        flow.queued = true;
+                    }
                     self.waiting.push_back(index);
                 }
                 Err(over) => {

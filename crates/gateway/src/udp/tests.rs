@@ -314,6 +314,15 @@ fn an_address_that_becomes_the_hosts_is_refused_from_then_on() {
         lab.gateway.host_ready(now, &mut lab.pool, &room, token, &event);
         lab.udp(family.guest(1), family.outside(9), b"x");
         lab.moved(&[(Reason::HostRefused, 1)]);
+        // A new flow does not wait for the notice to be taken.
+        let mut lab = Lab::new(plan());
+        lab.udp(family.guest(1), family.outside(9), b"x");
+        lab.moved(&[(Reason::UdpOut, 1)]);
+        lab.host().routes.local(&family.outside(0).ip().to_string());
+        lab.udp(family.guest(2), family.outside(9), b"x");
+        lab.moved(&[(Reason::HostRefused, 1)]);
+        lab.udp(family.guest(1), family.outside(9), b"x");
+        lab.moved(&[(Reason::HostRefused, 1)]);
     }
 }
 

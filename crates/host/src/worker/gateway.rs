@@ -89,7 +89,9 @@ impl Worker {
         // A worker has at most 64 networks.
         let place = (net.0.index() & 0xffff) as u16;
         let poller = Poller::within(&self.poller, place).map_err(GatewayError::Poller)?;
-        let gateway = Gateway::with_poller(plan, self.hash_key, poller)?;
+        // What guests see of it (sequence numbers, identifiers) is of a key that serves nothing else.
+        let key = sys::random::key().map_err(GatewayError::Random)?;
+        let gateway = Gateway::with_poller(plan, key, poller)?;
         self.close_gateway(net);
         let Some(network) = self.networks.get_mut(net.0) else { return Ok(()) };
         network.gateway =

@@ -9,8 +9,8 @@
 //! What a guest does not read does not pile up: with [`PENDING_MAX`] questions open or
 //! [`OUT_MAX`] bytes unwritten, no more is read from it. A connection without an open question
 //! ends after [`IDLE`]. A guest that has ended its half gets what it asked for first. There are at
-//! most [`PER_GUEST`] connections of one guest and [`STREAMS_MAX`] in all; a further one is closed
-//! at once.
+//! most [`PER_GUEST`] connections of one guest, fewer when there are not so many left for others,
+//! and [`STREAMS_MAX`] in all; a further one is closed at once.
 
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -22,7 +22,7 @@ use sys::poll::{Interest, Poller};
 
 use super::token::{Source, Token};
 use super::upstream::framed;
-use crate::GuestKey;
+use crate::{GuestKey, share};
 
 /// Connections of one guest.
 pub(crate) const PER_GUEST: usize = 8;
@@ -88,7 +88,8 @@ impl Streams {
         let local = UnixStream::from(local);
         let open = self.slots.iter().filter_map(|slot| slot.stream.as_ref());
         let own = open.clone().filter(|stream| stream.guest == guest).count();
-        if own >= PER_GUEST || open.count() >= STREAMS_MAX || local.set_nonblocking(true).is_err() {
+        let fits = own < PER_GUEST && share::allows(own, open.count(), STREAMS_MAX);
+        if !fits || local.set_nonblocking(true).is_err() {
             return false;
         }
         let index = self.slots.iter().position(|slot| slot.stream.is_none()).unwrap_or_else(|| {

@@ -623,6 +623,38 @@ fn questions_of_one_guest_are_bounded_and_do_not_stop_another() {
 }
 
 #[test]
+fn eight_guests_that_ask_all_they_may_leave_room_for_others() {
+    let resolver = Resolver::new(false);
+    let mut world = World::new(&[&resolver]);
+    let limit = upstream::WAITING_PER_GUEST;
+    let (mut forwarded, mut busy) = (0, 0);
+    for number in 0..limit {
+        for guest in 10..18 {
+            world.send_as(
+                GuestKey(guest),
+                4000,
+                &ask(1, &format!("{guest}-{number}.example"), kind::A),
+            );
+        }
+    }
+    for (reason, count) in world.counted() {
+        match reason {
+            R::DnsForwarded => forwarded += count,
+            R::DnsBusy => busy += count,
+            other => panic!("{other:?}"),
+        }
+    }
+    let most = upstream::QUESTIONS_MAX as u64;
+    assert_eq!(forwarded + busy, most);
+    // Eight of nine parts.
+    assert!((most * 8 / 9..=most * 8 / 9 + 8).contains(&forwarded), "{forwarded}");
+    for number in 0..16 {
+        world.send_as(GuestKey(30), 4000, &ask(1, &format!("n{number}.example"), kind::A));
+    }
+    assert_eq!(world.counted(), [(R::DnsForwarded, 16)]);
+}
+
+#[test]
 fn the_service_can_be_off() {
     let mut world = World::with(|plan| plan.dns = false);
     assert!(!world.dns.listens(world.own));

@@ -23,7 +23,7 @@
 //! # Limits
 //!
 //! [`QUESTIONS_MAX`] questions with at most [`ATTEMPTS_MAX`] sockets each, [`WAITING_PER_GUEST`] of
-//! a guest's own, [`WAITERS_MAX`] waiting for one answer.
+//! a guest's own and never more than are free for others, [`WAITERS_MAX`] waiting for one answer.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, ErrorKind, Read, Write};
@@ -43,6 +43,7 @@ use super::token::{Source, Token};
 use crate::GuestKey;
 use crate::services::chance::Chance;
 use crate::services::{Outbox, ServiceReason};
+use crate::share;
 
 /// Questions on their way at most.
 pub(crate) const QUESTIONS_MAX: usize = 512;
@@ -238,7 +239,8 @@ impl Upstream {
             *self.waiting.entry(guest).or_insert(0) += 1;
             return Asked::Joined;
         }
-        if self.by_key.len() >= QUESTIONS_MAX {
+        let own = self.waiting.get(&guest).map_or(0, |waiting| *waiting as usize);
+        if !share::allows(own, self.by_key.len(), QUESTIONS_MAX) {
             return Asked::Busy;
         }
         let targets = self.resolvers.in_order(now);

@@ -151,15 +151,15 @@ impl World {
                 self.rig.room.0.set(if room & 1 == 1 { usize::MAX } else { room });
             }
             25 => {
-                let (_, guest, remote) = ENDS[which];
+                let (key, guest, remote) = ENDS[which];
                 let error = match input.byte() {
                     0 => IcmpError::Unreachable,
                     mtu => IcmpError::TooBig { mtu: usize::from(mtu) * 8 },
                 };
                 let sequence = self.sides[which].next.wrapping_sub(u32::from(input.byte()));
-                let (guest, remote) = (guest.parse().unwrap(), remote.parse().unwrap());
-                self.rig
-                    .with(|table, _, ctx| table.icmp_error(ctx, guest, remote, sequence, error));
+                let ends = (guest.parse().unwrap(), remote.parse().unwrap());
+                let sender = GuestKey(key);
+                self.rig.with(|table, _, ctx| table.icmp_error(ctx, sender, ends, sequence, error));
             }
             26 => {
                 let guest = GuestKey(ENDS[which].0);

@@ -109,7 +109,7 @@ impl<B: StreamBackend> Table<B> {
         self.free.push(index);
         self.index.remove(&flow.key);
         self.wheel.clear(index);
-        self.held = self.held.saturating_sub(flow.inbox.len());
+        self.holds(flow.owner, flow.inbox.len(), 0);
         flow.inbox.clear(ctx.pool);
         if !flow.lingers {
             self.live -= 1;

@@ -4,6 +4,7 @@ mod loss;
 mod opening;
 mod oracle;
 mod script;
+mod sharing;
 mod window;
 
 /// How a guest with all the options opens a connection.

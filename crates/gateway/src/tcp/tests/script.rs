@@ -43,6 +43,7 @@ use crate::tcp::{IcmpError, Incoming, TcpLimits};
 use crate::{GuestKey, Reason};
 
 const GUEST: GuestKey = GuestKey(3);
+const OTHER: GuestKey = GuestKey(4);
 
 /// Runs a script for a connection that the guest opens, in all ways.
 pub(super) fn run(text: &str) {
@@ -166,9 +167,16 @@ impl Script {
                     mtu => IcmpError::TooBig { mtu: mtu.parse().unwrap() },
                 };
                 let sequence = (self.ours + words[1].parse::<u32>().unwrap()).0;
-                let (guest, remote) = (self.guest, self.remote);
-                self.rig
-                    .with(|table, _, ctx| table.icmp_error(ctx, guest, remote, sequence, error));
+                let ends = (self.guest, self.remote);
+                // Whoever else says it is not heard.
+                let other = self
+                    .rig
+                    .with(|table, _, ctx| table.icmp_error(ctx, OTHER, ends, sequence, error));
+                assert_eq!(other, Reason::TcpOtherGuest);
+                let own = self
+                    .rig
+                    .with(|table, _, ctx| table.icmp_error(ctx, GUEST, ends, sequence, error));
+                assert_eq!(own, Reason::IcmpAboutTcp);
             }
             "room" => self.rig.room.0.set(words[0].parse().unwrap_or(usize::MAX)),
             "gone" => self.rig.with(|table, _, ctx| table.guest_gone(ctx, GUEST)),

@@ -1,0 +1,96 @@
+//! What guests have in common: the room for what waits.
+
+use std::net::SocketAddr;
+
+use engine::Instant;
+use wire::Offload;
+use wire::build::Tcp;
+use wire::tcp::flag::{ACK, SYN};
+
+use super::super::harness::{Rig, segment};
+use crate::tcp::TcpLimits;
+use crate::{GuestKey, Reason};
+
+/// A connection that a guest has opened.
+struct Connection {
+    guest: GuestKey,
+    ends: (SocketAddr, SocketAddr),
+    ours: u32,
+}
+
+/// The number of a guest's first byte.
+const FIRST: u32 = 1001;
+
+fn open(rig: &mut Rig, v6: bool, guest: u32, port: u16) -> Connection {
+    let (inside, remote) = if v6 {
+        (format!("[fd00::{guest}]:{port}"), "[2001:db8::9]:80")
+    } else {
+        (format!("10.0.0.{guest}:{port}"), "192.0.2.9:80")
+    };
+    let ends: (SocketAddr, SocketAddr) = (inside.parse().unwrap(), remote.parse().unwrap());
+    let guest = GuestKey(guest);
+    while rig.take().is_some() {}
+    let syn = Tcp { sequence: FIRST - 1, flags: SYN, window: 65_535, ..Tcp::default() };
+    rig.receive(guest, &segment(ends.0, ends.1, &syn, &[]), Offload::NONE);
+    rig.turn();
+    rig.connect(&rig.peer(), Ok(()));
+    rig.turn();
+    let ours = rig.take().expect("an answer").sequence.wrapping_add(1);
+    let connection = Connection { guest, ends, ours };
+    connection.send(rig, 0, 0);
+    assert!(rig.take().is_none());
+    connection
+}
+
+impl Connection {
+    /// A segment of `len` bytes, `offset` behind the first.
+    fn send(&self, rig: &mut Rig, offset: u32, len: usize) {
+        let header = Tcp {
+            sequence: FIRST + offset,
+            acknowledgement: self.ours,
+            flags: ACK,
+            window: 65_535,
+            ..Tcp::default()
+        };
+        let bytes = segment(self.ends.0, self.ends.1, &header, &vec![7; len]);
+        rig.receive(self.guest, &bytes, Offload::NONE);
+        rig.turn();
+    }
+}
+
+#[test]
+fn what_waits_for_one_guest_leaves_room_for_another() {
+    for v6 in [false, true] {
+        let limits = TcpLimits { held: 16, ..TcpLimits::default() };
+        let mut rig = Rig::new(limits, Instant::EPOCH);
+        // One guest leaves out the first byte of four connections, and sends the rest.
+        let greedy: Vec<Connection> =
+            (0..4).map(|port| open(&mut rig, v6, 5, 1000 + port)).collect();
+        for connection in &greedy {
+            for nth in 0..10 {
+                connection.send(&mut rig, 1 + nth * 100, 100);
+            }
+        }
+        assert_eq!((rig.table.held(), rig.count(Reason::TcpNoRoom)), (8, 32));
+        // Another's socket is full. What it sends in order is kept.
+        let other = open(&mut rig, v6, 6, 1000);
+        rig.peer().borrow_mut().room = 0;
+        let before = rig.count(Reason::TcpNoRoom);
+        for nth in 0..4 {
+            other.send(&mut rig, nth * 100, 100);
+        }
+        assert_eq!((rig.table.held(), rig.count(Reason::TcpNoRoom)), (12, before));
+        other.send(&mut rig, 400, 100);
+        assert_eq!((rig.table.held(), rig.count(Reason::TcpNoRoom)), (12, before + 1));
+        // What is missing is always taken, and its guest may hold as much again.
+        greedy[0].send(&mut rig, 0, 1);
+        let held = rig.table.held();
+        assert!(held < 12, "{held}");
+        // A guest that is gone leaves nothing behind.
+        for guest in [5, 6] {
+            rig.with(|table, _, ctx| table.guest_gone(ctx, GuestKey(guest)));
+        }
+        while rig.take().is_some() {}
+        rig.assert_empty();
+    }
+}
