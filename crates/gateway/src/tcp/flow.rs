@@ -32,6 +32,12 @@ const WINDOW_MIN: u32 = 65_536;
 /// than a whole one waits (RFC 1122, 4.2.3.4), and one that may send one waits for each answer.
 const WINDOW_SEGMENTS: u32 = 4;
 
+/// The largest window announced on a link without delay, and what delay is. More would only move what
+/// waits from the guest's stack, which knows how much that is worth, into the host's, where several
+/// connections push each other out of the processor's caches.
+const WINDOW_NEAR: u32 = 256 << 10;
+const DELAY: Duration = Duration::from_millis(2);
+
 /// The smallest segments that we make, whatever the guest asks for (Linux: `TCP_MIN_SND_MSS`).
 pub(super) const MSS_MIN: u32 = 48;
 
@@ -368,7 +374,9 @@ impl<S: Stream> Flow<S> {
                 }
                 _ => 0,
             };
-            let most = 0xffff << self.rcv_scale;
+            let is_near = self.trip.smoothed().is_some_and(|time| time < DELAY);
+            let near = if is_near { WINDOW_NEAR } else { u32::MAX };
+            let most = (0xffff << self.rcv_scale).min(near);
             let edge = next + room.min(most);
             let step = (2 * self.mss).min(WINDOW_MIN / 2);
             if edge.since(self.rcv_adv) >= step {

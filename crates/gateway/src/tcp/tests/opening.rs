@@ -18,7 +18,7 @@ fn a_guest_opens_a_connection() {
         count tcp-opened 1
         count tcp-reopening 1
         < PA 1+100 ack 1
-        > A 1 ack 101 win 8192
+        > A 1 ack 101 win 2048
         host got 100
         host sends 200
         > PA 1+200 ack 101

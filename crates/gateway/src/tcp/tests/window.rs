@@ -48,12 +48,29 @@ fn large_segments_never_meet_a_window_smaller_than_they_are() {
         < PA 140801+57600 ack 1
         > A 1 ack 198401 win 290
         host room free                  # told at once, although it was not closed
-        > A 1 ack 198401 win 8192
+        > A 1 ack 198401 win 2048
         host got 198400
         host room 10240                 # what the stream takes at once is not what counts
         < PA 198401+57600 ack 1
-        > A 1 ack 256001 win 7742
+        > A 1 ack 256001 win 1598
         ");
+}
+
+#[test]
+fn over_a_link_with_delay_all_that_the_stream_takes_is_announced() {
+    for (delay, window) in [("1ms", 2048), ("20ms", 8192)] {
+        run(&format!(
+            "
+            < S 0 mss 1000 ws 7 sackok
+            host connects
+            > SA 0 ack 1 win 65535
+            +{delay}
+            < A 1 ack 1
+            < PA 1+1000 ack 1
+            > A 1 ack 1001 win {window}
+            "
+        ));
+    }
 }
 
 #[test]
