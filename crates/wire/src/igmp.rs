@@ -1,6 +1,6 @@
 //! IGMP, versions 1 to 3 (RFC 1112, RFC 2236, RFC 3376).
 
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::{Malformed, checksum};
 
@@ -68,7 +68,7 @@ impl<'a> Message<'a> {
 
     /// What the message says about groups; a query says nothing.
     #[must_use]
-    pub fn records(self) -> Records<'a> {
+    pub fn records(self) -> Records<'a, Ipv4Addr> {
         match self.kind() {
             kind::REPORT_V1 | kind::REPORT_V2 => {
                 Records::One(Some(Record { group: self.group(), joined: true }))
@@ -83,12 +83,12 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The groups of a report.
+/// The groups of a report of IGMP, or of MLD.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Records<'a> {
-    /// Versions 1 and 2.
-    One(Option<Record<Ipv4Addr>>),
-    /// Version 3.
+pub enum Records<'a, A> {
+    /// Of versions that name one group a message: IGMP 1 and 2, MLD 1.
+    One(Option<Record<A>>),
+    /// IGMP version 3, MLD version 2.
     Many {
         /// The records to come.
         rest: &'a [u8],
@@ -97,8 +97,8 @@ pub enum Records<'a> {
     },
 }
 
-impl Records<'_> {
-    /// Whether a version 3 report has the records that it claims.
+impl<A: Group> Records<'_, A> {
+    /// Whether a report of many records has those that it claims.
     #[must_use]
     pub fn is_sound(mut self) -> bool {
         while self.next().is_some() {}
@@ -106,36 +106,60 @@ impl Records<'_> {
     }
 }
 
-impl Iterator for Records<'_> {
-    type Item = Record<Ipv4Addr>;
+impl<A: Group> Iterator for Records<'_, A> {
+    type Item = Record<A>;
 
     fn next(&mut self) -> Option<Self::Item> {
         match self {
             Self::One(record) => record.take(),
             Self::Many { rest, count } => {
                 let left = count.checked_sub(1)?;
-                let (group, joined, after) = record::<4>(rest)?;
+                let (record, after) = record(rest)?;
                 (*rest, *count) = (after, left);
-                Some(Record { group: Ipv4Addr::from(group), joined })
+                Some(record)
             }
         }
     }
 }
 
-/// One record of a version 3 report of IGMP or version 2 report of MLD (RFC 3376, 4.2.4; RFC 3810,
-/// 5.2.4), with addresses of `N` bytes: the group, whether anything of it is wanted, what follows.
-pub(crate) fn record<const N: usize>(bytes: &[u8]) -> Option<([u8; N], bool, &[u8])> {
+/// An address of a group, as records carry it.
+pub trait Group: Copy {
+    /// Bytes of an address.
+    const LEN: usize;
+
+    /// Takes the address at the front.
+    fn split(bytes: &[u8]) -> Option<(Self, &[u8])>;
+}
+
+impl Group for Ipv4Addr {
+    const LEN: usize = 4;
+
+    fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        bytes.split_first_chunk::<4>().map(|(address, rest)| ((*address).into(), rest))
+    }
+}
+
+impl Group for Ipv6Addr {
+    const LEN: usize = 16;
+
+    fn split(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        bytes.split_first_chunk::<16>().map(|(address, rest)| ((*address).into(), rest))
+    }
+}
+
+/// One record of a report (RFC 3376, 4.2.4; RFC 3810, 5.2.5), and what follows.
+fn record<A: Group>(bytes: &[u8]) -> Option<(Record<A>, &[u8])> {
     let (&[kind, auxiliary, hi, lo], rest) = bytes.split_first_chunk()?;
-    let (&group, rest) = rest.split_first_chunk()?;
+    let (group, rest) = A::split(rest)?;
     let sources = u16::from_be_bytes([hi, lo]);
-    let len = usize::from(sources) * N + usize::from(auxiliary) * 4;
+    let len = usize::from(sources) * A::LEN + usize::from(auxiliary) * 4;
     // "Include nothing" is how a member leaves; to block sources is no wish to receive.
     let joined = match kind {
         1 | 3 => sources > 0,
         2 | 4 | 5 => true,
         _ => false,
     };
-    Some((group, joined, rest.get(len..)?))
+    Some((Record { group, joined }, rest.get(len..)?))
 }
 
 #[cfg(test)]
@@ -143,19 +167,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reports() {
-        let bytes = [0x16, 0, 0x07, 0xfb, 224, 1, 2, 3];
-        let message = Message::new(&bytes).unwrap();
-        assert!(message.checksum_is_good());
+    fn versions_1_and_2() {
         let group = Ipv4Addr::new(224, 1, 2, 3);
-        assert!(message.records().eq([Record { group, joined: true }]));
-        let bytes = [0x17, 0, 0, 0, 224, 1, 2, 3];
-        let message = Message::new(&bytes).unwrap();
-        assert!(!message.checksum_is_good());
-        assert!(message.records().eq([Record { group, joined: false }]));
-        let bytes = [0x11, 0, 0, 0, 0, 0, 0, 0];
-        assert_eq!(Message::new(&bytes).unwrap().records().count(), 0);
-        assert_eq!(Message::new(&bytes[1..]), Err(Malformed::Truncated));
+        for (kind, joined) in [
+            (kind::REPORT_V1, Some(true)),
+            (kind::REPORT_V2, Some(true)),
+            (kind::LEAVE, Some(false)),
+            (kind::QUERY, None),
+            (0x99, None),
+        ] {
+            let bytes = [kind, 0, 0, 0, 224, 1, 2, 3];
+            let message = Message::new(&bytes).unwrap();
+            assert_eq!((message.kind(), message.group()), (kind, group));
+            assert!(message.records().eq(joined.map(|joined| Record { group, joined })), "{kind}");
+            assert!(message.records().is_sound());
+            for len in 0..HEADER_LEN {
+                assert_eq!(Message::new(&bytes[..len]), Err(Malformed::Truncated));
+            }
+        }
+    }
+
+    #[test]
+    fn the_checksum_is_of_the_whole_message() {
+        let mut bytes = [0x16, 0, 0x07, 0xfb, 224, 1, 2, 3, 0, 0];
+        assert!(Message::new(&bytes).unwrap().checksum_is_good());
+        for at in 0..bytes.len() {
+            bytes[at] ^= 1;
+            assert!(!Message::new(&bytes).unwrap().checksum_is_good(), "{at}");
+            bytes[at] ^= 1;
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use core::net::Ipv6Addr;
 
 use crate::Malformed;
-use crate::igmp::{self, Record};
+use crate::igmp::{Record, Records};
 
 /// Bytes of a query or of a version 1 message, the ICMPv6 header included.
 pub const HEADER_LEN: usize = 24;
@@ -24,7 +24,7 @@ pub mod kind {
 ///
 /// # Errors
 /// [`Malformed::Truncated`] when the message is shorter than its kind demands.
-pub fn records(message: &[u8]) -> Result<Records<'_>, Malformed> {
+pub fn records(message: &[u8]) -> Result<Records<'_, Ipv6Addr>, Malformed> {
     let (&[kind, .., hi, lo], rest) =
         message.split_first_chunk::<8>().ok_or(Malformed::Truncated)?;
     if kind == kind::REPORT_V2 {
@@ -38,45 +38,6 @@ pub fn records(message: &[u8]) -> Result<Records<'_>, Malformed> {
     }))
 }
 
-/// The groups of a report.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Records<'a> {
-    /// Version 1.
-    One(Option<Record<Ipv6Addr>>),
-    /// Version 2.
-    Many {
-        /// The records to come.
-        rest: &'a [u8],
-        /// How many of them the message claims.
-        count: u16,
-    },
-}
-
-impl Records<'_> {
-    /// Whether a version 2 report has the records that it claims.
-    #[must_use]
-    pub fn is_sound(mut self) -> bool {
-        while self.next().is_some() {}
-        matches!(self, Self::One(_) | Self::Many { count: 0, .. })
-    }
-}
-
-impl Iterator for Records<'_> {
-    type Item = Record<Ipv6Addr>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        match self {
-            Self::One(record) => record.take(),
-            Self::Many { rest, count } => {
-                let left = count.checked_sub(1)?;
-                let (group, joined, after) = igmp::record::<16>(rest)?;
-                (*rest, *count) = (after, left);
-                Some(Record { group: Ipv6Addr::from(group), joined })
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,7 +47,7 @@ mod tests {
     #[test]
     fn version_1() {
         for (kind, joined) in
-            [(kind::REPORT_V1, Some(true)), (kind::DONE, Some(false)), (130, None)]
+            [(kind::REPORT_V1, Some(true)), (kind::DONE, Some(false)), (kind::QUERY, None)]
         {
             let mut bytes = [0; HEADER_LEN];
             bytes[0] = kind;
@@ -113,6 +74,11 @@ mod tests {
         let found = records(&bytes).unwrap();
         assert!(found.eq([Record { group, joined: true }, Record { group, joined: false }]));
         assert!(found.is_sound());
-        assert!(!records(&bytes[..47]).unwrap().is_sound());
+        for len in 8..bytes.len() {
+            assert!(!records(&bytes[..len]).unwrap().is_sound(), "{len}");
+        }
+        for len in 0..8 {
+            assert_eq!(records(&bytes[..len]), Err(Malformed::Truncated));
+        }
     }
 }

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use sys::inet::errqueue::{Origin, SocketError};
 
@@ -55,7 +55,36 @@ impl Family {
     fn router_end(self, port: u16) -> SocketAddr {
         SocketAddr::new(self.router(), port)
     }
+
+    /// The value of its IP version.
+    fn of<T>(self, [v4, v6]: [T; 2]) -> T {
+        if self.v6 { v6 } else { v4 }
+    }
+
+    /// What the error queue has of an ICMP message, by version, that `offender` sent about a packet to `destination`.
+    fn error(
+        self,
+        [v4, v6]: [(u8, u8); 2],
+        errno: i32,
+        offender: IpAddr,
+        destination: SocketAddr,
+    ) -> SocketError {
+        let origin = self.of([
+            Origin::Icmp { kind: v4.0, code: v4.1 },
+            Origin::Icmpv6 { kind: v6.0, code: v6.1 },
+        ]);
+        let (offender, destination) = (Some(offender), Some(destination));
+        SocketError { origin, errno, info: 0, offender, destination, len: 0 }
+    }
 }
+
+/// ICMP type and code by version: the hop limit is used up; nobody listens; the administrator forbids it; there is no
+/// way.
+const EXCEEDED: [(u8, u8); 2] = [(11, 0), (3, 0)];
+const NO_PORT: [(u8, u8); 2] = [(3, 3), (1, 4)];
+const PROHIBITED: [(u8, u8); 2] = [(3, 13), (1, 1)];
+const NO_WAY: [(u8, u8); 2] = [(3, 0), (1, 0)];
+const TOO_BIG: [(u8, u8); 2] = [(3, 4), (2, 0)];
 
 #[test]
 fn a_batch_of_equal_datagrams_is_a_train() {
@@ -136,19 +165,22 @@ fn trains_and_long_datagrams_towards_the_guest() {
 
 #[test]
 fn marks_pass_from_the_packet_to_the_socket() {
-    let mut lab = Lab::new(plan());
-    let family = BOTH[0];
-    let shape = Shape { ttl: 1, class: 0xb9, dont_fragment: false, segment: None };
-    lab.udp_as(GUEST, family.guest(1), family.outside(33434), b"trace", shape);
-    lab.flush();
-    let marks = lab.host().sent.pop().unwrap().marks;
-    assert_eq!(marks, Some(Marks { ttl: 1, class: 0xb9, fragment: true }));
-    // A router would have answered; a packet that comes with nothing left is not sent.
-    let shape = Shape { ttl: 0, ..shape };
-    lab.udp_as(GUEST, family.guest(1), family.outside(33434), b"trace", shape);
-    lab.flush();
-    lab.moved(&[(Reason::UdpOut, 1), (Reason::TtlExpired, 1)]);
-    assert_eq!(lab.one().icmp(), (11, 0));
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let shape = Shape { ttl: 1, class: 0xb9, dont_fragment: false, segment: None };
+        lab.udp_as(GUEST, family.guest(1), family.outside(33434), b"trace", shape);
+        lab.flush();
+        let marks = lab.host().sent.pop().unwrap().marks;
+        // Routers never cut a packet of IPv6.
+        let fragment = family.of([true, false]);
+        assert_eq!(marks, Some(Marks { ttl: 1, class: 0xb9, fragment }));
+        // A router would have answered; a packet that comes with nothing left is not sent.
+        let shape = Shape { ttl: 0, ..shape };
+        lab.udp_as(GUEST, family.guest(1), family.outside(33434), b"trace", shape);
+        lab.flush();
+        lab.moved(&[(Reason::UdpOut, 1), (Reason::TtlExpired, 1)]);
+        assert_eq!(lab.one().icmp(), family.of(EXCEEDED));
+    }
 }
 
 #[test]
@@ -157,26 +189,14 @@ fn an_error_of_the_outside_keeps_its_offender_and_quotes_the_guest() {
         let mut lab = Lab::new(plan());
         let (guest, remote) = (family.guest(4000), family.outside(33434));
         lab.udp(guest, remote, b"trace me");
-        let origin = if family.v6 {
-            Origin::Icmpv6 { kind: 3, code: 0 }
-        } else {
-            Origin::Icmp { kind: 11, code: 0 }
-        };
-        let error = SocketError {
-            origin,
-            errno: 113,
-            info: 0,
-            offender: Some(family.router()),
-            destination: Some(remote),
-            len: 0,
-        };
+        let error = family.error(EXCEEDED, 113, family.router(), remote);
         lab.host().fail(0, error, b"trace me");
         lab.host_side();
         lab.moved(&[(Reason::UdpOut, 1), (Reason::IcmpErrorIn, 1)]);
         let got = lab.one();
         got.check();
         assert_eq!(got.ips(), (family.router(), guest.ip()));
-        assert_eq!(got.icmp(), if family.v6 { (3, 0) } else { (11, 0) });
+        assert_eq!(got.icmp(), family.of(EXCEEDED));
         let quoted = got.quoted();
         quoted.check();
         assert_eq!((quoted.ends(), quoted.payload()), ((guest, remote), &b"trace me"[..]));
@@ -205,7 +225,7 @@ fn path_mtu_is_told() {
         assert!(lab.host().sent.is_empty());
         let got = lab.one();
         got.check();
-        assert_eq!(got.icmp(), if family.v6 { (2, 0) } else { (3, 4) });
+        assert_eq!(got.icmp(), family.of(TOO_BIG));
         assert_eq!(got.ips().0, family.gateway(0).ip(), "this host found it, and we speak for it");
         let l4 = usize::from(got.parsed.l4.unwrap().offset);
         assert_eq!(got.bytes[l4 + 6..l4 + 8], 1400_u16.to_be_bytes());
@@ -216,24 +236,18 @@ fn path_mtu_is_told() {
 
 #[test]
 fn an_old_error_does_not_cost_the_next_datagram() {
-    let mut lab = Lab::new(plan());
-    let family = BOTH[0];
-    let (guest, remote) = (family.guest(4000), family.outside(9));
-    lab.udp(guest, remote, b"one");
-    let error = SocketError {
-        origin: Origin::Icmp { kind: 3, code: 3 },
-        errno: 111,
-        info: 0,
-        offender: Some(remote.ip()),
-        destination: Some(remote),
-        len: 0,
-    };
-    lab.host().fail_send.push_back(111);
-    lab.host().fail(0, error, b"one");
-    lab.udp(guest, remote, b"two");
-    lab.moved(&[(Reason::UdpOut, 2), (Reason::IcmpErrorIn, 1)]);
-    assert_eq!(lab.host().sent.pop().unwrap().bytes, b"two");
-    assert_eq!(lab.one().icmp(), (3, 3));
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(4000), family.outside(9));
+        lab.udp(guest, remote, b"one");
+        lab.host().fail_send.push_back(111);
+        let error = family.error(NO_PORT, 111, remote.ip(), remote);
+        lab.host().fail(0, error, b"one");
+        lab.udp(guest, remote, b"two");
+        lab.moved(&[(Reason::UdpOut, 2), (Reason::IcmpErrorIn, 1)]);
+        assert_eq!(lab.host().sent.pop().unwrap().bytes, b"two");
+        assert_eq!(lab.one().icmp(), family.of(NO_PORT));
+    }
 }
 
 #[test]
@@ -244,8 +258,8 @@ fn what_the_host_does_not_send() {
         // EAGAIN, ENETUNREACH, EPERM, and EINVAL, which nobody can explain.
         for (errno, reason, icmp) in [
             (11, Reason::SendFull, None),
-            (101, Reason::NoRoute, Some(if family.v6 { (1, 0) } else { (3, 0) })),
-            (1, Reason::SendFailed, Some(if family.v6 { (1, 1) } else { (3, 13) })),
+            (101, Reason::NoRoute, Some(family.of(NO_WAY))),
+            (1, Reason::SendFailed, Some(family.of(PROHIBITED))),
             (22, Reason::SendFailed, None),
         ] {
             lab.host().fail_send.push_back(errno);
@@ -254,6 +268,12 @@ fn what_the_host_does_not_send() {
             let got = lab.got();
             assert_eq!(got.first().map(crate::harness::Got::icmp), icmp, "{errno}");
         }
+        // None of that ended the flow, nor stays with the next datagram.
+        lab.udp(guest, remote, b"again");
+        lab.moved(&[(Reason::UdpOut, 1)]);
+        let sent: Vec<_> =
+            lab.host().sent.drain(..).map(|sent| (sent.socket, sent.bytes)).collect();
+        assert_eq!(sent, [(0, b"again".to_vec())]);
         lab.idle();
     }
 }
@@ -266,7 +286,7 @@ fn the_host_is_out_of_reach_unless_allowed() {
         let mut lab = Lab::new(plan);
         lab.host().routes.local("198.51.100.9");
         lab.host().routes.local("2001:db8::9");
-        let prohibited = if family.v6 { (1, 1) } else { (3, 13) };
+        let prohibited = family.of(PROHIBITED);
         for remote in [family.outside(53), family.loopback(53), family.host_internal(54)] {
             lab.udp(family.guest(1), remote, b"x");
             lab.moved(&[(Reason::HostRefused, 1)]);
@@ -369,7 +389,7 @@ fn without_nat_there_are_only_services() {
         let mut lab = Lab::new(plan);
         lab.udp(family.guest(1), family.outside(9), b"x");
         lab.moved(&[(Reason::NoNat, 1)]);
-        assert_eq!(lab.one().icmp(), if family.v6 { (1, 0) } else { (3, 0) });
+        assert_eq!(lab.one().icmp(), family.of(NO_WAY));
     }
 }
 
@@ -497,7 +517,7 @@ fn without_descriptors_a_guest_gives_one_of_its_own() {
 struct Full;
 
 impl Room for Full {
-    fn room(&self, _: std::net::IpAddr) -> usize {
+    fn room(&self, _: IpAddr) -> usize {
         0
     }
 }
@@ -527,13 +547,14 @@ fn nothing_is_read_that_the_guest_has_no_room_for() {
 
 #[test]
 fn errors_to_a_guest_have_a_rate() {
-    let mut lab = Lab::new(plan());
-    let family = BOTH[0];
-    for _ in 0..100 {
-        lab.udp(family.guest(1), family.loopback(9), b"x");
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        for _ in 0..100 {
+            lab.udp(family.guest(1), family.loopback(9), b"x");
+        }
+        lab.moved(&[(Reason::HostRefused, 100), (Reason::RateLimited, 36)]);
+        assert_eq!(lab.got().len(), 64);
     }
-    lab.moved(&[(Reason::HostRefused, 100), (Reason::RateLimited, 36)]);
-    assert_eq!(lab.got().len(), 64);
 }
 
 #[test]
@@ -560,7 +581,7 @@ fn echo_and_its_answer() {
         let mut message = lab.host().sent.pop().unwrap().bytes;
         assert_eq!((message[4..6].to_vec(), &message[8..]), (vec![0x12, 0x34], &b"ping"[..]));
         // The kernel has its own identifier.
-        message[0] = if family.v6 { 129 } else { 0 };
+        message[0] = family.of([0, 129]);
         message[4..6].copy_from_slice(&[0xab, 0xcd]);
         lab.host().arrive(0, SocketAddr::new(remote, 0), &message, None);
         lab.host_side();
@@ -582,19 +603,7 @@ fn traceroute_with_echo() {
         lab.echo(guest, remote, 0x1234, b"ping");
         let mut message = lab.host().sent.pop().unwrap().bytes;
         message[4..6].copy_from_slice(&[0xab, 0xcd]);
-        let origin = if family.v6 {
-            Origin::Icmpv6 { kind: 3, code: 0 }
-        } else {
-            Origin::Icmp { kind: 11, code: 0 }
-        };
-        let error = SocketError {
-            origin,
-            errno: 113,
-            info: 0,
-            offender: Some(family.router()),
-            destination: Some(SocketAddr::new(remote, 0)),
-            len: 0,
-        };
+        let error = family.error(EXCEEDED, 113, family.router(), SocketAddr::new(remote, 0));
         lab.host().fail(0, error, &message);
         lab.host_side();
         lab.moved(&[(Reason::EchoOut, 1), (Reason::IcmpErrorIn, 1)]);
@@ -616,7 +625,7 @@ fn where_echo_is_refused_the_guest_and_the_status_say_so() {
         lab.host().fail_open.push_back(13);
         lab.echo(family.guest(0).ip(), family.outside(0).ip(), 1, b"ping");
         lab.moved(&[(Reason::EchoRefused, 1)]);
-        assert_eq!(lab.one().icmp(), if family.v6 { (1, 1) } else { (3, 13) });
+        assert_eq!(lab.one().icmp(), family.of(PROHIBITED));
         let status = lab.gateway.status();
         let (said, other) = if family.v6 {
             (status.echo_v6, status.echo_v4)
@@ -631,7 +640,7 @@ fn where_echo_is_refused_the_guest_and_the_status_say_so() {
         lab.moved(&[(Reason::EchoAnswered, 2)]);
         for got in lab.got() {
             got.check();
-            assert_eq!(got.icmp().0, if family.v6 { 129 } else { 0 });
+            assert_eq!(got.icmp().0, family.of([0, 129]));
         }
         lab.idle();
     }

@@ -136,32 +136,19 @@ fn a_closed_window_of_the_guest_is_probed() {
 
 #[test]
 fn a_guest_that_answers_no_probe_is_given_up() {
-    opened(
+    let probes = "> A 0\n".repeat(15);
+    opened(&format!(
         "
         < A 1 ack 1 win 0
         host sends 100
         +2000s
-        > A 0
-        > A 0
-        > A 0
-        > A 0
-        > A 0
-        > A 0
-        > A 0
-        > A 0
-        > A 0
-        > A 0
-        > A 0
-        > A 0
-        > A 0
-        > A 0
-        > A 0
+        {probes}
         > RA 1
         host aborted
         count tcp-unanswered 1
         empty
-        ",
-    );
+        "
+    ));
 }
 
 #[test]
@@ -290,36 +277,20 @@ fn a_guest_that_asks_for_signs_of_life_gets_the_peers() {
 
 #[test]
 fn a_silent_guest_is_asked_for_signs_of_life() {
-    opened(
+    let questions = "> A 0 ack 1\n+75s\n".repeat(9);
+    opened(&format!(
         "
         +7199s
         +1s
         > A 0 ack 1
         < A 1 ack 1
         +7200s
-        > A 0 ack 1
-        +75s
-        > A 0 ack 1
-        +75s
-        > A 0
-        +75s
-        > A 0
-        +75s
-        > A 0
-        +75s
-        > A 0
-        +75s
-        > A 0
-        +75s
-        > A 0
-        +75s
-        > A 0
-        +75s
+        {questions}
         > RA 1
         host aborted
         empty
-        ",
-    );
+        "
+    ));
 }
 
 #[test]
