@@ -11,6 +11,7 @@ pub mod command;
 pub mod output;
 pub mod sandbox;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -19,7 +20,7 @@ use clap::Parser;
 ///
 /// Errors are printed here and nowhere else.
 pub fn main() -> ExitCode {
-    let parsed = match cli::Cli::try_parse() {
+    let parsed = match cli::Cli::try_parse_from(asked(std::env::args_os().collect())) {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
@@ -27,6 +28,15 @@ pub fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) => output::failure::report(&error),
     }
+}
+
+/// `netherd help run`, which other programs have taught people, is `netherd run --help`.
+fn asked(mut words: Vec<OsString>) -> Vec<OsString> {
+    if words.get(1).is_some_and(|word| word == "help") {
+        words.remove(1);
+        words.push("--help".into());
+    }
+    words
 }
 
 /// Prints help where it was asked for (status 0), or what is wrong with the command line (2).
@@ -40,4 +50,23 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = error.render().to_string();
     output::note(text.strip_prefix("error: ").unwrap_or(&text).trim_end());
     ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_is_a_word_as_well_as_an_option() {
+        for (typed, meant) in [
+            ("netherd help", "netherd --help"),
+            ("netherd help run", "netherd run --help"),
+            ("netherd help publish add", "netherd publish add --help"),
+            ("netherd run help", "netherd run help"),
+            ("netherd", "netherd"),
+        ] {
+            let words = typed.split(' ').map(OsString::from).collect();
+            assert_eq!(asked(words), meant.split(' ').map(OsString::from).collect::<Vec<_>>());
+        }
+    }
 }

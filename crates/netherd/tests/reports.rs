@@ -180,6 +180,7 @@ NETWORK  PORTS  GUESTS  IPV4           IPV6       PID  UP   DIRECTORY
 default      2       1  10.84.16.0/20  fd00::/64   99  5 s  /run/user/1000/netherd/default
 ";
     assert_eq!(network::list(&networks, Style::PLAIN), expected);
+    assert_eq!(network::list(&[], Style::PLAIN), "no networks are up\n");
 }
 
 #[test]

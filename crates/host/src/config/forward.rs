@@ -23,11 +23,11 @@ pub enum ForwardError {
     #[error("port {0} of the guest would be beyond 65535")]
     Beyond(u32),
     #[error(
-        "it names no guest: write [tcp/|udp/][ADDRESS:]PORT:GUEST:PORT, such as \"8080:web:80\""
+        "it names no guest: write [tcp/|udp/][ADDRESS:]PORT:GUEST[:PORT], such as \"8080:web:80\""
     )]
     NoGuest,
     #[error(
-        "it has too many parts: write [tcp/|udp/][ADDRESS:]PORT:GUEST:PORT, such as \"8080:web:80\""
+        "it has too many parts: write [tcp/|udp/][ADDRESS:]PORT:GUEST[:PORT], such as \"8080:web:80\""
     )]
     Parts,
 }
@@ -38,8 +38,8 @@ pub enum ForwardError {
 /// 8080:web:80   udp/5353:web:53   192.0.2.1:8080:web:80   [::1]:8080:web:80   8000-8009:web:9000
 /// ```
 ///
-/// Without an address it is bound to loopback. A range leads to as many ports from the given one on. For a guest that says it of itself the name is left out:
-/// `8080:80`, or `8080` when both ports are the same.
+/// Without an address it is bound to loopback. A range leads to as many ports from the given one on. The guest's port
+/// is left out when it is the same: `8080:web`. A guest that says it of itself does not name itself: `8080:80`, `8080`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Forward {
     pub protocol: Protocol,
@@ -61,14 +61,15 @@ impl Forward {
         let (protocol, rest) = split_protocol(text)?;
         let (listen, rest) = split_address(rest)?;
         let parts: Vec<&str> = rest.split(':').collect();
-        let own = || own.cloned().ok_or(ForwardError::NoGuest);
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let name =
+            |text: &str| Name::of_guest(text).map_err(|_| ForwardError::Guest(text.to_owned()));
         let (port, guest, to) = match parts.as_slice() {
-            [port] => (*port, own()?, None),
-            [port, to] => (*port, own()?, Some(*to)),
-            [port, guest, to] => {
-                let name = guest.parse().map_err(|_| ForwardError::Guest((*guest).to_owned()))?;
-                (*port, name, Some(*to))
-            }
+            // A guest whose name is a number is named together with its port.
+            [port, guest] if own.is_none() && !is_number(guest) => (*port, name(guest)?, None),
+            [port] => (*port, own.cloned().ok_or(ForwardError::NoGuest)?, None),
+            [port, to] => (*port, own.cloned().ok_or(ForwardError::NoGuest)?, Some(*to)),
+            [port, guest, to] => (*port, name(guest)?, Some(*to)),
             _ => return Err(ForwardError::Parts),
         };
         let ports = parse_ports(port)?;
@@ -208,6 +209,10 @@ mod tests {
         let web = Forward::parse("tcp/8080:web:80", None).expect("a forward");
         assert_eq!(web, Forward::parse("8080:80", Some(&name("web"))).expect("a forward"));
         assert_eq!(web.listens().count(), 2);
+        let same = Forward::parse("8000-8009:80:8000", None).expect("a forward");
+        assert_eq!((same.guest.as_str(), same.to), ("80", 8000));
+        let same = Forward::parse("8000-8009:web", None).expect("a forward");
+        assert_eq!(same.to_string(), "8000-8009:web:8000");
         let same = Forward::parse("[::1]:80", Some(&name("web"))).expect("a forward");
         assert_eq!((same.ports, same.to, same.listen.is_some()), ((80, 80), 80, true));
     }
@@ -226,6 +231,8 @@ mod tests {
             ("80-:web:80", ForwardError::Port(String::new())),
             ("80-82:web:65534", ForwardError::Beyond(65536)),
             ("80:WEB:80", ForwardError::Guest("WEB".into())),
+            ("80:web_1", ForwardError::Guest("web_1".into())),
+            ("80:localhost", ForwardError::Guest("localhost".into())),
             ("80:web:80:90", ForwardError::Parts),
             ("1.2.3:80:web:80", ForwardError::Address("1.2.3".into())),
             ("[1.2.3.4]:80:web:80", ForwardError::Address("1.2.3.4".into())),

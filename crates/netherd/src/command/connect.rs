@@ -21,8 +21,8 @@ pub fn connect(net: &str, dir: Option<&Path>) -> anyhow::Result<Client> {
     match Client::connect(&directory) {
         Ok(client) => Ok(client),
         Err(ClientError::NotServed { .. }) => Err(anyhow!(
-            "network {net} is not up in {}; start it with `netherd up {net}`, or see `netherd ls` \
-             for those that are up",
+            "network {net} is not up in {}; `netherd ls` lists those that are, and `netherd run` or \
+             `netherd up` starts one",
             directory.display()
         )),
         Err(error) => Err(error.into()),

@@ -13,7 +13,7 @@ pub fn run(args: &LsArgs) -> anyhow::Result<ExitCode> {
     let networks = up();
     if args.json {
         output::print_json(&networks)?;
-    } else if !networks.is_empty() {
+    } else {
         output::print(&output::network::list(&networks, Style::of_stdout()))?;
     }
     Ok(ExitCode::SUCCESS)

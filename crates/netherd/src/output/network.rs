@@ -13,6 +13,9 @@ use super::unit;
 
 /// The table of `netherd ls`.
 pub fn list(networks: &[NetworkSummary], style: Style) -> String {
+    if networks.is_empty() {
+        return "no networks are up\n".to_owned();
+    }
     let mut table = Table::new(&[
         ("NETWORK", Align::Left),
         ("PORTS", Align::Right),
