@@ -7,13 +7,27 @@
 
 use std::process::ExitCode;
 
+use bench::crossing::{Crossing, Where};
 use bench::switchboard::{Addresses, Switchboard};
+
+/// Routes between the two networks of `routed`.
+const ROUTES: u32 = 10_000;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [case, rounds] = &*arguments
+        && case == "routed"
+        && let Ok(rounds) = rounds.parse::<u32>()
+    {
+        // Each frame to another destination, so that none is found without a look-up.
+        let mut crossing = Crossing::with_routes(Where::Routed, 1, ROUTES);
+        let sent: usize = (0..rounds).map(|_| crossing.round()).sum();
+        println!("{sent}");
+        return ExitCode::SUCCESS;
+    }
     let Some((addresses, rounds)) = read(&arguments) else {
         eprintln!(
-            "engine-count: give `static`, `data`, `data-filtered`, `data-guarded`, `mix-guarded` or a number of learned addresses, and the number of \
+            "engine-count: give `static`, `data`, `data-filtered`, `data-guarded`, `mix-guarded`, `routed` or a number of learned addresses, and the number of \
              rounds"
         );
         return ExitCode::from(2);

@@ -14,12 +14,15 @@ use super::counters::RouterReason;
 use super::interface::{Way, group_mac};
 use super::packet::{Packet, is_group, is_link_scope, is_martian_destination, is_martian_source};
 use super::routes::Target;
-use super::spec::{InterfaceId, Via};
+use super::spec::{InterfaceId, InterfaceSpec, Via};
 use super::{Arrival, Router};
 use crate::frame::Frame;
 use crate::keyed_slab::NO_NUMBER;
 use crate::pool::Pool;
 use crate::time::Instant;
+
+/// Ports of multicast DNS (RFC 6762) and LLMNR (RFC 4795).
+const DISCOVERY: [u16; 2] = [5353, 5355];
 
 /// What is to be done with a frame.
 #[derive(Clone, Copy, Debug)]
@@ -326,7 +329,11 @@ impl Router {
                 _ => RouterReason::Multicast,
             });
         }
-        if packet.is_for_dhcp_server(front) && interface.spec.gateway {
+        let InterfaceSpec { gateway, discovery, .. } = interface.spec;
+        if gateway
+            && (packet.is_for_dhcp_server(front)
+                || (discovery && DISCOVERY.iter().any(|port| packet.is_for_port(front, *port))))
+        {
             return Ok(Decision::Gateway(arrival.iface));
         }
         if packet.is_v6() && packet.protocol == protocol::ICMPV6 {

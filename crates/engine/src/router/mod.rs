@@ -60,6 +60,7 @@ mod interface;
 mod limit;
 mod neighbour;
 mod packet;
+mod prefix_map;
 mod rewrite;
 mod routes;
 mod speak;
@@ -69,12 +70,12 @@ mod waiting;
 
 pub use counters::{RouterCounters, RouterReason};
 pub use event::RouterEvent;
+#[doc(hidden)]
+pub use prefix_map::PrefixMap;
 pub use spec::{
     ADDRESSES_MAX, INTERFACES_MAX, InterfaceId, InterfaceSpec, ROUTES_MAX, Route, RouteSource,
     RouterError, RouterLimits, Via,
 };
-#[doc(hidden)]
-pub use trie::PrefixMap;
 
 use decide::Decision;
 use event::Events;

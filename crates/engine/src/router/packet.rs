@@ -88,7 +88,11 @@ impl Packet {
 
     /// Whether the packet is for a DHCP server, of either version, and whole.
     pub(super) fn is_for_dhcp_server(&self, front: &[u8]) -> bool {
-        let port = if self.is_v6() { 547 } else { 67 };
+        self.is_for_port(front, if self.is_v6() { 547 } else { 67 })
+    }
+
+    /// Whether the packet is a whole UDP datagram to this port, without extension headers.
+    pub(super) fn is_for_port(&self, front: &[u8], port: u16) -> bool {
         let at = ETHERNET + self.header_len + 2;
         self.protocol == protocol::UDP
             && self.fragment == Fragment::Whole

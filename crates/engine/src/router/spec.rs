@@ -58,6 +58,8 @@ pub struct InterfaceSpec {
     pub extra: Vec<IpAddr>,
     /// The network's gateway takes what is addressed to the interface, beside echo requests.
     pub gateway: bool,
+    /// The gateway answers multicast DNS and LLMNR.
+    pub discovery: bool,
     /// The gateway has a way out: it also takes what no route leads to.
     pub outside: bool,
     /// Packets are forwarded between this interface and others.
@@ -93,6 +95,7 @@ impl Default for InterfaceSpec {
             link_local: true,
             extra: Vec::new(),
             gateway: false,
+            discovery: false,
             outside: false,
             routed: true,
             hairpin: false,

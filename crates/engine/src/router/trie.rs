@@ -1,59 +1,90 @@
-//! Longest-prefix match: a multibit trie with bitmaps instead of arrays.
+//! Longest-prefix match: a trie whose nodes decide as many bits as their prefixes are worth.
 //!
 //! # Theory of operation
 //!
-//! A node stands for a prefix whose length is a multiple of six, and decides the next six bits. In
-//! one bitmap of 126 bits it has the prefixes that end within those bits (2 of one bit more, 4 of
-//! two, up to 64 of six), in one of 64 bits the children that go on. Values and children of a node
-//! lie side by side in one array for all nodes, in the order of their bits, so that the number of
-//! bits set below one is its place: a node takes 48 bytes for IPv4 and 64, a cache line, for IPv6,
-//! however full it is. (Eatherton, Varghese and Dittia, "Tree bitmap", 2004.)
+//! A *slot* is what is known about all addresses that share some first bits, in one number. It is
 //!
-//! A child need not be the next level: levels at which nothing branches are left out, and a node
-//! keeps the bits of its own prefix, so that a look-up sees where it has left the path. The depth
-//! of a look-up follows the number of routes, not the length of addresses.
+//! * a *leaf*: the answer;
+//! * an *entry*: up to 32 bits somewhere in the address, the slot for addresses that have them, and
+//!   the slot for the others. Few prefixes are a chain of these, the longest first, which ends in a leaf;
+//! * a *node*: a slot for each value of the next bits, side by side.
 //!
-//! A look-up goes down from the root, remembers the last node in which a prefix fits, and counts
-//! bits once, at its end. It never goes back.
+//! How many bits a node decides follows from how many prefixes it has, and from how evenly they lie:
+//! there is about one prefix for each of its slots. What is common to all of them is told apart by an
+//! entry before it. (Nilsson and Karlsson, "IP-address lookup using LC-tries", 1999; but answers of
+//! shorter prefixes are pushed down into the slots, so that a look-up never goes back.) However many
+//! prefixes there are, a look-up among evenly spread ones reads a slot of the first node, and one or
+//! two entries that lie side by side; where prefixes crowd, a slot or two more.
 //!
-//! Blocks of children and of values are kept in free lists by their length, and are used again.
+//! The prefixes themselves are kept in order in a map. A change builds anew, from that map, the
+//! slots that the prefix covers, or the one that it lies in: what it costs follows what is affected,
+//! and is the whole table only for a default route. A node is built anew when it has come to have
+//! four times the prefixes that it was made for, or a quarter, so that growing costs a few times
+//! what building at once does.
+//!
+//! # Limits
+//!
+//! Memory follows the number of prefixes: a node has at most eight slots for each group of prefixes
+//! that it tells apart, and no more slots than prefixes. If changes leave too much behind, all is
+//! built anew. A look-up takes no more steps than addresses have bits, whatever
+//! the prefixes; guests have no say in what these are.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
 
-/// Bits that one node decides.
-const STRIDE: u8 = 6;
+mod arena;
+#[cfg(test)]
+mod tests;
 
-/// A place that holds nothing.
-const NOWHERE: u32 = u32::MAX;
+use arena::Arena;
 
-/// For each value of six bits, the bits of the prefixes that fit it: of each length one.
-const FITTING: [u128; 64] = {
-    let mut masks = [0; 64];
-    let mut chunk = 0;
-    while chunk < 64 {
-        let mut len = 1;
-        while len <= STRIDE as u32 {
-            masks[chunk] |= 1 << ((1 << len) - 2 + (chunk as u32 >> (STRIDE as u32 - len)));
-            len += 1;
-        }
-        chunk += 1;
-    }
-    masks
-};
+/// Prefixes that are a chain of entries, not a node.
+const CHAIN: usize = 4;
+
+/// Bits that an entry has at most.
+const ENTRY_BITS: u8 = 32;
+
+/// The most bits that a node decides.
+const NODE_BITS: u8 = 20;
+
+/// What a slot is, in its upper bits. Below are a value, the place of an entry, or the bits and
+/// the place of a node.
+const KIND: u32 = 3 << 30;
+const LEAF: u32 = 0;
+const ENTRY: u32 = 1 << 30;
+const NODE: u32 = 2 << 30;
+/// Where a node says how many bits it decides.
+const BITS_AT: u32 = 25;
+
+/// The leaf of addresses that no prefix fits.
+const NOTHING: u32 = LEAF | !KIND;
+
+/// Slots, and entries, for each prefix and beyond these, with which there is too much that is free
+/// or not worth its place. Built at once, a trie has at most two thirds of them.
+const SPACE: usize = 24;
+const SLACK: usize = 64;
+
+/// Numbers before a node's first slot: how many prefixes it has, and for how many it was made.
+const HEADER: u32 = 2;
 
 /// The bits of an address, the first the most significant.
-pub(crate) trait Bits: Copy + Eq + core::fmt::Debug {
+pub(crate) trait Bits: Copy + Ord + core::fmt::Debug {
     /// How many there are.
     const WIDTH: u8;
-    /// Six bits from `depth`, which is below [`Self::WIDTH`]; zeros behind the last.
-    fn chunk(self, depth: u8) -> usize;
+    /// The first 32.
+    fn top(self) -> u32;
+    /// Without the first `count`.
+    fn skip(self, count: u8) -> Self;
     /// How many leading bits are the same.
     fn common(self, other: Self) -> u8;
     /// The first `len` bits, the others zero.
     fn first(self, len: u8) -> Self;
-    /// All zero.
-    fn zero() -> Self;
+    /// The first `len` bits, the others one.
+    fn last(self, len: u8) -> Self;
+    /// The same with `count` bits of `value` behind the first `depth`, where it is zero.
+    fn with(self, value: u32, depth: u8, count: u8) -> Self;
 }
 
 macro_rules! bits {
@@ -62,22 +93,29 @@ macro_rules! bits {
             const WIDTH: u8 = <$number>::BITS as u8;
 
             #[inline]
-            fn chunk(self, depth: u8) -> usize {
-                ((self << depth) >> (Self::WIDTH - STRIDE)) as usize & 63
+            fn top(self) -> u32 {
+                (self >> (Self::BITS - 32)) as u32
             }
 
             #[inline]
+            fn skip(self, count: u8) -> Self {
+                self.checked_shl(count.into()).unwrap_or(0)
+            }
+
             fn common(self, other: Self) -> u8 {
                 (self ^ other).leading_zeros() as u8
             }
 
             fn first(self, len: u8) -> Self {
-                let rest = u32::from(Self::WIDTH.saturating_sub(len));
-                self.checked_shr(rest).and_then(|bits| bits.checked_shl(rest)).unwrap_or(0)
+                self & !<$number>::MAX.checked_shr(len.into()).unwrap_or(0)
             }
 
-            fn zero() -> Self {
-                0
+            fn last(self, len: u8) -> Self {
+                self | <$number>::MAX.checked_shr(len.into()).unwrap_or(0)
+            }
+
+            fn with(self, value: u32, depth: u8, count: u8) -> Self {
+                self | <$number>::from(value) << (Self::WIDTH - depth - count)
             }
         }
     };
@@ -86,411 +124,368 @@ macro_rules! bits {
 bits!(u32);
 bits!(u128);
 
+/// Bits, and where to go on.
 #[derive(Clone, Copy, Debug)]
-struct Node<K> {
-    prefixes: u128,
-    children: u64,
-    /// The first of its children in the array of nodes.
-    first_child: u32,
-    /// The first of its values in the array of values.
-    first_value: u32,
-    /// The bits of its own prefix.
-    path: K,
+struct Entry {
+    /// The bits, from the most significant.
+    bits: u32,
+    inside: u32,
+    outside: u32,
+    /// How many bits of the address stand before these.
     depth: u8,
+    /// How many bits there are, from 1 to [`ENTRY_BITS`].
+    len: u8,
+    /// Entries of the block that this one is the first of.
+    block: u8,
 }
 
-impl<K: Bits> Node<K> {
-    fn new(path: K, depth: u8) -> Self {
-        Self {
-            prefixes: 0,
-            children: 0,
-            first_child: NOWHERE,
-            first_value: NOWHERE,
-            path: path.first(depth),
-            depth,
-        }
+impl Entry {
+    #[inline]
+    fn fits(&self, top: u32) -> bool {
+        (top ^ self.bits) >> (u32::from(ENTRY_BITS - self.len) & 31) == 0
     }
 }
 
-/// A map from prefixes to numbers below 2^32 - 1.
-#[derive(Debug)]
-pub(crate) struct Trie<K> {
-    /// The root is the first.
-    nodes: Arena<Node<K>>,
-    values: Arena<u32>,
-    /// The value of the prefix of length zero.
-    default: u32,
+/// One prefix, when a part of the trie is built.
+#[derive(Clone, Copy, Debug)]
+struct Prefix<K> {
+    path: K,
+    len: u8,
+    value: u32,
 }
 
-impl<K: Bits> Trie<K> {
+impl<K: Bits> Prefix<K> {
+    /// `count` bits behind `depth`.
+    fn chunk(&self, depth: u8, count: u8) -> usize {
+        chunk(self.path.skip(depth).top(), count) as usize
+    }
+}
+
+/// A map from prefixes to numbers below 2^30 - 1, with a note for each prefix.
+#[derive(Debug)]
+pub(crate) struct Trie<K, N> {
+    /// What is known about every address.
+    root: u32,
+    slots: Arena<u32>,
+    entries: Arena<Entry>,
+    /// All prefixes.
+    prefixes: BTreeMap<(K, u8), (u32, N)>,
+    /// How many of them have each length.
+    lengths: Vec<u32>,
+}
+
+impl<K: Bits, N: Copy> Trie<K, N> {
     pub(crate) fn new() -> Self {
-        let mut nodes = Arena::new(64);
-        nodes.take(Node::new(K::zero(), 0), 1);
-        Self { nodes, values: Arena::new(126), default: NOWHERE }
+        Self {
+            root: NOTHING,
+            slots: Arena::new(),
+            entries: Arena::new(),
+            prefixes: BTreeMap::new(),
+            lengths: vec![0; usize::from(K::WIDTH) + 1],
+        }
     }
 
     /// The value of the longest prefix with `key` in it.
     #[inline]
     pub(crate) fn find(&self, key: K) -> Option<u32> {
-        let mut at = 0;
-        // Of the last node with a prefix that fits: its prefixes below that one, and its values.
-        let (mut below, mut first) = (0, NOWHERE);
-        while let Some(node) = self.nodes.get(at) {
-            if key.common(node.path) < node.depth {
-                break;
+        let (mut slot, mut depth) = (self.root, 0);
+        loop {
+            match slot & KIND {
+                ENTRY => {
+                    let entry = self.entries.get(slot & !KIND)?;
+                    slot = if entry.fits(key.skip(entry.depth).top()) {
+                        depth = entry.depth + entry.len;
+                        entry.inside
+                    } else {
+                        entry.outside
+                    };
+                }
+                NODE => {
+                    let (first, bits) = node(slot);
+                    slot = *self.slots.get(first + chunk(key.skip(depth).top(), bits))?;
+                    depth += bits;
+                }
+                _ => return (slot != NOTHING).then_some(slot),
             }
-            let chunk = key.chunk(node.depth);
-            let fitting = node.prefixes & FITTING.get(chunk).copied().unwrap_or(0);
-            if fitting != 0 {
-                let longest = 127 - fitting.leading_zeros();
-                below = node.prefixes & ((1 << longest) - 1);
-                first = node.first_value;
-            }
-            if node.children >> chunk & 1 == 0 {
-                break;
-            }
-            at = node.first_child + (node.children & ((1 << chunk) - 1)).count_ones();
         }
-        let value = if first == NOWHERE {
-            self.default
-        } else {
-            self.values.get(first + below.count_ones()).copied().unwrap_or(NOWHERE)
-        };
-        (value != NOWHERE).then_some(value)
     }
 
     /// Gives a prefix a value, and tells the one it had. Bits of `key` behind `len` are ignored.
-    pub(crate) fn insert(&mut self, key: K, len: u8, value: u32) -> Option<u32> {
-        let Some(depth) = depth_of(len) else {
-            let old = core::mem::replace(&mut self.default, value);
-            return (old != NOWHERE).then_some(old);
-        };
-        let at = self.make_node(key, depth);
-        let bit = bit_of(key, len, depth);
-        let node = self.nodes.get_mut(at)?;
-        let place = (node.prefixes & ((1 << bit) - 1)).count_ones();
-        let count = node.prefixes.count_ones();
-        if node.prefixes >> bit & 1 == 1 {
-            let old = self.values.get_mut(node.first_value + place)?;
-            return Some(core::mem::replace(old, value));
+    pub(crate) fn insert(&mut self, key: K, len: u8, value: u32, note: N) -> Option<u32> {
+        let path = key.first(len);
+        let old = self.prefixes.insert((path, len), (value, note)).map(|(value, _)| value);
+        if old.is_none()
+            && let Some(count) = self.lengths.get_mut(usize::from(len))
+        {
+            *count += 1;
         }
-        node.prefixes |= 1 << bit;
-        node.first_value = self.values.insert(node.first_value, count, place, value);
-        None
-    }
-
-    /// The node for `depth` bits of `key`, which is made if there is none.
-    fn make_node(&mut self, key: K, depth: u8) -> u32 {
-        let mut at = 0;
-        while let Some(&node) = self.nodes.get(at) {
-            if node.depth == depth {
-                break;
-            }
-            let chunk = key.chunk(node.depth);
-            let place = (node.children & ((1 << chunk) - 1)).count_ones();
-            let count = node.children.count_ones();
-            if node.children >> chunk & 1 == 0 {
-                let first =
-                    self.nodes.insert(node.first_child, count, place, Node::new(key, depth));
-                if let Some(node) = self.nodes.get_mut(at) {
-                    node.children |= 1 << chunk;
-                    node.first_child = first;
-                }
-                return first + place;
-            }
-            let next = node.first_child + place;
-            let Some(&child) = self.nodes.get(next) else { break };
-            let common = child.path.common(key).min(child.depth).min(depth);
-            let meet = common - common % STRIDE;
-            if meet < child.depth {
-                // The paths part before the child: a node where they do takes its place.
-                let mut fork = Node::new(key, meet);
-                fork.children = 1 << child.path.chunk(meet);
-                fork.first_child = self.nodes.take(child, 1);
-                if let Some(place) = self.nodes.get_mut(next) {
-                    *place = fork;
-                }
-            }
-            at = next;
+        if old != Some(value) {
+            self.refresh(path, len, i32::from(old.is_none()));
         }
-        at
+        old
     }
 
     /// Removes a prefix, and tells its value.
     pub(crate) fn remove(&mut self, key: K, len: u8) -> Option<u32> {
-        let Some(depth) = depth_of(len) else {
-            let old = core::mem::replace(&mut self.default, NOWHERE);
-            return (old != NOWHERE).then_some(old);
-        };
-        // The nodes on the way, the wanted one last.
-        let mut way = vec![0];
-        loop {
-            let at = *way.last()?;
-            let node = self.nodes.get(at)?;
-            if node.depth > depth || key.common(node.path) < node.depth {
-                return None;
-            }
-            if node.depth == depth {
-                break;
-            }
-            let chunk = key.chunk(node.depth);
-            if node.children >> chunk & 1 == 0 {
-                return None;
-            }
-            way.push(node.first_child + (node.children & ((1 << chunk) - 1)).count_ones());
+        let path = key.first(len);
+        let (value, _) = self.prefixes.remove(&(path, len))?;
+        if let Some(count) = self.lengths.get_mut(usize::from(len)) {
+            *count -= 1;
         }
-        let bit = bit_of(key, len, depth);
-        let node = self.nodes.get_mut(*way.last()?)?;
-        if node.prefixes >> bit & 1 == 0 {
-            return None;
-        }
-        let place = (node.prefixes & ((1 << bit) - 1)).count_ones();
-        let count = node.prefixes.count_ones();
-        node.prefixes &= !(1 << bit);
-        let (first, old) = self.values.remove(node.first_value, count, place)?;
-        node.first_value = first;
-        self.tidy(&way);
-        Some(old)
+        self.refresh(path, len, -1);
+        Some(value)
     }
 
-    /// Takes out the nodes at the end of a way that decide nothing any more.
-    fn tidy(&mut self, way: &[u32]) {
-        for pair in way.windows(2).rev() {
-            let &[parent, at] = pair else { return };
-            let Some(&node) = self.nodes.get(at) else { return };
-            if node.prefixes != 0 || node.children.count_ones() > 1 {
-                return;
+    /// The value and the note of a prefix.
+    pub(crate) fn get(&self, key: K, len: u8) -> Option<&(u32, N)> {
+        self.prefixes.get(&(key.first(len), len))
+    }
+
+    /// All prefixes with their lengths, values and notes, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (K, u8, u32, N)> + '_ {
+        self.prefixes.iter().map(|(&(path, len), &(value, note))| (path, len, value, note))
+    }
+
+    /// How many prefixes there are.
+    pub(crate) fn len(&self) -> usize {
+        self.prefixes.len()
+    }
+
+    /// Bytes that look-ups read from.
+    pub(crate) fn bytes(&self) -> usize {
+        self.slots.len() * size_of::<u32>() + self.entries.len() * size_of::<Entry>()
+    }
+
+    /// Builds anew what depends on a prefix that came (`change` 1), went (-1), or got another value.
+    fn refresh(&mut self, path: K, len: u8, change: i32) {
+        // The slot that the prefix lies in: its place, but for the root, and the bits that lead
+        // there.
+        let (mut place, mut depth) = (None, 0);
+        let most = SLACK + SPACE * self.prefixes.len();
+        let tidy = self.slots.len() <= most && self.entries.len() <= most;
+        while tidy {
+            let (mut slot, mut below) = (self.slot(place), depth);
+            while slot & KIND == ENTRY
+                && let Some(entry) = self.entries.get(slot & !KIND)
+                && len > below + entry.len
+                && entry.fits(path.skip(below).top())
+            {
+                below += entry.len;
+                slot = entry.inside;
             }
-            if node.children != 0 {
-                // One child: it takes the node's place.
-                let Some(&child) = self.nodes.get(node.first_child) else { return };
-                self.nodes.give(node.first_child, 1);
-                if let Some(place) = self.nodes.get_mut(at) {
-                    *place = child;
+            if slot & KIND != NODE || len <= below {
+                break;
+            }
+            let (first, bits) = node(slot);
+            if !self.count(first, change) {
+                break;
+            }
+            let at = first + chunk(path.skip(below).top(), bits);
+            let end = below + bits;
+            if len <= end {
+                // It covers some slots of this node.
+                for nth in 0..1 << (end - len) {
+                    let its = path.with(nth, len, end - len);
+                    self.rebuild(Some(at + nth), its, end);
                 }
                 return;
             }
-            let Some(parent) = self.nodes.get(parent).copied().map(|node| (parent, node)) else {
-                return;
-            };
-            let (parent_at, mut above) = parent;
-            let chunk = node.path.chunk(above.depth);
-            let place = (above.children & ((1 << chunk) - 1)).count_ones();
-            let count = above.children.count_ones();
-            let Some((first, _)) = self.nodes.remove(above.first_child, count, place) else {
-                return;
-            };
-            above.children &= !(1 << chunk);
-            above.first_child = first;
-            if let Some(place) = self.nodes.get_mut(parent_at) {
-                *place = above;
+            (place, depth) = (Some(at), end);
+        }
+        self.rebuild(place, path.first(depth), depth);
+    }
+
+    /// A slot; the root, if no place is given.
+    fn slot(&self, place: Option<u32>) -> u32 {
+        match place {
+            Some(at) => self.slots.get(at).copied().unwrap_or(NOTHING),
+            None => self.root,
+        }
+    }
+
+    /// Changes the number of a node's prefixes. False if it has too many or too few then.
+    fn count(&mut self, first: u32, change: i32) -> bool {
+        let made_for = self.slots.get(first - 1).copied().unwrap_or(0);
+        let Some(count) = self.slots.get_mut(first - HEADER) else { return false };
+        *count = count.saturating_add_signed(change);
+        *count < 4 * made_for && 4 * *count > made_for
+    }
+
+    /// Builds anew the slot of the addresses that begin with `depth` bits of `path`.
+    fn rebuild(&mut self, place: Option<u32>, path: K, depth: u8) {
+        if place.is_some() {
+            self.free(self.slot(place));
+        } else {
+            // All of it: nothing of the old is kept.
+            self.slots.clear();
+            self.entries.clear();
+        }
+        let around = (0..=depth)
+            .rev()
+            .filter(|len| self.lengths.get(usize::from(*len)).is_some_and(|count| *count > 0))
+            .find_map(|len| self.prefixes.get(&(path.first(len), len)))
+            .map_or(NOTHING, |(value, _)| *value);
+        let inside: Vec<_> = self
+            .prefixes
+            .range((path, 0)..=(path.last(depth), u8::MAX))
+            .filter(|((_, len), _)| *len > depth)
+            .map(|(&(path, len), &(value, _))| Prefix { path, len, value })
+            .collect();
+        let new = self.build(&inside, depth, around);
+        match place {
+            Some(at) => {
+                if let Some(slot) = self.slots.get_mut(at) {
+                    *slot = new;
+                }
             }
-        }
-    }
-}
-
-/// The depth of the node in which a prefix of this length is; none for length zero.
-fn depth_of(len: u8) -> Option<u8> {
-    let last = len.checked_sub(1)?;
-    Some(last - last % STRIDE)
-}
-
-/// The bit of a prefix in the bitmap of its node.
-fn bit_of<K: Bits>(key: K, len: u8, depth: u8) -> u32 {
-    let bits = u32::from(len - depth);
-    // Six bits at most.
-    #[expect(clippy::cast_possible_truncation)]
-    let chunk = key.chunk(depth) as u32;
-    (1 << bits) - 2 + (chunk >> (u32::from(STRIDE) - bits))
-}
-
-/// One array in which blocks of any length up to a limit lie.
-#[derive(Debug)]
-struct Arena<T> {
-    items: Vec<T>,
-    /// Free blocks by their length.
-    free: Vec<Vec<u32>>,
-}
-
-impl<T: Copy> Arena<T> {
-    fn new(longest: usize) -> Self {
-        Self { items: Vec::new(), free: vec![Vec::new(); longest + 1] }
-    }
-
-    #[inline]
-    fn get(&self, at: u32) -> Option<&T> {
-        self.items.get(at as usize)
-    }
-
-    fn get_mut(&mut self, at: u32) -> Option<&mut T> {
-        self.items.get_mut(at as usize)
-    }
-
-    /// A block of `len` items, all `filling`.
-    fn take(&mut self, filling: T, len: u32) -> u32 {
-        if let Some(at) = self.free.get_mut(len as usize).and_then(Vec::pop) {
-            let block = self.items.get_mut(at as usize..(at + len) as usize);
-            block.unwrap_or_default().fill(filling);
-            return at;
-        }
-        let at = u32::try_from(self.items.len()).unwrap_or(NOWHERE);
-        self.items.resize(self.items.len() + len as usize, filling);
-        at
-    }
-
-    fn give(&mut self, at: u32, len: u32) {
-        if let Some(list) = self.free.get_mut(len as usize)
-            && len > 0
-        {
-            list.push(at);
+            None => self.root = new,
         }
     }
 
-    /// Puts an item at `place` of a block of `len`, which moves; where it is then.
-    fn insert(&mut self, block: u32, len: u32, place: u32, item: T) -> u32 {
-        let fresh = self.take(item, len + 1);
-        let (old, new) = (block as usize, fresh as usize);
-        if len > 0 {
-            let border = place as usize;
-            self.items.copy_within(old..old + border, new);
-            self.items.copy_within(old + border..old + len as usize, new + border + 1);
+    /// A slot for these prefixes, which are in order and all longer than the `depth` bits that lead
+    /// there. `around` is the slot of addresses that are in none of them.
+    fn build(&mut self, prefixes: &[Prefix<K>], depth: u8, around: u32) -> u32 {
+        let (Some(first), Some(last)) = (prefixes.first(), prefixes.last()) else { return around };
+        if prefixes.len() <= CHAIN {
+            return self.chain(prefixes, depth, around);
         }
-        self.give(block, len);
-        fresh
-    }
-
-    /// Takes the item at `place` out of a block of `len`, which moves; where it is then.
-    fn remove(&mut self, block: u32, len: u32, place: u32) -> Option<(u32, T)> {
-        let item = *self.get(block + place)?;
-        let fresh = if len > 1 { self.take(item, len - 1) } else { NOWHERE };
-        if len > 1 {
-            let (old, new, border) = (block as usize, fresh as usize, place as usize);
-            self.items.copy_within(old..old + border, new);
-            self.items.copy_within(old + border + 1..old + len as usize, new + border);
-        }
-        self.give(block, len);
-        Some((fresh, item))
-    }
-}
-
-/// What the benchmarks look at: a map from IPv4 or IPv6 prefixes to numbers.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct PrefixMap {
-    v4: Trie<u32>,
-    v6: Trie<u128>,
-}
-
-impl Default for PrefixMap {
-    fn default() -> Self {
-        Self { v4: Trie::new(), v6: Trie::new() }
-    }
-}
-
-impl PrefixMap {
-    /// Gives a prefix a value, and tells the one it had.
-    pub fn insert(&mut self, prefix: ipnet::IpNet, value: u32) -> Option<u32> {
-        match prefix {
-            ipnet::IpNet::V4(net) => {
-                self.v4.insert(net.network().to_bits(), net.prefix_len(), value)
-            }
-            ipnet::IpNet::V6(net) => {
-                self.v6.insert(net.network().to_bits(), net.prefix_len(), value)
-            }
-        }
-    }
-
-    /// Removes a prefix, and tells its value.
-    pub fn remove(&mut self, prefix: ipnet::IpNet) -> Option<u32> {
-        match prefix {
-            ipnet::IpNet::V4(net) => self.v4.remove(net.network().to_bits(), net.prefix_len()),
-            ipnet::IpNet::V6(net) => self.v6.remove(net.network().to_bits(), net.prefix_len()),
-        }
-    }
-
-    /// The value of the longest prefix with the address in it.
-    #[inline]
-    #[must_use]
-    pub fn find(&self, address: core::net::IpAddr) -> Option<u32> {
-        match address {
-            core::net::IpAddr::V4(ip) => self.v4.find(ip.to_bits()),
-            core::net::IpAddr::V6(ip) => self.v6.find(ip.to_bits()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use alloc::collections::BTreeMap;
-    use proptest::prelude::*;
-
-    /// The longest prefix by looking at all of them.
-    fn slow<K: Bits + Ord>(model: &BTreeMap<(u8, K), u32>, key: K) -> Option<u32> {
-        let fitting = model.iter().rev().find(|((len, path), _)| key.first(*len) == *path);
-        fitting.map(|(_, value)| *value)
-    }
-
-    fn agrees<K: Bits + Ord>(actions: &[(bool, K, u8, u32)]) {
-        let mut trie = Trie::new();
-        let mut model = BTreeMap::new();
-        for &(add, key, len, value) in actions {
-            let entry = (len, key.first(len));
-            if add {
-                assert_eq!(trie.insert(key, len, value), model.insert(entry, value));
-            } else {
-                assert_eq!(trie.remove(key, len), model.remove(&entry));
-            }
-            for &(_, key, ..) in actions {
-                assert_eq!(trie.find(key), slow(&model, key));
-            }
-        }
-        for (len, key) in model.clone().into_keys() {
-            assert_eq!(trie.remove(key, len), model.remove(&(len, key)));
-        }
-        assert!(actions.iter().all(|&(_, key, ..)| trie.find(key).is_none()));
-        // Nothing is left but the root, and all blocks are free.
-        let free = |lists: &[Vec<u32>]| -> usize {
-            lists.iter().enumerate().map(|(len, list)| len * list.len()).sum()
+        let shortest = prefixes.iter().map(|prefix| prefix.len).min().unwrap_or(0);
+        let shared = first.path.common(last.path).min(shortest);
+        // The first in order is the shortest, if it is all that the others have in common.
+        let (whole, rest) = match prefixes {
+            [whole, rest @ ..] if whole.len == shared => (whole.value, rest),
+            all => (around, all),
         };
-        assert_eq!(free(&trie.nodes.free) + 1, trie.nodes.items.len());
-        assert_eq!(free(&trie.values.free), trie.values.items.len());
-    }
-
-    /// Keys that share long beginnings, so that paths part everywhere.
-    fn keys() -> impl Strategy<Value = u128> {
-        (any::<u128>(), 0u32..128, any::<u128>()).prop_map(|(pattern, shared, tail)| {
-            let base = 0x2001_0db8_5a5a_a5a5_1234_5678_9abc_def0_u128;
-            let mask = u128::MAX.checked_shr(shared).unwrap_or(0);
-            (base & !mask) | (pattern & tail & mask)
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(200))]
-
-        #[test]
-        fn agrees_with_a_walk_over_all_prefixes_v6(
-            actions in prop::collection::vec((any::<bool>(), keys(), 0u8..=128, 0u32..9), 1..60),
-        ) {
-            agrees(&actions);
+        let bits = bits_for(rest, shared);
+        let end = shared + bits;
+        // A router has not so many routes by far.
+        let count = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+        let mut block = vec![whole; HEADER as usize + (1 << bits)];
+        let (header, slots) = block.split_at_mut(HEADER as usize);
+        header.fill(count);
+        // Shorter prefixes come before the longer ones in them, which paint them over.
+        for prefix in rest.iter().filter(|prefix| prefix.len <= end) {
+            let start = prefix.chunk(shared, bits);
+            let count = 1 << (end - prefix.len);
+            slots.get_mut(start..start + count).unwrap_or_default().fill(prefix.value);
         }
+        let longer: Vec<_> = rest.iter().filter(|prefix| prefix.len > end).copied().collect();
+        for group in longer.chunk_by(|a, b| a.path.common(b.path) >= end) {
+            let place = group.first().map_or(0, |prefix| prefix.chunk(shared, bits));
+            if let Some(slot) = slots.get_mut(place) {
+                *slot = self.build(group, end, *slot);
+            }
+        }
+        let at = self.slots.take(&block, bits.into()) + HEADER;
+        let node = NODE | u32::from(bits) << BITS_AT | at;
+        let links = links(shared - depth);
+        if links == 0 {
+            return node;
+        }
+        let at = self.blank(links);
+        self.link(at, first.path, depth..shared, node, around);
+        ENTRY | at
+    }
 
-        #[test]
-        fn agrees_with_a_walk_over_all_prefixes_v4(
-            actions in prop::collection::vec((any::<bool>(), keys(), 0u8..=32, 0u32..9), 1..60),
-        ) {
-            let actions: Vec<_> = actions
-                .into_iter()
-                .map(|(add, key, len, value)| (add, (key >> 96) as u32 ^ key as u32, len, value))
-                .collect();
-            agrees(&actions);
+    /// A chain of these prefixes, the longest first.
+    fn chain(&mut self, prefixes: &[Prefix<K>], depth: u8, around: u32) -> u32 {
+        let mut order = prefixes.to_vec();
+        order.sort_by_key(|prefix| prefix.len);
+        let total = order.iter().map(|prefix| links(prefix.len - depth)).sum();
+        let mut at = self.blank(total) + u32::from(total);
+        let mut next = around;
+        for prefix in order {
+            at -= u32::from(links(prefix.len - depth));
+            self.link(at, prefix.path, depth..prefix.len, prefix.value, next);
+            next = ENTRY | at;
+        }
+        next
+    }
+
+    /// A block of entries, of which the first knows how many there are.
+    fn blank(&mut self, count: u8) -> u32 {
+        let blank =
+            Entry { bits: 0, inside: NOTHING, outside: NOTHING, depth: 0, len: 1, block: count };
+        self.entries.take(&vec![blank; count.into()], count.into())
+    }
+
+    /// Fills the entries from `at` on, so that what has these bits of `path` goes on at `inside`.
+    fn link(&mut self, at: u32, path: K, range: Range<u8>, inside: u32, outside: u32) {
+        let mut depth = range.start;
+        for at in at.. {
+            let Some(entry) = self.entries.get_mut(at) else { return };
+            let len = ENTRY_BITS.min(range.end - depth);
+            entry.bits = path.skip(depth).top();
+            (entry.depth, entry.len) = (depth, len);
+            entry.outside = outside;
+            depth += len;
+            if depth == range.end {
+                entry.inside = inside;
+                return;
+            }
+            entry.inside = ENTRY | (at + 1);
         }
     }
 
-    #[test]
-    fn a_node_is_a_cache_line_at_most() {
-        assert!(size_of::<Node<u32>>() <= 48);
-        assert!(size_of::<Node<u128>>() <= 64);
+    /// Gives back all that a slot leads to.
+    fn free(&mut self, slot: u32) {
+        match slot & KIND {
+            ENTRY => {
+                let at = slot & !KIND;
+                let count = self.entries.get(at).map_or(0, |entry| entry.block);
+                for nth in 0..u32::from(count) {
+                    if let Some(entry) = self.entries.get(at + nth)
+                        && entry.inside & KIND == NODE
+                    {
+                        self.free(entry.inside);
+                    }
+                }
+                self.entries.give(at, count.into());
+            }
+            NODE => {
+                let (first, bits) = node(slot);
+                for at in first..first + (1 << bits) {
+                    self.free(self.slot(Some(at)));
+                }
+                self.slots.give(first - HEADER, bits.into());
+            }
+            _ => {}
+        }
     }
+}
+
+/// The first slot of a node, and how many bits it decides.
+#[inline]
+fn node(slot: u32) -> (u32, u8) {
+    // Five bits.
+    #[expect(clippy::cast_possible_truncation)]
+    let bits = (slot >> BITS_AT) as u8 & 31;
+    (slot & ((1 << BITS_AT) - 1), bits)
+}
+
+/// The first `count` of 32 bits, from 1 to 31.
+#[inline]
+fn chunk(top: u32, count: u8) -> u32 {
+    top >> (32 - u32::from(count) & 31)
+}
+
+/// How many entries as many bits take.
+fn links(bits: u8) -> u8 {
+    bits.div_ceil(ENTRY_BITS)
+}
+
+/// How many bits the node of these prefixes decides: as many as give each a slot, or fewer, if that
+/// left most slots without one.
+fn bits_for<K: Bits>(prefixes: &[Prefix<K>], depth: u8) -> u8 {
+    let most = NODE_BITS.min(K::WIDTH - depth);
+    let evenly = prefixes.len().max(2).ilog2();
+    let mut bits = u8::try_from(evenly).unwrap_or(most).min(most);
+    while bits > 1 {
+        let groups = prefixes.chunk_by(|a, b| a.path.common(b.path) >= depth + bits).count();
+        if groups * 8 >= 1 << bits {
+            break;
+        }
+        bits -= 1;
+    }
+    bits
 }
