@@ -82,6 +82,8 @@ pub struct GatewayPlan {
     pub advertise: bool,
     pub dhcpv6: bool,
     pub dns: bool,
+    /// Multicast DNS and LLMNR of guests come here, and are answered for all.
+    pub mdns: bool,
     /// Where names are asked; empty: where the host's resolv.conf says.
     pub resolvers: Vec<SocketAddr>,
     /// Ports of the host that every guest may reach.
@@ -122,6 +124,7 @@ impl GatewayPlan {
             advertise: true,
             dhcpv6: true,
             dns: true,
+            mdns: false,
             resolvers: Vec::new(),
             allow_host: Vec::new(),
             limits: Limits::default(),

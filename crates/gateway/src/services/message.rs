@@ -71,6 +71,8 @@ impl Answer {
     /// `buffer` is too small, or the two addresses are of different families.
     pub fn write(&self, buffer: &mut [u8]) -> Result<usize, BufferFull> {
         let hop_limit = match self.body {
+            // Neighbours see by it that nobody forwarded it (RFC 6762, 11).
+            Body::Udp { source: 5353, .. } => u8::MAX,
             Body::Udp { .. } => 64,
             Body::Icmpv6 { .. } => ndp::HOP_LIMIT,
         };

@@ -15,6 +15,7 @@
 //! | [`advert`] | router solicitations, to `ff02::2` or the gateway |
 //! | [`dhcp6`] | UDP port 547, at `ff02::1:2` and the gateway |
 //! | [`dns`] | UDP and TCP port 53, at the gateway's addresses |
+//! | `mdns` | UDP ports 5353 and 5355, at the groups of multicast DNS and LLMNR |
 //!
 //! Each can be off, and then takes nothing. What guests can make grow is bounded for each guest
 //! and in all: leases, declined addresses, unanswered questions, connections, and the answers that
@@ -27,6 +28,7 @@ pub mod dhcp6;
 pub mod dns;
 pub mod fuzz;
 pub mod leases;
+mod mdns;
 mod message;
 mod pace;
 mod reason;
@@ -80,6 +82,7 @@ pub struct Services {
     dhcp6: dhcp6::Server,
     advert: advert::Advertiser,
     dns: dns::Dns,
+    mdns: mdns::Responder,
 }
 
 impl Services {
@@ -95,6 +98,7 @@ impl Services {
             dhcp6: dhcp6::Server::new(plan),
             advert: advert::Advertiser::new(plan, &hash_key),
             dns: dns::Dns::new(plan, &hash_key)?,
+            mdns: mdns::Responder::new(plan),
         })
     }
 
@@ -105,6 +109,7 @@ impl Services {
         self.dhcp6.apply(plan);
         self.advert.apply(now, plan, &mut self.out);
         self.dns.apply(plan);
+        self.mdns.apply(plan);
     }
 
     /// Whether the host has a default route of IPv6, so that the gateway may be one.
@@ -121,6 +126,8 @@ impl Services {
             self.dhcp6.receive(now, datagram, &mut self.out);
         } else if self.dns.listens(datagram.destination) {
             self.dns.receive(now, datagram, &self.zone, &mut self.out);
+        } else if self.mdns.listens(datagram.destination) {
+            self.mdns.receive(now, datagram, &self.zone, &mut self.out);
         } else {
             return false;
         }
@@ -206,6 +213,7 @@ impl Services {
         self.dhcp6.guest_gone(guest);
         self.advert.guest_gone(guest);
         self.dns.guest_gone(guest);
+        self.mdns.guest_gone(guest);
     }
 
     /// Somebody else has an address that was leased: its client is refused when it renews, and

@@ -28,6 +28,11 @@ reasons! {
     Dhcp6Malformed, "dhcp6-malformed", "DHCPv6 messages that could not be read.";
     Dhcp6Other, "dhcp6-other", "DHCPv6 messages that are none of this server's business: for another server, or of a kind that clients do not send.";
     Dhcp6Limited, "dhcp6-limited", "DHCPv6 messages dropped because their guest sends them too fast.";
+    MdnsAnswered, "mdns-answered", "Questions by multicast DNS or LLMNR answered from the network's own names.";
+    MdnsUnknown, "mdns-unknown", "Questions by multicast DNS or LLMNR about what is none of the network's names, or is known to the asker.";
+    MdnsOther, "mdns-other", "Announcements and answers by multicast DNS or LLMNR: only the network itself answers.";
+    MdnsMalformed, "mdns-malformed", "Messages of multicast DNS or LLMNR that could not be read.";
+    MdnsLimited, "mdns-limited", "Messages of multicast DNS or LLMNR dropped because their guest sends them too fast.";
     DnsLocal, "dns-local", "Questions answered from the network's own names.";
     DnsForwarded, "dns-forwarded", "Questions passed on to a resolver.";
     DnsJoined, "dns-joined", "Questions that wait for the answer to the same question, passed on before.";

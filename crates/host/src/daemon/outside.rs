@@ -97,6 +97,7 @@ pub(super) fn interface(config: &config::Network, plan: &Plan) -> Option<Interfa
         mtu,
         link_local: ipv6,
         gateway: gateway_plan(config, plan, &config.name).is_some(),
+        discovery: answers_discovery(config),
         outside: uplink.is_nat() && mtu >= MTU_GATEWAY,
         routed: *routed,
         // What two ports may not tell each other, they may not tell each other by way of the router.
@@ -124,6 +125,11 @@ pub(super) fn interface(config: &config::Network, plan: &Plan) -> Option<Interfa
     Some(spec)
 }
 
+/// Whether multicast DNS and LLMNR of guests are answered by the network.
+fn answers_discovery(config: &config::Network) -> bool {
+    config.plan.spec().guard.mdns == engine::MdnsPolicy::Proxy
+}
+
 /// What the network's gateway is to do; `None` where it has nothing to do.
 pub(super) fn gateway_plan(
     config: &config::Network,
@@ -132,7 +138,8 @@ pub(super) fn gateway_plan(
 ) -> Option<GatewayPlan> {
     let Outside { uplink, services, resolvers, allow_host, .. } = &config.outside;
     let mtu = config.plan.spec().mtu;
-    let useful = uplink.is_nat() || *services != outside::Services::NONE;
+    let mdns = answers_discovery(config);
+    let useful = uplink.is_nat() || mdns || *services != outside::Services::NONE;
     if !uplink.plans_addresses() || !useful || mtu < MTU_GATEWAY {
         return None;
     }
@@ -145,6 +152,7 @@ pub(super) fn gateway_plan(
         advertise: services.advertise,
         dhcpv6: services.dhcpv6,
         dns: services.dns,
+        mdns,
         resolvers: resolvers.clone(),
         allow_host: allow_host.clone(),
         ..GatewayPlan::new(zone.as_str(), mac, Some(plan.subnet()), prefix)

@@ -343,6 +343,11 @@ impl Data {
 
 impl Record {
     fn write(&self, message: &mut Vec<u8>, owner: &[u8]) {
+        self.write_as(message, owner, CLASS_IN);
+    }
+
+    /// Writes it as one of this class.
+    pub(crate) fn write_as(&self, message: &mut Vec<u8>, owner: &[u8], class: u16) {
         let mut data = Vec::with_capacity(64);
         match &self.data {
             Data::A(address) => data.extend_from_slice(&address.octets()),
@@ -359,7 +364,7 @@ impl Record {
         }
         message.extend_from_slice(owner);
         message.extend_from_slice(&self.data.kind().to_be_bytes());
-        message.extend_from_slice(&CLASS_IN.to_be_bytes());
+        message.extend_from_slice(&class.to_be_bytes());
         message.extend_from_slice(&self.ttl.to_be_bytes());
         // Two names and five numbers at most.
         message.extend_from_slice(&(data.len() as u16).to_be_bytes());

@@ -13,7 +13,7 @@
 //! asks faster than [`RATE`] is not listened to.
 
 mod fuzz;
-mod message;
+pub(super) mod message;
 mod name;
 mod resolvers;
 mod response;
