@@ -6,7 +6,7 @@
 
 use wire::ethernet::ethertype;
 use wire::vlan::is_tag;
-use wire::{OffloadError, offload};
+use wire::{GsoKind, OffloadError, offload};
 
 use crate::engine::Engine;
 use crate::frame::{Cast, Frame};
@@ -225,7 +225,8 @@ fn read_tag(
     }
 }
 
-/// Holds offload metadata against the port's link and against the frame.
+/// Holds offload metadata against the port's link, its guard's bounds (segments at most, bytes of a
+/// TCP segment at least), and against the frame.
 #[cold]
 fn check_offload(
     pool: &mut Pool,
@@ -233,9 +234,13 @@ fn check_offload(
     port: &Port,
     frame: &mut Frame,
 ) -> Result<(), Reason> {
-    let segments = port.guard.as_ref().map_or(u16::MAX, |guard| guard.spec.segments);
+    let (segments, segment_min) = port
+        .guard
+        .as_ref()
+        .map_or((u16::MAX, 0), |guard| (guard.spec.segments, guard.spec.segment_min));
     if let Some(gso) = frame.offload.gso
-        && frame.len() > usize::from(gso.size) * usize::from(segments)
+        && (frame.len() > usize::from(gso.size) * usize::from(segments)
+            || (gso.size < segment_min && gso.kind != GsoKind::Udp))
     {
         return Err(Reason::BadOffload);
     }

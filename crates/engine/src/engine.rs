@@ -397,14 +397,16 @@ impl Engine {
     /// May be in the past: then there is more to do at once, in another bounded step.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.macs.deadline().into_iter().chain(self.bindings.deadline()).min()
+        let tables = self.macs.deadline().into_iter().chain(self.bindings.deadline());
+        tables.chain(self.querier_deadline()).min()
     }
 
     /// Does what is due. Every call is bounded; calls before the deadline, or without one, do
-    /// nothing.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    /// nothing. What the network itself has to ask its ports is in their queues then.
+    pub fn handle_timeout(&mut self, now: Instant, pool: &mut Pool) {
         self.macs.sweep(tick(now));
         self.expire_bindings(now);
+        self.ask_for_groups(now, pool);
     }
 
     /// Starts a capture, replacing one that runs, or stops it. Records that were not polled are

@@ -69,7 +69,7 @@ impl Engine {
     pub fn ingress(&mut self, now: Instant, pool: &mut Pool, port: PortId, batch: &mut RxBatch) {
         batch.verdicts.clear();
         let hub = self.network.mode == Mode::Hub;
-        let cut_off = self.guarded > 0 && self.prepare_guard(now, pool, port);
+        let cut_off = self.guarded > 0 && self.prepare_guard(now, port);
         let Some(target) = self.ports.get(port) else {
             for frame in batch.frames.drain(..) {
                 self.strays += 1;
@@ -350,7 +350,7 @@ impl Engine {
             let to = self.targets.get(nth).and_then(|&index| self.ports.at_mut(index));
             let Some(to) = to else { continue };
             to.counters.tx_offered += 1;
-            let takes = guard::takes(to, &self.bindings, frame.cast, work.destination, false);
+            let takes = guard::takes(to, &self.bindings, pool, &frame, work.destination, false);
             match takes.and_then(|()| admit(to, pool, &frame)) {
                 Ok(()) => match pool.share(&frame) {
                     Ok(copy) => {
@@ -375,7 +375,7 @@ impl Engine {
     fn offer(&mut self, pool: &mut Pool, to: u16, destination: Packed, frame: Frame) {
         let Some(to) = self.ports.at_mut(to) else { return pool.release(frame) };
         to.counters.tx_offered += 1;
-        let takes = guard::takes(to, &self.bindings, frame.cast, destination, true);
+        let takes = guard::takes(to, &self.bindings, pool, &frame, destination, true);
         match takes.and_then(|()| admit(to, pool, &frame)) {
             Ok(()) => {
                 if enqueue(to, frame) {

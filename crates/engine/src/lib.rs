@@ -19,7 +19,7 @@
 //!    [`Engine::poll_transmit`], write the [`Pool::pieces`] of the frames, [`Pool::release`] them.
 //!    What the link cannot write now goes back by [`Engine::keep`]; what it cannot deliver at all
 //!    it reports with [`Engine::transmit_failed`].
-//! 3. [`Engine::handle_timeout`], if [`Engine::next_deadline`] has passed.
+//! 3. [`Engine::handle_timeout`], if [`Engine::next_deadline`] has passed; then 2 again.
 //! 4. [`Engine::poll_event`] and [`Engine::poll_capture`], if anybody wants to know.
 //!
 //! Spurious calls are harmless: a poll without anything to give gives nothing. This is when a
@@ -28,7 +28,7 @@
 //! | value | changes in |
 //! |---|---|
 //! | [`RxBatch::verdicts`] | `ingress`, and the next `push` |
-//! | [`Engine::poll_ready`] | `ingress` of any port, `poll_transmit` of that port, `remove_port` |
+//! | [`Engine::poll_ready`] | `ingress` of any port, `handle_timeout`, `poll_transmit` of that port, `remove_port` |
 //! | [`Engine::poll_transmit`], [`Engine::queue_len`] | `ingress` of other ports, `poll_transmit` and `keep` of that port |
 //! | [`Engine::poll_event`] | `ingress`, `handle_timeout`, `bind`, `unbind`, `add_port`, `change_port`, `set_guard`, `release_port`, `remove_port` |
 //! | [`Engine::poll_capture`] | `ingress` |

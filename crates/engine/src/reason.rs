@@ -103,7 +103,8 @@ reasons! {
     MacBound, Ingress, "mac-bound", 10;
     /// The source address is in use on another port that is alive.
     MacMoved, Ingress, "mac-moved", 10;
-    /// The port already uses as many addresses as it may.
+    /// The port already uses as many addresses as it may. A client that is the cable to a switch needs
+    /// `max_macs`.
     MacLimit, Ingress, "mac-limit", 10;
     /// The port has its share of the table of addresses, and what the network has beyond the shares
     /// is used up.

@@ -214,7 +214,7 @@ impl TestNetwork {
         let end = self.now + time;
         while let Some(deadline) = self.engine.next_deadline().filter(|&at| at <= end) {
             self.now = self.now.max(deadline);
-            self.engine.handle_timeout(self.now);
+            self.engine.handle_timeout(self.now, &mut self.pool);
         }
         self.now = end;
     }

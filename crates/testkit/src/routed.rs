@@ -304,7 +304,7 @@ impl Routed {
             let Some(due) = due.filter(|&at| at <= end) else { break };
             self.now = self.now.max(due);
             for network in &mut self.networks {
-                network.engine.handle_timeout(self.now);
+                network.engine.handle_timeout(self.now, &mut self.pool);
             }
             self.router.handle_timeout(self.now, &mut self.pool);
             self.settle();
@@ -401,7 +401,7 @@ impl Routed {
         self.router.handle_timeout(self.now, &mut self.pool);
         let Self { networks, pool, now, .. } = self;
         for network in networks.iter_mut() {
-            network.engine.handle_timeout(*now);
+            network.engine.handle_timeout(*now, pool);
             for (port, guest) in &mut network.guests {
                 moved |= guest.poll(*now);
                 for _ in 0..BATCH {

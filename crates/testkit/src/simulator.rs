@@ -136,7 +136,7 @@ impl Simulator {
 
     /// One turn of everybody. True if a frame moved or a socket changed.
     fn turn(&mut self) -> bool {
-        self.engine.handle_timeout(self.now);
+        self.engine.handle_timeout(self.now, &mut self.pool);
         let count = self.attachments.len();
         let first = self.random.below(count);
         let mut moved = false;

@@ -231,7 +231,7 @@ fn the_sweep_is_bounded_and_comes_to_an_end() {
     let mut steps = 0;
     while net.engine.next_deadline().is_some_and(|at| at <= net.now) {
         let before = net.engine.mac_table().count();
-        net.engine.handle_timeout(net.now);
+        net.engine.handle_timeout(net.now, &mut net.pool);
         let after = net.engine.mac_table().count();
         assert!(before - after <= 4096, "one step is bounded");
         steps += 1;

@@ -38,6 +38,8 @@ pub mod option {
     pub const PREFIX: u8 = 3;
     /// MTU.
     pub const MTU: u8 = 5;
+    /// Recursive DNS servers (RFC 8106, 5.1).
+    pub const RDNSS: u8 = 25;
 }
 
 /// Flags of an advertisement, the first byte behind the ICMPv6 header.

@@ -134,6 +134,7 @@ fn an_ethernet_address_is_bound_in_the_mac_table() {
 fn bindings_expire_and_can_be_renewed() {
     for ip in twins(9) {
         let mut engine = engine();
+        let mut pool = Pool::new(PoolLimits { small: 1, large: 1, headers: 1 });
         let a = port(&mut engine, &[]);
         let after = |seconds| NOW + Duration::from_secs(seconds);
         let mut lease = |until| {
@@ -143,9 +144,9 @@ fn bindings_expire_and_can_be_renewed() {
         };
         assert_eq!(lease(10), Some(after(10)));
         assert_eq!(lease(20), Some(after(20)));
-        engine.handle_timeout(after(19));
+        engine.handle_timeout(after(19), &mut pool);
         assert_eq!(engine.owner_of(ip), Some(Owner::Port(a)));
-        engine.handle_timeout(after(20));
+        engine.handle_timeout(after(20), &mut pool);
         assert_eq!((engine.owner_of(ip), engine.next_deadline()), (None, None));
         let ended = Event::BindingEnded { port: a, address: ip.into(), why: BindingEnd::Expired };
         assert_eq!(events(&mut engine).last(), Some(&ended));

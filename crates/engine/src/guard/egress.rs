@@ -1,15 +1,18 @@
 //! Towards the guest: who gets a frame that goes to many, and what a guest gets at all (checks 52 to
 //! 55).
 
+use wire::L3;
+
 use crate::bindings::{Bindings, Owner};
 use crate::engine::Engine;
-use crate::frame::Cast;
+use crate::frame::{Cast, Frame};
 use crate::guard::fast::Packed;
 use crate::guard::memory::Memory;
 use crate::guard::port::PortGuard;
 use crate::guard::spec::{Action, Role};
 use crate::keyed::Key;
 use crate::plan::PortSpec;
+use crate::pool::Pool;
 use crate::port::{Port, PortId};
 use crate::reason::Reason;
 
@@ -92,20 +95,24 @@ impl Engine {
     }
 }
 
-/// Whether a frame for one station may leave by this port. `known`: the frame's destination is known
-/// to be there, so that it is not one of many that get it.
+/// Whether a frame for one station may leave by this port. `destination` is that of its packet, if
+/// the guard of its sender has looked. `known`: the frame's destination is known to be there, so
+/// that it is not one of many that get it.
 #[inline]
 pub(crate) fn takes(
     to: &mut Port,
     bindings: &Bindings,
-    cast: Cast,
+    pool: &Pool,
+    frame: &Frame,
     destination: Packed,
     known: bool,
 ) -> Result<(), Reason> {
     let Some(guard) = &mut to.guard else { return Ok(()) };
-    if cast != Cast::Unicast || !guard.is_strict() {
+    if frame.cast != Cast::Unicast || !guard.is_strict() {
         return Ok(());
     }
+    // A sender without a guard has not been asked.
+    let destination = if destination.is_none() { destination_of(pool, frame) } else { destination };
     let mut failed = None;
     if !known && guard.fixed_macs {
         failed = Some(Reason::NotAddressed);
@@ -127,6 +134,17 @@ pub(crate) fn takes(
         Action::Allow => {}
     }
     Ok(())
+}
+
+/// The destination of a frame's packet, behind any tag; none of what is no IP packet.
+#[cold]
+fn destination_of(pool: &Pool, frame: &Frame) -> Packed {
+    let parsed = wire::parse(pool.front(frame).unwrap_or_default());
+    match parsed.ok().and_then(|parsed| parsed.l3) {
+        Some(L3::Ipv4(ip)) => Packed::v4(ip.destination.into()),
+        Some(L3::Ipv6(ip)) => Packed::v6(&ip.destination.octets()),
+        Some(L3::Arp(_)) | None => Packed::default(),
+    }
 }
 
 #[cold]

@@ -17,12 +17,8 @@ use crate::reason::Reason;
 use crate::time::Instant;
 
 impl Engine {
-    /// Before a batch: forgets what is stale, asks who is in which group. True if the port is cut
-    /// off.
-    pub(crate) fn prepare_guard(&mut self, now: Instant, pool: &mut Pool, port: PortId) -> bool {
-        if self.network.guard.snooping && self.memory.groups.is_due(now) {
-            self.ask_for_groups(now, pool);
-        }
+    /// Before a batch: forgets what is stale. True if the port is cut off.
+    pub(crate) fn prepare_guard(&mut self, now: Instant, port: PortId) -> bool {
         let generation = self.bindings.generation();
         if let Some(guard) = self.ports.get_mut(port).and_then(|port| port.guard.as_mut()) {
             guard.renew(now, generation);
@@ -30,8 +26,17 @@ impl Engine {
         self.is_cut_off(now, port)
     }
 
-    #[cold]
-    fn ask_for_groups(&mut self, now: Instant, pool: &mut Pool) {
+    /// When the network is to ask who is in which group, if it ever is.
+    pub(crate) fn querier_deadline(&self) -> Option<Instant> {
+        let asks = self.guarded > 0 && self.network.guard.snooping;
+        asks.then(|| self.memory.groups.deadline())
+    }
+
+    /// Asks who is in which group, if it is time to.
+    pub(crate) fn ask_for_groups(&mut self, now: Instant, pool: &mut Pool) {
+        if self.querier_deadline().is_none_or(|at| now < at) {
+            return;
+        }
         let router = self
             .ports
             .iter()

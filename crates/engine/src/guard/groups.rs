@@ -3,9 +3,8 @@
 //!
 //! Memberships are of ports, not of hosts, and by Ethernet group address, because that is what a
 //! frame is sent by. They last until two queries in a row went unanswered; there is no clock but the
-//! querier's. The querier is the network itself, while no router of the outside asks. It asks when
-//! something happens on the network and the last query is old enough: where nothing happens, nobody
-//! needs to know.
+//! querier's. The querier is the network itself, while no router of the outside asks; the engine's
+//! timer has it ask.
 
 use alloc::collections::BTreeMap;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -101,11 +100,10 @@ impl Groups {
         }
     }
 
-    /// Whether it is time for a query of ours.
-    #[inline]
-    pub(crate) fn is_due(&self, now: Instant) -> bool {
-        self.asked.is_none_or(|asked| now.saturating_since(asked) >= QUERY_INTERVAL)
-            && self.other_until.is_none_or(|until| now >= until)
+    /// When the next query of ours is due.
+    pub(crate) fn deadline(&self) -> Instant {
+        let ours = self.asked.map_or(Instant::EPOCH, |asked| asked + QUERY_INTERVAL);
+        self.other_until.map_or(ours, |until| ours.max(until))
     }
 
     /// The queries to send now, from a router's address if there is one.
@@ -300,10 +298,10 @@ mod tests {
         let mut groups = Groups::default();
         let mut now = Instant::from_nanos(1);
         let group = Key::new(1, 0x0100_5e01_0203);
-        assert!(groups.is_due(now) && groups.join(group, 7, 32));
+        assert!(groups.deadline() <= now && groups.join(group, 7, 32));
         for answered in [true, false, false] {
             groups.queries(now, None);
-            assert!(!groups.is_due(now));
+            assert_eq!(groups.deadline(), now + QUERY_INTERVAL);
             now = now + QUERY_INTERVAL;
             if answered {
                 assert!(groups.join(group, 7, 32));
@@ -338,8 +336,7 @@ mod tests {
         let mut groups = Groups::default();
         let now = Instant::from_nanos(1);
         groups.other_querier(now);
-        assert!(!groups.is_due(now + QUERY_INTERVAL));
-        assert!(groups.is_due(now + OTHER_QUERIER));
+        assert_eq!(groups.deadline(), now + OTHER_QUERIER);
     }
 
     #[test]

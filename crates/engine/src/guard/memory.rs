@@ -11,6 +11,7 @@ use core::time::Duration;
 use ipnet::Ipv6Net;
 use siphasher::sip::SipHasher13;
 
+use crate::guard::advertisement::Own;
 use crate::guard::fast::Packed;
 use crate::guard::groups::Groups;
 use crate::guard::stations::Stations;
@@ -44,6 +45,8 @@ pub(crate) struct Memory {
     /// Prefixes that routers of the network or of the outside announced for stateless
     /// configuration, and until when they hold.
     prefixes: Vec<(Ipv6Net, Instant)>,
+    /// What the network's own router announced last.
+    pub(crate) own_advertisement: Option<Own>,
 }
 
 impl Memory {
@@ -57,6 +60,7 @@ impl Memory {
             groups: Groups::default(),
             stations: Stations::new(hash_key),
             prefixes: Vec::new(),
+            own_advertisement: None,
         }
     }
 

@@ -30,6 +30,7 @@
 //! Checks that hold the switch itself together (1 to 3, 7, 10, 11, 52 and 57 to 59) are made by
 //! `classify` and `ingress` for every port, and are never anything but drops.
 
+mod advertisement;
 mod arp;
 mod bucket;
 mod claims;

@@ -1,21 +1,18 @@
-//! Ports that are trusted: the router and the outside (checks 17, 33, 38 and 56).
+//! Ports that are trusted: the router and the outside (checks 17, 33 and 56).
 //!
 //! Their questions are answered from the bindings like a guest's, what their servers give is taken
 //! note of, and the outside may not claim to be somebody inside.
 
 use core::net::IpAddr;
-use core::time::Duration;
 
-use ipnet::Ipv6Net;
 use wire::arp::operation;
-use wire::ndp::{self, Neighbour, Options, kind, option};
+use wire::ndp::{self, Neighbour, kind};
 use wire::parse::Ipv6;
 use wire::{L3, Transport, dhcp4, dhcp6, igmp, mld};
 
 use crate::frame::Cast;
 use crate::guard::fast::Packed;
 use crate::guard::multicast::Group;
-use crate::guard::spec::Role;
 use crate::guard::{Judge, Outcome};
 use crate::reason::Reason;
 
@@ -138,26 +135,6 @@ impl Judge<'_> {
         }
         self.flooded(Group::V6(ip.destination))
     }
-
-    /// Prefixes that hosts make addresses of. What the outside announces must be what the network
-    /// itself announces, where it does (check 38).
-    fn router_advertisement(&mut self, ip: &Ipv6) -> Result<(), Reason> {
-        let options = self.icmpv6_message(ip).get(16..).unwrap_or_default();
-        let foreign = self.me.role == Role::Uplink
-            && !self.engine.network.guard.announced.is_empty()
-            && prefixes(options).any(|(prefix, _)| {
-                !self.engine.network.guard.announced.iter().any(|own| own.contains(&prefix))
-            });
-        self.demand(!foreign && ip.hop_limit == ndp::HOP_LIMIT, Reason::RouterAdvertisement)?;
-        let mut found = [None; 4];
-        for (place, prefix) in found.iter_mut().zip(prefixes(options)) {
-            *place = Some(prefix);
-        }
-        for (prefix, valid) in found.into_iter().flatten() {
-            self.engine.memory.announced(self.now, prefix, Duration::from_secs(valid.into()));
-        }
-        Ok(())
-    }
 }
 
 /// Whether an address can be that of one station.
@@ -166,14 +143,4 @@ fn is_station(address: &IpAddr) -> bool {
         IpAddr::V4(ip) => !ip.is_unspecified() && !ip.is_multicast() && !ip.is_broadcast(),
         IpAddr::V6(ip) => !ip.is_unspecified() && !ip.is_multicast(),
     }
-}
-
-/// Prefixes for stateless configuration and their valid lifetimes in seconds (RFC 4861, 4.6.2).
-fn prefixes(options: &[u8]) -> impl Iterator<Item = (Ipv6Net, u32)> + '_ {
-    Options::new(options).filter(|found| found.kind == option::PREFIX).filter_map(|found| {
-        let &[len, flags, a, b, c, d] = found.body.first_chunk()?;
-        let prefix: [u8; 16] = *found.body.get(14..)?.first_chunk()?;
-        let net = Ipv6Net::new(prefix.into(), len).ok()?;
-        (flags & 0x40 != 0 && len == 64).then_some((net, u32::from_be_bytes([a, b, c, d])))
-    })
 }

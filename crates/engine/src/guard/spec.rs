@@ -233,6 +233,9 @@ pub struct GuardSpec {
     pub delegated_prefixes: bool,
     /// Segments that one of its frames may become (check 57).
     pub segments: u16,
+    /// Bytes of a TCP segment that it may have frames cut into, at least (check 57). Datagrams have
+    /// no such bound: the acknowledgements of a tunnel are small, and are handed over together.
+    pub segment_min: u16,
     /// Multicast groups that it may join (checks 45, 49 and 50).
     pub groups: u16,
     /// How much control traffic it may send.
@@ -257,6 +260,7 @@ impl Default for GuardSpec {
             link_local_v4: false,
             delegated_prefixes: false,
             segments: 512,
+            segment_min: 256,
             groups: 32,
             rates: Rates::default(),
             storm: Storm::default(),

@@ -58,11 +58,7 @@ impl Network {
             plan,
             anonymous: PortSpec {
                 source: SourceMode::Learn { max_macs: ANONYMOUS_MACS },
-                guard: GuardSpec {
-                    mode: GuardMode::Learn,
-                    ethertypes: ETHERTYPES.to_vec(),
-                    ..GuardSpec::default()
-                },
+                guard: GuardSpec { mode: GuardMode::Learn, ..GuardSpec::default() },
                 ..PortSpec::default()
             },
             guest: PortSpec {
@@ -76,13 +72,9 @@ impl Network {
     }
 }
 
-/// EtherTypes that anonymous clients may send beside those of IP: the two for local experiments (IEEE 802, clause 9.2.4),
-/// which carry nobody's identity and which no stack answers. Programs of people's own begin with them.
-const ETHERTYPES: [u16; 2] = [0x88b5, 0x88b6];
-
-/// MAC addresses that an anonymous client's port may use: its plug may be the cable to a switch or a machine
-/// room. `max_macs` sets another number.
-const ANONYMOUS_MACS: u16 = 16;
+/// MAC addresses that an anonymous client's port may use: its own. Clients with switches behind them are for
+/// declared ports, or a network that says otherwise.
+const ANONYMOUS_MACS: u16 = 1;
 
 pub(super) fn check(file: file::File) -> Result<Checked, Fault> {
     let level = match file.log_level {

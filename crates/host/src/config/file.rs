@@ -165,6 +165,7 @@ pub struct GuardTable {
     pub link_local_v4: Option<bool>,
     pub delegated_prefixes: Option<bool>,
     pub segments: Option<Spanned<u16>>,
+    pub segment_min: Option<u16>,
     pub groups: Option<u16>,
     #[serde(default)]
     pub rates: Rates,

@@ -30,9 +30,15 @@ impl Check {
         self.0
     }
 
+    /// Whether the check of this number has an action: the others are never anything but drops.
+    #[must_use]
+    pub fn has_action(number: u8) -> bool {
+        !ALWAYS.contains(&number)
+    }
+
     /// Every check that has an action, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = Self> {
-        (1..=CHECK_MAX).filter(|number| !ALWAYS.contains(number)).map(Self)
+        (1..=CHECK_MAX).filter(|number| Self::has_action(*number)).map(Self)
     }
 }
 
@@ -165,6 +171,7 @@ pub(super) fn change(
             return Err(fault(segments, "a frame is at least one segment"));
         }
     }
+    guard.segment_min = table.segment_min.unwrap_or(guard.segment_min);
     guard.groups = table.groups.unwrap_or(guard.groups);
     for (rate, said) in [
         (&mut guard.rates.arp, &table.rates.arp),

@@ -346,6 +346,7 @@ fn a_port_changes_what_the_network_says_of_the_guard() {
         "[network.a.guard]
          actions = { all = \"audit\", arp-sender-ip = \"drop\", 29 = \"reject\" }
          ethertypes = [0x88b5]
+         segment_min = 64
          rates.arp = { per_second = 50 }
          storm = { broadcast = 5, unknown = \"off\", bytes_per_second = \"off\", shutdown = 60 }
          quarantine = { violations = 100, within = 10, release = 300 }
@@ -362,7 +363,7 @@ fn a_port_changes_what_the_network_says_of_the_guard() {
         assert_eq!(guard.actions.get(29), Action::Reject);
         assert_eq!(guard.actions.get(21), Action::Audit);
         assert_eq!(guard.actions.get(10), Action::Drop, "what holds the switch together");
-        assert_eq!(guard.ethertypes, [0x88b5]);
+        assert_eq!((&*guard.ethertypes, guard.segment_min), (&[0x88b5][..], 64));
         assert_eq!(guard.rates.arp, Rate::new(50, 50));
         assert_eq!(guard.rates.nd, Rates::default().nd);
         assert_eq!(guard.storm.broadcast, Some(Rate::new(5, 5)));
@@ -394,6 +395,7 @@ fn a_guard_that_makes_no_sense_is_refused_where_it_is() {
         ("guard.actions = { 14 = \"warn\" }", "n.toml:2:24", "no action"),
         ("guard.ethertypes = [5]", "n.toml:2:20", "a length"),
         ("guard.segments = 0", "n.toml:2:18", "at least one"),
+        ("guard.segment_min = -1", "n.toml:2:21", "invalid value"),
         (
             "guard.quarantine = { violations = 0, within = 1, release = 1 }",
             "n.toml:2:20",

@@ -52,7 +52,11 @@ impl Served {
         for reason in Reason::ALL {
             let Some(number) = reason.check() else { continue };
             let (dropped, audited) = (counters.dropped(reason), counters.audited(reason));
-            let action = guard::action_name(spec.guard.actions.get(number));
+            let action = match spec.guard.actions.get(number) {
+                action if Check::has_action(number) => action,
+                _ => Action::Drop,
+            };
+            let action = guard::action_name(action);
             let check = checks.entry(number).or_insert_with(|| report::Check {
                 number,
                 action: action.to_owned(),
@@ -146,14 +150,16 @@ impl Served {
                 return Ok(Nothing {});
             }
             let before = spec.actions;
-            spec.actions = Actions::all(Action::Audit);
             // What is not made at all is not made now either.
-            for check in Check::all().filter(|it| before.get(it.number()) == Action::Allow) {
-                spec.actions.set(check.number(), Action::Allow);
+            for check in Check::all().filter(|it| before.get(it.number()) != Action::Allow) {
+                spec.actions.set(check.number(), Action::Audit);
             }
             self.give(worker, port, name, spec)?;
             self.audited.insert(port, before);
-            log::warn(&format!("The guard of port {name} only audits: nothing is refused there."));
+            log::warn(&format!(
+                "The guard of port {name} only audits: nothing is refused there but by the checks that hold the \
+                 network itself together."
+            ));
         } else {
             let Some(before) = self.audited.get(&port) else {
                 let message = format!("The guard of {name} does not audit all checks.");

@@ -293,7 +293,7 @@ pub(super) fn engine_event(worker: &Worker, id: NetworkId, event: &Event) -> Opt
         }
         Event::MacMoveRefused { port, mac, vlan, owner } => format!(
             "port {} used the MAC address {mac} of port {} (VLAN {vlan}); its frames are dropped. Two guests have \
-             the same address, or one is forging.",
+             the same address, or one is forging: `netherd args` prints how a client gets one of its own.",
             name(port),
             name(owner)
         ),
@@ -309,6 +309,11 @@ pub(super) fn engine_event(worker: &Worker, id: NetworkId, event: &Event) -> Opt
                 name(port)
             ),
         },
+        Event::MacLimit { port, mac } => format!(
+            "{} used the MAC address {mac} beside those that it may have; its frames are dropped. A client that is \
+             the cable to a switch, or has machines behind it, needs `max_macs` of its network or of a declared port.",
+            described(worker, id, port)
+        ),
         Event::MacForeignRefused { port, mac } => format!(
             "port {} used the MAC address {mac}, which is not its own; its frames are dropped.",
             name(port)

@@ -42,7 +42,7 @@ impl Worker {
             self.gateway_timeout(now, net);
             let Some(network) = self.networks.get_mut(slot) else { continue };
             if network.engine.next_deadline().is_some_and(|at| at <= now) {
-                network.engine.handle_timeout(now);
+                network.engine.handle_timeout(now, &mut self.pool);
             }
             self.collect_engine_events(now, net);
             self.flush(now, net);

@@ -139,7 +139,11 @@ fn step(
     while short.engine.poll_event().is_some() {}
     while long.engine.poll_event().is_some() {}
     let (port, number) = program.of(&SENDERS)?;
-    let mut frame = build(program, port, number)?;
+    let mut frame = if program.of(&[false, false, false, false, false, true])? {
+        raw(program, number)?
+    } else {
+        build(program, port, number)?
+    };
     for _ in 0..program.of(&[0, 0, 0, 0, 1, 2])? {
         let at = usize::from(program.byte()?) % frame.len();
         frame[at] = program.byte()?;
@@ -148,6 +152,20 @@ fn step(
         frame.truncate(usize::from(program.byte()?).max(1));
     }
     Some((port, frame))
+}
+
+/// Any bytes at all, behind an address that may be the sender's or not.
+fn raw(program: &mut Program<'_>, number: u32) -> Option<Vec<u8>> {
+    let mut frame = program.of(&[mac(5), mac(1), MacAddr::BROADCAST])?.0.to_vec();
+    if program.of(&[true, true, true, false])? {
+        frame.extend(mac(number).0);
+    }
+    let kind: [u8; 2] = program.of(&[[8, 0], [0x86, 0xdd], [8, 6], [0x81, 0], [0x80, 0x35]])?;
+    frame.extend(kind);
+    for _ in 0..program.byte()? {
+        frame.push(program.byte()?);
+    }
+    Some(frame)
 }
 
 fn build(program: &mut Program<'_>, port: &str, number: u32) -> Option<Vec<u8>> {

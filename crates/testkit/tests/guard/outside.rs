@@ -117,6 +117,110 @@ fn prefixes_of_outside_routers_are_for_guests_and_may_not_contradict() {
     taken(&mut net, "a", &frame);
 }
 
+/// A router advertisement: lifetime of the router, then options.
+fn advertisement(sender: &Guest, lifetime: u16, options: &[&[u8]]) -> Vec<u8> {
+    let to = "ff02::1".parse().expect("an address");
+    let header =
+        Ipv6 { source: sender.link_local(), destination: to, hop_limit: 255, ..Ipv6::default() };
+    let [hi, lo] = lifetime.to_be_bytes();
+    sender.frame(multicast_mac(to), |b| {
+        let b = b.ipv6(&header).icmpv6(134, 0).payload(&[64, 0, hi, lo, 0, 0, 0, 0, 0, 0, 0, 0]);
+        options.iter().fold(b, |b, option| b.payload(option))
+    })
+}
+
+/// A prefix of 64 bits with flags, valid and preferred lifetime.
+fn prefix(prefix: &str, flags: u8, valid: u8, preferred: u8) -> Vec<u8> {
+    let prefix: std::net::Ipv6Addr = prefix.parse().expect("a prefix");
+    let mut option = vec![3, 4, 64, flags, 0, 0, 0, valid, 0, 0, 0, preferred, 0, 0, 0, 0];
+    option.extend(prefix.octets());
+    option
+}
+
+fn resolver(address: &str) -> Vec<u8> {
+    let address: std::net::Ipv6Addr = address.parse().expect("an address");
+    let mut option = vec![25, 3, 0, 0, 0, 0, 7, 8];
+    option.extend(address.octets());
+    option
+}
+
+#[test]
+fn advertisements_that_no_host_may_believe_are_nobodys() {
+    let router = Guest { port: "router", number: ROUTER, tags: Vec::new() };
+    for sender in [outside(), router] {
+        let good = prefix("fd00::", 0xc0, 60, 60);
+        let mtu: &[u8] = &[5, 1, 0, 0, 0, 0, 5, 0];
+        let mut net = world();
+        passed(&mut net, sender.port, &advertisement(&sender, 1800, &[&good, mtu]));
+        for options in [
+            // Preferred for longer than valid; of the link; of groups.
+            &[&*prefix("fd00::", 0xc0, 60, 61)][..],
+            &[&*prefix("fe80::", 0xc0, 60, 60)],
+            &[&*prefix("ff02::", 0xc0, 60, 60)],
+            // No link of IPv6 has such an MTU.
+            &[&[5, 1, 0, 0, 0, 0, 4, 255]],
+            // Nobody answers there.
+            &[&*resolver("ff02::fb")],
+            &[&*resolver("::1")],
+            &[&*resolver("::")],
+            // Half an address; no address; no length.
+            &[&[25, 2, 0, 0, 0, 0, 7, 8, 1, 2, 3, 4, 5, 6, 7, 8]],
+            &[&[25, 1, 0, 0, 0, 0, 7, 8]],
+            &[&[200, 0, 0, 0, 0, 0, 0, 0]],
+        ] {
+            let frame = advertisement(&sender, 1800, options);
+            refused(&mut net, sender.port, &frame, Reason::RouterAdvertisement);
+        }
+        let l3 = 14;
+        let mut frame = advertisement(&sender, 1800, &[&good]);
+        frame[l3 + 7] = 254;
+        refused(&mut net, sender.port, &frame, Reason::RouterAdvertisement);
+        // From an address that another link could have.
+        let mut far = sender.clone();
+        far.number = sender.number;
+        let header = Ipv6 {
+            destination: "ff02::1".parse().expect("an address"),
+            hop_limit: 255,
+            ..far.ip6()
+        };
+        let frame = far.frame(multicast_mac(header.destination), |b| {
+            b.ipv6(&header).icmpv6(134, 0).payload(&[64, 0, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0])
+        });
+        refused(&mut net, sender.port, &frame, Reason::RouterAdvertisement);
+    }
+}
+
+#[test]
+fn the_outside_adds_no_router_and_no_resolver_to_those_of_the_network() {
+    let router = Guest { port: "router", number: ROUTER, tags: Vec::new() };
+    let own = prefix("fd00::", 0xc0, 60, 60);
+    let (ours, theirs) = (resolver("fd00::1"), resolver("2001:db8::53"));
+    let mut net = world();
+    // While the network's own router has said nothing, only prefixes are compared.
+    passed(&mut net, "uplink", &advertisement(&outside(), 1800, &[&own, &theirs]));
+    passed(&mut net, "router", &advertisement(&router, 600, &[&own, &ours]));
+    passed(&mut net, "uplink", &advertisement(&outside(), 600, &[&own, &ours]));
+    passed(&mut net, "uplink", &advertisement(&outside(), 0, &[]));
+    for (lifetime, options) in [
+        (601, &[&*own, &*ours][..]),
+        (600, &[&*own, &*theirs]),
+        (600, &[&*own, &*ours, &*theirs]),
+        // On the link, if not for addresses.
+        (600, &[&*prefix("2001:db8::", 0x80, 60, 60)]),
+    ] {
+        let frame = advertisement(&outside(), lifetime, options);
+        refused(&mut net, "uplink", &frame, Reason::RouterAdvertisement);
+    }
+    // The router is gone for long.
+    net.wait(std::time::Duration::from_secs(1800));
+    passed(&mut net, "uplink", &advertisement(&outside(), 1800, &[&own, &theirs]));
+    // A network that announces nothing has its routers outside.
+    let guard = NetworkGuard { announced: Vec::new(), ..network().guard };
+    let mut net = world_of(NetworkSpec { guard, ..network() });
+    let foreign = prefix("2001:db8::", 0xc0, 60, 60);
+    passed(&mut net, "uplink", &advertisement(&outside(), 9000, &[&foreign, &theirs]));
+}
+
 #[test]
 fn a_frame_that_comes_back_is_a_loop() {
     let mut net = world();

@@ -9,7 +9,7 @@ use engine::{
     Action, Event, GuardMode, GuardSpec, NetworkGuard, NetworkSpec, PortError, PortPlan, PortSpec,
     Quarantine, Reason, Verdict,
 };
-use testkit::frames::{Ip, tcp_gso};
+use testkit::frames::{Ip, tcp_gso, udp_gso};
 use testkit::mac;
 use wire::arp::operation::REQUEST;
 use wire::build::{Ipv4, Ipv6};
@@ -341,6 +341,30 @@ fn routed_guests_see_the_router_alone() {
 }
 
 #[test]
+fn packets_for_others_do_not_reach_a_guest_whoever_sends_them() {
+    let mut net = world();
+    // A port without a guard.
+    net.plug("free", PortSpec::default());
+    let free = Guest { port: "free", number: 40, tags: Vec::new() };
+    let to4 = |to| free.udp4(&Ipv4 { destination: v4(to), ..free.ip4() }, 1, 2);
+    let to6 = |to| free.udp6(&Ipv6 { destination: v6(to), ..free.ip6() }, 1, 2);
+    for build in [&to4 as &dyn Fn(u32) -> Vec<u8>, &to6] {
+        reaches(&mut net, "free", &build(PEER), &["peer"]);
+        refused_on_egress(&mut net, "free", "peer", &build(8), Reason::NotDestination);
+        drain(&mut net);
+    }
+    // What is no IP packet names no other.
+    let arp = Arp {
+        operation: wire::arp::operation::REPLY,
+        sender_mac: free.mac(),
+        sender_ip: free.v4(),
+        target_mac: mac(PEER),
+        target_ip: v4(PEER),
+    };
+    reaches(&mut net, "free", &free.frame(mac(PEER), |b| b.arp(&arp)), &["peer"]);
+}
+
+#[test]
 fn segments_are_bounded() {
     for ip in Ip::BOTH {
         let mut net = world();
@@ -353,8 +377,30 @@ fn segments_are_bounded() {
         net.change("a", spec);
         let bomb = tcp_gso(ip, mac(PEER), mac(2), 60_000, 100);
         assert_eq!(net.send_rich("a", &bomb), Verdict::Drop(Reason::BadOffload));
-        let good = tcp_gso(ip, mac(PEER), mac(2), 60_000, 1400);
-        assert!(matches!(net.send_rich("a", &good), Verdict::Forward(_)));
+        let small = tcp_gso(ip, mac(PEER), mac(2), 20_000, 255);
+        assert_eq!(net.send_rich("a", &small), Verdict::Drop(Reason::BadOffload));
+        let counters = net.engine.port_counters(net.id("a")).expect("a port");
+        assert_eq!(counters.dropped(Reason::BadOffload), 2);
+        // From the floor on, and the least that hosts must take (RFC 9293, 3.7.1).
+        for size in [256, 536, 1220, 1400] {
+            let good = tcp_gso(ip, mac(PEER), mac(2), 60_000, size);
+            assert!(matches!(net.send_rich("a", &good), Verdict::Forward(_)), "{size}");
+            drain(&mut net);
+        }
+        // The acknowledgements in a tunnel of WireGuard: 96 bytes each, handed over together.
+        let tunnel = udp_gso(ip, mac(PEER), mac(2), 96 * 64, 96);
+        assert!(matches!(net.send_rich("a", &tunnel), Verdict::Forward(_)));
+        drain(&mut net);
+        // A peer of a guest with less memory than that.
+        let mut spec = strict(2);
+        spec.offloads_from_guest = OffloadSet::all();
+        spec.guard.segment_min = 64;
+        for check in [21, 34] {
+            spec.guard.actions.set(check, Action::Allow);
+        }
+        net.change("a", spec);
+        let tiny = tcp_gso(ip, mac(PEER), mac(2), 6_000, 88);
+        assert!(matches!(net.send_rich("a", &tiny), Verdict::Forward(_)));
         drain(&mut net);
     }
 }

@@ -199,7 +199,8 @@ pub(crate) fn world_of(network: NetworkSpec) -> TestNetwork {
     net.plug("t", trunk(3));
     net.plug("peer", strict(PEER));
     net.plug("uplink", uplink());
-    // The first frame has the network ask for groups, where it does.
+    // The network asks for groups at once, where it does.
+    net.wait(std::time::Duration::ZERO);
     net.send("a", &a().udp4(&a().ip4(), 1, 2));
     drain(&mut net);
     net

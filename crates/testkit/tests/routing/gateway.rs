@@ -182,3 +182,47 @@ fn the_gateway_is_told_what_became_of_its_packets() {
         }
     }
 }
+
+#[test]
+fn multicast_dns_is_the_gateway_s_where_it_answers_it() {
+    for version in Ip::BOTH {
+        for discovery in [false, true] {
+            let mut routed = Routed::default();
+            let spec = interface(0, 1500);
+            routed.network(InterfaceSpec { gateway: true, discovery, ..spec });
+            routed.plug(0, "a", mac(2));
+            for (port, group, group6) in [
+                (5353, "224.0.0.251", "ff02::fb"),
+                (5355, "224.0.0.252", "ff02::1:3"),
+                (1900, "239.255.255.250", "ff02::c"),
+            ] {
+                let destination: IpAddr = match version {
+                    Ip::V4 => group.parse().expect("a group"),
+                    Ip::V6 => group6.parse().expect("a group"),
+                };
+                let station = match destination {
+                    IpAddr::V4(group) => {
+                        let [_, b, c, d] = group.octets();
+                        MacAddr([1, 0, 0x5e, b & 0x7f, c, d])
+                    }
+                    IpAddr::V6(group) => wire::ndp::multicast_mac(group),
+                };
+                let ips = (addr(version, 0, 2), destination);
+                let mut out = vec![0; 200];
+                let len = ip(&mut out, (station, mac(2)), ips, 255)
+                    .udp(port, port)
+                    .payload(&[0; 30])
+                    .finish()
+                    .expect("fits");
+                out.truncate(len);
+                routed.send("a", &out);
+                if discovery && port != 1900 {
+                    routed.moved(&["0 received to_gateway"]);
+                    assert_eq!(routed.for_gateway(0), [plain(out)]);
+                } else {
+                    routed.moved(&["0 received drop.multicast"]);
+                }
+            }
+        }
+    }
+}

@@ -353,17 +353,35 @@ link.send(ALL + b"\x06\x4e" + struct.pack("!I", number) + b"\x08\0" + tail for n
 print("a million addresses", flush=True)
 
 if how == "packet":
-    # Frames of one byte a segment, 1400 of them, by the kernel's own interface for such frames.
+    # Forged vnet headers, by the kernel's own interface for such frames. It refuses some of them itself.
     PACKET_VNET_HDR = 15
     link.socket.setsockopt(263, PACKET_VNET_HDR, 1)
-    body = ip4(MY4, VICTIM4, TCP, tcp(MY4, VICTIM4, 16, b"x" * 1400))
-    for size in (1, 65535):
-        header = struct.pack("=BBHHHH", 1, 1, 54, size, 34, 16)
+    body = ip4(MY4, VICTIM4, TCP, tcp(MY4, VICTIM4, 16, b"x" * 2800))
+    # Flags, kind, length of headers, size of segments, start and offset of the checksum.
+    forged = {
+        "segments of 1": (1, 1, 54, 1, 34, 16),
+        "segments of 8": (1, 1, 54, 8, 34, 16),
+        "segments of 255": (1, 1, 54, 255, 34, 16),
+        "segments of 0": (1, 1, 54, 0, 34, 16),
+        "segments of 65535": (1, 1, 54, 65535, 34, 16),
+        "TCP of IPv6": (1, 4, 54, 1400, 34, 16),
+        "UDP fragments": (1, 3, 54, 1400, 34, 16),
+        "UDP segments": (1, 5, 54, 1400, 34, 16),
+        "a kind that is none": (1, 77, 54, 1400, 34, 16),
+        "no checksum": (0, 1, 54, 1400, 0, 0),
+        "a checksum in the addresses": (1, 0, 0, 0, 14, 12),
+        "a checksum beside its field": (1, 0, 0, 0, 34, 8),
+        "a checksum beyond the frame": (1, 0, 0, 0, 60000, 16),
+        "headers of 65535": (1, 1, 65535, 1400, 34, 16),
+        "headers of 0": (1, 1, 0, 1400, 34, 16),
+    }
+    for name, fields in forged.items():
+        bytes_of = body if fields[1] else ip4(MY4, VICTIM4, TCP, tcp(MY4, VICTIM4, 16, b"x" * 1000))
         try:
-            link.socket.send(header + eth(VICTIM, IP4, body))
-            print(f"segments of {size}", flush=True)
+            link.socket.send(struct.pack("=BBHHHH", *fields) + eth(VICTIM, IP4, bytes_of))
+            print(f"forged: {name}", flush=True)
         except OSError as error:
-            print(f"the kernel refuses segments of {size}: {error}", flush=True)
+            print(f"the kernel refuses {name}: {error}", flush=True)
 print("done", flush=True)
 if how == "stream":
     # The port lives as long as the connection.

@@ -1,0 +1,158 @@
+//! Router advertisements from where they may come (check 38; RFC 4861, 6.1.2; RFC 8106).
+//!
+//! What is malformed, or promises what no host may believe, is refused whoever sends it. What the
+//! outside says is held against what the network itself says, where it does: the prefixes that it
+//! announces, and the last advertisement of its own router. An outsider may repeat these; he may not
+//! add a prefix, a resolver or a default route to them.
+
+use core::net::Ipv6Addr;
+use core::time::Duration;
+
+use arrayvec::ArrayVec;
+use ipnet::Ipv6Net;
+use wire::ndp::{self, Options, option};
+use wire::parse::Ipv6;
+
+use crate::guard::Judge;
+use crate::guard::spec::Role;
+use crate::reason::Reason;
+use crate::time::Instant;
+
+/// Prefixes, and resolvers, of one advertisement that are looked at. One with more is refused.
+const MOST: usize = 16;
+
+/// For how long the advertisement of the network's own router stands for what the network says: as
+/// long as the longest time between two (RFC 4861, 6.2.1).
+const OWN_TIME: Duration = Duration::from_secs(1800);
+
+/// Bytes of an advertisement before its options.
+const FIXED: usize = 16;
+
+/// On-link and autonomous.
+const PREFIX_FLAGS: u8 = 0xc0;
+const AUTONOMOUS: u8 = 0x40;
+
+/// The least MTU of a link that carries IPv6 (RFC 8200, 5).
+const MTU_MIN: u32 = 1280;
+
+/// One prefix of an advertisement.
+#[derive(Clone, Copy, Debug)]
+struct Prefix {
+    net: Ipv6Net,
+    /// Hosts make addresses of it.
+    autonomous: bool,
+    /// Seconds.
+    valid: u32,
+}
+
+/// What an advertisement says.
+#[derive(Debug)]
+struct Advertisement {
+    /// Seconds for which the sender is a default router; zero if it is none.
+    lifetime: u16,
+    prefixes: ArrayVec<Prefix, MOST>,
+    resolvers: ArrayVec<Ipv6Addr, MOST>,
+}
+
+/// What the network's own router said last.
+#[derive(Debug)]
+pub(crate) struct Own {
+    lifetime: u16,
+    resolvers: ArrayVec<Ipv6Addr, MOST>,
+    until: Instant,
+}
+
+impl Advertisement {
+    /// Reads an ICMPv6 message; nothing if it is not sound.
+    fn read(message: &[u8]) -> Option<Self> {
+        let &[_, code, _, _, _, _, hi, lo] = message.first_chunk()?;
+        let options = Options::new(message.get(FIXED..)?);
+        let mut read = Self {
+            lifetime: u16::from_be_bytes([hi, lo]),
+            prefixes: ArrayVec::new(),
+            resolvers: ArrayVec::new(),
+        };
+        for found in options {
+            match found.kind {
+                option::PREFIX => {
+                    if let Some(prefix) = prefix(found.body)? {
+                        read.prefixes.try_push(prefix).ok()?;
+                    }
+                }
+                option::MTU => {
+                    let mtu = u32::from_be_bytes(*found.body.get(2..)?.first_chunk()?);
+                    (mtu >= MTU_MIN).then_some(())?;
+                }
+                option::RDNSS => {
+                    // Two reserved bytes and a lifetime, then addresses.
+                    let (addresses, rest) = found.body.get(6..)?.as_chunks::<16>();
+                    (rest.is_empty() && !addresses.is_empty()).then_some(())?;
+                    for address in addresses {
+                        let address = Ipv6Addr::from(*address);
+                        let nobody = address.is_multicast()
+                            || address.is_unspecified()
+                            || address.is_loopback();
+                        (!nobody).then_some(())?;
+                        read.resolvers.try_push(address).ok()?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        (code == 0 && options.is_sound()).then_some(read)
+    }
+}
+
+/// A prefix information option without type and length (RFC 4861, 4.6.2): nothing if it breaks the
+/// rules of RFC 4862, 5.5.3; and no prefix if it is for nothing.
+fn prefix(body: &[u8]) -> Option<Option<Prefix>> {
+    let &[len, flags, v0, v1, v2, v3, p0, p1, p2, p3] = body.first_chunk()?;
+    let bits: [u8; 16] = *body.get(14..)?.first_chunk()?;
+    let net = Ipv6Net::new(bits.into(), len).ok()?;
+    let valid = u32::from_be_bytes([v0, v1, v2, v3]);
+    let preferred = u32::from_be_bytes([p0, p1, p2, p3]);
+    let sound = preferred <= valid
+        && !net.network().is_unicast_link_local()
+        && !net.network().is_multicast();
+    let prefix = Prefix { net, autonomous: flags & AUTONOMOUS != 0 && len == 64, valid };
+    sound.then_some((flags & PREFIX_FLAGS != 0).then_some(prefix))
+}
+
+impl Judge<'_> {
+    /// A message of the router or of the outside.
+    pub(super) fn router_advertisement(&mut self, ip: &Ipv6) -> Result<(), Reason> {
+        let sound = ip.hop_limit == ndp::HOP_LIMIT && ip.source.is_unicast_link_local();
+        let message = Advertisement::read(self.icmpv6_message(ip)).filter(|_| sound);
+        let Some(said) = message else {
+            return self.refuse(Reason::RouterAdvertisement);
+        };
+        if self.me.role == Role::Uplink {
+            self.demand(!self.contradicts(&said), Reason::RouterAdvertisement)?;
+        } else {
+            self.engine.memory.own_advertisement = Some(Own {
+                lifetime: said.lifetime,
+                resolvers: said.resolvers,
+                until: self.now + OWN_TIME,
+            });
+        }
+        for prefix in said.prefixes.iter().filter(|prefix| prefix.autonomous) {
+            let lifetime = Duration::from_secs(prefix.valid.into());
+            self.engine.memory.announced(self.now, prefix.net, lifetime);
+        }
+        Ok(())
+    }
+
+    /// Whether the outside says something else than the network.
+    fn contradicts(&self, said: &Advertisement) -> bool {
+        let announced = &self.engine.network.guard.announced;
+        let foreign = |prefix: &Prefix| !announced.iter().any(|own| own.contains(&prefix.net));
+        if !announced.is_empty() && said.prefixes.iter().any(foreign) {
+            return true;
+        }
+        let own = self.engine.memory.own_advertisement.as_ref();
+        own.filter(|own| self.now < own.until).is_some_and(|own| {
+            said.lifetime > own.lifetime
+                || said.resolvers.iter().any(|resolver| !own.resolvers.contains(resolver))
+        })
+    }
+}
