@@ -1,7 +1,7 @@
 //! Load generator and counter for `stream` nodes: two local clients that batch.
 //!
 //! One client connects to each of two nodes (which may be the same). The second introduces itself
-//! with one broadcast; then the first sends frames to it, many records in one write, and the
+//! with one frame to all; then the first sends frames to it, many records in one write, and the
 //! second counts what arrives. Prints one JSON object.
 //!
 //! ```text
@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 use std::io::{ErrorKind, Read, Write};
+use std::net::Ipv6Addr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -18,11 +19,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use wire::MacAddr;
+use wire::build::{Builder, Ipv6};
+
 /// Bytes of the big-endian length before each frame.
 const PREFIX_LEN: usize = 4;
 
-/// The shortest frame that tells its receiver: an Ethernet header.
-const FRAME_MIN: usize = 14;
+/// The shortest frame that the network carries for any client: a UDP datagram of IPv6 without
+/// payload.
+const FRAME_MIN: usize = 14 + 40 + 8;
 
 /// The longest that an ordinary network carries, for the buffers here: a jumbo frame.
 const FRAME_MAX: usize = 65_549;
@@ -30,8 +35,9 @@ const FRAME_MAX: usize = 65_549;
 const SENDER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
 const RECEIVER: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
 
-/// IEEE 802 local experimental EtherType: no stack takes these frames for its own.
-const ETHERTYPE: [u8; 2] = [0x88, 0xb5];
+/// All stations (RFC 2464, 7; RFC 4291, 2.7.1).
+const ALL: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
+const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// After the sender's end, how long nothing may arrive before counting ends.
 const SILENCE: Duration = Duration::from_millis(200);
@@ -109,7 +115,7 @@ fn run(options: &Options) -> Result<String, String> {
     let mut sender = connect(&options.from)?;
     let mut receiver = connect(&options.to)?;
     receiver
-        .write_all(&record(frame(RECEIVER, [0xff; 6], FRAME_MIN + 46)))
+        .write_all(&record(frame(RECEIVER, ALL, FRAME_MIN)?))
         .map_err(|e| format!("{}: {e}", options.to.display()))?;
     wait_for_broadcast(&mut sender)?;
 
@@ -119,7 +125,7 @@ fn run(options: &Options) -> Result<String, String> {
         std::thread::spawn(move || count(receiver, &done))
     };
     // What floods back to the sender (nothing should) must not fill its socket.
-    let burst = record(frame(SENDER, RECEIVER, options.size)).repeat(options.batch);
+    let burst = record(frame(SENDER, RECEIVER, options.size)?).repeat(options.batch);
     let start = Instant::now();
     let end = start + Duration::from_secs_f64(options.seconds);
     let mut sent = 0_u64;
@@ -155,10 +161,20 @@ fn connect(path: &std::path::Path) -> Result<UnixStream, String> {
     Ok(fd.into())
 }
 
-fn frame(from: [u8; 6], to: [u8; 6], len: usize) -> Vec<u8> {
-    let mut frame = [&to[..], &from, &ETHERTYPE].concat();
-    frame.resize(len, 0x5a);
-    frame
+/// A datagram between the link-local addresses that follow from the Ethernet addresses: a client of
+/// a node has these without being given any.
+fn frame(from: [u8; 6], to: [u8; 6], len: usize) -> Result<Vec<u8>, String> {
+    let station = |mac| Ipv6Addr::from(MacAddr(mac).eui64_link_local());
+    let destination = if to == ALL { ALL_NODES } else { station(to) };
+    let mut frame = vec![0; len];
+    Builder::new(&mut frame)
+        .ethernet(MacAddr(to), MacAddr(from))
+        .ipv6(&Ipv6 { source: station(from), destination, ..Ipv6::default() })
+        .udp(4000, 4000)
+        .payload(&vec![0x5a; len.saturating_sub(FRAME_MIN)])
+        .finish()
+        .map_err(|_| format!("a frame of {len} bytes holds no datagram"))?;
+    Ok(frame)
 }
 
 fn record(frame: Vec<u8>) -> Vec<u8> {

@@ -51,6 +51,22 @@ fn nobody_outside_is_a_guest() {
     refused(&mut net, "uplink", &host.udp4(&header, 1, 2), Reason::OutsideIdentity);
 }
 
+/// A port remembers a few sources, to be fast. That is no bound on who may be outside.
+#[test]
+fn any_number_of_hosts_is_outside() {
+    let mut net = world();
+    for _ in 0..2 {
+        for number in 1000..1300 {
+            // All behind one router.
+            let host = Guest { number: 200, ..outside() };
+            let header = wire::build::Ipv4 { source: v4(0x10_0000 + number), ..host.ip4() };
+            passed(&mut net, "uplink", &host.udp4(&header, 1, 2));
+            let header = Ipv6 { source: v6(0x10_0000 + number), ..host.ip6() };
+            passed(&mut net, "uplink", &host.udp6(&header, 1, 2));
+        }
+    }
+}
+
 #[test]
 fn questions_of_the_outside_and_of_the_router_are_answered_here() {
     for sender in [outside(), Guest { port: "router", number: ROUTER, tags: Vec::new() }] {
