@@ -395,7 +395,6 @@ fn a_guard_that_makes_no_sense_is_refused_where_it_is() {
         ("guard.actions = { 14 = \"warn\" }", "n.toml:2:24", "no action"),
         ("guard.ethertypes = [5]", "n.toml:2:20", "a length"),
         ("guard.segments = 0", "n.toml:2:18", "at least one"),
-        ("guard.segment_min = -1", "n.toml:2:21", "invalid value"),
         (
             "guard.quarantine = { violations = 0, within = 1, release = 1 }",
             "n.toml:2:20",
