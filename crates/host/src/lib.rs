@@ -18,6 +18,7 @@
 pub mod address;
 pub mod api;
 pub mod capture;
+pub mod closer;
 pub mod config;
 pub mod confine;
 pub mod daemon;

@@ -2,11 +2,23 @@
 //!
 //! In the background standard error is the log file; under systemd it is the journal, which reads the level
 //! from a prefix `<N>` (sd-daemon(3)). What a guest can cause is rate limited: it cannot fill the disk.
+//!
+//! # Theory of operation
+//!
+//! Writing can wait for as long as the reader likes: a terminal that is stopped (which a guest that shares it can do), a
+//! pipe that nobody reads, a log file on a server that is away. So once frames are moved ([`start`]), a thread writes,
+//! from a bounded queue, and whoever has something to say never waits. Lines that find the queue full are counted, and
+//! the next one that is written is preceded by their number.
 
+use std::fs::File;
 use std::io::Write;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ::nic::limiter::Limiter;
 
 /// How important a line is; the numbers are syslog's (RFC 5424 section 6.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,36 +45,87 @@ impl Level {
 const BURST: u32 = 32;
 const INTERVAL: Duration = Duration::from_millis(500);
 
+/// Lines that wait to be written.
+const QUEUE: usize = 256;
+
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 static GUESTS: Mutex<Option<Limiter>> = Mutex::new(None);
+static WRITER: OnceLock<Writer> = OnceLock::new();
 
-/// A token bucket over lines. Time comes from the caller.
-#[derive(Debug)]
-struct Limiter {
-    tokens: u32,
-    last: Instant,
-    suppressed: u64,
+enum Item {
+    Line(String),
+    /// Everything before it was written.
+    Mark(SyncSender<()>),
 }
 
-impl Limiter {
-    fn new(now: Instant) -> Self {
-        Self { tokens: BURST, last: now, suppressed: 0 }
+/// The thread that writes, seen from the others.
+#[derive(Debug)]
+struct Writer {
+    queue: SyncSender<Item>,
+    lost: Arc<AtomicU64>,
+}
+
+impl Writer {
+    fn start(out: impl Write + Send + 'static) -> std::io::Result<Self> {
+        let (queue, items) = sync_channel(QUEUE);
+        let lost = Arc::new(AtomicU64::new(0));
+        let theirs = Arc::clone(&lost);
+        std::thread::Builder::new()
+            .name("log".to_owned())
+            .stack_size(128 * 1024)
+            .spawn(move || Self::run(out, &items, &theirs))?;
+        Ok(Self { queue, lost })
     }
 
-    /// Whether a line may be written, and how many were not since the last one.
-    fn admit(&mut self, now: Instant) -> Option<u64> {
-        let intervals = now.saturating_duration_since(self.last).as_millis() / INTERVAL.as_millis();
-        if intervals > 0 {
-            let earned = u32::try_from(intervals).unwrap_or(BURST).min(BURST);
-            self.tokens = (self.tokens + earned).min(BURST);
-            self.last = now;
+    /// A log that cannot be written stops nothing.
+    fn run(mut out: impl Write, items: &Receiver<Item>, lost: &AtomicU64) {
+        while let Ok(item) = items.recv() {
+            let count = lost.swap(0, Ordering::Relaxed);
+            if count > 0 {
+                let why = "were lost, because the log was written too slowly.";
+                let _full =
+                    out.write_all(form(Level::Warning, &format!("{count} lines {why}")).as_bytes());
+            }
+            match item {
+                Item::Line(line) => {
+                    let _full = out.write_all(line.as_bytes());
+                }
+                Item::Mark(done) => {
+                    let _gone = done.send(());
+                }
+            }
         }
-        if self.tokens == 0 {
-            self.suppressed += 1;
-            return None;
+    }
+
+    fn put(&self, line: String) {
+        if self.queue.try_send(Item::Line(line)).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
-        self.tokens -= 1;
-        Some(std::mem::take(&mut self.suppressed))
+    }
+
+    /// Waits until everything was written, for a time.
+    fn flush(&self, patience: Duration) {
+        let (done, wait) = sync_channel(1);
+        if self.queue.try_send(Item::Mark(done)).is_ok() {
+            let _late = wait.recv_timeout(patience);
+        }
+    }
+}
+
+/// From now on lines are written by a thread. Where none can be had, they are written as before.
+pub fn start() {
+    // Not through `std::io::stderr`, whose lock would be held while a line waits.
+    let writer = std::io::stderr().as_fd().try_clone_to_owned().map(File::from);
+    match writer.and_then(Writer::start) {
+        Ok(writer) => drop(WRITER.set(writer)),
+        Err(error) => warn(&format!("The log has no thread of its own ({error}).")),
+    }
+}
+
+/// Waits for the last lines to be written, for a time.
+pub fn finish(patience: Duration) {
+    if let Some(writer) = WRITER.get() {
+        writer.flush(patience);
     }
 }
 
@@ -75,14 +138,21 @@ fn write(level: Level, sentence: &str) {
     if level as u8 > LEVEL.load(Ordering::Relaxed) {
         return;
     }
-    // One write per line, so lines of threads do not mix. A log that cannot be written stops nothing.
-    let line = if std::env::var_os("JOURNAL_STREAM").is_some() {
+    let line = form(level, sentence);
+    match WRITER.get() {
+        Some(writer) => writer.put(line),
+        // One write per line, so lines of threads do not mix. A log that cannot be written stops nothing.
+        None => drop(std::io::stderr().lock().write_all(line.as_bytes())),
+    }
+}
+
+fn form(level: Level, sentence: &str) -> String {
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
         format!("<{}>{}\n", level as u8, escape(sentence))
     } else {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         format!("{} {}: {}\n", timestamp(since), level.word(), escape(sentence))
-    };
-    let _full = std::io::stderr().lock().write_all(line.as_bytes());
+    }
 }
 
 /// Names and texts of clients come into sentences; a control character of theirs must not fake a line.
@@ -142,7 +212,8 @@ pub fn debug(sentence: &str) {
 pub fn guest(sentence: &str) {
     let now = Instant::now();
     let Ok(mut limiter) = GUESTS.lock() else { return };
-    if let Some(suppressed) = limiter.get_or_insert_with(|| Limiter::new(now)).admit(now) {
+    let limiter = limiter.get_or_insert_with(|| Limiter::new(BURST, INTERVAL, now));
+    if let Some(suppressed) = limiter.admit(now) {
         if suppressed > 0 {
             write(Level::Warning, &format!("{suppressed} lines about guests were left out."));
         }
@@ -154,17 +225,37 @@ pub fn guest(sentence: &str) {
 mod tests {
     use super::*;
 
+    /// A guest that shares the terminal of `netherd up` stops it; nobody who has something to say waits for that.
     #[test]
-    fn guests_cannot_fill_the_log() {
-        let start = Instant::now();
-        let mut limiter = Limiter::new(start);
-        let written = (0..1000).filter(|_| limiter.admit(start).is_some()).count();
-        assert_eq!(written, 32);
-        assert_eq!(limiter.admit(start + INTERVAL), Some(968));
-        assert_eq!(limiter.admit(start + INTERVAL), None);
-        let later = start + INTERVAL * 1000;
-        assert_eq!(limiter.admit(later), Some(1));
-        assert_eq!(limiter.tokens, BURST - 1, "the bucket never holds more than a burst");
+    fn a_log_that_nobody_reads_stops_nobody() {
+        use std::io::{BufRead, BufReader};
+        let (reader, out) = std::io::pipe().unwrap();
+        let writer = Writer::start(out).unwrap();
+        // More than a pipe holds.
+        let long = "x".repeat(1000);
+        let said: usize = 2000;
+        for n in 0..said {
+            writer.put(format!("{n} {long}\n"));
+        }
+        writer.flush(Duration::ZERO);
+        let queue = writer.queue.clone();
+        let end = std::thread::spawn(move || queue.send(Item::Line("end\n".to_owned())).unwrap());
+        let mut lines = 0;
+        let mut lost = 0;
+        for line in BufReader::new(reader).lines().map(Result::unwrap) {
+            match line.split_once(" lines were lost") {
+                Some((before, _)) => {
+                    lost += before.rsplit(' ').next().unwrap().parse::<usize>().unwrap();
+                }
+                None if line == "end" => break,
+                None => lines += 1,
+            }
+        }
+        end.join().unwrap();
+        assert!(lost >= said - QUEUE - 100, "{lost} lines found the queue full");
+        assert_eq!(lines + lost, said, "what was lost was counted");
+        // Now it is read, and waiting for it ends.
+        writer.flush(Duration::from_secs(20));
     }
 
     #[test]

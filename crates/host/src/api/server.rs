@@ -9,6 +9,9 @@
 //! Descriptors arrive with bytes, not with lines (unix(7)): those that have come belong to the next request that
 //! takes descriptors, in their order. They are closed when a request that takes none leaves them over.
 //!
+//! Descriptors that the client sent are not closed here but by the [`closer`], and so is the connection when it is over:
+//! some may still be in it.
+//!
 //! Who is at the other end is what the kernel says (SO_PEERCRED), at the time it connected.
 
 use std::collections::VecDeque;
@@ -16,6 +19,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use sys::Cred;
+
+use crate::closer;
 
 use super::line::LineBuffer;
 use super::message::{ANSWER_MAX, Code, Event, FDS_MAX, Failure, LINE_MAX, Reply, Request};
@@ -128,21 +133,20 @@ impl Connection {
         if room == 0 || self.finished {
             return Ok(());
         }
-        let received =
-            match sys::unix::receive_with_fds(self.stream.as_fd(), &mut buffer[..room], FDS_MAX) {
-                Ok(received) => received,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                    return Err(Over::Closed);
-                }
-                Err(error) => return Err(error.into()),
-            };
+        let received = match sys::unix::receive_any_fds(self.stream.as_fd(), &mut buffer[..room]) {
+            Ok(received) => received,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                return Err(Over::Closed);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        self.fds.extend(received.fds);
         if received.len == 0 {
             self.finished = true;
             return Err(Over::Closed);
         }
-        self.fds.extend(received.fds);
-        if self.fds.len() > FDS_MAX {
+        if received.cut || self.fds.len() > FDS_MAX {
             let why = format!("more than {FDS_MAX} descriptors came with requests");
             return Err(io::Error::new(io::ErrorKind::InvalidData, why).into());
         }
@@ -165,7 +169,7 @@ impl Connection {
     pub fn take_fds(&mut self, count: usize) -> Result<Vec<OwnedFd>, Failure> {
         let came = self.fds.len();
         if came < count {
-            self.fds.clear();
+            self.close_fds();
             let message = format!(
                 "The request needs {count} descriptors and {came} came with it: send them by SCM_RIGHTS \
                  with the first byte of its line."
@@ -178,8 +182,12 @@ impl Connection {
     /// Closes descriptors that nobody took.
     pub fn drop_fds(&mut self) {
         if self.lines.is_empty() {
-            self.fds.clear();
+            self.close_fds();
         }
+    }
+
+    fn close_fds(&mut self) {
+        closer::close(self.cred.uid, self.fds.drain(..));
     }
 
     /// Queues an answer.

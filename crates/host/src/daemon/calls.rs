@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Daemon;
+use super::brought;
 use super::clients::Ending;
 use super::network::Served;
 use super::outside::Publisher;
@@ -87,7 +88,7 @@ impl Daemon {
             Call::Join(args) => done(network.join(worker, token, cred, control, args)?),
             Call::Link(args) => {
                 let count = network.check_link(token, args)?;
-                let fds = self.take_fds(token, count)?;
+                let fds = brought::check(args, self.take_fds(token, count)?, cred.uid)?;
                 let network = self.network_mut(id).ok_or_else(gone)?;
                 let linked = network.link(worker, token, args, fds)?;
                 self.join_networks(worker);
@@ -105,7 +106,7 @@ impl Daemon {
                 done(Nothing {})
             }
             Call::Exec { guest } => {
-                let (entrance, fds) = network.exec(guest, cred)?;
+                let (entrance, fds) = network.exec(guest, cred, control)?;
                 done(entrance).map(|(value, _)| (value, fds))
             }
             Call::Capture(args) => {

@@ -7,6 +7,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
+use engine::Instant;
 use sys::Cred;
 use sys::peer::PeerPlace;
 use sys::poll::Interest;
@@ -15,6 +16,7 @@ use super::Daemon;
 use crate::api::message::{Closed, Code, Event, Failure};
 use crate::api::server::{Connection, Over, REQUESTS_PER_VISIT};
 use crate::capture::CaptureId;
+use crate::closer;
 use crate::config::Peers;
 use crate::link::CloseReason;
 use crate::log;
@@ -27,6 +29,9 @@ const CLIENTS_MAX: usize = 4096;
 const TURN: Duration = Duration::from_millis(1);
 /// Descriptors that came with unfinished requests of one user.
 const PARKED_PER_USER: usize = 64;
+/// Connections that may not make any call, all together, and how long each may wait for being told so.
+const REFUSED_MAX: usize = 32;
+const REFUSED_TIME: Duration = Duration::from_secs(2);
 /// So long connections wait when there are no descriptors for them.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -49,6 +54,8 @@ pub(super) struct Client {
     pub(super) closing: bool,
     /// Why it may not make any call: what its first request is answered with.
     refused: Option<String>,
+    /// When it is disconnected whatever it does: it may not make any call.
+    until: Option<Instant>,
 }
 
 /// What a session is told about the end of its guest's port.
@@ -66,6 +73,12 @@ impl Daemon {
     pub(super) fn accept(&mut self, worker: &mut Worker, at: usize) {
         // Bounded: the poller reports the socket again.
         for _ in 0..16 {
+            if closer::is_full() {
+                log::guest(
+                    "No connection to api is accepted: too much that clients sent waits to be closed.",
+                );
+                return self.pause_api(worker, at);
+            }
             let network = &self.networks[at];
             let (stream, cred) = match sys::unix::accept(network.api.as_fd()) {
                 Ok(accepted) => accepted,
@@ -81,22 +94,42 @@ impl Daemon {
                     return;
                 }
             };
-            let of_user = self
-                .clients
-                .values()
+            let refused = (network.config.peers == Peers::OwnNamespace)
+                .then(|| stranger(stream.as_fd(), cred))
+                .flatten();
+            // A guest's processes may have the owner's uid: those who may not come in take no place of his.
+            let (refusals, served): (Vec<_>, Vec<_>) =
+                self.clients.values().partition(|it| it.until.is_some());
+            let of_user = served
+                .iter()
                 .filter(|it| it.network == network.id && it.connection.cred().uid == cred.uid)
                 .count();
-            if of_user >= network.config.clients_per_user || self.clients.len() >= CLIENTS_MAX {
+            let is_full = if refused.is_some() {
+                refusals.len() >= REFUSED_MAX
+            } else {
+                of_user >= network.config.clients_per_user || served.len() >= CLIENTS_MAX
+            };
+            if is_full {
                 log::guest(&format!(
                     "A connection of uid {} to api was refused: the limit of connections is reached.",
                     cred.uid
                 ));
+                let _ended = sys::unix::end(stream.as_fd());
+                closer::close(cred.uid, [stream]);
+                continue;
+            }
+            if closer::is_stuck(cred.uid) {
+                log::guest(&format!(
+                    "A connection of uid {} to api was refused: descriptors that this user sent before take too long \
+                     to close.",
+                    cred.uid
+                ));
+                let _ended = sys::unix::end(stream.as_fd());
+                closer::close(cred.uid, [stream]);
                 continue;
             }
             let id = network.id;
-            let refused = (network.config.peers == Peers::OwnNamespace)
-                .then(|| stranger(stream.as_fd(), cred))
-                .flatten();
+            let until = refused.is_some().then(|| worker.now() + REFUSED_TIME);
             let own = sys::user::uid();
             let connection = Connection::new(stream, cred);
             match worker.register(connection.fd(), Interest::READABLE) {
@@ -112,6 +145,7 @@ impl Daemon {
                         finished: false,
                         closing: false,
                         refused,
+                        until,
                     };
                     self.clients.insert(token, client);
                 }
@@ -120,6 +154,22 @@ impl Daemon {
                 }
             }
         }
+    }
+
+    /// Disconnects those who may make no call and have had the time to hear why.
+    pub(super) fn end_refused(&mut self, worker: &mut Worker) {
+        let now = worker.now();
+        let is_over = |client: &Client| client.until.is_some_and(|until| until <= now);
+        let over: Vec<Token> =
+            self.clients.iter().filter(|it| is_over(it.1)).map(|(token, _)| *token).collect();
+        for token in over {
+            self.disconnect(worker, token, &Over::Closed);
+        }
+    }
+
+    /// When the next of them is.
+    pub(super) fn next_refused(&self) -> Option<Instant> {
+        self.clients.values().filter_map(|client| client.until).min()
     }
 
     /// Without descriptors a connection cannot even be refused: it stays in the queue, and the poller would report it
@@ -281,6 +331,9 @@ impl Daemon {
             ));
         }
         let _gone = worker.deregister(token, client.connection.fd());
+        // The client sees its end now, whatever has to be closed before.
+        let _ended = sys::unix::end(client.connection.fd());
+        closer::close(client.connection.cred().uid, [client.connection]);
         let Some(network) = self.network_mut(client.network) else { return };
         for capture in client.captures {
             let engine = worker.engine_mut(network.id);

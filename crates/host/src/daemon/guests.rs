@@ -544,8 +544,13 @@ impl Served {
     }
 
     /// The call `exec`: for the guest's owner only.
-    pub(super) fn exec(&self, name: &str, cred: Cred) -> Result<(Entrance, Vec<OwnedFd>), Failure> {
-        let guest = self.guest_of(name, cred, true)?;
+    pub(super) fn exec(
+        &self,
+        name: &str,
+        cred: Cred,
+        control: bool,
+    ) -> Result<(Entrance, Vec<OwnedFd>), Failure> {
+        let guest = self.guest_of(name, cred, control)?;
         if guest.cred.uid != cred.uid {
             let owner = guest.cred.uid;
             let message = format!("Guest {name} is uid {owner}'s: only its owner may enter it.");

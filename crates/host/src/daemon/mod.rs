@@ -14,6 +14,7 @@
 //! connection to its `api`: a command that has just connected to join keeps it.
 
 mod around;
+mod brought;
 mod calls;
 mod change;
 mod clients;
@@ -121,8 +122,11 @@ pub fn serve(options: Options) -> Result<(), ServeError> {
     });
     match started {
         Ok((mut daemon, mut worker)) => {
+            log::start();
             startup.ready();
-            daemon.run(&mut worker)
+            let ended = daemon.run(&mut worker);
+            log::finish(LOG_PATIENCE);
+            ended
         }
         Err(error) => {
             startup.failed(&error);
@@ -146,6 +150,8 @@ struct Daemon {
     stopping: bool,
 }
 
+/// So long the log may take for its last lines at the end of the process.
+const LOG_PATIENCE: Duration = Duration::from_millis(300);
 /// So long captures may write on at the end of the process.
 const CAPTURE_PATIENCE: Duration = Duration::from_millis(300);
 /// How often captures are looked at whose reader may have gone.
@@ -222,6 +228,7 @@ impl Daemon {
             }
             if changed {
                 self.resume_api(worker);
+                self.end_refused(worker);
                 self.serve_waiting(worker);
                 self.close_idle(worker);
                 self.retry_uplinks(worker);
@@ -247,7 +254,8 @@ impl Daemon {
         let idle = self.networks.iter().filter_map(Served::idle_deadline);
         let paused = self.networks.iter().filter_map(|network| network.api_paused);
         let attention = self.networks.iter().filter_map(Served::attention);
-        let mut deadline = idle.chain(paused).chain(attention).min();
+        let refused = self.next_refused();
+        let mut deadline = idle.chain(paused).chain(attention).chain(refused).min();
         if self.networks.iter().any(|network| !network.captures.is_empty()) {
             let check = now + CAPTURE_CHECK;
             deadline = Some(deadline.map_or(check, |at| at.min(check)));

@@ -10,9 +10,11 @@
 //! The helper lets only those addresses send and receive that were *claimed*. This link claims the
 //! source address of a frame in front of the first frame that has it, so that guests may come and go
 //! without anybody's telling; [`Link::address`] claims and releases beforehand, for guests that only
-//! listen. When the user's allowance is used up, the address that was silent for longest is
-//! released. An address that the helper refused is asked for again now and then; its frames are
-//! given up here (`link-refused`) and the log says why.
+//! listen. When the user's allowance is used up, what was claimed for a guest of the network stays, and
+//! of the others the one that was silent for longest is released, if it was for [`SILENT`]: a client
+//! that sends from many addresses makes nobody deaf who has one. An address that has no place, or that
+//! the helper refused, is asked for again now and then, at once when it was only asked for too soon;
+//! its frames are given up here (`link-refused`) and the log says why.
 //!
 //! If the helper ends, the link ends; whoever owns the network opens another one.
 
@@ -42,6 +44,12 @@ const VISIT_MESSAGES: usize = 64;
 /// Frames of a refused address that are given up before it is asked for again.
 const ASK_AGAIN: u32 = 1024;
 
+/// Nanoseconds until one that was asked for too soon is asked for again.
+const TOO_SOON: u64 = 100_000_000;
+
+/// Nanoseconds for which an address has to be silent before another one may have its place.
+const SILENT: u64 = 60_000_000_000;
+
 /// Addresses that are remembered as refused.
 const REFUSED_MAX: usize = 64;
 
@@ -53,13 +61,17 @@ enum State {
     Ours,
     /// Refused; frames given up since then.
     Refused(u32),
+    /// Asked for too soon after others; not again before this time.
+    Later(u64),
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Claim {
     state: State,
-    /// When a frame was last sent from it, in messages.
+    /// When a frame was last sent from it, in nanoseconds ([`sys::clock`]).
     used: u64,
+    /// It was announced: a guest of the network has it, who may only listen.
+    announced: bool,
 }
 
 /// What is to be done with a frame.
@@ -78,7 +90,7 @@ pub(crate) struct NicLink {
     claims: HashMap<MacAddr, Claim>,
     /// The last source address that was allowed to send.
     last: Option<MacAddr>,
-    /// Messages sent: the clock of [`Claim::used`].
+    /// The time of [`Claim::used`], read once a batch.
     clock: u64,
     /// The last visit saw large frames.
     large: bool,
@@ -200,6 +212,10 @@ impl NicLink {
             self.last = None;
         }
         if let Some(claim) = self.claims.get_mut(&mac) {
+            if why == ClaimRefusal::TooFast {
+                claim.state = State::Later(sys::clock::monotonic_nanos() + TOO_SOON);
+                return;
+            }
             claim.state = State::Refused(0);
             log::guest(&format!(
                 "The address {mac} of a guest cannot be used outside: it {}.",
@@ -228,6 +244,8 @@ impl NicLink {
                     Admission::Send
                 }
                 State::Refused(given_up) if *given_up >= ASK_AGAIN => Admission::Claim(mac),
+                State::Later(until) if *until <= self.clock => Admission::Claim(mac),
+                State::Later(_) => Admission::GiveUp,
                 State::Refused(given_up) => {
                     *given_up += 1;
                     Admission::GiveUp
@@ -236,21 +254,42 @@ impl NicLink {
         }
     }
 
-    /// Sends the claim, and makes room for it.
-    fn claim(&mut self, mac: MacAddr) -> io::Result<()> {
+    /// The last address sends now.
+    fn touch_last(&mut self) {
+        if let Some(claim) = self.last.and_then(|mac| self.claims.get_mut(&mac)) {
+            claim.used = self.clock;
+        }
+    }
+
+    /// Sends the claim, if there is room for it or room can be made. An announced address may have the place of any that
+    /// is not.
+    fn claim(&mut self, mac: MacAddr, announced: bool) -> io::Result<()> {
+        let announced = announced || self.claims.get(&mac).is_some_and(|claim| claim.announced);
         let ours = |claim: &Claim| claim.state == State::Ours;
+        let mut state = State::Ours;
         if self.claims.values().filter(|claim| ours(claim)).count() >= self.max_macs {
-            let oldest = self.claims.iter().filter(|(_, claim)| ours(claim));
-            let oldest = oldest.min_by_key(|(_, claim)| claim.used).map(|(mac, _)| *mac);
-            if let Some(oldest) = oldest {
-                self.release(oldest)?;
+            let others = self.claims.iter().filter(|(_, claim)| ours(claim) && !claim.announced);
+            let oldest = others.min_by_key(|(_, claim)| claim.used);
+            let oldest = oldest
+                .filter(|(_, claim)| announced || self.clock.saturating_sub(claim.used) >= SILENT);
+            match oldest.map(|(mac, _)| *mac) {
+                Some(oldest) => self.release(oldest)?,
+                None => state = State::Refused(0),
             }
         }
-        self.say(&protocol::claim(mac))?;
-        if self.claims.len() >= self.max_macs + REFUSED_MAX {
-            self.claims.retain(|_, claim| claim.state == State::Ours);
+        if state == State::Ours {
+            self.say(&protocol::claim(mac))?;
+        } else if !self.claims.contains_key(&mac) {
+            log::guest(&format!(
+                "The address {mac} of a guest cannot be used outside: {} others are in use, which is what the list of \
+                 netherd-nic allows (max_macs).",
+                self.max_macs
+            ));
         }
-        self.claims.insert(mac, Claim { state: State::Ours, used: self.clock });
+        if self.claims.len() >= self.max_macs + REFUSED_MAX {
+            self.claims.retain(|_, claim| claim.state == State::Ours || claim.announced);
+        }
+        self.claims.insert(mac, Claim { state, used: self.clock, announced });
         Ok(())
     }
 
@@ -270,7 +309,8 @@ impl NicLink {
     /// Sends the front of the batch, as much as goes in one call: many small frames in one message,
     /// or large ones in a message each. Returns how many frames went.
     fn send_front(&mut self, pool: &Pool, batch: &TxBatch) -> io::Result<usize> {
-        self.clock += 1;
+        // Once a message: what is sent from one address is not looked up by the frame.
+        self.touch_last();
         let mut heads = [[0; RECORD_LEN]; BATCH];
         let mut count = 0;
         let mut bytes = HEADER_LEN;
@@ -378,6 +418,7 @@ impl Link for NicLink {
 
     fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Sent {
         let mut refused = 0;
+        self.clock = sys::clock::monotonic_nanos();
         while let Some(first) = batch.first() {
             let [front, rest] = pool.pieces(first);
             let result = match self.admission(first, front, rest) {
@@ -385,7 +426,7 @@ impl Link for NicLink {
                     refused += 1;
                     Ok(1)
                 }
-                Admission::Claim(mac) => self.claim(mac).map(|()| 0),
+                Admission::Claim(mac) => self.claim(mac, false).map(|()| 0),
                 Admission::Send => self.send_front(pool, batch),
             };
             match result {
@@ -405,10 +446,15 @@ impl Link for NicLink {
 
     fn address(&mut self, mac: MacAddr, present: bool) {
         // What cannot be said now is said with the first frame, or when room is needed.
-        let _later = match (present, self.claims.contains_key(&mac)) {
-            (true, false) => self.claim(mac),
-            (false, true) => self.release(mac),
-            _ => Ok(()),
+        self.clock = sys::clock::monotonic_nanos();
+        let _later = match (present, self.claims.get_mut(&mac)) {
+            (true, Some(claim)) if claim.state == State::Ours => {
+                claim.announced = true;
+                Ok(())
+            }
+            (true, _) => self.claim(mac, true),
+            (false, Some(_)) => self.release(mac),
+            (false, None) => Ok(()),
         };
     }
 

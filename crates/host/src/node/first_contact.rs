@@ -16,6 +16,9 @@ pub enum Contact<'a> {
     Frame(&'a [u8]),
     /// It opens the sender's port and carries nothing.
     Greeting,
+    /// Another process sent than the one that has the name's port: refused with this while that one runs. Otherwise
+    /// the name is looked at again.
+    Other(Refusal),
     /// Nobody can be answered.
     Refused(Refusal),
 }
@@ -27,8 +30,12 @@ pub enum Refusal {
     Unnamed,
     /// The kernel gave no credentials.
     NoCredentials,
+    /// Descriptors came with it.
+    Descriptors,
     /// The name's port belongs to another user.
     OtherUser { owner: u32, sender: u32 },
+    /// The name's port belongs to another process of the same user, which still runs.
+    OtherProcess { owner: i32, sender: i32 },
 }
 
 impl std::fmt::Display for Refusal {
@@ -41,10 +48,18 @@ impl std::fmt::Display for Refusal {
             Refusal::NoCredentials => {
                 f.write_str("a client's credentials did not come with its datagram; try again")
             }
+            Refusal::Descriptors => {
+                f.write_str("a client sent descriptors, and a frame has none; send frames alone")
+            }
             Refusal::OtherUser { owner, sender } => write!(
                 f,
                 "user {sender} sent from a socket name whose port belongs to user {owner}; bind \
                  another name"
+            ),
+            Refusal::OtherProcess { owner, sender } => write!(
+                f,
+                "process {sender} sent from a socket name whose port belongs to process {owner}, \
+                 which still runs; bind another name, or let the process that will send send first"
             ),
         }
     }
@@ -56,7 +71,7 @@ impl std::fmt::Display for Refusal {
 pub fn judge<'a>(
     named: bool,
     cred: Option<Cred>,
-    port_owner: Option<u32>,
+    port_owner: Option<Cred>,
     body: &'a [u8],
 ) -> Contact<'a> {
     if !named {
@@ -64,8 +79,13 @@ pub fn judge<'a>(
     }
     let Some(cred) = cred else { return Contact::Refused(Refusal::NoCredentials) };
     match port_owner {
-        Some(owner) if owner != cred.uid => {
-            Contact::Refused(Refusal::OtherUser { owner, sender: cred.uid })
+        Some(owner) if owner.uid != cred.uid => {
+            Contact::Refused(Refusal::OtherUser { owner: owner.uid, sender: cred.uid })
+        }
+        // The kernel tells a sender's name and process, not its socket. Elsewhere (another mount or network
+        // namespace) the same user can bind the same name again.
+        Some(owner) if owner.pid != cred.pid => {
+            Contact::Other(Refusal::OtherProcess { owner: owner.pid, sender: cred.pid })
         }
         _ if body == GREETING => Contact::Greeting,
         _ => Contact::Frame(body),
@@ -81,15 +101,23 @@ mod tests {
         let me = Some(Cred { pid: 1, uid: 1000, gid: 1000 });
         let frame = [0; 60];
         assert_eq!(judge(true, me, None, b"VFKT"), Contact::Greeting);
-        assert_eq!(judge(true, me, Some(1000), b"VFKT"), Contact::Greeting);
-        assert_eq!(judge(true, me, Some(1000), &frame), Contact::Frame(&frame));
+        assert_eq!(judge(true, me, me, b"VFKT"), Contact::Greeting);
+        assert_eq!(judge(true, me, me, &frame), Contact::Frame(&frame));
         assert_eq!(judge(true, me, None, b"VFKTx"), Contact::Frame(b"VFKTx"));
         assert_eq!(judge(true, me, None, b""), Contact::Frame(b""));
         assert_eq!(judge(false, me, None, &frame), Contact::Refused(Refusal::Unnamed));
         assert_eq!(judge(true, None, None, &frame), Contact::Refused(Refusal::NoCredentials));
+        let root = Some(Cred { pid: 1, uid: 0, gid: 0 });
         assert_eq!(
-            judge(true, me, Some(0), &frame),
+            judge(true, me, root, &frame),
             Contact::Refused(Refusal::OtherUser { owner: 0, sender: 1000 })
         );
+        let sibling = Some(Cred { pid: 2, uid: 1000, gid: 1000 });
+        for body in [&frame[..], b"VFKT"] {
+            assert_eq!(
+                judge(true, sibling, me, body),
+                Contact::Other(Refusal::OtherProcess { owner: 1, sender: 2 })
+            );
+        }
     }
 }

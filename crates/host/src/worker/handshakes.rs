@@ -124,6 +124,8 @@ impl Worker {
         let failed = |what: &str, e: io::Error| format!("a VDE client was refused: {what}: {e}");
         let data = unix::socket(SocketKind::Datagram, true)
             .map_err(|e| failed("no socket can be made", e))?;
+        let _older = unix::refuse_descriptors(data.as_fd())
+            .map_err(|e| failed("descriptors cannot be kept out of its socket", e))?;
         // Connected before it is bound: there is no moment in which another process could send to
         // it (net/unix/af_unix.c, unix_may_send).
         unix::connect(data.as_fd(), &to)

@@ -88,6 +88,8 @@ impl Worker {
                 return Err(invalid("ctl needs a descriptor of its directory".into()));
             }
         }
+        // No protocol of a node has descriptors in it. Before Linux 6.16 the kernel closes them in our time.
+        let _older = unix::refuse_descriptors(socket.as_fd())?;
         let socket = if kind == NodeKind::Dgram {
             unix::set_pass_cred(socket.as_fd())?;
             SharedSocket::for_datagrams(socket)?

@@ -55,11 +55,9 @@ impl Process {
     }
 
     /// kill(2): the caller's real or effective user is the target's real or saved one.
-    fn may_signal(&self, target: &Self) -> bool {
+    fn is_of_same_user(&self, target: &Self) -> bool {
         let own = &self.users[..2];
-        self.effective.contains(Capabilities::KILL)
-            || own.contains(&target.users[0])
-            || own.contains(&target.users[2])
+        own.contains(&target.users[0]) || own.contains(&target.users[2])
     }
 }
 
@@ -109,6 +107,10 @@ fn judge(listener: &Listener, call: &Call, signal: i32) -> (Answer, Option<i32>)
     let Ok(namespace) = sys::ns::of(call.caller, Namespaces::PID) else {
         return (Answer::Fail(ESRCH), None);
     };
+    // What a capability is good for is what belongs to its user namespace or lies inside of it: everybody has all
+    // capabilities in one of his own (user_namespaces(7)).
+    let rules = caller.effective.contains(Capabilities::KILL);
+    let rules = rules.then(|| sys::ns::of(call.caller, Namespaces::USER).ok()).flatten();
     // Only now is it sure that the number still named the caller when the files were read.
     if !listener.is_waiting(call) {
         return (Answer::Fail(ESRCH), None);
@@ -127,7 +129,8 @@ fn judge(listener: &Listener, call: &Call, signal: i32) -> (Answer, Option<i32>)
         }
         let Some(member) = Process::read(pid) else { continue };
         if member.group == caller.group
-            && caller.may_signal(&member)
+            && (caller.is_of_same_user(&member)
+                || rules.as_ref().is_some_and(|own| is_ruled(pid, own.as_fd())))
             && is_reached(pid, &member, namespace.as_fd())
             && sys::signal::send(pid, signal).is_ok()
         {
@@ -149,6 +152,12 @@ fn is_reached(pid: i32, member: &Process, namespace: BorrowedFd<'_>) -> bool {
     // would.
     let is_init = member.own_number == 1 && sys::ns::same(own.as_fd(), namespace).unwrap_or(true);
     !is_init && sys::ns::is_within(own.as_fd(), namespace).unwrap_or(false)
+}
+
+/// Whether a capability in the user namespace `own` is one over this process.
+fn is_ruled(pid: i32, own: BorrowedFd<'_>) -> bool {
+    let its = sys::ns::of(pid, Namespaces::USER);
+    its.and_then(|its| sys::ns::is_within(its.as_fd(), own)).unwrap_or(false)
 }
 
 fn processes() -> Vec<i32> {
@@ -180,11 +189,43 @@ mod tests {
     fn permission_is_as_kill_has_it() {
         let user = |users: &str| Process::parse(&status("0", users, "0")).unwrap();
         let caller = user("1000 1001 1000 1000");
-        assert!(caller.may_signal(&user("1000 5 5 5")));
-        assert!(caller.may_signal(&user("5 5 1001 5")));
-        assert!(!caller.may_signal(&user("5 1000 5 5")));
+        assert!(caller.is_of_same_user(&user("1000 5 5 5")));
+        assert!(caller.is_of_same_user(&user("5 5 1001 5")));
+        assert!(!caller.is_of_same_user(&user("5 1000 5 5")));
         let mighty = Process::parse(&status("0", "9 9 9 9", "20")).unwrap();
-        assert!(mighty.may_signal(&user("5 5 5 5")));
+        assert!(!mighty.is_of_same_user(&user("5 5 5 5")));
+    }
+
+    /// In a user namespace of his own, a guest's unprivileged user has every capability; none is one over processes
+    /// outside of it.
+    #[test]
+    fn capabilities_end_with_their_user_namespace() {
+        use std::io::Read;
+        let nested = std::process::Command::new("unshare")
+            .args(["--user", "--map-root-user", "sh", "-c", "echo && exec sleep 60"])
+            .stdout(std::process::Stdio::piped())
+            .spawn();
+        let mut nested = nested.unwrap();
+        let started = nested.stdout.take().unwrap().read_exact(&mut [0]);
+        let pid = i32::try_from(nested.id()).unwrap();
+        if started.is_err() {
+            eprintln!("SKIPPED: no user namespace can be made here");
+            nested.wait().unwrap();
+            return;
+        }
+        let ourselves = i32::try_from(std::process::id()).unwrap();
+        let ours = sys::ns::own(Namespaces::USER).unwrap();
+        let theirs = sys::ns::of(pid, Namespaces::USER).unwrap();
+        assert!(Process::read(pid).unwrap().effective.contains(Capabilities::KILL));
+        let (down, up, own) = (
+            is_ruled(pid, ours.as_fd()),
+            is_ruled(ourselves, theirs.as_fd()),
+            is_ruled(pid, theirs.as_fd()),
+        );
+        nested.kill().unwrap();
+        nested.wait().unwrap();
+        assert!(down && own, "what lies inside is ruled from outside");
+        assert!(!up, "and not the other way round");
     }
 
     #[test]

@@ -71,7 +71,7 @@ fn descriptors_without_a_request_are_few() {
 
 /// What another user is told is the same whether a port exists or not.
 #[test]
-fn ports_of_others_are_as_good_as_none() {
+fn ports_and_guests_of_others_are_as_good_as_none() {
     let root = Daemon::root("others");
     std::fs::set_permissions(&root, std::os::unix::fs::PermissionsExt::from_mode(0o755))
         .expect("ours");
@@ -97,6 +97,20 @@ fn ports_of_others_are_as_good_as_none() {
     let (open, none) = (ask("stream-1"), ask("stream-2"));
     assert!(none.contains("no-such-port"), "{none}");
     assert_eq!(open, none);
+    let mut web = Client::connect(&directory).expect("served");
+    let join = Join { guest: Some("web".into()), ..Join::default() };
+    let _: Joined = web.call(&Call::Join(join), &[]).expect("free").value;
+    let enter = |guest: &str| {
+        let line =
+            format!("{{\"v\":1,\"id\":1,\"call\":\"exec\",\"args\":{{\"guest\":\"{guest}\"}}}}");
+        use std::os::unix::process::CommandExt;
+        let mut socat = Command::new("socat");
+        socat.uid(65534).gid(65534);
+        answer(&mut socat, &directory.join("api"), &line).replace(guest, "GUEST")
+    };
+    let (joined, none) = (enter("web"), enter("cat"));
+    assert!(none.contains("no-such-guest"), "{none}");
+    assert_eq!(joined, none, "nor whether a guest does");
 }
 
 #[test]
@@ -206,4 +220,113 @@ fn peers_in_inner_pid_namespaces_may_not_use_api_unless_it_is_said() {
     // Programs that only map ids or change the network are no guests: vdens, rootless tools before they start one.
     assert!(ask(&["--user", "--map-root-user", "--net"], "a").contains("\"ok\""));
     assert!(daemon.log().contains("was refused"), "{}", daemon.log());
+}
+
+/// A TCP socket whose last close waits for a far host that takes nothing, for as long as its owner asked.
+fn lingering() -> (OwnedFd, std::net::TcpListener) {
+    let far = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let near = std::net::TcpStream::connect(far.local_addr().expect("bound")).expect("it listens");
+    near.set_nonblocking(true).expect("ours");
+    while (&near).write(&[0; 65536]).is_ok() {}
+    rustix::net::sockopt::set_socket_linger(&near, Some(PATIENCE)).expect("ours");
+    (near.into(), far)
+}
+
+/// Whoever passes descriptors that take long to close delays himself. Each of these would hold the daemon, and the
+/// frames of everybody, for 20 seconds.
+#[test]
+fn closing_what_clients_sent_delays_nobody() {
+    let daemon = Daemon::start("closing", "net=lab").ready();
+    let api = daemon.path("lab").join("api");
+    let mut client = daemon.client("lab");
+    let mut far_ends = Vec::new();
+    let start = Instant::now();
+    let mut send = |to: &UnixStream, line: &str, count: usize| {
+        let (near, far) = lingering();
+        far_ends.push(far);
+        let fds = vec![near.as_fd(); count];
+        sys::unix::send_with_fds(to.as_fd(), line.as_bytes(), &fds).expect("room");
+        // The daemon's are the last now.
+    };
+    let answer = |to: &UnixStream| {
+        to.set_read_timeout(Some(PATIENCE)).expect("ours");
+        let mut line = String::new();
+        BufReader::new(to).read_line(&mut line).expect("an answer");
+        line
+    };
+    // With a request that takes none.
+    let plain = UnixStream::connect(&api).expect("served");
+    send(&plain, "{\"v\":1,\"id\":1,\"call\":\"hello\"}\n", 1);
+    assert!(answer(&plain).contains("\"ok\""));
+    // As what they are not.
+    let web = UnixStream::connect(&api).expect("served");
+    let join = "{\"v\":1,\"id\":1,\"call\":\"join\",\"args\":{\"guest\":\"web\"}}\n";
+    (&web).write_all(join.as_bytes()).expect("room");
+    assert!(answer(&web).contains("\"ok\""));
+    for (link, more) in [("tap", ""), ("packet", ""), ("tap", "\"net\"")] {
+        let line = format!(
+            "{{\"v\":1,\"id\":2,\"call\":\"link\",\"args\":{{\"link\":\"{link}\",\
+             \"vnet_hdr_len\":12,\"offloads\":[],\"namespaces\":[{more}]}}}}\n"
+        );
+        send(&web, &line, 1 + usize::from(!more.is_empty()));
+        let answer = answer(&web);
+        assert!(answer.contains("bad-argument") && answer.contains("was not"), "{answer}");
+    }
+    // More than may come.
+    let greedy = UnixStream::connect(&api).expect("served");
+    send(&greedy, "{", 32);
+    assert_eq!(answer(&greedy), "", "its connection is ended");
+    // Not read when the connection ends.
+    let gone = UnixStream::connect(&api).expect("served");
+    send(&gone, "{", 1);
+    drop(gone);
+    drop(web);
+    until(&daemon, "the end of guest web", || daemon.log().contains("Guest web left"));
+    for _ in 0..3 {
+        client.hello().expect("it serves");
+    }
+    assert!(start.elapsed() < PATIENCE / 2, "{:?}", start.elapsed());
+}
+
+/// Processes of a guest may have the owner's uid. Those that `api` refuses, and that ask nothing, keep him out of it for
+/// no moment, and do not stay.
+#[test]
+fn refused_connections_take_no_place_and_end() {
+    let inside = ["--user", "--map-root-user", "--pid", "--fork"];
+    let possible = Command::new("unshare").args(inside).arg("true").status();
+    if !possible.is_ok_and(|status| status.success()) {
+        eprintln!("SKIPPED: this user may make no PID namespaces");
+        return;
+    }
+    let root = Daemon::root("refused");
+    let config = root.join("netherd.toml");
+    std::fs::write(&config, "[network.lab]\nclients_per_user = 4\n").expect("ours");
+    let daemon = Daemon::start_in(root, &format!("config={}", config.display())).ready();
+    let api = daemon.path("lab").join("api");
+    // Silent connections that stay until the other side ends them: `socat` with nothing to say, which says when it ends.
+    let mut silent: Vec<Child> = (0..6)
+        .map(|_| {
+            Command::new("unshare")
+                .args(inside)
+                .args(["socat", "-u"])
+                .arg(format!("UNIX-CONNECT:{}", api.display()))
+                .arg("OPEN:/dev/null")
+                .spawn()
+                .expect("unshare runs")
+        })
+        .collect();
+    until(&daemon, "six refusals", || daemon.log().matches("was refused").count() == 6);
+    let mut owners: Vec<Client> = (0..4).map(|_| daemon.client("lab")).collect();
+    for client in &mut owners {
+        client.hello().expect("he has all his places");
+    }
+    until(&daemon, "the end of those who ask nothing", || {
+        silent.iter_mut().all(|it| matches!(it.try_wait(), Ok(Some(_))))
+    });
+    assert!(
+        Client::connect(&daemon.path("lab")).is_err() || {
+            let mut fifth = daemon.client("lab");
+            fifth.hello().is_err()
+        }
+    );
 }

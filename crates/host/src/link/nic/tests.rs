@@ -174,14 +174,76 @@ fn the_address_that_was_silent_for_longest_makes_room() {
         b.transmit(&[frame(source, 60)]);
     }
     b.seen();
-    assert_eq!(b.transmit(&[frame(3, 60)]), FREE);
+    assert_eq!(
+        b.transmit(&[frame(3, 60)]),
+        Sent { refused: 1, ..FREE },
+        "both were heard just now"
+    );
+    assert_eq!(b.seen(), []);
+    for claim in b.link.claims.values_mut() {
+        claim.used = claim.used.saturating_sub(SILENT);
+        claim.state =
+            if claim.state == State::Ours { State::Ours } else { State::Refused(ASK_AGAIN) };
+    }
+    // The last one to send is not silent, however long ago it began.
+    assert_eq!(b.transmit(&[frame(1, 60), frame(3, 60)]), FREE);
     assert_eq!(
         b.seen(),
-        [Seen::Release(mac(2)), Seen::Claim(mac(3)), Seen::Frames(vec![frame(3, 60)])]
+        [
+            Seen::Frames(vec![frame(1, 60)]),
+            Seen::Release(mac(2)),
+            Seen::Claim(mac(3)),
+            Seen::Frames(vec![frame(3, 60)])
+        ]
     );
     b.link.address(mac(3), false);
     b.link.address(mac(3), false);
     assert_eq!(b.seen(), [Seen::Release(mac(3))]);
+}
+
+/// One client of a node that sends from ever more addresses takes no guest's, which only listens, and none that is used.
+#[test]
+fn a_client_with_many_addresses_makes_nobody_deaf() {
+    let mut b = Bench::new(3);
+    b.link.address(mac(1), true);
+    assert_eq!(b.seen(), [Seen::Claim(mac(1))]);
+    for source in 10..60 {
+        let refused = u64::from(source >= 12);
+        assert_eq!(b.transmit(&[frame(source, 60)]), Sent { refused, ..FREE });
+    }
+    let claims = b.seen().into_iter().filter(|it| matches!(it, Seen::Claim(_) | Seen::Release(_)));
+    assert_eq!(claims.collect::<Vec<_>>(), [Seen::Claim(mac(10)), Seen::Claim(mac(11))]);
+    // Another guest comes: its place is one of the client's.
+    b.link.address(mac(2), true);
+    assert_eq!(b.seen(), [Seen::Release(mac(10)), Seen::Claim(mac(2))]);
+    // Even silent guests keep their places.
+    for claim in b.link.claims.values_mut() {
+        claim.used = claim.used.saturating_sub(SILENT);
+    }
+    assert_eq!(b.transmit(&[frame(70, 60)]).refused, 0);
+    assert_eq!(b.seen().first(), Some(&Seen::Release(mac(11))));
+    for claim in b.link.claims.values_mut() {
+        claim.used = claim.used.saturating_sub(SILENT);
+    }
+    assert_eq!(b.transmit(&[frame(70, 60), frame(71, 60)]).refused, 1, "70 is not silent");
+    assert_eq!(b.seen(), [Seen::Frames(vec![frame(70, 60)])]);
+}
+
+#[test]
+fn an_address_that_was_asked_for_too_soon_is_asked_for_again_soon() {
+    let mut b = Bench::new(4);
+    assert_eq!(b.transmit(&[frame(1, 60)]), FREE);
+    b.seen();
+    b.say(&claimed(mac(1), Err(ClaimRefusal::TooFast)));
+    assert!(b.receive().0.is_ok());
+    assert_eq!(b.transmit(&[frame(1, 60)]), Sent { refused: 1, ..FREE });
+    assert_eq!(b.seen(), []);
+    for claim in b.link.claims.values_mut() {
+        let State::Later(until) = &mut claim.state else { panic!("{claim:?}") };
+        *until -= TOO_SOON;
+    }
+    assert_eq!(b.transmit(&[frame(1, 60)]), FREE);
+    assert_eq!(b.seen(), [Seen::Claim(mac(1)), Seen::Frames(vec![frame(1, 60)])]);
 }
 
 #[test]

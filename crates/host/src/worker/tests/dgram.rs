@@ -1,5 +1,7 @@
 //! The shared datagram socket: first contact, one full client among others, clients that go.
 
+use std::ffi::OsStr;
+
 use super::*;
 
 fn client(s: &mut Stage, name: &str) -> OwnedFd {
@@ -178,4 +180,114 @@ fn closing_the_node_closes_its_ports() {
     s.turns();
     assert_eq!(s.closed(), [("dgram-1".to_owned(), CloseReason::Requested)]);
     assert!(send(&a, b"VFKT").is_err());
+}
+
+const OTHER: &str = "NETHERD_TEST_DGRAM_OTHER";
+
+/// Another process, when a test started this program for it: binds a name and sends a frame from it. Nothing otherwise.
+#[test]
+fn other_process() {
+    let Some(arguments) = std::env::var_os(OTHER) else { return };
+    let arguments = arguments.into_string().unwrap();
+    let (name, node) = arguments.split_once(' ').unwrap();
+    let name = match name.strip_prefix('@') {
+        Some(name) => Address::from_abstract(name.as_bytes()).unwrap(),
+        None => Address::from_path(Path::new(name)).unwrap(),
+    };
+    let fd = unix::socket(SocketKind::Datagram, true).unwrap();
+    unix::bind(fd.as_fd(), &name).unwrap();
+    unix::connect(fd.as_fd(), &Address::from_path(Path::new(node)).unwrap()).unwrap();
+    send(&fd, &frame(0xba, 0, 60, 1)).unwrap();
+}
+
+/// Has [`other_process`] send from `name`, started by `prefix`; whether it could.
+fn other(s: &Stage, prefix: &[&str], name: &str) -> bool {
+    let program = std::env::current_exe().unwrap();
+    let mut words = prefix.iter().map(OsStr::new).chain([program.as_os_str()]);
+    let mut command = std::process::Command::new(words.next().unwrap());
+    let node = s.path.join("dgram");
+    let output = command
+        .args(words)
+        .args(["--exact", "worker::tests::dgram::other_process", "--test-threads=1"])
+        .env(OTHER, format!("{name} {}", node.display()))
+        .output();
+    output.is_ok_and(|output| output.status.success())
+}
+
+/// A program of the same user that binds the victim's name elsewhere does not send as the victim.
+#[test]
+fn another_process_with_the_same_name_is_not_the_client() {
+    let mut s = Stage::new("dgram-other");
+    s.node(NodeKind::Dgram);
+    let path = s.path.join("a");
+    let victim = client(&mut s, "a");
+    send(&victim, &frame(1, 0, 60, 1)).unwrap();
+    s.turns();
+    let port = s.port("dgram-1");
+    assert_eq!(s.counter(port, "rx_frames"), 1);
+    // As in another mount namespace: the name leads to another socket there.
+    std::fs::remove_file(&path).unwrap();
+    assert!(other(&s, &[], path.to_str().unwrap()));
+    s.turns();
+    assert!(s.refusals()[0].contains("which still runs"), "{:?}", s.refusals());
+    assert_eq!(s.counter(port, "rx_frames"), 1, "nothing was taken for the victim's");
+    assert_eq!(s.worker.ports(s.net).count(), 1);
+    send(&victim, &frame(1, 0, 60, 2)).unwrap();
+    s.turns();
+    assert_eq!(s.counter(port, "rx_frames"), 2);
+}
+
+#[test]
+fn a_socket_that_another_process_has_now_keeps_its_port_and_a_new_one_gets_its_own() {
+    let mut s = Stage::new("dgram-next");
+    s.node(NodeKind::Dgram);
+    let path = s.path.join("a");
+    assert!(other(&s, &[], path.to_str().unwrap()));
+    s.turns();
+    let first = s.port("dgram-1");
+    assert_eq!(s.counter(first, "rx_frames"), 1);
+    // The first process has ended. What is bound there now is another socket, and another client.
+    std::fs::remove_file(&path).unwrap();
+    let next = client(&mut s, "a");
+    send(&next, &frame(2, 0, 60, 1)).unwrap();
+    s.turns();
+    assert_eq!(s.closed(), [("dgram-1".to_owned(), CloseReason::PeerClosed)]);
+    assert_eq!(s.worker.ports(s.net).count(), 1);
+    let port = s.worker.ports(s.net).next().unwrap();
+    assert_eq!(s.counter(port, "rx_frames"), 1);
+    assert_eq!(s.refusals(), Vec::<String>::new());
+}
+
+/// Abstract names belong to a network namespace: what a client in another one is called is nobody's here, or somebody
+/// else's, who would get the frames.
+#[test]
+fn an_abstract_name_of_another_network_namespace_gets_no_port() {
+    let mut s = Stage::new("dgram-netns");
+    s.node(NodeKind::Dgram);
+    let name = format!("nh-netns-{}", std::process::id());
+    let unshare = ["unshare", "--map-root-user", "--net", "--"];
+    if !other(&s, &unshare, &format!("@{name}")) {
+        eprintln!("SKIPPED: no network namespace can be made here");
+        return;
+    }
+    s.turns();
+    assert!(s.refusals()[0].contains("nobody has this name"), "{:?}", s.refusals());
+    assert_eq!(s.worker.ports(s.net).count(), 0);
+}
+
+#[test]
+fn a_frame_with_descriptors_is_refused() {
+    let mut s = Stage::new("dgram-rights");
+    s.node(NodeKind::Dgram);
+    let a = client(&mut s, "a");
+    match unix::send_with_fds(a.as_fd(), &frame(1, 0, 60, 1), &[a.as_fd()]) {
+        Ok(_) => {
+            s.turns();
+            assert!(s.refusals()[0].contains("descriptors"), "{:?}", s.refusals());
+        }
+        Err(e) => {
+            assert_eq!(e.kind(), std::io::ErrorKind::PermissionDenied, "as Linux 6.16 says it");
+        }
+    }
+    assert_eq!(s.worker.ports(s.net).count(), 0);
 }
