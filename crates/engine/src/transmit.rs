@@ -53,7 +53,7 @@ impl Engine {
         if target.queue.has_kept() {
             give_kept(target, &mut left, out);
         }
-        while left.frames > 0 && left.bytes > 0 && !out.is_full() && target.queue.len() > 0 {
+        while left.frames > 0 && left.bytes > 0 && !out.is_full() && !target.queue.is_empty() {
             // The usual case: a frame that needs nothing. It is looked at where it is, and moved once.
             if untagged && let Some(frame) = target.queue.finished() {
                 left.bytes = left.bytes.saturating_sub(frame.len());
