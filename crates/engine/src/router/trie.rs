@@ -263,7 +263,10 @@ impl<K: Bits, N: Copy> Trie<K, N> {
         let (mut place, mut depth) = (None, 0);
         let most = SLACK + SPACE * self.prefixes.len();
         let tidy = self.slots.len() <= most && self.entries.len() <= most;
-        while tidy {
+        loop {
+            if !tidy {
+                break;
+            }
             let (mut slot, mut below) = (self.slot(place), depth);
             while slot & KIND == ENTRY
                 && let Some(entry) = self.entries.get(slot & !KIND)
@@ -457,8 +460,6 @@ impl<K: Bits, N: Copy> Trie<K, N> {
 /// The first slot of a node, and how many bits it decides.
 #[inline]
 fn node(slot: u32) -> (u32, u8) {
-    // Five bits.
-    #[expect(clippy::cast_possible_truncation)]
     let bits = (slot >> BITS_AT) as u8 & 31;
     (slot & ((1 << BITS_AT) - 1), bits)
 }
@@ -466,7 +467,7 @@ fn node(slot: u32) -> (u32, u8) {
 /// The first `count` of 32 bits, from 1 to 31.
 #[inline]
 fn chunk(top: u32, count: u8) -> u32 {
-    top >> (32 - u32::from(count) & 31)
+    top >> ((32 - u32::from(count)) & 31)
 }
 
 /// How many entries as many bits take.

@@ -110,7 +110,7 @@ impl Worker {
                 let Some(net) = self.nodes.get(id.0).map(|node| node.net) else {
                     return Err(why.to_string());
                 };
-                self.close_port_inner(net, port, CloseReason::PeerClosed);
+                self.close_port(net, port, CloseReason::PeerClosed);
             }
             Contact::Greeting | Contact::Frame(_) => {
                 if let Some(client) = client {
