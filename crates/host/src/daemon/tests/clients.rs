@@ -260,9 +260,11 @@ fn closing_what_clients_sent_delays_nobody() {
     assert!(answer(&plain).contains("\"ok\""));
     // As what they are not.
     let web = UnixStream::connect(&api).expect("served");
-    let join = "{\"v\":1,\"id\":1,\"call\":\"join\",\"args\":{\"guest\":\"web\"}}\n";
+    let join =
+        "{\"v\":1,\"id\":1,\"call\":\"join\",\"args\":{\"guest\":\"web\",\"kind\":\"run\"}}\n";
     (&web).write_all(join.as_bytes()).expect("room");
-    assert!(answer(&web).contains("\"ok\""));
+    let joined = answer(&web);
+    assert!(joined.contains("\"ok\""), "{joined}");
     for (link, more) in [("tap", ""), ("packet", ""), ("tap", "\"net\"")] {
         let line = format!(
             "{{\"v\":1,\"id\":2,\"call\":\"link\",\"args\":{{\"link\":\"{link}\",\

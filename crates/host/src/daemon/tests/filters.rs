@@ -12,8 +12,11 @@ fn set(direction: Direction, expression: Option<&str>) -> Call {
 fn a_filter_is_set_and_cleared_while_the_port_is_open() {
     let root = Daemon::root("filters");
     let config = root.join("netherd.toml");
-    let write = |text: &str| std::fs::write(&config, text).expect("writable");
-    write("[network.a]\nfilter = { out = \"not tcp\" }\n");
+    let write = |keys: &str| {
+        let text = format!("[network.a]\nguard.ethertypes = [{EXPERIMENT}]\n{keys}\n");
+        std::fs::write(&config, text).expect("writable");
+    };
+    write("filter = { out = \"not tcp\" }");
     let daemon = Daemon::start_in(root.clone(), &format!("config={}", config.display())).ready();
     let mut client = daemon.client("a");
     let mut port = Stream::open(&daemon.path("a").join("stream"));
@@ -43,10 +46,10 @@ fn a_filter_is_set_and_cleared_while_the_port_is_open() {
     let _: Nothing = client.call(&all, &[]).expect("good").value;
 
     let reload = Call::Reload { config: None };
-    write("[network.a]\nmtu = 9000\nfilter = { out = \"not tcp\" }\n");
+    write("mtu = 9000\nfilter = { out = \"not tcp\" }");
     let _: Reloaded = client.call(&reload, &[]).expect("valid").value;
     assert_eq!(shown(&mut client), (text("arp"), text("not ip broadcast")));
-    write("[network.a]\nmtu = 9000\nfilter = { out = \"not udp\" }\n");
+    write("mtu = 9000\nfilter = { out = \"not udp\" }");
     let reloaded: Reloaded = client.call(&reload, &[]).expect("valid").value;
     assert!(reloaded.changes.iter().any(|it| it.contains("another filter")), "{reloaded:?}");
     assert_eq!(shown(&mut client), (None, text("not udp")));

@@ -3,6 +3,15 @@
 use super::*;
 
 #[test]
+fn without_a_file_nothing_is_reloaded() {
+    let daemon = Daemon::start("unfiled", "net=lab").ready();
+    let reload = Call::Reload { config: None };
+    let (code, message) = refusal(daemon.client("lab").call::<Reloaded>(&reload, &[]));
+    assert_eq!(code, Code::BadConfiguration);
+    assert!(message.contains("without a configuration file"), "{message}");
+}
+
+#[test]
 fn a_configuration_is_reloaded_as_a_whole_or_not_at_all() {
     let root = Daemon::root("reload");
     let config = root.join("netherd.toml");
