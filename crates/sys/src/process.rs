@@ -98,6 +98,24 @@ pub fn is_running(pid: i32) -> bool {
     }
 }
 
+/// Whether a descriptor lies on the kernel's own file system of process descriptors. Before Linux 6.9 they share
+/// one with epoll, eventfd and timerfd, which are no more trouble to hold or to close. Never waits, whatever it is.
+///
+/// # Errors
+/// As statx(2) and pidfd_open(2).
+pub fn is_pidfd(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    use rustix::fs::{AtFlags, StatxFlags, statx};
+    // A file system that has to ask a server for attributes (FUSE, NFS) is not asked.
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let own = rustix::process::pidfd_open(
+        rustix::process::getpid(),
+        rustix::process::PidfdFlags::empty(),
+    )?;
+    let it = statx(fd, c"", flags, StatxFlags::TYPE)?;
+    let ours = statx(&own, c"", flags, StatxFlags::TYPE)?;
+    Ok((it.stx_dev_major, it.stx_dev_minor) == (ours.stx_dev_major, ours.stx_dev_minor))
+}
+
 /// Sends a signal to the process behind a pidfd (pidfd_send_signal(2)).
 pub fn signal(pidfd: BorrowedFd<'_>, signal: i32) -> io::Result<()> {
     // SAFETY: no siginfo is given and no flags are set; nothing else is memory.
@@ -344,6 +362,18 @@ mod tests {
     use std::os::fd::AsFd;
 
     use super::*;
+
+    #[test]
+    fn a_pidfd_is_told_from_files_sockets_and_namespaces() {
+        let own = open(own_pid()).expect("ours");
+        assert!(is_pidfd(own.as_fd()).expect("statx"));
+        let (socket, _other) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        for other in ["/proc/self/ns/user", "/dev/null", "/"] {
+            let file = std::fs::File::open(other).expect(other);
+            assert!(!is_pidfd(file.as_fd()).expect(other), "{other}");
+        }
+        assert!(!is_pidfd(socket.as_fd()).expect("statx"));
+    }
 
     #[test]
     fn a_pidfd_knows_its_process() {

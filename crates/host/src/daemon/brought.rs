@@ -20,7 +20,11 @@ pub(super) fn check(args: &LinkArgs, fds: Vec<OwnedFd>, uid: u32) -> Result<Vec<
             }
             _ => {
                 let name = names.next().map_or("more", String::as_str);
-                (sys::ns::is_namespace(fd), name, "a namespace")
+                if name == "init" {
+                    (sys::process::is_pidfd(fd), name, "of a process")
+                } else {
+                    (sys::ns::is_namespace(fd), name, "a namespace")
+                }
             }
         };
         match is_right {
