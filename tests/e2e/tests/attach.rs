@@ -108,7 +108,7 @@ fn what_is_not_the_callers_is_refused_with_its_owner() {
     for (pid, words) in [
         (space.pid().to_string(), other.user().name.as_str()),
         (std::process::id().to_string(), "root (uid 0)"),
-        (i32::MAX.to_string(), "there is no process"),
+        (i32::MAX.to_string(), "There is no process"),
     ] {
         let output = person.netherd(["attach", "--pid", &pid]).run();
         assert_eq!(output.status.code(), Some(1), "{}", output.account());

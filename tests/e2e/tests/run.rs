@@ -107,7 +107,7 @@ fn another_root_is_used() {
     // An empty tree has no shell: the sentence says so, and the status is that of a missing command.
     let output = person.netherd(["run", "--rootfs"]).arg(&tree).args(["--", "/usr/bin/env"]).run();
     assert_eq!(output.status.code(), Some(127), "{}", output.account());
-    assert!(output.stderr.contains("there is no /usr/bin/env in the guest"), "{}", output.stderr);
+    assert!(output.stderr.contains("There is no /usr/bin/env in the guest"), "{}", output.stderr);
     // With one program in it, that one runs, in a root that has nothing else.
     let busybox = ["/bin/busybox", "/usr/bin/busybox"]
         .into_iter()
@@ -136,7 +136,7 @@ fn a_refusal_is_a_sentence_with_a_status() {
     let _web = person.guest(NET, "web", run);
     for (line, status, words) in [
         (&["--", "no-such-command"][..], 127, "was not found in $PATH"),
-        (&["--", "/no/such/command"], 127, "there is no /no/such/command"),
+        (&["--", "/no/such/command"], 127, "There is no /no/such/command"),
         (&["--", "/etc/passwd"], 126, "permission denied"),
         (&["--name", "web", "--", "true"], 125, "web"),
         (&["--name", "b@d", "--", "true"], 125, "no name of a guest"),
