@@ -17,6 +17,7 @@ use crate::list::{Allowance, List};
 use crate::log;
 use crate::protocol::{self, Hello, ToHelper, VERSION, Welcome};
 use crate::relay::{End, Relay};
+use crate::slots::Slots;
 
 /// How long a hypervisor may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -57,11 +58,15 @@ fn prepare(user: OwnedFd, peer: Cred, line: OwnedFd, list: &Path) -> Option<Rela
     };
     let welcome = welcome(&port, &allowance).encode();
     let device = allowance.device.clone();
-    let made = sys::unix::force_buffers(user.as_fd(), 4 << 20)
-        .and_then(|()| Relay::new(user, port, line, allowance, now))
-        .and_then(|relay| confine().map(|()| relay))
-        .and_then(|relay| relay.welcome(&welcome).map(|()| relay));
-    match made {
+    let make = || {
+        sys::unix::force_buffers(user.as_fd(), 4 << 20)?;
+        let (slots, memory) = Slots::create()?;
+        let relay = Relay::new(user, port, line, allowance, slots, now)?;
+        confine()?;
+        relay.welcome(&welcome, memory.as_fd())?;
+        Ok::<Relay, io::Error>(relay)
+    };
+    match make() {
         Ok(relay) => {
             log::say(&format!("User {} uses {device}.", peer.uid));
             Some(relay)

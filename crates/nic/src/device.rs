@@ -31,6 +31,8 @@ pub struct Port {
     up: bool,
     look_at: Option<u64>,
     mtu_seen: u64,
+    /// The kernel's filter has never shown anything but frames to groups and to the user's addresses.
+    exact: bool,
 }
 
 impl Port {
@@ -41,7 +43,7 @@ impl Port {
     /// ENODEV when there is no such device; EPERM.
     pub fn open(name: &str, now: u64) -> io::Result<Port> {
         let socket = packet::open_unbound(BUFFER)?;
-        packet_filter::attach(socket.as_fd(), &[])?;
+        let exact = packet_filter::attach(socket.as_fd(), &[])?;
         let about = device::describe(socket.as_fd(), name)?;
         let mut port = Port {
             socket,
@@ -52,6 +54,7 @@ impl Port {
             up: false,
             look_at: None,
             mtu_seen: now,
+            exact,
         };
         port.bind(about, &[])?;
         Ok(port)
@@ -95,25 +98,39 @@ impl Port {
     ///
     /// # Errors
     /// When the device is there and refuses.
-    pub fn add(&self, mac: MacAddr, macs: &[MacAddr]) -> io::Result<()> {
+    pub fn add(&mut self, mac: MacAddr, macs: &[MacAddr]) -> io::Result<()> {
         self.filter(macs)?;
         match packet::join(self.socket.as_fd(), self.index, Membership::Address(mac.0)) {
             // It is asked again when the device is back.
             Err(e) if !self.up || e.raw_os_error() == Some(sys::errno::ENODEV) => Ok(()),
-            other => other,
+            other => {
+                // The filter knows the address already.
+                self.exact &= other.is_ok();
+                other
+            }
         }
     }
 
     /// No more frames to this address; `macs` are those that are left.
-    pub fn remove(&self, mac: MacAddr, macs: &[MacAddr]) {
-        // A device that is gone has forgotten the address; and the filter only saves work.
+    pub fn remove(&mut self, mac: MacAddr, macs: &[MacAddr]) {
+        // A device that is gone has forgotten the address; and each frame is judged again.
         let _gone = packet::leave(self.socket.as_fd(), self.index, Membership::Address(mac.0));
         let _kept = self.filter(macs);
     }
 
-    fn filter(&self, macs: &[MacAddr]) -> io::Result<()> {
+    fn filter(&mut self, macs: &[MacAddr]) -> io::Result<()> {
         let addresses: Vec<[u8; 6]> = macs.iter().map(|mac| mac.0).collect();
-        packet_filter::attach(self.socket.as_fd(), &addresses)
+        let exact = packet_filter::attach(self.socket.as_fd(), &addresses);
+        // What it once let pass too much may wait in the socket for long.
+        self.exact &= matches!(exact, Ok(true));
+        exact.map(|_| ())
+    }
+
+    /// Whether what is received now is for a group or for one of the user's addresses, by the
+    /// kernel's own filter.
+    #[must_use]
+    pub fn shows_only_ours(&self) -> bool {
+        self.exact
     }
 
     /// The socket told that its device is down or gone. Whether that is news.

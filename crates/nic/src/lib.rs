@@ -24,7 +24,10 @@
 //! When the device goes away the socket stays; when a device of its name is there again, the socket
 //! is bound to that. Binding needs no privilege.
 //!
-//! [`protocol`] is shared with the hypervisor, which uses nothing else of this crate.
+//! Large frames lie in memory that relay and hypervisor share ([`slots`]); what decides about them is
+//! copied out before it is looked at.
+//!
+//! [`protocol`] and [`slots`] are shared with the hypervisor, which uses nothing else of this crate.
 #![forbid(unsafe_code)]
 
 pub mod admission;
@@ -41,3 +44,4 @@ pub mod protocol;
 pub mod rate;
 pub mod reason;
 pub mod relay;
+pub mod slots;

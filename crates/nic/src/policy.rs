@@ -21,6 +21,10 @@ use wire::{
 
 use crate::reason::Reason;
 
+/// Bytes of a frame that are looked at, from its first on: more than any headers, and a whole
+/// message of neighbour discovery. One that were longer is refused.
+pub const FRONT: usize = 2048;
+
 /// Ports of DHCP (RFC 2131, 4.1) and DHCPv6 (RFC 8415, 7.2).
 const DHCP_SERVER: u16 = 67;
 const DHCP_CLIENT: u16 = 68;
@@ -36,22 +40,22 @@ pub struct Outgoing {
     pub bytes: u64,
 }
 
-/// Judges a frame of the user: `header` is the vnet header it came with, `mtu` the device's;
-/// `claimed` says which addresses are the connection's.
+/// Judges a frame of the user: `header` is the vnet header it came with, `front` its first
+/// [`FRONT`] bytes or all of its `len`, `mtu` the device's; `claimed` says which addresses are the
+/// connection's.
 ///
 /// # Errors
 /// The reason for which it is dropped.
 pub fn outgoing(
     header: &[u8],
-    frame: &[u8],
+    front: &[u8],
+    len: usize,
     mtu: usize,
     claimed: impl Fn(MacAddr) -> bool,
 ) -> Result<Outgoing, Reason> {
     let offload = vnet::decode(header).map_err(|_| Reason::BadVnetHeader)?;
-    let headers = &frame[..frame.len().min(HEADER_MAX)];
-    let parsed = parse(headers).map_err(|_| {
-        if frame.len() < ethernet::HEADER_LEN { Reason::Runt } else { Reason::Tagged }
-    })?;
+    let parsed = parse(&front[..front.len().min(HEADER_MAX)])
+        .map_err(|_| if len < ethernet::HEADER_LEN { Reason::Runt } else { Reason::Tagged })?;
     // Before anything is believed that stands behind a tag.
     if parsed.tags > 0 || vlan::is_tag(parsed.ethertype) {
         return Err(Reason::Tagged);
@@ -68,13 +72,13 @@ pub fn outgoing(
     let Some(l3) = &parsed.l3 else { return Err(Reason::Malformed) };
     match l3 {
         L3::Arp(arp) => check_arp(arp, parsed.src)?,
-        L3::Ipv4(_) | L3::Ipv6(_) => check_transport(&parsed, frame)?,
+        L3::Ipv4(_) | L3::Ipv6(_) => check_transport(&parsed, front, len)?,
     }
-    offload::check_parsed(&offload, &parsed, frame.len(), mtu).map_err(|_| Reason::BadOffload)?;
-    if offload.gso.is_none() && frame.len() > ethernet::HEADER_LEN + mtu {
+    offload::check_parsed(&offload, &parsed, len, mtu).map_err(|_| Reason::BadOffload)?;
+    if offload.gso.is_none() && len > ethernet::HEADER_LEN + mtu {
         return Err(Reason::Oversize);
     }
-    let (frames, bytes) = on_the_wire(&offload, &parsed, frame.len());
+    let (frames, bytes) = on_the_wire(&offload, &parsed, len);
     Ok(Outgoing { offload, frames, bytes })
 }
 
@@ -89,11 +93,11 @@ fn check_arp(packet: &Arp, source: MacAddr) -> Result<(), Reason> {
     if packet.sender_mac == source { Ok(()) } else { Err(Reason::ArpSender) }
 }
 
-fn check_transport(parsed: &Parsed, frame: &[u8]) -> Result<(), Reason> {
+fn check_transport(parsed: &Parsed, front: &[u8], len: usize) -> Result<(), Reason> {
     // What stands behind the packet's own end is Ethernet's padding, and no receiver reads it. A header that was found
     // there is not the one that they will find.
-    let end = parsed.claimed_len().unwrap_or(frame.len());
-    if end > frame.len() || parsed.headers_len().is_some_and(|headers| headers > end) {
+    let end = parsed.claimed_len().unwrap_or(len);
+    if end > len || parsed.headers_len().is_some_and(|headers| headers > end) {
         return Err(Reason::Malformed);
     }
     let Some(l4) = &parsed.l4 else {
@@ -112,7 +116,7 @@ fn check_transport(parsed: &Parsed, frame: &[u8]) -> Result<(), Reason> {
             kind: icmpv4::kind::REDIRECT | icmpv4::kind::ROUTER_ADVERTISEMENT,
             ..
         } => Err(Reason::RouterMessage),
-        Transport::Icmpv6 { kind, .. } => check_icmpv6(kind, parsed, l4, &frame[..end]),
+        Transport::Icmpv6 { kind, .. } => check_icmpv6(kind, parsed, l4, front.get(..end)),
         _ => Ok(()),
     }
 }
@@ -120,8 +124,8 @@ fn check_transport(parsed: &Parsed, frame: &[u8]) -> Result<(), Reason> {
 /// Bytes of a router solicitation without options (RFC 4861, 4.1).
 const SOLICITATION_LEN: usize = 8;
 
-/// `frame` ends where its packet does.
-fn check_icmpv6(kind: u8, parsed: &Parsed, l4: &L4, frame: &[u8]) -> Result<(), Reason> {
+/// `packet` is the frame as far as its packet goes, if all of that is at hand.
+fn check_icmpv6(kind: u8, parsed: &Parsed, l4: &L4, packet: Option<&[u8]>) -> Result<(), Reason> {
     let options_at = match kind {
         ndp::kind::ROUTER_ADVERTISEMENT | ndp::kind::REDIRECT => return Err(Reason::RouterMessage),
         ndp::kind::ROUTER_SOLICITATION => SOLICITATION_LEN,
@@ -134,7 +138,8 @@ fn check_icmpv6(kind: u8, parsed: &Parsed, l4: &L4, frame: &[u8]) -> Result<(), 
     if parsed.fragment() != Fragment::Whole {
         return Err(Reason::Malformed);
     }
-    let message = frame.get(usize::from(l4.offset)..).ok_or(Reason::Malformed)?;
+    let packet = packet.ok_or(Reason::Malformed)?;
+    let message = packet.get(usize::from(l4.offset)..).ok_or(Reason::Malformed)?;
     let options = ndp::Options::new(message.get(options_at..).ok_or(Reason::Malformed)?);
     if !options.is_sound() {
         return Err(Reason::Malformed);
@@ -164,7 +169,8 @@ pub struct Incoming {
     pub group: bool,
 }
 
-/// Judges a frame of the device, whose vnet header said `offload`. `tagged`: it had a VLAN tag.
+/// Judges a frame of the device, whose vnet header said `offload`. `front`: its first
+/// [`HEADER_MAX`] bytes or more, or all of its `len`. `tagged`: it had a VLAN tag.
 ///
 /// A frame that the device itself has put together from several (LRO, hardware GRO) has its checksum
 /// verified and nothing left undone, which no other frame to be segmented may say: its checksum is
@@ -175,11 +181,12 @@ pub struct Incoming {
 pub fn incoming(
     offload: Offload,
     tagged: bool,
-    frame: &mut [u8],
+    front: &mut [u8],
+    len: usize,
     mtu: usize,
     claimed: impl Fn(MacAddr) -> bool,
 ) -> Result<Incoming, Reason> {
-    let header = ethernet::Header::new(frame).map_err(|_| Reason::InUnreadable)?;
+    let header = ethernet::Header::new(front).map_err(|_| Reason::InUnreadable)?;
     if tagged || vlan::is_tag(header.ethertype()) {
         return Err(Reason::InTagged);
     }
@@ -197,16 +204,16 @@ pub fn incoming(
     if offload.is_none() {
         return Ok(Incoming { offload, group });
     }
-    let parsed = parse(&frame[..frame.len().min(HEADER_MAX)]).map_err(|_| Reason::InBadOffload)?;
+    let parsed = parse(&front[..front.len().min(HEADER_MAX)]).map_err(|_| Reason::InBadOffload)?;
     let offload = match offload {
-        Offload { checksum: None, gso: Some(gso) } => merged_by_hardware(gso, &parsed, frame),
+        Offload { checksum: None, gso: Some(gso) } => merged_by_hardware(gso, &parsed, front),
         other => other,
     };
-    offload::check_parsed(&offload, &parsed, frame.len(), mtu).map_err(|_| Reason::InBadOffload)?;
+    offload::check_parsed(&offload, &parsed, len, mtu).map_err(|_| Reason::InBadOffload)?;
     Ok(Incoming { offload, group })
 }
 
-fn merged_by_hardware(gso: Gso, parsed: &Parsed, frame: &mut [u8]) -> Offload {
+fn merged_by_hardware(gso: Gso, parsed: &Parsed, front: &mut [u8]) -> Offload {
     let plain = Offload { checksum: None, gso: Some(gso) };
     let (Some(l4), Some(end)) = (&parsed.l4, parsed.claimed_len()) else { return plain };
     let offset = usize::from(l4.offset);
@@ -221,7 +228,7 @@ fn merged_by_hardware(gso: Gso, parsed: &Parsed, frame: &mut [u8]) -> Offload {
         _ => return plain,
     };
     let at = offset + tcp::CHECKSUM_AT;
-    let Some(field) = frame.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<2>()) else {
+    let Some(field) = front.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<2>()) else {
         return plain;
     };
     *field = sum.to_be_bytes();

@@ -16,18 +16,30 @@
 //! | 4 | 12 | `virtio_net_hdr_v1` (see [`wire::vnet`]) |
 //! | 16 | length | the frame, from its Ethernet header |
 //!
-//! Small frames travel many in a message, because a message costs the kernel as much as the bytes of
-//! a small frame many times over; a large one travels alone, so that the receiver can have it put
-//! where it is to stay. Nothing waits for a message to become full.
+//! A large frame lies in a slot of the memory that both ends map ([`crate::slots`]), and a message of
+//! places tells where:
 //!
-//! The hypervisor speaks first ([`Hello`]) and is answered with [`Welcome`], or with a sentence and
-//! the end. After that either end sends frames at any time; claims are answered in their order. A
+//! | offset | bytes | field |
+//! |---|---|---|
+//! | 0 | 2 | number of the slot |
+//! | 2 | 2 | zero |
+//! | 4 | 4 | length of the frame |
+//! | 8 | 12 | `virtio_net_hdr_v1` |
+//!
+//! Both kinds have many records in a message, because a message costs the kernel as much as the bytes
+//! of a small frame many times over. Nothing waits for a message to become full. A large frame may
+//! come in a message of frames as well, when no slot is free.
+//!
+//! The hypervisor speaks first ([`Hello`]) and is answered with [`Welcome`], with which the memory's
+//! descriptor comes, or with a sentence and the end. After that either end sends frames at any time; claims are answered in their order. A
 //! frame behind a claim in the same direction is judged after it.
 
 use wire::{MacAddr, OffloadSet};
 
+use crate::slots::SLOTS;
+
 /// What both ends must agree on.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Bytes in front of a message's body.
 pub const HEADER_LEN: usize = 4;
@@ -44,7 +56,10 @@ pub const FRAME_MAX: usize = 65_568;
 /// The longest message: one frame of [`FRAME_MAX`].
 pub const MESSAGE_MAX: usize = HEADER_LEN + RECORD_LEN + FRAME_MAX;
 
-/// A frame longer than this travels alone.
+/// Bytes of a record of a frame that lies in a slot.
+pub const PLACE_LEN: usize = 8 + wire::VNET_HDR_LEN;
+
+/// A frame longer than this is large: it lies in a slot, or travels alone.
 pub const ALONE: usize = 2048;
 
 /// Where the helper listens.
@@ -64,6 +79,7 @@ const CLAIM: u8 = 2;
 const RELEASE: u8 = 3;
 const FRAMES: u8 = 4;
 const COUNTERS: u8 = 5;
+const PLACES: u8 = 6;
 const WELCOME: u8 = 129;
 const REFUSED: u8 = 130;
 const CLAIMED: u8 = 131;
@@ -80,6 +96,8 @@ pub enum ProtocolError {
     Records(u16),
     #[error("a frame in a message is longer than the message")]
     Frame,
+    #[error("a message tells of a frame where there can be none")]
+    Place,
     #[error("a device's name in a message is not one")]
     Name,
 }
@@ -172,6 +190,7 @@ pub enum ToHelper<'a> {
     Claim(MacAddr),
     Release(MacAddr),
     Frames(Records<'a>),
+    Places(Places<'a>),
     /// Asks for the counters.
     Counters,
 }
@@ -184,6 +203,7 @@ pub enum FromHelper<'a> {
     Refused(&'a str),
     Claimed(MacAddr, Result<(), ClaimRefusal>),
     Frames(Records<'a>),
+    Places(Places<'a>),
     /// Whether the device is there and up.
     Carrier(bool),
     /// The counters by number, see [`crate::reason`].
@@ -242,6 +262,92 @@ fn split_record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     let len = usize::try_from(u32::from_ne_bytes(*len)).ok()?;
     let (frame, rest) = rest.split_at_checked(len)?;
     Some((Record { header, frame }, rest))
+}
+
+/// Where the frames of one message lie; each is known to be possible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Places<'a>(&'a [[u8; PLACE_LEN]]);
+
+/// Where one frame lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Below [`SLOTS`].
+    pub slot: u16,
+    /// At most [`FRAME_MAX`].
+    pub len: usize,
+    /// A `virtio_net_hdr_v1`, believed by nobody yet.
+    pub header: [u8; wire::VNET_HDR_LEN],
+}
+
+impl Place {
+    fn read(record: &[u8; PLACE_LEN]) -> Option<Place> {
+        let [s, t, 0, 0, a, b, c, d, header @ ..] = *record else { return None };
+        let (slot, len) = (u16::from_ne_bytes([s, t]), u32::from_ne_bytes([a, b, c, d]));
+        let len = usize::try_from(len).ok().filter(|len| *len <= FRAME_MAX)?;
+        (slot < SLOTS).then_some(Place { slot, len, header })
+    }
+
+    #[must_use]
+    pub fn encode(&self) -> [u8; PLACE_LEN] {
+        let mut record = [0; PLACE_LEN];
+        record[..2].copy_from_slice(&self.slot.to_ne_bytes());
+        // At most FRAME_MAX.
+        record[4..8].copy_from_slice(&(self.len as u32).to_ne_bytes());
+        record[8..].copy_from_slice(&self.header);
+        record
+    }
+}
+
+impl Iterator for Places<'_> {
+    type Item = Place;
+
+    fn next(&mut self) -> Option<Place> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Place::read(first)
+    }
+}
+
+impl Places<'_> {
+    /// How many are left.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts a message of those that are left into `message`, in place of what is there.
+    pub fn write_message(&self, message: &mut Vec<u8>) {
+        message.clear();
+        // At most RECORDS_MAX.
+        message.extend_from_slice(&places_header(self.0.len() as u16));
+        message.extend_from_slice(self.0.as_flattened());
+    }
+}
+
+/// The header of a message of places.
+#[must_use]
+pub fn places_header(records: u16) -> [u8; HEADER_LEN] {
+    let [a, b] = records.to_ne_bytes();
+    [PLACES, 0, a, b]
+}
+
+fn places(count: u16, body: &[u8]) -> Result<Places<'_>, ProtocolError> {
+    if count == 0 || usize::from(count) > RECORDS_MAX {
+        return Err(ProtocolError::Records(count));
+    }
+    let (records, rest) = body.as_chunks();
+    if !rest.is_empty() || records.len() != usize::from(count) {
+        return Err(ProtocolError::Records(count));
+    }
+    if records.iter().any(|record| Place::read(record).is_none()) {
+        return Err(ProtocolError::Place);
+    }
+    Ok(Places(records))
 }
 
 /// Integers of a message, in the order of their numbers.
@@ -321,6 +427,7 @@ impl<'a> ToHelper<'a> {
             CLAIM => ToHelper::Claim(mac(message, body)?),
             RELEASE => ToHelper::Release(mac(message, body)?),
             FRAMES => ToHelper::Frames(records(count, body)?),
+            PLACES => ToHelper::Places(places(count, body)?),
             COUNTERS => ToHelper::Counters,
             other => return Err(ProtocolError::Kind(other)),
         })
@@ -347,6 +454,7 @@ impl<'a> FromHelper<'a> {
                 FromHelper::Claimed(mac, result)
             }
             FRAMES => FromHelper::Frames(records(count, body)?),
+            PLACES => FromHelper::Places(places(count, body)?),
             CARRIER => FromHelper::Carrier(*body.first().ok_or(short)? != 0),
             COUNTERS => FromHelper::Counters(Numbers(body)),
             other => return Err(ProtocolError::Kind(other)),

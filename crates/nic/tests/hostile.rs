@@ -10,8 +10,9 @@ use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use lab::{Client, Heard, Lab, MACS, OTHER, OURS, OUTSIDE, PATIENCE, ip, make_device, message};
-use nic::protocol;
+use nic::protocol::{self, FRAME_MAX, Place};
 use nic::reason::Reason;
+use nic::slots::{SLOTS, Way};
 use wire::build::{Builder, Ipv4, Ipv6, Tcp};
 use wire::parse::Arp;
 use wire::{Gso, GsoKind, MacAddr, Offload, Tag, VNET_HDR_LEN, vnet};
@@ -141,13 +142,139 @@ fn large_frames_pass_whole_both_ways() {
         let mut header = [0; VNET_HDR_LEN];
         vnet::encode(&offload, &out, &mut header);
         client.say(&message(&header, std::slice::from_ref(&out)));
-        assert!(wire.receive(PATIENCE) == Some((offload, out)), "out");
+        assert!(wire.receive(PATIENCE) == Some((offload, out.clone())), "out");
+        client.send_in_slot(header, &out);
+        assert!(wire.receive(PATIENCE) == Some((offload, out)), "out of a slot");
         let (offload, inward) = tcp(OURS, OUTSIDE);
-        wire.send_with(&offload, &inward);
-        let heard = client.hear();
-        assert!(heard == Some(Heard::Frames(vec![(offload, inward)])), "in");
+        for way in ["as it comes", "in a slot"] {
+            wire.send_with(&offload, &inward);
+            let heard = client.hear();
+            assert!(heard == Some(Heard::Frames(vec![(offload, inward.clone())])), "in {way}");
+        }
+        // A small one after large ones.
+        let small = udp(OURS, OUTSIDE, "small");
+        wire.send(&small);
+        assert_eq!(client.hear(), Some(Heard::Frames(vec![(Offload::NONE, small)])));
     }
-    assert_eq!(client.counters(), [("sent", 2), ("delivered", 2)]);
+    assert_eq!(client.counters(), [("sent", 4), ("delivered", 6)]);
+}
+
+#[test]
+fn what_lies_in_a_slot_is_judged_as_what_comes_in_a_message() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let wire = lab.wire();
+    let client = lab.connect();
+    assert!(client.claim(OURS));
+    let all = MacAddr::BROADCAST;
+    let plain = [0; VNET_HDR_LEN];
+    let neighbour: Ipv6Addr = "fe80::1".parse().expect("an address");
+    for (reason, frame) in [
+        (Reason::SourceMac, udp(all, OTHER, "not claimed")),
+        (Reason::ArpSender, arp(OURS, OUTSIDE)),
+        (
+            Reason::NeighbourSender,
+            frame(all, OURS, |b| b.ipv6(&Ipv6::default()).neighbour(136, 0x20, neighbour, OUTSIDE)),
+        ),
+        (Reason::Tagged, frame(all, OURS, |b| b.tag(Tag::new(7)).ipv4(&Ipv4::default()).udp(1, 2))),
+        (Reason::DhcpServer, frame(all, OURS, |b| b.ipv4(&Ipv4::default()).udp(67, 68))),
+        (Reason::Runt, vec![0; 13]),
+        (Reason::Runt, Vec::new()),
+        (Reason::Oversize, {
+            let mut long = udp(all, OURS, "");
+            long.resize(60_000, 0);
+            long
+        }),
+    ] {
+        let before = client.counter(reason);
+        // More often than there are slots: those of refused frames are free again.
+        for _ in 0..2 * SLOTS {
+            client.send_in_slot(plain, &frame);
+        }
+        assert_eq!(client.counter(reason), before + 2 * u64::from(SLOTS), "{reason:?}");
+    }
+    let good = udp(all, OURS, "the end");
+    client.send_in_slot(plain, &good);
+    assert_eq!(wire.until(&good), Vec::<Vec<u8>>::new());
+    assert_eq!(client.counter(Reason::Sent), 1);
+}
+
+#[test]
+fn a_front_that_changes_after_it_was_told_is_judged_as_it_is_sent() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let wire = lab.wire();
+    let client = lab.connect();
+    assert!(client.claim(OURS));
+    // The source is ours and another's in turn, as fast as it can be written, while the helper looks.
+    let frames = [udp(OUTSIDE, OURS, "mine"), udp(OUTSIDE, OTHER, "mine")];
+    let slots = client.slots.get().expect("mapped");
+    let slot = slots.take(Way::Out).expect("a free slot");
+    let len = frames[0].len();
+    let place = Place { slot, len, header: [0; VNET_HDR_LEN] }.encode();
+    let message = [&protocol::places_header(1)[..], &place].concat();
+    let (mut said, start) = (0, Instant::now());
+    while said < 2000 && start.elapsed() < Duration::from_secs(3) {
+        for turn in 0..64 {
+            assert!(slots.write(Way::Out, slot, 0, &frames[turn % 2]));
+        }
+        said += u64::from(client.try_say(&message));
+    }
+    let (sent, refused) = (client.counter(Reason::Sent), client.counter(Reason::SourceMac));
+    // What was half written is no frame of anybody's; what passed is ours.
+    assert!(sent + refused <= said && sent + refused > 0, "{:?}", client.counters());
+    for _ in 0..sent {
+        let (_, frame) = wire.receive(PATIENCE).expect("what was sent arrives");
+        assert_eq!(frame[6..12], OURS.0);
+    }
+}
+
+#[test]
+fn places_that_are_none_end_their_connection() {
+    let Some(lab) = Lab::new(&format!("{MACS}connections = 32\n")) else { return };
+    let header = [0; VNET_HDR_LEN];
+    for place in [
+        Place { slot: SLOTS, len: 60, header },
+        Place { slot: u16::MAX, len: 60, header },
+        Place { slot: 0, len: FRAME_MAX + 1, header },
+        Place { slot: 0, len: u32::MAX as usize, header },
+    ] {
+        let client = lab.connect();
+        client.say(&[&protocol::places_header(1)[..], &place.encode()].concat());
+        assert_eq!(client.hear(), None, "{place:?}");
+    }
+    // More, or fewer, than the message has.
+    let place = Place { slot: 0, len: 60, header }.encode();
+    for count in [0, 2, 65] {
+        let client = lab.connect();
+        client.say(&[&protocol::places_header(count)[..], &place].concat());
+        assert_eq!(client.hear(), None, "{count} places");
+    }
+}
+
+#[test]
+fn words_that_lie_spoil_the_liars_frames_only() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let wire = lab.wire();
+    let (liar, alive) = (lab.connect(), lab.connect());
+    assert!(liar.claim(OURS) && alive.claim(OTHER));
+    let slots = liar.slots.get().expect("mapped");
+    // It keeps all slots of what comes in: frames come in messages as they did before.
+    while slots.take(Way::In).is_some() {}
+    let large = |to| {
+        let mut buffer = vec![0; 61_000];
+        let b = Builder::new(&mut buffer).ethernet(to, OUTSIDE).ipv4(&Ipv4::default());
+        let b = b.tcp(&Tcp::default()).payload(&[0x5a; 60_000]);
+        let (len, checksum) = b.finish_partial().expect("room");
+        buffer.truncate(len);
+        let gso = Some(Gso { kind: GsoKind::Tcp4, size: 1400, ecn: false });
+        (Offload { checksum: Some(checksum), gso }, buffer)
+    };
+    for client in [&liar, &alive] {
+        let (offload, frame) = large(if std::ptr::eq(client, &liar) { OURS } else { OTHER });
+        for _ in 0..3 {
+            wire.send_with(&offload, &frame);
+            assert!(client.hear() == Some(Heard::Frames(vec![(offload, frame.clone())])));
+        }
+    }
 }
 
 #[test]

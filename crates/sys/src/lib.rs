@@ -22,6 +22,7 @@ pub mod packet_filter;
 pub mod poll;
 pub mod random;
 pub mod route;
+pub mod shared;
 pub mod tap;
 pub mod tcp;
 pub mod unix;

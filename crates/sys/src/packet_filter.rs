@@ -74,15 +74,15 @@ fn foreign() -> Vec<Instruction> {
 
 /// From now on the socket is shown frames to group addresses and to these; where they are more than
 /// [`ADDRESSES_MAX`] or the kernel has no room for so many, everything but the host's own. The old
-/// filter is replaced in one step.
+/// filter is replaced in one step. True when nothing else is shown.
 ///
 /// # Errors
 /// EPERM when the filter was locked, ENOMEM.
-pub fn attach(socket: BorrowedFd<'_>, addresses: &[[u8; 6]]) -> io::Result<()> {
+pub fn attach(socket: BorrowedFd<'_>, addresses: &[[u8; 6]]) -> io::Result<bool> {
     if addresses.len() <= ADDRESSES_MAX && filter::attach(socket, &program(addresses)).is_ok() {
-        return Ok(());
+        return Ok(true);
     }
-    filter::attach(socket, &foreign())
+    filter::attach(socket, &foreign()).map(|()| false)
 }
 
 #[cfg(test)]

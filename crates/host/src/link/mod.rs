@@ -90,8 +90,9 @@ pub enum LinkSetup {
     Vde { control: OwnedFd, data: OwnedFd },
     /// A connected seqpacket (or datagram) socket: one frame per packet.
     Seqpacket { fd: OwnedFd },
-    /// A connection to the helper that has a network device, after its welcome.
-    Nic { fd: OwnedFd, welcome: ::nic::protocol::Welcome },
+    /// A connection to the helper that has a network device, after its welcome, and the memory that came
+    /// with it.
+    Nic { fd: OwnedFd, slots: ::nic::slots::Slots, welcome: ::nic::protocol::Welcome },
 }
 
 impl LinkSetup {
@@ -283,7 +284,7 @@ pub(crate) fn copy_frame(
     }
 }
 
-fn push_frame(pool: &mut Pool, batch: &mut RxBatch, lost: &mut Lost, frame: Frame) {
+pub(crate) fn push_frame(pool: &mut Pool, batch: &mut RxBatch, lost: &mut Lost, frame: Frame) {
     if let Err(frame) = batch.push(frame) {
         // Links stop at a full batch; this is a second line of defence.
         pool.release(frame);

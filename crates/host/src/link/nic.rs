@@ -2,10 +2,11 @@
 //!
 //! # Theory of operation
 //!
-//! Frames go in messages of one or many records ([`::nic::protocol`]). Two receive paths, chosen by
-//! what the last visit saw, as for packet sockets: messages of small frames are read into the shared
-//! scratch space and copied out; a large frame travels alone and is read straight into a leased
-//! buffer, where it stays.
+//! Frames go in messages of one or many records ([`::nic::protocol`]), which are read into the scratch
+//! space and copied out. The bytes of a large frame are in a slot of the memory that is shared with the
+//! helper ([`::nic::slots`]) and are copied from there, so nobody can change them when the engine looks;
+//! large frames that are sent are copied into a slot. When all are full, the helper has enough to do for
+//! a while, and the link waits.
 //!
 //! The helper lets only those addresses send and receive that were *claimed*. This link claims the
 //! source address of a frame in front of the first frame that has it, so that guests may come and go
@@ -21,12 +22,14 @@
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use ::nic::protocol::{
-    self, ALONE, ClaimRefusal, FRAME_MAX, FromHelper, HEADER_LEN, MESSAGE_MAX, RECORD_LEN,
-    RECORDS_MAX, Records, Welcome,
+    self, ALONE, ClaimRefusal, FRAME_MAX, FromHelper, HEADER_LEN, MESSAGE_MAX, PLACE_LEN, Place,
+    Places, RECORD_LEN, RECORDS_MAX, Records, Welcome,
 };
 use ::nic::reason::Reason;
+use ::nic::slots::{Slots, Way};
 use engine::{BATCH, Frame, Pool, TxBatch};
 use sys::errno;
 use wire::{MacAddr, VNET_HDR_LEN, vnet};
@@ -53,7 +56,13 @@ const SILENT: u64 = 60_000_000_000;
 /// Addresses that are remembered as refused.
 const REFUSED_MAX: usize = 64;
 
-const HEAD: usize = HEADER_LEN + RECORD_LEN;
+/// First and longest pause before a helper with full slots is tried again: it sends a slot's worth
+/// in about 10 us, unless the user's rate or the device holds it back.
+const RETRY_FIRST: Duration = Duration::from_micros(100);
+const RETRY_LAST: Duration = Duration::from_millis(5);
+
+/// Large frames that one message tells of: the helper begins while we copy the next.
+const LARGE_BATCH: usize = 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -92,15 +101,16 @@ pub(crate) struct NicLink {
     last: Option<MacAddr>,
     /// The time of [`Claim::used`], read once a batch.
     clock: u64,
-    /// The last visit saw large frames.
-    large: bool,
+    slots: Slots,
+    /// How long to wait for a free slot the next time.
+    pause: Duration,
     /// Frames that were read and did not fit the batch: a message of their own.
     rest: Vec<u8>,
     kernel_drops: u64,
 }
 
 impl NicLink {
-    pub(crate) fn new(fd: OwnedFd, welcome: &Welcome) -> io::Result<NicLink> {
+    pub(crate) fn new(fd: OwnedFd, slots: Slots, welcome: &Welcome) -> io::Result<NicLink> {
         sys::unix::set_nonblocking(fd.as_fd(), true)?;
         sys::unix::force_buffers(fd.as_fd(), 4 << 20)?;
         Ok(NicLink {
@@ -109,7 +119,8 @@ impl NicLink {
             claims: HashMap::new(),
             last: None,
             clock: 0,
-            large: false,
+            slots,
+            pause: RETRY_FIRST,
             rest: Vec::new(),
             kernel_drops: 0,
         })
@@ -119,57 +130,38 @@ impl NicLink {
 
     /// One message. `None`: there is none.
     fn receive_one(&mut self, intake: &mut Intake<'_>) -> Result<Option<usize>, CloseReason> {
-        let read = if self.large
-            && let Ok(lease) = intake.pool.lease_large()
-        {
-            let room = &mut intake.pool.lease_mut(&lease)[..MESSAGE_MAX];
-            match sys::unix::receive_message(self.fd.as_fd(), room) {
-                Ok((len, false)) if len > 0 => {
-                    match lone_frame(&room[..len]) {
-                        Some(offload) => {
-                            let frame = intake.pool.fill(lease, HEAD..len, offload);
-                            intake.push(frame);
-                        }
-                        None => {
-                            intake.scratch.bytes[..len].copy_from_slice(&room[..len]);
-                            intake.pool.give_back(lease);
-                            self.message_in_scratch(intake, len)?;
-                        }
-                    }
-                    return Ok(Some(len));
-                }
-                other => {
-                    intake.pool.give_back(lease);
-                    other
-                }
-            }
-        } else {
-            let room = &mut intake.scratch.bytes[..MESSAGE_MAX];
-            sys::unix::receive_message(self.fd.as_fd(), room)
-        };
-        match read {
+        let room = &mut intake.scratch.bytes[..MESSAGE_MAX];
+        match sys::unix::receive_message(self.fd.as_fd(), room) {
             Ok((0, _)) => Err(CloseReason::PeerClosed),
             Ok((_, true)) => {
                 Err(CloseReason::Protocol("the helper sent a message that is too long".into()))
             }
-            Ok((len, false)) => self.message_in_scratch(intake, len).map(|()| Some(len)),
+            Ok((len, false)) => self.message_in_scratch(intake, len).map(Some),
             Err(e) if errno::is_transient(&e) => Ok(None),
             Err(e) => Err(CloseReason::of(&e)),
         }
     }
 
+    /// Returns how many bytes of frames came.
     fn message_in_scratch(
         &mut self,
         intake: &mut Intake<'_>,
         len: usize,
-    ) -> Result<(), CloseReason> {
+    ) -> Result<usize, CloseReason> {
         let Intake { pool, batch, scratch, lost, .. } = intake;
         match FromHelper::decode(&scratch.bytes[..len]) {
             Ok(FromHelper::Frames(mut records)) => {
-                take(pool, batch, lost, &mut records, &mut self.large);
+                take(pool, batch, lost, &mut records);
                 if !records.is_empty() {
                     records.write_message(&mut self.rest);
                 }
+            }
+            Ok(FromHelper::Places(mut places)) => {
+                let bytes = take_from_slots(pool, batch, lost, &mut places, &self.slots);
+                if !places.is_empty() {
+                    places.write_message(&mut self.rest);
+                }
+                return Ok(bytes);
             }
             Ok(FromHelper::Claimed(mac, answer)) => self.answered(mac, answer),
             Ok(FromHelper::Carrier(up)) => log::info(if up {
@@ -186,18 +178,27 @@ impl NicLink {
             Ok(FromHelper::Welcome(_)) => {}
             Err(e) => return Err(CloseReason::Protocol(format!("the helper is not ours: {e}"))),
         }
-        Ok(())
+        Ok(len)
     }
 
     /// What did not fit the last batch.
     fn receive_rest(&mut self, intake: &mut Intake<'_>) {
         let rest = std::mem::take(&mut self.rest);
-        if let Ok(FromHelper::Frames(mut records)) = FromHelper::decode(&rest) {
-            let mut large = self.large;
-            take(intake.pool, intake.batch, &mut intake.lost, &mut records, &mut large);
-            if !records.is_empty() {
-                records.write_message(&mut self.rest);
+        let Intake { pool, batch, lost, .. } = intake;
+        match FromHelper::decode(&rest) {
+            Ok(FromHelper::Frames(mut records)) => {
+                take(pool, batch, lost, &mut records);
+                if !records.is_empty() {
+                    records.write_message(&mut self.rest);
+                }
             }
+            Ok(FromHelper::Places(mut places)) => {
+                take_from_slots(pool, batch, lost, &mut places, &self.slots);
+                if !places.is_empty() {
+                    places.write_message(&mut self.rest);
+                }
+            }
+            _ => {}
         }
         if self.rest.is_empty() {
             // The storage is kept for the next time.
@@ -306,20 +307,18 @@ impl NicLink {
         sys::unix::send_vectored(self.fd.as_fd(), &[IoSlice::new(message)]).map(|_| ())
     }
 
-    /// Sends the front of the batch, as much as goes in one call: many small frames in one message,
-    /// or large ones in a message each. Returns how many frames went.
-    fn send_front(&mut self, pool: &Pool, batch: &TxBatch) -> io::Result<usize> {
+    /// Sends small frames from the front of the batch, as many as go in one message. Returns how many
+    /// frames went.
+    fn send_small(&mut self, pool: &Pool, batch: &TxBatch) -> io::Result<usize> {
         // Once a message: what is sent from one address is not looked up by the frame.
         self.touch_last();
         let mut heads = [[0; RECORD_LEN]; BATCH];
         let mut count = 0;
         let mut bytes = HEADER_LEN;
-        let large = batch.first().is_some_and(|frame| frame.len() > ALONE);
         for frame in batch {
             let [front, rest] = pool.pieces(frame);
-            let is_large = frame.len() > ALONE;
             bytes += RECORD_LEN + frame.len();
-            if is_large != large || (!large && (bytes > MESSAGE_MAX || count == RECORDS_MAX)) {
+            if frame.len() > ALONE || bytes > MESSAGE_MAX || count == RECORDS_MAX {
                 break;
             }
             if count > 0 && self.admission(frame, front, rest) != Admission::Send {
@@ -330,18 +329,6 @@ impl NicLink {
             // At most FRAME_MAX.
             heads[count] = protocol::record_header(frame.len() as u32, header);
             count += 1;
-        }
-        if large {
-            let mut whole = [[0; HEAD]; BATCH];
-            for (whole, head) in whole.iter_mut().zip(&heads[..count]) {
-                whole[..HEADER_LEN].copy_from_slice(&protocol::frames_header(1));
-                whole[HEADER_LEN..].copy_from_slice(head);
-            }
-            let datagrams = whole[..count].iter().zip(batch).map(|(head, frame)| {
-                let [front, rest] = pool.pieces(frame);
-                [&head[..], front, rest]
-            });
-            return sys::mmsg::send(self.fd.as_fd(), None, datagrams);
         }
         let header = protocol::frames_header(count as u16);
         let mut pieces = [IoSlice::new(&[]); 1 + 3 * BATCH];
@@ -358,16 +345,81 @@ impl NicLink {
         }
         sys::unix::send_vectored(self.fd.as_fd(), &pieces[..used]).map(|_| count)
     }
+
+    /// Puts large frames from the front of the batch into slots, and tells of them in one message.
+    /// Returns how many went, which is none when no slot is free.
+    fn send_large(&mut self, pool: &Pool, batch: &TxBatch) -> io::Result<usize> {
+        self.touch_last();
+        let mut message = [0; HEADER_LEN + LARGE_BATCH * PLACE_LEN];
+        let mut taken = [0; LARGE_BATCH];
+        let mut count = 0;
+        for frame in batch.iter().take(LARGE_BATCH) {
+            let [front, rest] = pool.pieces(frame);
+            if frame.len() <= ALONE
+                || (count > 0 && self.admission(frame, front, rest) != Admission::Send)
+            {
+                break;
+            }
+            let Some(slot) = self.slots.take(Way::Out) else { break };
+            let written = self.slots.write(Way::Out, slot, 0, front)
+                && self.slots.write(Way::Out, slot, front.len(), rest);
+            debug_assert!(written, "the frame is at most FRAME_MAX long");
+            let mut header = [0; VNET_HDR_LEN];
+            encode_header(frame, front, rest, &mut header);
+            let at = HEADER_LEN + count * PLACE_LEN;
+            let place = Place { slot, len: frame.len(), header };
+            message[at..at + PLACE_LEN].copy_from_slice(&place.encode());
+            taken[count] = slot;
+            count += 1;
+        }
+        if count == 0 {
+            return Ok(0);
+        }
+        message[..HEADER_LEN].copy_from_slice(&protocol::places_header(count as u16));
+        let said = self.say(&message[..HEADER_LEN + count * PLACE_LEN]);
+        if said.is_err() {
+            for slot in &taken[..count] {
+                self.slots.give_back(Way::Out, *slot);
+            }
+        }
+        said.map(|()| count)
+    }
 }
 
-/// The metadata of a message that holds one frame and nothing else; `None` for any other message.
-fn lone_frame(message: &[u8]) -> Option<wire::Offload> {
-    match FromHelper::decode(message) {
-        Ok(FromHelper::Frames(mut records)) if records.len() == 1 => {
-            vnet::decode(records.next()?.header).ok()
+/// Copies frames out of their slots until the batch is full. Returns how many bytes came.
+fn take_from_slots(
+    pool: &mut Pool,
+    batch: &mut engine::RxBatch,
+    lost: &mut super::Lost,
+    places: &mut Places<'_>,
+    slots: &Slots,
+) -> usize {
+    let mut bytes = 0;
+    while !batch.is_full() {
+        let Some(Place { slot, len, header }) = places.next() else { break };
+        bytes += len;
+        match (vnet::decode(&header), pool.lease_large()) {
+            (Ok(offload), Ok(lease)) => {
+                let room = pool.lease_mut(&lease).get_mut(..len).unwrap_or_default();
+                if slots.read(Way::In, slot, room) {
+                    let frame = pool.fill(lease, 0..len, offload);
+                    super::push_frame(pool, batch, lost, frame);
+                } else {
+                    pool.give_back(lease);
+                    lost.oversize += 1;
+                }
+            }
+            (Ok(_), Err(_)) => lost.no_buffer += 1,
+            (Err(_), lease) => {
+                if let Ok(lease) = lease {
+                    pool.give_back(lease);
+                }
+                lost.bad_framing += 1;
+            }
         }
-        _ => None,
+        slots.give_back(Way::In, slot);
     }
+    bytes
 }
 
 /// Copies frames into the batch until it is full.
@@ -376,11 +428,9 @@ fn take(
     batch: &mut engine::RxBatch,
     lost: &mut super::Lost,
     records: &mut Records<'_>,
-    large: &mut bool,
 ) {
     while !batch.is_full() {
         let Some(record) = records.next() else { break };
-        *large |= record.frame.len() > ALONE;
         match vnet::decode(record.header) {
             Ok(offload) => copy_frame(pool, batch, lost, record.frame, offload),
             Err(_) => lost.bad_framing += 1,
@@ -398,18 +448,12 @@ impl Link for NicLink {
             self.receive_rest(intake);
         }
         let mut bytes = 0;
-        let was_large = self.large;
         for _ in 0..VISIT_MESSAGES.min(intake.limit) {
             if bytes >= VISIT_BYTES || intake.batch.is_full() || !self.rest.is_empty() {
                 break;
             }
             match self.receive_one(intake)? {
-                Some(len) => {
-                    bytes += len;
-                    if was_large && len <= HEAD + ALONE {
-                        self.large = false;
-                    }
-                }
+                Some(len) => bytes += len,
                 None => break,
             }
         }
@@ -427,7 +471,20 @@ impl Link for NicLink {
                     Ok(1)
                 }
                 Admission::Claim(mac) => self.claim(mac, false).map(|()| 0),
-                Admission::Send => self.send_front(pool, batch),
+                Admission::Send => {
+                    if first.len() <= ALONE {
+                        self.send_small(pool, batch)
+                    } else {
+                        let sent = self.send_large(pool, batch);
+                        if matches!(sent, Ok(0)) {
+                            let pause = self.pause;
+                            self.pause = (pause * 2).min(RETRY_LAST);
+                            return Sent { state: Ok(LinkState::RetryAfter(pause)), refused };
+                        }
+                        self.pause = RETRY_FIRST;
+                        sent
+                    }
+                }
             };
             match result {
                 Ok(count) => release_front(pool, batch, count),

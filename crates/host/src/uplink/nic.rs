@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ::nic::protocol::{self, FromHelper, MESSAGE_MAX, MacRange, SOCKET, VERSION, Welcome};
+use ::nic::slots::Slots;
 use sys::unix::{Address, SocketKind};
 use wire::MacAddr;
 
@@ -19,13 +20,20 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const PLACE: &str = "NETHERD_NIC_SOCKET";
 
 pub(super) fn open(device: &str) -> Result<Opened, UplinkError> {
-    let (fd, welcome) = connect(device)?;
+    let (fd, memory, welcome) = connect(device)?;
+    let slots =
+        memory.map_or_else(|| Err(io::ErrorKind::InvalidData.into()), |it| Slots::map(it.as_fd()));
+    let slots = slots.map_err(|e| {
+        UplinkError::passing(format!(
+            "The uplink nic:{device} cannot use the memory that the helper netherd-nic gave: {e}."
+        ))
+    })?;
     let mtu = welcome.mtu;
-    Ok(Opened { link: LinkSetup::Nic { fd, welcome }, mtu })
+    Ok(Opened { link: LinkSetup::Nic { fd, slots, welcome }, mtu })
 }
 
-/// Connects and asks for a device.
-fn connect(device: &str) -> Result<(OwnedFd, Welcome), UplinkError> {
+/// Connects and asks for a device. The second descriptor is that of the memory.
+fn connect(device: &str) -> Result<(OwnedFd, Option<OwnedFd>, Welcome), UplinkError> {
     let place = std::env::var_os(PLACE).unwrap_or_else(|| SOCKET.into());
     let place = Path::new(&place);
     let failed = |e: &io::Error| {
@@ -45,7 +53,7 @@ fn connect(device: &str) -> Result<(OwnedFd, Welcome), UplinkError> {
             place.display()
         ))
     };
-    let exchange = || -> io::Result<(OwnedFd, Vec<u8>)> {
+    let exchange = || -> io::Result<(OwnedFd, Option<OwnedFd>, Vec<u8>)> {
         let fd = sys::unix::socket(SocketKind::Seqpacket, true)?;
         sys::unix::connect(fd.as_fd(), &Address::from_path(place)?)?;
         let hello =
@@ -55,13 +63,13 @@ fn connect(device: &str) -> Result<(OwnedFd, Welcome), UplinkError> {
             return Err(io::ErrorKind::TimedOut.into());
         }
         let mut answer = vec![0; MESSAGE_MAX];
-        let len = sys::unix::receive(fd.as_fd(), &mut answer)?;
-        answer.truncate(len);
-        Ok((fd, answer))
+        let mut received = sys::unix::receive_with_fds(fd.as_fd(), &mut answer, 1)?;
+        answer.truncate(received.len);
+        Ok((fd, received.fds.pop(), answer))
     };
-    let (fd, answer) = exchange().map_err(|e| failed(&e))?;
+    let (fd, memory, answer) = exchange().map_err(|e| failed(&e))?;
     match FromHelper::decode(&answer) {
-        Ok(FromHelper::Welcome(welcome)) if welcome.version == VERSION => Ok((fd, welcome)),
+        Ok(FromHelper::Welcome(welcome)) if welcome.version == VERSION => Ok((fd, memory, welcome)),
         Ok(FromHelper::Refused(sentence)) => Err(UplinkError::passing(sentence)),
         _ if answer.is_empty() => Err(failed(&io::ErrorKind::ConnectionRefused.into())),
         _ => Err(UplinkError::lasting(format!(
@@ -77,7 +85,7 @@ fn connect(device: &str) -> Result<(OwnedFd, Welcome), UplinkError> {
 /// # Errors
 /// As [`super::open`].
 pub fn addresses(device: &str) -> Result<Vec<MacRange>, UplinkError> {
-    connect(device).map(|(_, welcome)| welcome.ranges)
+    connect(device).map(|(_, _, welcome)| welcome.ranges)
 }
 
 /// An address in `ranges` that follows from `wanted` alone: `wanted` itself where it is allowed,

@@ -346,7 +346,7 @@ impl Worker {
                 Box::new(DatagramLink::vde(control, data, None, false)?)
             }
             LinkSetup::Seqpacket { fd } => Box::new(DatagramLink::new(fd, false)?),
-            LinkSetup::Nic { fd, welcome } => Box::new(NicLink::new(fd, &welcome)?),
+            LinkSetup::Nic { fd, slots, welcome } => Box::new(NicLink::new(fd, slots, &welcome)?),
         };
         self.open_boxed(net, spec, link, about, None)
     }

@@ -16,6 +16,27 @@ fn ours(mac: MacAddr) -> bool {
     mac == OURS
 }
 
+/// A frame of which the front is shown, as the relay does.
+fn outgoing(
+    header: &[u8],
+    frame: &[u8],
+    mtu: usize,
+    claimed: impl Fn(MacAddr) -> bool,
+) -> Result<Outgoing, Reason> {
+    super::outgoing(header, &frame[..frame.len().min(FRONT)], frame.len(), mtu, claimed)
+}
+
+fn incoming(
+    offload: Offload,
+    tagged: bool,
+    frame: &mut [u8],
+    mtu: usize,
+    claimed: impl Fn(MacAddr) -> bool,
+) -> Result<Incoming, Reason> {
+    let len = frame.len();
+    super::incoming(offload, tagged, &mut frame[..len.min(HEADER_MAX)], len, mtu, claimed)
+}
+
 fn built(build: impl FnOnce(Builder<'_>) -> Builder<'_>) -> Vec<u8> {
     from(OURS, build)
 }
@@ -95,6 +116,24 @@ fn arp_speaks_for_its_sender_only() {
     for operation in [3, 4] {
         assert_eq!(arp(operation, OURS), Err(Reason::Ethertype));
     }
+}
+
+#[test]
+fn neighbour_discovery_that_goes_on_behind_what_is_looked_at_is_refused() {
+    let message = |nonces: usize| {
+        let mut body = vec![0; 20];
+        for _ in 0..nonces {
+            // Options of 1024 bytes that mean nothing here.
+            body.extend_from_slice(&[14, 128]);
+            body.resize(body.len() + 1022, 0);
+        }
+        body.extend_from_slice(&[1, 1]);
+        body.extend_from_slice(&THEIRS.0);
+        built(|b| b.ipv6(&Ipv6::default()).icmpv6(135, 0).payload(&body))
+    };
+    let judge = |frame: &[u8]| outgoing(&PLAIN, frame, 9000, ours).map(|_| ());
+    assert_eq!(judge(&message(1)), Err(Reason::NeighbourSender));
+    assert_eq!(judge(&message(2)), Err(Reason::Malformed));
 }
 
 #[test]
@@ -322,11 +361,11 @@ fn the_user_is_given_his_own_and_groups() {
     let mut frame = built(|b| b.ethertype(0x88cc).payload(&[0; 46]));
     frame[6..12].copy_from_slice(&THEIRS.0);
     assert_eq!(
-        super::incoming(Offload::NONE, false, &mut frame, MTU, ours),
+        self::incoming(Offload::NONE, false, &mut frame, MTU, ours),
         Err(Reason::InEthertype)
     );
     assert_eq!(
-        super::incoming(Offload::NONE, false, &mut [0; 13], MTU, ours),
+        self::incoming(Offload::NONE, false, &mut [0; 13], MTU, ours),
         Err(Reason::InUnreadable)
     );
 }

@@ -73,6 +73,38 @@ fn a_message_that_lies_about_its_frames_is_none() {
 }
 
 #[test]
+fn places_come_out_as_they_went_in_and_impossible_ones_not_at_all() {
+    let place = |slot, len| Place { slot, len, header: [7; 12] };
+    let message = |places: &[Place]| {
+        let mut message = places_header(places.len().try_into().unwrap()).to_vec();
+        places.iter().for_each(|place| message.extend_from_slice(&place.encode()));
+        message
+    };
+    let good = [place(0, 0), place(SLOTS - 1, FRAME_MAX), place(3, 60)];
+    let bytes = message(&good);
+    let Ok(ToHelper::Places(mut places)) = ToHelper::decode(&bytes) else { panic!("places") };
+    assert!(FromHelper::decode(&bytes) == Ok(FromHelper::Places(places)));
+    assert_eq!(places.len(), 3);
+    assert_eq!(places.next(), Some(good[0]));
+    let mut rest = Vec::new();
+    places.write_message(&mut rest);
+    assert_eq!(rest, message(&good[1..]));
+    for len in 0..bytes.len() {
+        assert!(ToHelper::decode(&bytes[..len]).is_err(), "{len}");
+    }
+    for bad in [place(SLOTS, 1), place(u16::MAX, 1), place(0, FRAME_MAX + 1)] {
+        let bytes = message(&[good[2], bad]);
+        assert_eq!(ToHelper::decode(&bytes), Err(ProtocolError::Place), "{bad:?}");
+    }
+    let mut padded = message(&good[..1]);
+    padded[HEADER_LEN + 2] = 1;
+    assert_eq!(ToHelper::decode(&padded), Err(ProtocolError::Place), "bytes that are to be zero");
+    let many = vec![good[2]; RECORDS_MAX + 1];
+    assert_eq!(ToHelper::decode(&message(&many)), Err(ProtocolError::Records(65)));
+    assert_eq!(ToHelper::decode(&message(&[])), Err(ProtocolError::Records(0)));
+}
+
+#[test]
 fn names_that_are_none_are_refused() {
     for bad in ["", "a name", "a/b", ".", "..", "sixteen-letters-"] {
         assert_eq!(hello(bad), Err(ProtocolError::Name), "{bad:?}");

@@ -2,6 +2,7 @@
 //!
 //! Each test moves its thread to a network namespace of its own: what it makes and starts is there.
 
+use std::cell::OnceCell;
 use std::io::{BufRead, BufReader, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -9,8 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use nic::protocol::{self, FromHelper, MESSAGE_MAX, Welcome, frames_header, record_header};
+use nic::protocol::{self, FromHelper, MESSAGE_MAX, Place, Welcome, frames_header, record_header};
 use nic::reason::{ALL, Reason};
+use nic::slots::{Slots, Way};
 use sys::packet;
 use sys::unix::SocketKind;
 use wire::{MacAddr, Offload, VNET_HDR_LEN, vnet};
@@ -193,6 +195,8 @@ pub(crate) enum Heard {
 /// A hypervisor, or somebody who plays one.
 pub(crate) struct Client {
     pub(crate) socket: OwnedFd,
+    /// The memory that came with the welcome.
+    pub(crate) slots: OnceCell<Slots>,
 }
 
 impl Client {
@@ -200,7 +204,7 @@ impl Client {
         let start = Instant::now();
         loop {
             match sys::unix::connect_path(place, SocketKind::Seqpacket) {
-                Ok(socket) => return Client { socket },
+                Ok(socket) => return Client { socket, slots: OnceCell::new() },
                 Err(e) => assert!(start.elapsed() < PATIENCE, "no helper: {e}"),
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -224,9 +228,14 @@ impl Client {
         let readable = sys::wait::readable(self.socket.as_fd(), Some(PATIENCE)).expect("poll");
         assert!(readable, "the helper says nothing");
         let mut buffer = vec![0; MESSAGE_MAX];
-        let (len, _) = sys::unix::receive_message(self.socket.as_fd(), &mut buffer).ok()?;
+        let received = sys::unix::receive_with_fds(self.socket.as_fd(), &mut buffer, 1).ok()?;
+        let len = received.len;
         if len == 0 {
             return None;
+        }
+        if let Some(fd) = received.fds.first() {
+            let first = self.slots.set(Slots::map(fd.as_fd()).expect("sealed memory"));
+            assert!(first.is_ok(), "only the welcome brings a descriptor");
         }
         Some(match FromHelper::decode(&buffer[..len]).expect("the helper speaks its protocol") {
             FromHelper::Welcome(welcome) => Heard::Welcome(welcome),
@@ -235,6 +244,17 @@ impl Client {
             FromHelper::Frames(records) => Heard::Frames(
                 records
                     .map(|it| (vnet::decode(it.header).expect("a header"), it.frame.to_vec()))
+                    .collect(),
+            ),
+            FromHelper::Places(places) => Heard::Frames(
+                places
+                    .map(|place| {
+                        let slots = self.slots.get().expect("mapped with the welcome");
+                        let mut frame = vec![0; place.len];
+                        assert!(slots.read(Way::In, place.slot, &mut frame));
+                        slots.give_back(Way::In, place.slot);
+                        (vnet::decode(&place.header).expect("a header"), frame)
+                    })
                     .collect(),
             ),
             FromHelper::Carrier(up) => Heard::Carrier(up),
@@ -253,6 +273,23 @@ impl Client {
                 None => panic!("the helper ended the connection"),
             }
         }
+    }
+
+    /// Puts one frame into a slot and tells it.
+    pub(crate) fn send_in_slot(&self, header: [u8; VNET_HDR_LEN], frame: &[u8]) {
+        let slots = self.slots.get().expect("mapped with the welcome");
+        let start = Instant::now();
+        let slot = loop {
+            if let Some(slot) = slots.take(Way::Out) {
+                break slot;
+            }
+            assert!(start.elapsed() < PATIENCE, "the helper gives no slot back");
+            std::thread::yield_now();
+        };
+        assert!(slots.write(Way::Out, slot, 0, frame));
+        let mut message = protocol::places_header(1).to_vec();
+        message.extend_from_slice(&Place { slot, len: frame.len(), header }.encode());
+        self.say(&message);
     }
 
     pub(crate) fn send(&self, frames: &[Vec<u8>]) {

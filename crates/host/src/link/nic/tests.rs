@@ -10,6 +10,8 @@ use crate::link::scratch::Scratch;
 struct Bench {
     link: NicLink,
     helper: OwnedFd,
+    /// The helper's view of the memory.
+    slots: Slots,
     pool: Pool,
     scratch: Scratch,
 }
@@ -31,6 +33,8 @@ enum Seen {
     Claim(MacAddr),
     Release(MacAddr),
     Frames(Vec<Vec<u8>>),
+    /// The same, in slots.
+    Large(Vec<Vec<u8>>),
     Counters,
 }
 
@@ -45,9 +49,12 @@ impl Bench {
             max_macs,
             ranges: Vec::new(),
         };
+        let (slots, memory) = Slots::create().unwrap();
+        let mapped = Slots::map(memory.as_fd()).unwrap();
         Bench {
-            link: NicLink::new(ours, &welcome).unwrap(),
+            link: NicLink::new(ours, mapped, &welcome).unwrap(),
             helper,
+            slots,
             pool: Pool::new(PoolLimits { small: 256, large: 16, headers: 8 }),
             scratch: Scratch::new(),
         }
@@ -74,6 +81,16 @@ impl Bench {
                 ToHelper::Frames(records) => {
                     Seen::Frames(records.map(|record| record.frame.to_vec()).collect())
                 }
+                ToHelper::Places(places) => Seen::Large(
+                    places
+                        .map(|place| {
+                            let mut frame = vec![0; place.len];
+                            assert!(self.slots.read(Way::Out, place.slot, &mut frame));
+                            self.slots.give_back(Way::Out, place.slot);
+                            frame
+                        })
+                        .collect(),
+                ),
                 ToHelper::Counters => Seen::Counters,
                 ToHelper::Hello(_) => panic!("the first word was said before"),
             });
@@ -83,6 +100,13 @@ impl Bench {
 
     fn say(&self, message: &[u8]) {
         sys::unix::send_vectored(self.helper.as_fd(), &[IoSlice::new(message)]).unwrap();
+    }
+
+    /// A frame in a slot, as the helper tells of it.
+    fn place(&self, frame: &[u8]) -> Place {
+        let slot = self.slots.take(Way::In).expect("a free slot");
+        assert!(self.slots.write(Way::In, slot, 0, frame));
+        Place { slot, len: frame.len(), header: [0; 12] }
     }
 
     /// The frames of one visit.
@@ -139,17 +163,90 @@ fn an_address_is_claimed_in_front_of_its_first_frame_and_small_frames_share_a_me
 }
 
 #[test]
-fn large_frames_travel_alone_and_too_long_ones_not_at_all() {
+fn large_frames_travel_in_slots_and_too_long_ones_not_at_all() {
     let mut b = Bench::new(4);
     b.link.address(mac(1), true);
-    let frames = [frame(1, 60), frame(1, 3000), frame(1, 9000), frame(1, 60)];
+    let frames = [frame(1, 60), frame(1, 3000), frame(1, FRAME_MAX), frame(1, 9000), frame(1, 60)];
     assert_eq!(b.transmit(&frames), FREE);
-    let alone = frames.clone().map(|frame| Seen::Frames(vec![frame]));
-    let mut expected = vec![Seen::Claim(mac(1))];
-    expected.extend(alone);
-    assert_eq!(b.seen(), expected);
+    let [small, a, c, d, last] = frames;
+    let expected = [
+        Seen::Claim(mac(1)),
+        Seen::Frames(vec![small]),
+        Seen::Large(vec![a, c]),
+        Seen::Large(vec![d]),
+        Seen::Frames(vec![last]),
+    ];
+    assert!(b.seen() == expected);
     assert_eq!(b.transmit(&[frame(1, FRAME_MAX + 1)]), Sent { refused: 1, ..FREE });
     assert_eq!(b.seen(), []);
+}
+
+#[test]
+fn full_slots_are_waited_for_ever_longer_and_used_again_when_they_are_free() {
+    let mut b = Bench::new(4);
+    b.link.address(mac(1), true);
+    let retry = |pause| Sent { state: Ok(LinkState::RetryAfter(pause)), refused: 0 };
+    let large = frame(1, 5000);
+    for _ in 0..::nic::slots::SLOTS {
+        assert_eq!(b.transmit(std::slice::from_ref(&large)), FREE);
+    }
+    assert_eq!(b.transmit(std::slice::from_ref(&large)), retry(RETRY_FIRST));
+    assert_eq!(b.transmit(std::slice::from_ref(&large)), retry(RETRY_FIRST * 2));
+    for _ in 0..10 {
+        b.transmit(std::slice::from_ref(&large));
+    }
+    assert_eq!(b.transmit(std::slice::from_ref(&large)), retry(RETRY_LAST));
+    // Small ones need no slot.
+    assert_eq!(b.transmit(&[frame(1, 60)]), FREE);
+    assert_eq!(b.seen().len(), 1 + usize::from(::nic::slots::SLOTS) + 1);
+    assert_eq!(b.transmit(&[large.clone(), large.clone()]), FREE);
+    assert_eq!(b.seen(), [Seen::Large(vec![large.clone(), large.clone()])]);
+    for _ in 0..::nic::slots::SLOTS {
+        assert_eq!(b.transmit(std::slice::from_ref(&large)), FREE);
+    }
+    assert_eq!(b.transmit(&[large]), retry(RETRY_FIRST));
+}
+
+#[test]
+fn what_comes_in_slots_is_copied_and_the_slots_are_free_again() {
+    let mut b = Bench::new(2);
+    for _ in 0..3 {
+        let frames = [frame(1, 60_000), frame(2, 100), frame(3, FRAME_MAX), frame(4, 3000)];
+        let mut message = protocol::places_header(3).to_vec();
+        for frame in &frames[..3] {
+            message.extend_from_slice(&b.place(frame).encode());
+        }
+        b.say(&message);
+        let mut bad = b.place(&frames[3]);
+        bad.header[0] = 0xff;
+        b.say(&[&protocol::places_header(1)[..], &bad.encode()].concat());
+        let (progress, got, lost) = b.receive();
+        assert_eq!(progress, Ok(Progress::Done));
+        assert!(got == frames[..3], "{} frames", got.len());
+        assert_eq!(lost, Lost { bad_framing: 1, ..Lost::default() });
+        let free = std::iter::from_fn(|| b.slots.take(Way::In)).count();
+        assert_eq!(free, usize::from(::nic::slots::SLOTS));
+        (0..::nic::slots::SLOTS).for_each(|slot| b.slots.give_back(Way::In, slot));
+    }
+    assert_eq!(b.pool.usage().large.used, 0);
+}
+
+#[test]
+fn more_places_than_the_batch_has_room_wait_and_keep_their_slots() {
+    let mut b = Bench::new(2);
+    let small: Vec<Vec<u8>> = (0..63).map(|i| frame(i, 60)).collect();
+    b.say(&message(&small));
+    let large = [frame(1, 5000), frame(2, 5000)];
+    let places = [b.place(&large[0]), b.place(&large[1])].map(|place| place.encode());
+    b.say(&[&protocol::places_header(2)[..], places.as_flattened()].concat());
+    let (progress, got, _) = b.receive();
+    assert_eq!((progress, got.len()), (Ok(Progress::More), 64));
+    assert!(got[63] == large[0]);
+    assert_eq!(b.slots.take(Way::In), Some(0), "the other slot is still needed");
+    assert_eq!(b.slots.take(Way::In), Some(2));
+    let (progress, got, lost) = b.receive();
+    assert_eq!((progress, lost), (Ok(Progress::Done), Lost::default()));
+    assert!(got == large[1..]);
 }
 
 #[test]

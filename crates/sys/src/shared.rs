@@ -1,0 +1,366 @@
+//! Memory that two processes map which do not trust each other: a memfd whose size is sealed.
+//!
+//! # Theory of operation
+//!
+//! The other process may write at any moment, also while we read. So no reference to these bytes is
+//! ever made: they are loaded and stored as relaxed atomics, a machine word at a time, which costs
+//! no more than a copy, and what was loaded is the reader's own from then on. Bytes that are only to
+//! be moved on are moved by the kernel, which takes them from, or puts them into, this memory itself
+//! ([`send_packet`], [`receive_packet`]).
+//!
+//! The seals keep the file from shrinking below the mapping, which would end us with SIGBUS.
+//!
+//! *Order.* A frame is announced by a message on a socket, and its place is given back by
+//! [`Memory::set_word`]; both order what was written before them for who sees them.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
+
+use crate::packet;
+
+/// What keeps the file as long as it is, for ever.
+const SEALS: libc::c_int = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+
+/// Bytes of a machine word.
+const WORD: usize = size_of::<usize>();
+
+/// A mapping of shared memory. All places are in bytes from its start; places outside of it are
+/// refused with EFAULT, as by the kernel.
+#[derive(Debug)]
+pub struct Memory {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping belongs to the value and is reached through atomics and the kernel only.
+unsafe impl Send for Memory {}
+
+impl Memory {
+    /// Makes `len` bytes of zeros, and the descriptor by which another process maps them. They count
+    /// as this process's memory when they are first touched.
+    ///
+    /// # Errors
+    /// EMFILE, ENOMEM.
+    pub fn create(len: usize) -> io::Result<(Memory, OwnedFd)> {
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
+        // SAFETY: the name is a C string; the result is checked.
+        let fd = unsafe { libc::memfd_create(c"netherd".as_ptr(), flags) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: memfd_create(2) has just returned this descriptor.
+        let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+        let size = libc::off_t::try_from(len).map_err(|_| invalid("too long"))?;
+        // SAFETY: no pointers.
+        if unsafe { libc::ftruncate(fd.as_raw_fd(), size) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: no pointers.
+        if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, SEALS) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok((Memory::map(fd.as_fd(), len)?, fd))
+    }
+
+    /// Maps what another process made; its descriptor may be closed afterwards.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::InvalidInput`] when it is not `len` bytes of sealed memory; ENOMEM.
+    pub fn map(fd: BorrowedFd<'_>, len: usize) -> io::Result<Memory> {
+        // SAFETY: no pointers.
+        let seals = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) };
+        if seals < 0 || seals & SEALS != SEALS {
+            return Err(invalid("not sealed"));
+        }
+        // SAFETY: an all-zero stat is valid plain data.
+        let mut about: libc::stat = unsafe { std::mem::zeroed() };
+        // SAFETY: `about` is writable.
+        if unsafe { libc::fstat(fd.as_raw_fd(), &raw mut about) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if len == 0 || usize::try_from(about.st_size) != Ok(len) {
+            return Err(invalid("of another size"));
+        }
+        // SAFETY: a new mapping at a place of the kernel's choice touches no memory of ours.
+        let start = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                len,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                fd.as_raw_fd(),
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let start = NonNull::new(start.cast()).ok_or_else(|| invalid("at no address"))?;
+        Ok(Memory { start, len })
+    }
+
+    /// The address of `len` bytes at `at`, all of them inside.
+    fn place(&self, at: usize, len: usize) -> io::Result<*mut u8> {
+        if at.checked_add(len).is_none_or(|end| end > self.len) {
+            return Err(io::Error::from_raw_os_error(libc::EFAULT));
+        }
+        // SAFETY: `at` is within the mapping.
+        Ok(unsafe { self.start.as_ptr().add(at) })
+    }
+
+    /// Copies what is at `at` now into `to`.
+    ///
+    /// # Errors
+    /// EFAULT when that is not inside.
+    pub fn read(&self, at: usize, to: &mut [u8]) -> io::Result<()> {
+        let from = self.place(at, to.len())?;
+        let (first, words) = split(from, to.len());
+        let (head, rest) = to.split_at_mut(first);
+        let (middle, tail) = rest.split_at_mut(words * WORD);
+        load_bytes(from, head);
+        for (i, word) in middle.chunks_exact_mut(WORD).enumerate() {
+            // SAFETY: `first` bytes on the address is aligned, and `words` words lie inside; the
+            // mapping lives as long as `self`, and atomics may be shared with anybody.
+            let shared = unsafe { &*from.add(first + i * WORD).cast::<AtomicUsize>() };
+            word.copy_from_slice(&shared.load(Ordering::Relaxed).to_ne_bytes());
+        }
+        load_bytes(from.wrapping_add(first + words * WORD), tail);
+        Ok(())
+    }
+
+    /// Copies `from` to `at`.
+    ///
+    /// # Errors
+    /// EFAULT when that is not inside.
+    pub fn write(&self, at: usize, from: &[u8]) -> io::Result<()> {
+        let to = self.place(at, from.len())?;
+        let (first, words) = split(to, from.len());
+        let (head, rest) = from.split_at(first);
+        let (middle, tail) = rest.split_at(words * WORD);
+        store_bytes(to, head);
+        for (i, word) in middle.as_chunks::<WORD>().0.iter().enumerate() {
+            // SAFETY: as in `read`.
+            let shared = unsafe { &*to.add(first + i * WORD).cast::<AtomicUsize>() };
+            shared.store(usize::from_ne_bytes(*word), Ordering::Relaxed);
+        }
+        store_bytes(to.wrapping_add(first + words * WORD), tail);
+        Ok(())
+    }
+
+    fn word_at(&self, at: usize) -> io::Result<&AtomicU32> {
+        let place = self.place(at, size_of::<u32>())?;
+        if !at.is_multiple_of(size_of::<u32>()) {
+            return Err(io::Error::from_raw_os_error(libc::EFAULT));
+        }
+        // SAFETY: inside, aligned (the mapping begins at a page), alive as long as `self`.
+        Ok(unsafe { &*place.cast::<AtomicU32>() })
+    }
+
+    /// The word of four bytes at `at`, with everything that was written before it was set.
+    ///
+    /// # Errors
+    /// EFAULT when it is not inside, or not aligned.
+    pub fn word(&self, at: usize) -> io::Result<u32> {
+        Ok(self.word_at(at)?.load(Ordering::Acquire))
+    }
+
+    /// Sets the word of four bytes at `at`, after everything that was read and written before.
+    ///
+    /// # Errors
+    /// As [`Memory::word`].
+    pub fn set_word(&self, at: usize, value: u32) -> io::Result<()> {
+        self.word_at(at)?.store(value, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours, and nothing that points into it outlives the value.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.len) };
+    }
+}
+
+/// Bytes before the first aligned word from `place` on, and the whole words behind them.
+fn split(place: *mut u8, len: usize) -> (usize, usize) {
+    let first = place.addr().wrapping_neg() % WORD;
+    if first > len { (len, 0) } else { (first, (len - first) / WORD) }
+}
+
+/// The few bytes before and behind the words.
+fn load_bytes(from: *mut u8, to: &mut [u8]) {
+    for (i, byte) in to.iter_mut().enumerate() {
+        // SAFETY: the caller has looked that `to.len()` bytes lie inside of a mapping.
+        *byte = unsafe { &*from.add(i).cast::<AtomicU8>() }.load(Ordering::Relaxed);
+    }
+}
+
+fn store_bytes(to: *mut u8, from: &[u8]) {
+    for (i, byte) in from.iter().enumerate() {
+        // SAFETY: as in `load_bytes`.
+        unsafe { &*to.add(i).cast::<AtomicU8>() }.store(*byte, Ordering::Relaxed);
+    }
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, format!("the shared memory is {why}"))
+}
+
+/// Sends one frame without blocking: a vnet header and the front of the frame, which are ours, and
+/// behind them what is at `rest`, of which the kernel takes its own copy.
+///
+/// # Errors
+/// EFAULT when `rest` is not inside; as sendmsg(2) on a packet socket.
+pub fn send_packet(
+    fd: BorrowedFd<'_>,
+    header: &[u8],
+    front: &[u8],
+    memory: &Memory,
+    rest: Range<usize>,
+) -> io::Result<()> {
+    let rest_len = rest.len();
+    let place = memory.place(rest.start, rest_len)?;
+    let mut pieces = [
+        libc::iovec { iov_base: header.as_ptr().cast_mut().cast(), iov_len: header.len() },
+        libc::iovec { iov_base: front.as_ptr().cast_mut().cast(), iov_len: front.len() },
+        libc::iovec { iov_base: place.cast(), iov_len: rest_len },
+    ];
+    // SAFETY: an all-zero msghdr is valid.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = pieces.as_mut_ptr();
+    message.msg_iovlen = if rest_len == 0 { 2 } else { 3 };
+    // SAFETY: all pieces are readable and outlive the call; the kernel only reads them.
+    let n = unsafe {
+        libc::sendmsg(fd.as_raw_fd(), &raw const message, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
+    };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A frame whose front is ours and whose rest lies in shared memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes of the frame, without its VLAN tag.
+    pub len: usize,
+    /// It had a VLAN tag, which the kernel took out.
+    pub tagged: bool,
+    /// It was longer than the places for it, and its tail is lost.
+    pub truncated: bool,
+}
+
+/// Receives one frame of a packet socket without blocking: its vnet header, its front, and what is
+/// behind that into the shared memory at `rest`.
+///
+/// # Errors
+/// EFAULT when `rest` is not inside; EAGAIN when there is none; ENETDOWN once after the interface went
+/// down.
+pub fn receive_packet(
+    fd: BorrowedFd<'_>,
+    header: &mut [u8],
+    front: &mut [u8],
+    memory: &Memory,
+    rest: Range<usize>,
+) -> io::Result<Received> {
+    #[repr(C, align(8))]
+    struct Control([u8; 64]);
+
+    let rest_len = rest.len();
+    let place = memory.place(rest.start, rest_len)?;
+    let mut control = Control([0; 64]);
+    let mut pieces = [
+        libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: header.len() },
+        libc::iovec { iov_base: front.as_mut_ptr().cast(), iov_len: front.len() },
+        libc::iovec { iov_base: place.cast(), iov_len: rest_len },
+    ];
+    // SAFETY: an all-zero msghdr is valid.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = pieces.as_mut_ptr();
+    message.msg_iovlen = pieces.len();
+    message.msg_control = (&raw mut control.0).cast();
+    message.msg_controllen = control.0.len() as _;
+    // SAFETY: all pieces and the control buffer are writable and outlive the call; into the shared
+    // piece only the kernel writes.
+    let n = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+    let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: recvmsg filled `message`; the control buffer is alive.
+    let tag = unsafe { packet::taken_tag(&message) };
+    Ok(Received {
+        len: n.saturating_sub(header.len()),
+        tagged: tag.is_some(),
+        truncated: message.msg_flags & libc::MSG_TRUNC != 0,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unix::{self, SocketKind};
+
+    const LEN: usize = 64 * 1024;
+
+    #[test]
+    fn what_one_writes_the_other_reads_wherever_it_lies() {
+        let (ours, fd) = Memory::create(LEN).unwrap();
+        let theirs = Memory::map(fd.as_fd(), LEN).unwrap();
+        drop(fd);
+        let bytes: Vec<u8> = (0..200_u8).collect();
+        for at in 0..2 * WORD {
+            for len in (0..3 * WORD).chain([100, 199]) {
+                ours.write(at, &[0xee; 256]).unwrap();
+                ours.write(at, &bytes[..len]).unwrap();
+                let mut read = vec![0; len + 1];
+                theirs.read(at, &mut read).unwrap();
+                assert_eq!(read[..len], bytes[..len]);
+                assert_eq!(read[len], 0xee, "nothing is written behind it");
+            }
+        }
+        theirs.set_word(LEN - 4, 7).unwrap();
+        assert_eq!(ours.word(LEN - 4).unwrap(), 7);
+    }
+
+    #[test]
+    fn nothing_outside_is_touched() {
+        let (memory, _fd) = Memory::create(LEN).unwrap();
+        let mut bytes = [0; 16];
+        for at in [LEN - 15, LEN, usize::MAX - 3, usize::MAX] {
+            let fault = Some(libc::EFAULT);
+            assert_eq!(memory.read(at, &mut bytes).unwrap_err().raw_os_error(), fault);
+            assert_eq!(memory.write(at, &bytes).unwrap_err().raw_os_error(), fault);
+        }
+        for at in [LEN - 3, LEN, 2, usize::MAX] {
+            assert!(memory.word(at).is_err() && memory.set_word(at, 1).is_err());
+        }
+        let (a, _b) = unix::pair(SocketKind::Seqpacket, true).unwrap();
+        assert!(send_packet(a.as_fd(), &[], &[1], &memory, LEN - 1..LEN + 1).is_err());
+        assert!(receive_packet(a.as_fd(), &mut [], &mut [], &memory, LEN..LEN + 1).is_err());
+    }
+
+    #[test]
+    fn the_kernel_moves_what_lies_there() {
+        let (memory, _fd) = Memory::create(LEN).unwrap();
+        let (a, b) = unix::pair(SocketKind::Seqpacket, true).unwrap();
+        memory.write(100, b"rest").unwrap();
+        send_packet(a.as_fd(), b"head", b"front", &memory, 100..104).unwrap();
+        let (mut header, mut front) = ([0; 4], [0; 3]);
+        let received =
+            receive_packet(b.as_fd(), &mut header, &mut front, &memory, 201..300).unwrap();
+        assert_eq!(received, Received { len: 9, tagged: false, truncated: false });
+        let mut rest = [0; 6];
+        memory.read(201, &mut rest).unwrap();
+        assert_eq!((&header, &front, &rest), (b"head", b"fro", b"ntrest"));
+    }
+
+    #[test]
+    fn memory_that_could_shrink_is_not_mapped() {
+        let (_memory, fd) = Memory::create(LEN).unwrap();
+        assert!(Memory::map(fd.as_fd(), LEN / 2).is_err(), "of another size");
+        // SAFETY: no pointers.
+        assert_eq!(unsafe { libc::ftruncate(fd.as_raw_fd(), 0) }, -1, "sealed");
+        let open = rustix::fs::memfd_create("open", rustix::fs::MemfdFlags::ALLOW_SEALING).unwrap();
+        rustix::fs::ftruncate(&open, LEN as u64).unwrap();
+        assert!(Memory::map(open.as_fd(), LEN).is_err(), "not sealed");
+    }
+}
