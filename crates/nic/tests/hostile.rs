@@ -269,7 +269,8 @@ fn words_that_lie_spoil_the_liars_frames_only() {
         (Offload { checksum: Some(checksum), gso }, buffer)
     };
     for client in [&liar, &alive] {
-        let (offload, frame) = large(if std::ptr::eq(client, &liar) { OURS } else { OTHER });
+        let (offload, frame) =
+            large(if std::ptr::eq(client, &raw const liar) { OURS } else { OTHER });
         for _ in 0..3 {
             wire.send_with(&offload, &frame);
             assert!(client.hear() == Some(Heard::Frames(vec![(offload, frame.clone())])));

@@ -83,7 +83,8 @@ impl Link for DatagramLink {
 
     fn receive(&mut self, intake: &mut Intake<'_>) -> Result<Progress, CloseReason> {
         let Intake { pool, batch, scratch, mtu, limit, lost, .. } = intake;
-        let count = match scratch.ring.receive(self.fd.as_fd(), *limit, 0, false) {
+        let longest = longest(*mtu, self.raw_offload);
+        let count = match scratch.ring.receive(self.fd.as_fd(), *limit, 0, longest, false) {
             Ok(count) => count,
             Err(e) if errno::is_transient(&e) => return Ok(Progress::Done),
             Err(e) => return Err(CloseReason::of(&e)),
@@ -93,7 +94,7 @@ impl Link for DatagramLink {
             if self.seqpacket && packet.body.is_empty() {
                 return Err(CloseReason::PeerClosed);
             }
-            // A truncated packet still has the length of a whole slot, which is more than any
+            // A truncated packet still has the length of a whole slot, which is more than the
             // network carries: the engine says `oversize`.
             let offload = if self.raw_offload {
                 raw_offload::infer(packet.body, *mtu)
@@ -114,6 +115,14 @@ impl Link for DatagramLink {
         };
         Sent { state, refused }
     }
+}
+
+/// Bytes to keep of a packet: more than the longest frame that a network with this MTU takes, with
+/// every tag, so that the engine sees when it is too long. `raw_offload`: frames of any length come,
+/// to be segmented.
+pub(crate) fn longest(mtu: u16, raw_offload: bool) -> usize {
+    const MORE_THAN_HEADERS: usize = 64;
+    if raw_offload { usize::MAX } else { usize::from(mtu) + MORE_THAN_HEADERS }
 }
 
 /// Sends the first `limit` frames of a batch, one packet each, to the connected peer or to one

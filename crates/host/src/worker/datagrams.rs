@@ -14,6 +14,7 @@ use wire::Offload;
 
 use super::timers::Timer;
 use super::{NetworkId, NodeId, Worker};
+use crate::link::datagram::longest;
 use crate::link::shared::SharedLink;
 use crate::link::{CloseReason, Lost, copy_frame, raw_offload};
 use crate::node::first_contact::{self, Contact, Refusal};
@@ -44,10 +45,11 @@ struct Reached {
 impl Worker {
     pub(super) fn receive_datagrams(&mut self, now: Instant, id: NodeId) {
         let Some(node) = self.nodes.get(id.0) else { return };
-        let (net, socket) = (node.net, Rc::clone(&node.socket));
+        let (net, socket, raw) = (node.net, Rc::clone(&node.socket), node.template.raw_offload);
+        let mtu = self.networks.get(net.0).map_or(0, |n| n.plan.spec().mtu);
         // Taken out so that the rest of the worker can be used while its slots are read.
         let mut ring = std::mem::replace(&mut self.scratch.ring, sys::mmsg::ReceiveRing::empty());
-        if let Ok(count) = ring.receive(socket.as_fd(), BATCH, 0, true) {
+        if let Ok(count) = ring.receive(socket.as_fd(), BATCH, 0, longest(mtu, raw), true) {
             let mut current = None;
             let mut lost = Lost::default();
             for i in 0..count {
@@ -66,8 +68,6 @@ impl Worker {
                     self.ingest(now, net, current, &mut lost);
                     current = Some(port);
                 }
-                let mtu = self.networks.get(net.0).map_or(0, |n| n.plan.spec().mtu);
-                let raw = self.nodes.get(id.0).is_some_and(|n| n.template.raw_offload);
                 let offload =
                     if raw { raw_offload::infer(datagram.body, mtu) } else { Offload::NONE };
                 copy_frame(&mut self.pool, &mut self.rx, &mut lost, datagram.body, offload);
