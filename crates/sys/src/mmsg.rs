@@ -500,7 +500,7 @@ mod tests {
             assert_eq!(unix::send_with_fds(a.as_fd(), b"frame", &fds).unwrap(), 5);
             unix::send_with_fds(a.as_fd(), b"other", &[]).unwrap();
             drop(sent);
-            assert_eq!(ring.receive(b.as_fd(), max, 0, true).unwrap(), max.min(2));
+            assert_eq!(ring.receive(b.as_fd(), max, 0, 65, true).unwrap(), max.min(2));
             // Not open in this process although nobody has looked at the control data: what holds
             // it is gone.
             assert_eq!(unix::receive(kept.as_fd(), &mut [0; 4]).unwrap(), 0);
@@ -508,7 +508,7 @@ mod tests {
             assert!(d.descriptors);
             assert_eq!((d.body, d.cred.unwrap().uid), (&b"frame"[..], unix::effective_uid()));
             if max == 1 {
-                assert_eq!(ring.receive(b.as_fd(), 1, 0, true).unwrap(), 1);
+                assert_eq!(ring.receive(b.as_fd(), 1, 0, 65, true).unwrap(), 1);
             }
             let d = ring.take(ring.len() - 1).unwrap();
             assert!(!d.descriptors && d.cred.is_some());
