@@ -17,7 +17,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use bench::load::percentile;
+use bench::load::Times;
 use clap::{Parser, Subcommand};
 use rustix::event::epoll;
 use rustix::net::{SocketFlags, accept_with};
@@ -110,22 +110,8 @@ fn ask(to: SocketAddr, seconds: f64) -> io::Result<()> {
     for _ in 0..WARM_UP {
         exchange(to)?;
     }
-    let mut times = Vec::new();
-    let start = Instant::now();
-    while start.elapsed() < length_of_run {
-        let time = exchange(to)?;
-        times.push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
-    }
-    let spent = start.elapsed().as_secs_f64();
-    times.sort_unstable();
-    let [median, p99] = [50, 99].map(|percent| {
-        percentile(&times, percent)
-            .map_or("null".into(), |nanos| format!("{:.2}", nanos as f64 / 1e3))
-    });
-    println!(
-        r#"{{"connections": {}, "seconds": {spent:.4}, "median_us": {median}, "p99_us": {p99}}}"#,
-        times.len()
-    );
+    let times = Times::take(length_of_run, 0, |_| exchange(to).map(Some))?;
+    println!("{}", times.to_json("connections"));
     Ok(())
 }
 

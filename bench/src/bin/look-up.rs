@@ -9,7 +9,7 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use bench::load::percentile;
+use bench::load::Times;
 use clap::{Parser, Subcommand};
 
 /// The largest message without EDNS (RFC 1035, 2.3.4).
@@ -88,26 +88,8 @@ fn ask(to: SocketAddr, seconds: f64) -> io::Result<()> {
     for number in 0..WARM_UP {
         look_up(to, run, number)?;
     }
-    let (mut times, mut lost) = (Vec::new(), 0_u64);
-    let start = Instant::now();
-    for number in WARM_UP.. {
-        if start.elapsed() >= length_of_run {
-            break;
-        }
-        match look_up(to, run, number)? {
-            Some(time) => times.push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
-            None => lost += 1,
-        }
-    }
-    times.sort_unstable();
-    let [median, p99] = [50, 99].map(|percent| {
-        percentile(&times, percent)
-            .map_or("null".into(), |nanos| format!("{:.2}", nanos as f64 / 1e3))
-    });
-    println!(
-        r#"{{"look_ups": {}, "lost": {lost}, "median_us": {median}, "p99_us": {p99}}}"#,
-        times.len()
-    );
+    let times = Times::take(length_of_run, WARM_UP, |number| look_up(to, run, number))?;
+    println!("{}", times.to_json("look_ups"));
     Ok(())
 }
 

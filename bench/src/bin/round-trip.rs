@@ -11,7 +11,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use bench::load::percentile;
+use bench::load::Times;
 use clap::{Parser, Subcommand};
 
 /// Payload bytes unless said otherwise, about those of a request of a small RPC.
@@ -73,29 +73,13 @@ fn ask(to: SocketAddr, pause: Duration, seconds: f64, size: usize) -> io::Result
         // The first may wait for an answer to ARP; a lost one is only late.
         let _ = round_trip(&socket, number, size);
     }
-    let (mut times, mut lost) = (Vec::new(), 0_u64);
-    let start = Instant::now();
-    for number in WARM_UP.. {
-        if start.elapsed() >= length_of_run {
-            break;
-        }
+    let times = Times::take(length_of_run, WARM_UP, |number| {
         if !pause.is_zero() {
             sleep(pause);
         }
-        match round_trip(&socket, number, size)? {
-            Some(time) => times.push(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)),
-            None => lost += 1,
-        }
-    }
-    times.sort_unstable();
-    let [median, p99] = [50, 99].map(|percent| {
-        percentile(&times, percent)
-            .map_or("null".into(), |nanos| format!("{:.2}", nanos as f64 / 1e3))
-    });
-    println!(
-        r#"{{"round_trips": {}, "lost": {lost}, "median_us": {median}, "p99_us": {p99}}}"#,
-        times.len()
-    );
+        round_trip(&socket, number, size)
+    })?;
+    println!("{}", times.to_json("round_trips"));
     Ok(())
 }
 

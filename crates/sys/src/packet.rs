@@ -300,8 +300,44 @@ pub struct Received {
     pub tagged: bool,
 }
 
-#[repr(C, align(8))]
-struct ControlBuffer([u8; 64]);
+/// What [`receive_pieces`] got.
+pub(crate) struct Taken {
+    /// Bytes, of all pieces.
+    pub(crate) len: usize,
+    /// The VLAN tag that the kernel took out.
+    pub(crate) tag: Option<TakenTag>,
+    /// There was more than the pieces take, and it is lost.
+    pub(crate) truncated: bool,
+}
+
+/// Receives one datagram of a packet socket without blocking.
+///
+/// # Safety
+/// The kernel may write to every piece, in all its length, until this returns.
+///
+/// # Errors
+/// As [`receive`].
+pub(crate) unsafe fn receive_pieces(
+    fd: BorrowedFd<'_>,
+    pieces: &mut [libc::iovec],
+) -> io::Result<Taken> {
+    #[repr(C, align(8))]
+    struct Control([u8; 64]);
+
+    let mut control = Control([0; 64]);
+    // SAFETY: an all-zero msghdr is valid.
+    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
+    message.msg_iov = pieces.as_mut_ptr();
+    message.msg_iovlen = pieces.len() as _;
+    message.msg_control = (&raw mut control.0).cast();
+    message.msg_controllen = control.0.len() as _;
+    // SAFETY: the pieces are writable by the contract; they and the control buffer outlive the call.
+    let n = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
+    let len = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
+    // SAFETY: recvmsg filled `message`; the control buffer is alive.
+    let tag = unsafe { taken_tag(&message) };
+    Ok(Taken { len, tag, truncated: message.msg_flags & libc::MSG_TRUNC != 0 })
+}
 
 /// Receives one frame without blocking: its vnet header apart, the frame into `buffer`.
 ///
@@ -313,24 +349,14 @@ pub fn receive(fd: BorrowedFd<'_>, header: &mut [u8], buffer: &mut [u8]) -> io::
     let Some(room) = buffer.get_mut(TAG_LEN..) else {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     };
-    let mut control = ControlBuffer([0; 64]);
     let mut pieces = [
         libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: header_len },
         libc::iovec { iov_base: room.as_mut_ptr().cast(), iov_len: room.len() },
     ];
-    // SAFETY: an all-zero msghdr is valid.
-    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
-    message.msg_iov = pieces.as_mut_ptr();
-    message.msg_iovlen = pieces.len();
-    message.msg_control = (&raw mut control.0).cast();
-    message.msg_controllen = control.0.len() as _;
-    // SAFETY: both pieces and the control buffer are writable and outlive the call.
-    let n = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
-    let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
-    let len = n.saturating_sub(header_len);
-    // SAFETY: recvmsg filled `message`; the control buffer is alive.
-    let tag = unsafe { taken_tag(&message) };
-    match tag {
+    // SAFETY: both pieces are ours, writable, and outlive the call.
+    let taken = unsafe { receive_pieces(fd, &mut pieces) }?;
+    let len = taken.len.saturating_sub(header_len);
+    match taken.tag {
         Some(tag) if len >= ADDRESSES_LEN => {
             buffer.copy_within(TAG_LEN..TAG_LEN + ADDRESSES_LEN, 0);
             buffer[ADDRESSES_LEN..ADDRESSES_LEN + TAG_LEN].copy_from_slice(&tag);

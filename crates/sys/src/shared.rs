@@ -264,33 +264,21 @@ pub fn receive_packet(
     memory: &Memory,
     rest: Range<usize>,
 ) -> io::Result<Received> {
-    #[repr(C, align(8))]
-    struct Control([u8; 64]);
-
     let rest_len = rest.len();
     let place = memory.place(rest.start, rest_len)?;
-    let mut control = Control([0; 64]);
+    let header_len = header.len();
     let mut pieces = [
-        libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: header.len() },
+        libc::iovec { iov_base: header.as_mut_ptr().cast(), iov_len: header_len },
         libc::iovec { iov_base: front.as_mut_ptr().cast(), iov_len: front.len() },
         libc::iovec { iov_base: place.cast(), iov_len: rest_len },
     ];
-    // SAFETY: an all-zero msghdr is valid.
-    let mut message: libc::msghdr = unsafe { MaybeUninit::zeroed().assume_init() };
-    message.msg_iov = pieces.as_mut_ptr();
-    message.msg_iovlen = pieces.len();
-    message.msg_control = (&raw mut control.0).cast();
-    message.msg_controllen = control.0.len() as _;
-    // SAFETY: all pieces and the control buffer are writable and outlive the call; into the shared
-    // piece only the kernel writes.
-    let n = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, libc::MSG_DONTWAIT) };
-    let n = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
-    // SAFETY: recvmsg filled `message`; the control buffer is alive.
-    let tag = unsafe { packet::taken_tag(&message) };
+    // SAFETY: the first two are ours and outlive the call; the third is inside the mapping, which lives
+    // as long as `memory`, and to which only the kernel writes here.
+    let taken = unsafe { packet::receive_pieces(fd, &mut pieces) }?;
     Ok(Received {
-        len: n.saturating_sub(header.len()),
-        tagged: tag.is_some(),
-        truncated: message.msg_flags & libc::MSG_TRUNC != 0,
+        len: taken.len.saturating_sub(header_len),
+        tagged: taken.tag.is_some(),
+        truncated: taken.truncated,
     })
 }
 
