@@ -34,4 +34,4 @@ pub use outside::Outside;
 pub use plug::Plug;
 pub use report::{Port, Report};
 pub use user::User;
-pub use wait::{until, until_for};
+pub use wait::{until, until_for, until_ok};

@@ -29,3 +29,20 @@ pub fn until_for<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option
         std::thread::sleep(STEP);
     }
 }
+
+/// Asks until the answer is one, at most [`PATIENCE`].
+///
+/// # Panics
+/// When none was, with `what` was waited for and the last thing that was said instead.
+pub fn until_ok<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match ask() {
+            Ok(answer) => return answer,
+            Err(instead) if Instant::now() >= end => {
+                panic!("waited {} s in vain for: {what}: {instead}", PATIENCE.as_secs())
+            }
+            Err(_) => std::thread::sleep(STEP),
+        }
+    }
+}

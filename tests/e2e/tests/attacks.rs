@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use e2e::client::frame::mac;
 use e2e::report::mac_text;
-use e2e::{Lab, Person, Report, Running, User, need, until};
+use e2e::{Lab, Person, Report, Running, User, need, until, until_ok};
 use engine::Reason;
 use rustix::process::Signal;
 
@@ -172,15 +172,17 @@ fn gateway(report: &Report) -> (Ipv4Addr, Ipv6Addr) {
 
 /// Every check that is attacked has refused something, and no table has grown beyond its bound.
 fn judge(person: &Person<'_>, port: &str, more: &[Reason]) {
-    let report = person.show(NET);
-    let attacker = report.port(port);
-    let silent: Vec<&str> = REFUSED
-        .iter()
-        .chain(more)
-        .filter(|reason| attacker.dropped(reason.name()) == 0)
-        .map(|reason| reason.name())
-        .collect();
-    assert!(silent.is_empty(), "nothing was refused for {silent:?}: {:#}", attacker.0["drops"]);
+    // What a socket has taken the network need not have read yet.
+    let report = until_ok("every check to refuse something", || {
+        let report = person.show(NET);
+        let attacker = report.port(port);
+        let reasons = REFUSED.iter().chain(more).map(|reason| reason.name());
+        let silent: Vec<_> = reasons.filter(|name| attacker.dropped(name) == 0).collect();
+        if silent.is_empty() {
+            return Ok(report);
+        }
+        Err(format!("nothing was refused for {silent:?}: {:#}", attacker.0["drops"]))
+    });
     // Alice, two who ping, and what the attacker may have.
     assert!(report.macs() < 32, "{} MAC addresses", report.macs());
     let said = person.netherd(["show", "bindings", "--net", NET, "--json"]).run().ok();

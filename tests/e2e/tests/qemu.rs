@@ -1,6 +1,7 @@
 //! A machine under QEMU, with Linux's own virtio-net driver, on the `stream` and the `ctl` node.
 #![forbid(unsafe_code)]
 
+use e2e::report::Port;
 use e2e::vm::{BOOT, machine};
 use e2e::{Lab, Outside, Person, User, need};
 use serde_json::Value;
@@ -175,4 +176,70 @@ fn what_args_prints_attaches_the_installed_qemu() {
         report.ports().next()
     });
     assert_eq!(port.0["uid"], person.user().uid);
+}
+
+/// QEMU gives every machine the same address unless it is told otherwise. The first one has it then; the second gets
+/// nothing through in its name, its owner is told so, and with what `args qemu` prints both get on.
+#[test]
+fn two_machines_with_the_same_address() {
+    let _ = need!(e2e::vm::folder());
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let daemon = person.up(NET);
+    let job = person.netherd(["run", "--net", NET, "--name", "host", "--", "sleep", "300"]);
+    let _guest = person.guest(NET, "host", job);
+    let guest = person.port(NET, "host");
+    let report = person.show(NET);
+    let words = |number: u32| {
+        let (ipv4, length4) = report.spare_ipv4(number);
+        let (ipv6, length6) = report.spare_ipv6(number);
+        let [ping4, ping6] = [guest.ipv4(), guest.ipv6()];
+        format!(
+            "test.ip4={ipv4}/{length4} test.ip6={ipv6}/{length6} test.ping4={ping4} test.ping6={ping6}"
+        )
+    };
+    let usual = "52:54:00:12:34:56";
+    let mut first = need!(machine(&person, &stream(&person), usual, &words(7))).spawn();
+    let said = first.says_within(BOOT, "VM READY");
+    assert!(said.contains("VM PINGED-4") && said.contains("VM PINGED-6"), "{said}");
+    let [owner] = &streams(&person)[..] else { panic!("one machine") };
+
+    let mut second = need!(machine(&person, &stream(&person), usual, &words(8))).spawn();
+    let said = second.says_within(BOOT, "VM READY");
+    assert!(said.contains("VM LOST-4") && said.contains("VM LOST-6"), "{said}");
+    let ports = streams(&person);
+    let [its, late] = &ports[..] else { panic!("two machines") };
+    assert_eq!(its.name(), owner.name());
+    assert_eq!(its.drops(), 0, "{:#}", its.0);
+    assert_eq!(late.counter("rx_forwarded") + late.counter("rx_flooded"), 0, "{:#}", late.0);
+    assert_eq!(late.dropped("mac-moved"), late.counter("rx_frames"), "{:#}", late.0);
+    let told = daemon.stderr();
+    assert!(
+        told.lines().any(|line| [usual, owner.name(), late.name(), "args"]
+            .iter()
+            .all(|word| line.contains(word))),
+        "{told}"
+    );
+
+    // The first one is none the worse for it.
+    let (address, _) = report.spare_ipv4(7);
+    let ping = ["ping", "-c", "3", "-i", "0.3", "-W", "10", &address.to_string()];
+    let job = person.netherd(["run", "--net", NET, "--"]).args(ping).limit(BOOT);
+    assert!(job.run().ok().contains(" 3 received"));
+
+    // With the address that `args` gives it, the second gets on as well.
+    drop(second);
+    let pasted = pasted(&person);
+    let mac = pasted.iter().find_map(|word| word.split_once("mac=")).expect("an address").1;
+    let mac = mac.split(',').next().unwrap_or_default();
+    assert_ne!(mac, usual);
+    let mut second = need!(machine(&person, &stream(&person), mac, &words(8))).spawn();
+    let said = second.says_within(BOOT, "VM READY");
+    assert!(said.contains("VM PINGED-4") && said.contains("VM PINGED-6"), "{said}");
+}
+
+/// The ports of machines, the oldest first.
+fn streams(person: &Person<'_>) -> Vec<Port> {
+    person.show(NET).ports().filter(|port| port.link() == "stream").collect()
 }

@@ -7,6 +7,7 @@ import ipaddress
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -284,7 +285,7 @@ attacks = {
     "storm": [eth(ALL, IP4, MANY)] * 20000,
     "unknown storm": [
         eth(b"\x06\x4e\x99\0" + struct.pack("!H", number), IP4, ip4(MY4, VICTIM4, UDP, plain(MY4, VICTIM4)))
-        for number in range(4000)
+        for number in range(20000)
     ],
 }
 if how == "stream":
@@ -352,7 +353,17 @@ count = 1_000_000 if how == "stream" else 200_000
 link.send(ALL + b"\x06\x4e" + struct.pack("!I", number) + b"\x08\0" + tail for number in range(count))
 print("a million addresses", flush=True)
 
+def settle():
+    """Waits until the network has read what was sent: a device whose queue is full loses frames and says nothing."""
+    gateway = socket.inet_ntoa(GATEWAY4)
+    for _ in range(100):
+        if subprocess.call(["ping", "-c", "1", "-W", "1", gateway], stdout=subprocess.DEVNULL) == 0:
+            return
+    sys.exit("the gateway does not answer any more")
+
+
 if how == "packet":
+    settle()
     # Forged vnet headers, by the kernel's own interface for such frames. It refuses some of them itself.
     PACKET_VNET_HDR = 15
     link.socket.setsockopt(263, PACKET_VNET_HDR, 1)
@@ -382,6 +393,7 @@ if how == "packet":
             print(f"forged: {name}", flush=True)
         except OSError as error:
             print(f"the kernel refuses {name}: {error}", flush=True)
+    settle()
 print("done", flush=True)
 if how == "stream":
     # The port lives as long as the connection.
