@@ -126,11 +126,3 @@ pub struct Packet<'a> {
     /// Bytes of the transport's payload.
     pub payload_len: usize,
 }
-
-impl Packet<'_> {
-    /// Offset of the transport's payload from the first byte of the frame.
-    #[must_use]
-    pub fn payload_offset(&self) -> usize {
-        self.parsed.headers_len().unwrap_or(0)
-    }
-}

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 
@@ -109,13 +109,6 @@ impl Dir {
     /// When there are no descriptors left.
     pub fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { fd: self.fd.try_clone()? })
-    }
-
-    /// A path to `name` in this directory that works for this process as long as the handle lives, of at most
-    /// 26 bytes before the name.
-    #[must_use]
-    pub fn proc_path(&self, name: &str) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}/{name}", self.fd.as_raw_fd()))
     }
 
     /// About the directory itself.
@@ -314,6 +307,8 @@ fn ignore_missing(result: rustix::io::Result<()>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
 
     fn temporary(name: &str) -> (PathBuf, Dir) {

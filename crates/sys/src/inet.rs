@@ -210,14 +210,6 @@ pub fn set_gro(fd: BorrowedFd<'_>) -> io::Result<()> {
     set(fd, libc::IPPROTO_UDP, libc::UDP_GRO, 1)
 }
 
-/// Bytes that may wait to be received, as far as `rmem_max` allows (SO_RCVBUF, without the doubling).
-///
-/// # Errors
-/// None that are known.
-pub fn set_receive_buffer(fd: BorrowedFd<'_>, bytes: i32) -> io::Result<()> {
-    set(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, bytes)
-}
-
 pub(crate) fn set(
     fd: BorrowedFd<'_>,
     level: libc::c_int,

@@ -226,15 +226,6 @@ impl Netlink {
         Ok(())
     }
 
-    /// Moves an interface to the network namespace behind `namespace`.
-    pub fn move_link(&mut self, index: u32, namespace: BorrowedFd<'_>) -> io::Result<()> {
-        let mut message = LinkMessage::default();
-        message.header.index = index;
-        message.attributes.push(LinkAttribute::NetNsFd(namespace.as_raw_fd()));
-        self.request(RouteNetlinkMessage::SetLink(message), NLM_F_REQUEST | NLM_F_ACK)?;
-        Ok(())
-    }
-
     /// Deletes an interface.
     pub fn delete_link(&mut self, index: u32) -> io::Result<()> {
         let mut message = LinkMessage::default();

@@ -241,13 +241,6 @@ pub fn own_pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
-/// Whether our parent is this process: the check against its having died before
-/// [`set_death_signal`] was called. Across a PID namespace the parent's number is 0.
-#[must_use]
-pub fn parent_pid() -> i32 {
-    rustix::process::getppid().map_or(0, |p| p.as_raw_nonzero().get())
-}
-
 /// Makes a directory the working one, of the whole process: for one that has a single thread, as after a
 /// fork.
 pub fn set_directory(path: &std::path::Path) -> io::Result<()> {

@@ -97,11 +97,6 @@ pub fn reset(signal: i32) -> io::Result<()> {
     set_action(signal, libc::SIG_DFL)
 }
 
-/// Ignores one signal; exec(2) keeps that.
-pub fn ignore(signal: i32) -> io::Result<()> {
-    set_action(signal, libc::SIG_IGN)
-}
-
 fn set_action(signal: i32, action: libc::sighandler_t) -> io::Result<()> {
     // SAFETY: an all-zero sigaction is a valid one without flags and with an empty mask.
     let mut new: libc::sigaction = unsafe { std::mem::zeroed() };

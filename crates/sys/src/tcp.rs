@@ -67,7 +67,7 @@ pub fn has_peek_offset(v6: bool) -> bool {
 /// EOPNOTSUPP where [`has_peek_offset`] says no.
 pub fn set_peek_offset(fd: BorrowedFd<'_>, offset: u32) -> io::Result<()> {
     let offset = libc::c_int::try_from(offset).unwrap_or(libc::c_int::MAX);
-    set_option(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, offset)
+    crate::inet::set(fd, libc::SOL_SOCKET, libc::SO_PEEK_OFF, offset)
 }
 
 /// Copies what has come in, from the peek offset on, without taking it. Zero at the end of the
@@ -250,25 +250,6 @@ pub fn local_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     }
     // SAFETY: socketpair has just returned these two; nobody else owns them.
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
-}
-
-fn set_option(
-    fd: BorrowedFd<'_>,
-    level: libc::c_int,
-    option: libc::c_int,
-    value: libc::c_int,
-) -> io::Result<()> {
-    // SAFETY: the value is readable for its size.
-    let r = unsafe {
-        libc::setsockopt(
-            fd.as_raw_fd(),
-            level,
-            option,
-            (&raw const value).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        )
-    };
-    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[cfg(test)]

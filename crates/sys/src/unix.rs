@@ -13,6 +13,7 @@ mod message;
 mod peer;
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::mem::{MaybeUninit, size_of};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -37,6 +38,12 @@ pub struct Cred {
     pub pid: i32,
     pub uid: u32,
     pub gid: u32,
+}
+
+impl fmt::Display for Cred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "uid {}, pid {}", self.uid, self.pid)
+    }
 }
 
 /// The three socket types of AF_UNIX.
@@ -482,18 +489,6 @@ pub fn unsent(fd: BorrowedFd<'_>) -> io::Result<usize> {
     // SAFETY: SIOCOUTQ (TIOCOUTQ) writes one int through the pointer.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCOUTQ, &raw mut value) })?;
     Ok(usize::try_from(value).unwrap_or(0))
-}
-
-/// The name the peer of a connected socket is bound to.
-///
-/// # Errors
-/// ENOTCONN.
-pub fn peer_address(fd: BorrowedFd<'_>) -> io::Result<Address> {
-    let mut a = Address::unnamed();
-    let mut len = SOCKADDR_UN_LEN as libc::socklen_t;
-    // SAFETY: `a.raw` is writable for `len` bytes.
-    check(unsafe { libc::getpeername(fd.as_raw_fd(), (&raw mut a.raw).cast(), &raw mut len) })?;
-    Ok(Address::from_kernel(&a.raw, len))
 }
 
 /// Receives without blocking. 0 is the end of a stream (or an empty message).

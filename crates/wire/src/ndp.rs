@@ -8,9 +8,6 @@ use crate::{MacAddr, Malformed};
 /// reserved bytes, and the target.
 pub const NEIGHBOUR_LEN: usize = 24;
 
-/// Bytes of a link-layer address option for Ethernet.
-pub const LINK_ADDRESS_LEN: usize = 8;
-
 /// The hop limit every neighbour discovery message must arrive with: no router forwarded it.
 pub const HOP_LIMIT: u8 = 255;
 

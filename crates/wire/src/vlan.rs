@@ -6,9 +6,6 @@ use crate::ethernet::ethertype;
 /// Bytes a tag adds to a frame: tag protocol identifier and tag control information.
 pub const TAG_LEN: usize = 4;
 
-/// Largest VLAN identifier that names a VLAN; 0 is a priority tag and 4095 is reserved.
-pub const VID_MAX: u16 = 4094;
-
 /// Whether an EtherType announces a tag.
 #[inline]
 #[must_use]

@@ -11,8 +11,8 @@ use serde_json::Value;
 use super::Daemon;
 use super::brought;
 use super::clients::Ending;
-use super::network::Served;
-use super::outside::Publisher;
+use super::served::Served;
+use super::served::outside::Publisher;
 use crate::api::message::{
     Call, Capturing, Code, Failure, GuestKind, Hello, Metrics, Nothing, Published, Reloaded,
     VERSION,
@@ -143,7 +143,7 @@ impl Daemon {
                 done(Reloaded { changes: self.reload(worker, config.as_deref())? })
             }
             Call::Down {} => {
-                log::info(&format!("uid {}, pid {} asks for the end.", cred.uid, cred.pid));
+                log::info(&format!("{cred} asks for the end."));
                 self.answer_then_close(worker, token, id)
             }
             Call::Stay { stay } => {

@@ -325,9 +325,8 @@ impl Daemon {
         let Some(client) = self.clients.remove(&token) else { return };
         if !matches!(over, Over::Closed) {
             log::guest(&format!(
-                "The connection of uid {}, pid {} to api is closed: {over}.",
-                client.connection.cred().uid,
-                client.connection.cred().pid
+                "The connection of {} to api is closed: {over}.",
+                client.connection.cred()
             ));
         }
         let _gone = worker.deregister(token, client.connection.fd());
@@ -375,10 +374,7 @@ fn stranger(socket: BorrowedFd<'_>, cred: Cred) -> Option<String> {
         Ok(PeerPlace::Ended) => "The process that connected has ended".to_owned(),
         Err(error) => format!("The hypervisor cannot tell which process connected ({error})"),
     };
-    log::guest(&format!(
-        "A connection of uid {}, pid {} to api was refused: {why}.",
-        cred.uid, cred.pid
-    ));
+    log::guest(&format!("A connection of {cred} to api was refused: {why}."));
     Some(format!(
         "{why}: run the command outside, or let such processes in with `peers = \"any\"` in the network's configuration."
     ))

@@ -13,25 +13,13 @@
 //! A guest lives as long as the connection that joined it ([`guests`]). A network is *idle* when it has no port and no
 //! connection to its `api`: a command that has just connected to join keeps it.
 
-mod around;
 mod brought;
 mod calls;
-mod change;
 mod clients;
-mod device;
-mod filters;
-mod guard;
-mod guests;
-mod kept;
-mod network;
-mod outside;
-mod rates;
 mod reload;
 mod reports;
-mod rewire;
+mod served;
 mod startup;
-mod status;
-mod tables;
 
 #[cfg(test)]
 mod tests;
@@ -56,7 +44,7 @@ use crate::log;
 use crate::names::{DEFAULT_NETWORK, Name};
 use crate::worker::{NetworkId, Token, Worker, WorkerEvent, WorkerLimits};
 use clients::{Client, Ending};
-use network::Served;
+use served::{Served, around};
 use startup::Startup;
 
 /// What `netherd up` was asked to do.
@@ -194,7 +182,7 @@ impl Daemon {
                 served.config.name,
                 served.published.path().display(),
                 served.plan.subnet(),
-                network::with_length_v6(served.plan.prefix()),
+                served::with_length_v6(served.plan.prefix()),
             ));
             daemon.networks.push(served);
         }
@@ -305,8 +293,7 @@ impl Daemon {
             }
             WorkerEvent::Refused { net, node, peer, why } => {
                 let network = self.network(net).map_or("?", |it| it.config.name.as_str());
-                let who = peer
-                    .map_or_else(String::new, |it| format!(" of uid {}, pid {}", it.uid, it.pid));
+                let who = peer.map_or_else(String::new, |it| format!(" of {it}"));
                 log::guest(&format!(
                     "Network {network}: a client{who} was refused at {node}: {why}"
                 ));
@@ -333,8 +320,7 @@ impl Daemon {
             network.declared_opened(worker, port, &name);
         }
         let Some(about) = worker.port_about(net, port) else { return };
-        let who =
-            about.peer.map_or_else(String::new, |it| format!(" by uid {}, pid {}", it.uid, it.pid));
+        let who = about.peer.map_or_else(String::new, |it| format!(" by {it}"));
         log::guest(&format!("Port {} ({}) opened{who}.", about.name, about.kind));
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bpf::Program;
 use engine::{PortFilter, PortId, Role};
 
-use super::network::Served;
+use super::Served;
 use crate::api::message::{Code, Direction, Failure, FilterSet, Nothing};
 use crate::config::{self, filter};
 use crate::log;
@@ -14,7 +14,10 @@ use crate::worker::Worker;
 
 impl Served {
     /// The program of an expression of a caller; none without one.
-    pub(super) fn filter(&self, text: Option<&str>) -> Result<Option<Arc<Program>>, Failure> {
+    pub(in crate::daemon) fn filter(
+        &self,
+        text: Option<&str>,
+    ) -> Result<Option<Arc<Program>>, Failure> {
         let Some(text) = text else { return Ok(None) };
         filter::compile(text, Some(self.plan.subnet())).map_err(|error| {
             let message =
@@ -24,7 +27,7 @@ impl Served {
     }
 
     /// The call `filter-set`.
-    pub(super) fn set_filter(
+    pub(in crate::daemon) fn set_filter(
         &mut self,
         worker: &mut Worker,
         args: &FilterSet,
@@ -53,7 +56,7 @@ impl Served {
 
     /// Gives the open ports of guests and anonymous clients the network's filter, where another configuration has
     /// another one.
-    pub(super) fn change_filters(
+    pub(in crate::daemon) fn change_filters(
         &self,
         worker: &mut Worker,
         config: &config::Network,
@@ -81,7 +84,7 @@ impl Served {
 }
 
 /// What `show` tells of a filter.
-pub(super) fn filter_report(filter: &PortFilter) -> report::Filter {
+pub(in crate::daemon) fn filter_report(filter: &PortFilter) -> report::Filter {
     let text = |program: &Option<Arc<Program>>| {
         program.as_ref().map(|it| it.source().unwrap_or_default().to_owned())
     };

@@ -1,14 +1,17 @@
 //! Reports: what `show`, `ls`, captures and the log say about networks and ports.
 
+mod status;
+pub(super) mod tables;
+
 use std::collections::{BTreeMap, HashMap};
 
 use engine::{BindingEnd, Event, MacKind, Mode, PortId, VlanMode};
 
 use wire::MacAddr;
 
-use super::filters::filter_report;
-use super::network::{Served, with_length, with_length_v6};
-use super::rates::RateMeter;
+use super::served::filters::filter_report;
+use super::served::rates::RateMeter;
+use super::served::{Served, with_length, with_length_v6};
 use crate::api::message::{Code, Failure};
 use crate::capture::Described;
 use crate::directory::PORTS;
@@ -19,7 +22,7 @@ use crate::worker::{NetworkId, Worker};
 
 impl Served {
     /// One line of `netherd ls`.
-    pub(super) fn summary(&self, worker: &Worker) -> report::NetworkSummary {
+    pub(in crate::daemon) fn summary(&self, worker: &Worker) -> report::NetworkSummary {
         report::NetworkSummary {
             network: self.config.name.as_str().to_owned(),
             directory: self.published.path().to_owned(),
@@ -39,7 +42,7 @@ impl Served {
 
     /// The port of that name; `None` for the whole network. With `only`, ports of other users are as good as none:
     /// whether they exist is not told.
-    pub(super) fn port_of(
+    pub(in crate::daemon) fn port_of(
         &self,
         worker: &Worker,
         name: Option<&str>,
@@ -58,7 +61,7 @@ impl Served {
     }
 
     /// The report, of one port or all; with `only`, of ports of that user and nothing about others.
-    pub(super) fn report(
+    pub(in crate::daemon) fn report(
         &mut self,
         worker: &mut Worker,
         port: Option<&str>,
@@ -227,7 +230,7 @@ fn mac_kind(kind: MacKind) -> &'static str {
 }
 
 /// `access 10`, `trunk native 1 allowed 10,20-29`.
-pub(super) fn vlan_text(vlan: &VlanMode) -> String {
+pub(in crate::daemon) fn vlan_text(vlan: &VlanMode) -> String {
     match vlan {
         VlanMode::Access(vlan) => format!("access {vlan}"),
         VlanMode::Trunk { native, allowed } => {
@@ -255,7 +258,7 @@ fn ranges(numbers: impl Iterator<Item = u16>) -> String {
 }
 
 /// What captures are told of a port.
-pub(super) fn describe_port(worker: &Worker, id: NetworkId, port: PortId) -> Described {
+pub(in crate::daemon) fn describe_port(worker: &Worker, id: NetworkId, port: PortId) -> Described {
     let Some(about) = worker.port_about(id, port) else {
         return Described {
             name: "closed".to_owned(),
@@ -263,7 +266,7 @@ pub(super) fn describe_port(worker: &Worker, id: NetworkId, port: PortId) -> Des
             mac: None,
         };
     };
-    let who = about.peer.map_or_else(String::new, |it| format!(", uid {}, pid {}", it.uid, it.pid));
+    let who = about.peer.map_or_else(String::new, |it| format!(", {it}"));
     Described {
         name: about.name.clone(),
         about: format!("{}{who}", about.kind),
@@ -278,7 +281,11 @@ fn described(worker: &Worker, id: NetworkId, port: PortId) -> String {
 }
 
 /// A sentence for the log; `None` for what is not worth a line.
-pub(super) fn engine_event(worker: &Worker, id: NetworkId, event: &Event) -> Option<String> {
+pub(in crate::daemon) fn engine_event(
+    worker: &Worker,
+    id: NetworkId,
+    event: &Event,
+) -> Option<String> {
     let name = |port: PortId| {
         worker.port_about(id, port).map_or_else(|| "a closed port".to_owned(), |it| it.name.clone())
     };

@@ -1,12 +1,12 @@
 //! The state of a network's way out, for `show` and `metrics`.
 
-use super::network::Served;
+use crate::daemon::served::Served;
 use crate::report;
 use crate::worker::Worker;
 
 impl Served {
     /// What `show` says about the way out.
-    pub(super) fn outside_report(&self, worker: &Worker) -> report::Outside {
+    pub(in crate::daemon) fn outside_report(&self, worker: &Worker) -> report::Outside {
         let outside = &self.config.outside;
         let mut report = report::Outside {
             uplink: outside.uplink.to_string(),

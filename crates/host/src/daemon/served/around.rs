@@ -7,11 +7,11 @@ use std::path::Path;
 use ipnet::IpNet;
 use wire::MacAddr;
 
-use super::ServeError;
-use super::network::RESOLV_CONF;
+use super::RESOLV_CONF;
 use crate::address::{Plan, store, subnet, zone};
 use crate::config::outside::{Parent, Route, Via};
 use crate::config::{self, Uplink};
+use crate::daemon::ServeError;
 use crate::directory;
 use crate::log;
 use crate::names::{self, Name};
@@ -20,7 +20,7 @@ use crate::uplink::{Routed, UplinkError, parent};
 
 /// The surroundings of a network when it was opened.
 #[derive(Debug, Default)]
-pub(super) struct Around {
+pub(in crate::daemon) struct Around {
     /// The guest that this daemon runs in.
     outer: Option<Outer>,
     /// What the host reaches, or what the guest does, and what is reached around it.
@@ -31,7 +31,7 @@ pub(super) struct Around {
 
 impl Around {
     /// Looks around for the network `name`, which is published in `path`.
-    pub(super) fn look(name: &Name, path: &Path) -> Self {
+    pub(in crate::daemon) fn look(name: &Name, path: &Path) -> Self {
         let mut reached = subnet::occupied().unwrap_or_else(|error| {
             log::warn(&format!(
                 "The host's routes cannot be read ({error}): the subnet of network {name} may collide with one."
@@ -60,24 +60,24 @@ impl Around {
 
     /// The address of an inner guest on the Ethernet around this network, where other networks of the same name
     /// have guests of the same name; `None` outside of guests.
-    pub(super) fn inner_mac(&self, network: &Name, guest: &Name) -> Option<MacAddr> {
+    pub(in crate::daemon) fn inner_mac(&self, network: &Name, guest: &Name) -> Option<MacAddr> {
         let outer = self.outer.as_ref()?;
         let path = format!("{}/{}/{network}", outer.network, outer.guest);
         Some(names::mac_within(&path, guest))
     }
 
     /// What a new network must not overlap.
-    pub(super) fn reached(&self) -> &[IpNet] {
+    pub(in crate::daemon) fn reached(&self) -> &[IpNet] {
         &self.reached
     }
 
     /// The label of a network's domain.
-    pub(super) fn zone(&self, network: &Name) -> Name {
+    pub(in crate::daemon) fn zone(&self, network: &Name) -> Name {
         zone::choose(network, &self.domains)
     }
 
     /// Whether a plan that was kept fits in here: one that was made on the host itself may collide in a guest of it.
-    pub(super) fn suits(&self, kept: &Plan) -> bool {
+    pub(in crate::daemon) fn suits(&self, kept: &Plan) -> bool {
         self.outer.as_ref().is_none_or(|outer| {
             [IpNet::V4(kept.subnet()), prefix(kept)]
                 .into_iter()
@@ -86,7 +86,7 @@ impl Around {
     }
 
     /// The domains that a network inside a guest of this one must not have, `own` being this one's.
-    pub(super) fn taken_domains(&self, own: String) -> Vec<String> {
+    pub(in crate::daemon) fn taken_domains(&self, own: String) -> Vec<String> {
         let mut domains = vec![own];
         for domain in self.outer.iter().flat_map(|outer| &outer.domains) {
             if !domains.contains(domain) {
@@ -98,7 +98,7 @@ impl Around {
     }
 
     /// The prefixes that such a network must not have. Prefixes that no network would choose need no mention.
-    pub(super) fn occupied(&self, plan: &Plan) -> Vec<IpNet> {
+    pub(in crate::daemon) fn occupied(&self, plan: &Plan) -> Vec<IpNet> {
         let mut nets = vec![IpNet::V4(plan.subnet()), prefix(plan)];
         nets.extend(self.reached.iter().copied().filter(subnet::could_collide));
         let mut nets = IpNet::aggregate(&nets);
@@ -116,7 +116,9 @@ fn prefix(plan: &Plan) -> IpNet {
 ///
 /// # Errors
 /// Nothing is routed to the guest that we are, or we are none.
-pub(super) fn settle(mut config: config::Network) -> Result<config::Network, ServeError> {
+pub(in crate::daemon) fn settle(
+    mut config: config::Network,
+) -> Result<config::Network, ServeError> {
     if config.outside.uplink != Uplink::Net(Parent::Routed) {
         return Ok(config);
     }

@@ -19,11 +19,12 @@ use engine::{NetworkPlan, PortId};
 use gateway::{Gateway, GatewayPlan, GuestAddresses, PublishId};
 use ipnet::{IpNet, Ipv6Net};
 
-use super::network::Served;
-use super::{Daemon, ServeError, rewire};
+use super::Served;
 use crate::address::{Assignment, Declared, Plan, zone};
 use crate::api::message::{Code, Failure, Nothing};
 use crate::config::{self, Forward, Outside, outside};
+use crate::daemon::reload::rewire;
+use crate::daemon::{Daemon, ServeError};
 use crate::log;
 use crate::names::{self, Name};
 use crate::worker::{NetworkId, Worker};
@@ -38,14 +39,14 @@ const TROUBLES: usize = 8;
 
 /// Whose a forward is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Publisher {
+pub(in crate::daemon) enum Publisher {
     Configuration,
     Guest(Name),
     Call,
 }
 
 impl Publisher {
-    pub(super) fn name(&self) -> &'static str {
+    pub(in crate::daemon) fn name(&self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
             Self::Guest(_) => "guest",
@@ -56,14 +57,14 @@ impl Publisher {
 
 /// A forward that the gateway has open.
 #[derive(Debug, Clone)]
-pub(super) struct Published {
-    pub(super) forward: Forward,
-    pub(super) id: PublishId,
-    pub(super) by: Publisher,
+pub(in crate::daemon) struct Published {
+    pub(in crate::daemon) forward: Forward,
+    pub(in crate::daemon) id: PublishId,
+    pub(in crate::daemon) by: Publisher,
 }
 
 /// The plan of the engine, with what its guards have to know of the addresses.
-pub(super) fn network_plan(config: &config::Network, plan: &Plan) -> NetworkPlan {
+pub(in crate::daemon) fn network_plan(config: &config::Network, plan: &Plan) -> NetworkPlan {
     let mut spec = config.plan.spec().clone();
     if config.outside.uplink.plans_addresses() {
         spec.guard.subnet = Some(plan.subnet());
@@ -76,7 +77,7 @@ pub(super) fn network_plan(config: &config::Network, plan: &Plan) -> NetworkPlan
 }
 
 /// The declared ports, as the plan of addresses has to know them.
-pub(super) fn declared(config: &config::Network) -> Vec<Declared> {
+pub(in crate::daemon) fn declared(config: &config::Network) -> Vec<Declared> {
     let planned = |port: &config::Port| {
         let mac = *port.spec.macs.first()?;
         Some(Declared { name: port.name.clone(), mac, ipv4: port.ipv4.first().copied() })
@@ -85,7 +86,7 @@ pub(super) fn declared(config: &config::Network) -> Vec<Declared> {
 }
 
 /// Where the router stands in the network; `None` where there is none.
-pub(super) fn interface(config: &config::Network, plan: &Plan) -> Option<InterfaceSpec> {
+pub(in crate::daemon) fn interface(config: &config::Network, plan: &Plan) -> Option<InterfaceSpec> {
     let Outside { uplink, gateway, routed, .. } = &config.outside;
     if !config.outside.has_router() {
         return None;
@@ -131,7 +132,7 @@ fn answers_discovery(config: &config::Network) -> bool {
 }
 
 /// What the network's gateway is to do; `None` where it has nothing to do.
-pub(super) fn gateway_plan(
+pub(in crate::daemon) fn gateway_plan(
     config: &config::Network,
     plan: &Plan,
     zone: &Name,
@@ -163,7 +164,7 @@ pub(super) fn gateway_plan(
 ///
 /// # Errors
 /// A sentence.
-pub(super) fn open(
+pub(in crate::daemon) fn open(
     worker: &mut Worker,
     id: NetworkId,
     config: &config::Network,
@@ -197,7 +198,7 @@ pub(super) fn open(
     Ok(())
 }
 
-pub(super) fn static_route(
+pub(in crate::daemon) fn static_route(
     worker: &Worker,
     id: NetworkId,
     route: &outside::Route,
@@ -217,7 +218,7 @@ pub(super) fn static_route(
 }
 
 /// The router's own addresses, and those that stand for the host, belong to the router's port.
-pub(super) fn bind_router(
+pub(in crate::daemon) fn bind_router(
     worker: &mut Worker,
     id: NetworkId,
     config: &config::Network,
@@ -231,7 +232,7 @@ pub(super) fn bind_router(
 }
 
 /// All addresses of an interface of the router, and those that stand for the host.
-pub(super) fn own_addresses(spec: &InterfaceSpec) -> Vec<IpAddr> {
+pub(in crate::daemon) fn own_addresses(spec: &InterfaceSpec) -> Vec<IpAddr> {
     let own = spec.v4.iter().map(|(address, _)| IpAddr::V4(*address));
     let own = own.chain(spec.v6.iter().map(|(address, _)| IpAddr::V6(*address)));
     let link_local = spec.link_local.then(|| IpAddr::V6(link_local(spec.mac)));
@@ -244,21 +245,21 @@ fn link_local(mac: wire::MacAddr) -> Ipv6Addr {
 }
 
 /// Keeps all addresses of the plan for those they are planned for.
-pub(super) fn plan_addresses(worker: &mut Worker, id: NetworkId, plan: &Plan) {
+pub(in crate::daemon) fn plan_addresses(worker: &mut Worker, id: NetworkId, plan: &Plan) {
     for (_, guest) in plan.guests() {
         plan_guest(worker, id, guest);
     }
 }
 
 /// Ends that.
-pub(super) fn unplan_addresses(worker: &mut Worker, id: NetworkId, plan: &Plan) {
+pub(in crate::daemon) fn unplan_addresses(worker: &mut Worker, id: NetworkId, plan: &Plan) {
     for (_, guest) in plan.guests() {
         unplan_guest(worker, id, guest);
     }
 }
 
 /// Keeps the addresses of one guest for it.
-pub(super) fn plan_guest(worker: &mut Worker, id: NetworkId, guest: &Assignment) {
+pub(in crate::daemon) fn plan_guest(worker: &mut Worker, id: NetworkId, guest: &Assignment) {
     let engine = worker.engine_mut(id);
     for address in addresses(guest) {
         if let Err(why) = engine.plan_address(address, guest.mac) {
@@ -268,7 +269,7 @@ pub(super) fn plan_guest(worker: &mut Worker, id: NetworkId, guest: &Assignment)
 }
 
 /// Ends that.
-pub(super) fn unplan_guest(worker: &mut Worker, id: NetworkId, guest: &Assignment) {
+pub(in crate::daemon) fn unplan_guest(worker: &mut Worker, id: NetworkId, guest: &Assignment) {
     for address in addresses(guest) {
         worker.engine_mut(id).unplan_address(address);
     }
@@ -287,7 +288,7 @@ fn bind(worker: &mut Worker, id: NetworkId, port: PortId, address: Address, sour
 }
 
 /// The port of a guest, or a declared one, is here with the addresses that are planned for it.
-pub(super) fn bind_guest(
+pub(in crate::daemon) fn bind_guest(
     worker: &mut Worker,
     id: NetworkId,
     name: &Name,
@@ -301,7 +302,7 @@ pub(super) fn bind_guest(
 }
 
 /// Tells the gateway where the addresses of a name are.
-pub(super) fn introduce(
+pub(in crate::daemon) fn introduce(
     worker: &mut Worker,
     id: NetworkId,
     name: &Name,
@@ -319,7 +320,7 @@ pub(super) fn introduce(
 
 impl Daemon {
     /// Tells every gateway which prefixes are inside: to be called when networks or routes have come or gone.
-    pub(super) fn join_networks(&self, worker: &mut Worker) {
+    pub(in crate::daemon) fn join_networks(&self, worker: &mut Worker) {
         for network in &self.networks {
             network.tell_inside(worker);
         }
@@ -328,7 +329,7 @@ impl Daemon {
 
 impl Served {
     /// The gateway, for changes.
-    pub(super) fn gateway<T>(
+    pub(in crate::daemon) fn gateway<T>(
         &self,
         worker: &mut Worker,
         change: impl FnOnce(&mut Gateway) -> T,
@@ -347,7 +348,7 @@ impl Served {
     ///
     /// # Errors
     /// A sentence: there is no gateway, the port is taken, or this user may not have it.
-    pub(super) fn publish(
+    pub(in crate::daemon) fn publish(
         &mut self,
         worker: &mut Worker,
         forward: Forward,
@@ -369,7 +370,7 @@ impl Served {
     }
 
     /// Ends the forwards that `which` is about; how many.
-    pub(super) fn unpublish(
+    pub(in crate::daemon) fn unpublish(
         &mut self,
         worker: &mut Worker,
         which: impl Fn(&Published) -> bool,
@@ -383,7 +384,7 @@ impl Served {
     }
 
     /// The call `allow-host`.
-    pub(super) fn allow_host(
+    pub(in crate::daemon) fn allow_host(
         &self,
         worker: &mut Worker,
         port: &str,
@@ -402,7 +403,10 @@ impl Served {
     ///
     /// # Errors
     /// A sentence about the first that cannot be had.
-    pub(super) fn publish_configured(&mut self, worker: &mut Worker) -> Result<(), ServeError> {
+    pub(in crate::daemon) fn publish_configured(
+        &mut self,
+        worker: &mut Worker,
+    ) -> Result<(), ServeError> {
         for forward in self.config.outside.publish.clone() {
             self.publish(worker, forward, Publisher::Configuration).map_err(|failure| {
                 ServeError::Config(format!("Network {}: {}", self.config.name, failure.message))
@@ -412,7 +416,7 @@ impl Served {
     }
 
     /// Keeps what the gateway complained about, to be shown.
-    pub(super) fn trouble(&mut self, sentence: String) {
+    pub(in crate::daemon) fn trouble(&mut self, sentence: String) {
         self.troubles.retain(|known| *known != sentence);
         self.troubles.push_back(sentence);
         if self.troubles.len() > TROUBLES {
@@ -454,12 +458,12 @@ impl Served {
     }
 
     /// The domain of the guests' names.
-    pub(super) fn domain(&self) -> String {
+    pub(in crate::daemon) fn domain(&self) -> String {
         format!("{}.{}", self.zone, zone::TOP)
     }
 
     /// A port that the configuration declares has a client.
-    pub(super) fn declared_opened(&self, worker: &mut Worker, port: PortId, name: &str) {
+    pub(in crate::daemon) fn declared_opened(&self, worker: &mut Worker, port: PortId, name: &str) {
         let Some(declared) = self.config.ports.iter().find(|port| port.name.as_str() == name)
         else {
             return;
@@ -474,7 +478,7 @@ impl Served {
     }
 
     /// It has gone.
-    pub(super) fn declared_closed(&self, worker: &mut Worker, name: &str) {
+    pub(in crate::daemon) fn declared_closed(&self, worker: &mut Worker, name: &str) {
         let planned = self.plan.guests().find(|(known, _)| known.as_str() == name);
         if let Some((name, guest)) = planned.filter(|(_, guest)| guest.is_declared()) {
             introduce(worker, self.id, name, guest, None);

@@ -15,20 +15,21 @@
 
 use engine::PortSpec;
 
-use super::network::{
-    Node, Served, WantedNode, reserve_declared, serve_node, unreserve_declared, wanted_nodes,
-};
-use super::outside::{self, Publisher};
-use super::{ServeError, rewire};
+use super::rewire;
 use crate::address::Plan;
 use crate::config::{self, Forward};
+use crate::daemon::ServeError;
+use crate::daemon::served::outside::{self, Publisher};
+use crate::daemon::served::{
+    Node, Served, WantedNode, reserve_declared, serve_node, unreserve_declared, wanted_nodes,
+};
 use crate::directory::{Access, Staged};
 use crate::log;
 use crate::worker::{NodeId, Worker};
 
 /// A change of one network that is on its way.
 #[derive(Debug)]
-pub(super) struct Change {
+pub(in crate::daemon) struct Change {
     config: config::Network,
     access: Access,
     /// The plan of addresses, if it is another: in another subnet, or with other declared ports.
@@ -56,7 +57,7 @@ impl Served {
     ///
     /// # Errors
     /// A sentence; nothing was changed.
-    pub(super) fn prepare(
+    pub(in crate::daemon) fn prepare(
         &mut self,
         worker: &mut Worker,
         config: config::Network,
@@ -143,7 +144,7 @@ impl Served {
     }
 
     /// Gives up the ports of the host that are not wanted any more.
-    pub(super) fn release(&mut self, worker: &mut Worker, change: &mut Change) {
+    pub(in crate::daemon) fn release(&mut self, worker: &mut Worker, change: &mut Change) {
         let wanted = &change.config.outside.publish;
         let gone = |it: &outside::Published| {
             it.by == Publisher::Configuration && !wanted.contains(&it.forward)
@@ -157,7 +158,7 @@ impl Served {
     ///
     /// # Errors
     /// A sentence; [`Served::take_back`] is to be called then.
-    pub(super) fn commit(
+    pub(in crate::daemon) fn commit(
         &mut self,
         worker: &mut Worker,
         change: &mut Change,
@@ -183,7 +184,7 @@ impl Served {
     }
 
     /// Undoes what was prepared and committed.
-    pub(super) fn take_back(&mut self, worker: &mut Worker, change: Change) {
+    pub(in crate::daemon) fn take_back(&mut self, worker: &mut Worker, change: Change) {
         self.unpublish(worker, |it| change.published.contains(&it.forward));
         for forward in change.released {
             if let Err(failure) = self.publish(worker, forward, Publisher::Configuration) {
@@ -206,7 +207,7 @@ impl Served {
     }
 
     /// What is left to do of a committed change; a sentence for each thing that is another now.
-    pub(super) fn finish(&mut self, worker: &mut Worker, change: Change) -> Vec<String> {
+    pub(in crate::daemon) fn finish(&mut self, worker: &mut Worker, change: Change) -> Vec<String> {
         let Change { config, access, plan, keep, fresh, released, published, .. } = change;
         let name = config.name.clone();
         let mut changes = Vec::new();

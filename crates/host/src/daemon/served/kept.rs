@@ -27,7 +27,7 @@ const DELAY: Duration = Duration::from_millis(50);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Something that is kept in a file of its own.
-pub(super) trait Keep: Send + 'static {
+pub(in crate::daemon) trait Keep: Send + 'static {
     /// Name of the thread that writes it.
     const THREAD: &str;
 
@@ -79,7 +79,7 @@ struct Writer<T> {
 
 /// When something is written, and by whom.
 #[derive(Debug)]
-pub(super) struct KeptFile<T> {
+pub(in crate::daemon) struct KeptFile<T> {
     /// There are changes, to be written then.
     due: Option<Instant>,
     writer: Option<Writer<T>>,
@@ -93,17 +93,17 @@ impl<T> Default for KeptFile<T> {
 
 impl<T: Keep> KeptFile<T> {
     /// What is kept has changed.
-    pub(super) fn changed(&mut self, now: Instant) {
+    pub(in crate::daemon) fn changed(&mut self, now: Instant) {
         self.due.get_or_insert(now + DELAY);
     }
 
     /// When [`KeptFile::write`] has something to do.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(in crate::daemon) fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// Hands the state to the thread when it is time.
-    pub(super) fn write(&mut self, now: Instant, dir: &Dir, state: impl FnOnce() -> T) {
+    pub(in crate::daemon) fn write(&mut self, now: Instant, dir: &Dir, state: impl FnOnce() -> T) {
         if self.due.is_none_or(|due| due > now) {
             return;
         }
@@ -131,7 +131,7 @@ impl<T: Keep> KeptFile<T> {
     }
 
     /// The end: the last state is in the file when this returns, unless the disk refuses it.
-    pub(super) fn finish(self, dir: &Dir, state: &T) {
+    pub(in crate::daemon) fn finish(self, dir: &Dir, state: &T) {
         if let Some(writer) = self.writer {
             drop(writer.states);
             let _panicked = writer.thread.join();
@@ -155,7 +155,7 @@ impl<T: Keep> Writer<T> {
 }
 
 /// Writes the state now.
-pub(super) fn save<T: Keep>(dir: &Dir, state: &T) {
+pub(in crate::daemon) fn save<T: Keep>(dir: &Dir, state: &T) {
     if let Err(error) = state.save(dir) {
         log::error(&state.complaint(&error));
     }

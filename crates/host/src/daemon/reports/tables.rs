@@ -17,9 +17,9 @@ use engine::{Instant, PortId};
 use gateway::{FlowReport, FlowState, GuestKey, Protocol};
 use siphasher::sip::SipHasher13;
 
-use super::Daemon;
-use super::network::Served;
 use crate::api::message::{Failure, PAGE_MAX, Page};
+use crate::daemon::Daemon;
+use crate::daemon::served::Served;
 use crate::report::{self, Paged};
 use crate::worker::Worker;
 
@@ -28,7 +28,7 @@ const PAGE: usize = 256;
 
 /// A number that stays a row's as long as it is there: a hash of what makes it that row. That two rows have the same is
 /// as good as impossible, and would hide one of them at the end of a page.
-pub(super) fn number(row: impl Hash) -> u64 {
+pub(in crate::daemon) fn number(row: impl Hash) -> u64 {
     let mut hasher = SipHasher13::new();
     row.hash(&mut hasher);
     // JSON has no larger whole numbers that every reader takes.
@@ -36,7 +36,7 @@ pub(super) fn number(row: impl Hash) -> u64 {
 }
 
 /// The rows of one page out of `all`, each with its number.
-pub(super) fn page<T>(
+pub(in crate::daemon) fn page<T>(
     page: &Page,
     all: impl Iterator<Item = (u64, T)>,
 ) -> (Vec<T>, Option<u64>, usize) {
@@ -100,7 +100,11 @@ impl Served {
     }
 
     /// The call `flows`.
-    pub(super) fn flows(&self, worker: &Worker, asked: &Page) -> Result<report::Flows, Failure> {
+    pub(in crate::daemon) fn flows(
+        &self,
+        worker: &Worker,
+        asked: &Page,
+    ) -> Result<report::Flows, Failure> {
         let wanted = self.wanted_port(worker, asked)?;
         let wanted = wanted.map(|port| worker.guest_key(self.id, port));
         let Some(gateway) = worker.gateway(self.id) else { return Ok(Paged::default()) };
@@ -146,7 +150,11 @@ impl Served {
     }
 
     /// The call `leases`.
-    pub(super) fn leases(&self, worker: &Worker, asked: &Page) -> Result<report::Leases, Failure> {
+    pub(in crate::daemon) fn leases(
+        &self,
+        worker: &Worker,
+        asked: &Page,
+    ) -> Result<report::Leases, Failure> {
         let wanted = self.wanted_port(worker, asked)?;
         let wanted = wanted.map(|port| worker.guest_key(self.id, port));
         let Some(gateway) = worker.gateway(self.id) else { return Ok(Paged::default()) };
@@ -174,7 +182,7 @@ impl Served {
     }
 
     /// The call `bindings`.
-    pub(super) fn bindings(
+    pub(in crate::daemon) fn bindings(
         &self,
         worker: &Worker,
         asked: &Page,
@@ -210,7 +218,7 @@ impl Served {
     }
 
     /// The call `published`.
-    pub(super) fn publishes(&self, worker: &Worker) -> report::Publishes {
+    pub(in crate::daemon) fn publishes(&self, worker: &Worker) -> report::Publishes {
         let open: Vec<gateway::Published> =
             worker.gateway(self.id).map(|it| it.published().collect()).unwrap_or_default();
         let rows: Vec<report::Publish> = self
@@ -235,7 +243,7 @@ impl Served {
 
 impl Daemon {
     /// The call `routes`: those of all networks, because they are joined by one router.
-    pub(super) fn routes(&self, worker: &Worker, asked: &Page) -> report::Routes {
+    pub(in crate::daemon) fn routes(&self, worker: &Worker, asked: &Page) -> report::Routes {
         let routes = worker.router().routes().map(|route| (number(route.prefix), route));
         let (rows, next, total) = page(asked, routes);
         let name = |via: Via| {
@@ -271,7 +279,7 @@ impl Daemon {
 
 impl Served {
     /// The call `neighbours`.
-    pub(super) fn neighbours(
+    pub(in crate::daemon) fn neighbours(
         &self,
         worker: &Worker,
         asked: &Page,

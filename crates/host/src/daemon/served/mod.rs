@@ -2,13 +2,25 @@
 //!
 //! # Theory of operation
 //!
-//! [`Served`] is what a network has beside its engine, which the worker owns.
+//! [`Served`] is what a network has beside its engine, which the worker owns. Its parts have a module each: [`around`]
+//! (the networks that this hypervisor is in), [`guests`], [`outside`] (router, gateway and forwards), [`uplink`] (a
+//! network device), [`guard`] and [`filters`] (what callers set on open ports), [`rates`] and [`kept`] (files written
+//! behind).
 //!
 //! * `id`, `published`, `api`, `around`, `zone`, `device` and `opened` hold from the opening to the end.
 //! * A reload replaces `config`, and with it `access`, `plan` and `nodes` where they differ; what guests and callers
 //!   brought stays: `guests`, their and the callers' `forwards`, `captures`, `rates`. What callers set on a port
 //!   (`audited`, filters) ends with the port, or where the configuration of the port itself changes.
 //! * Of all this only the plan and the leases are kept on disk; guests bring the rest again.
+
+pub(super) mod around;
+pub(super) mod filters;
+mod guard;
+mod guests;
+mod kept;
+pub(super) mod outside;
+pub(super) mod rates;
+mod uplink;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -20,13 +32,6 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use sys::dir::Dir;
 use sys::poll::Interest;
 
-use super::around::Around;
-use super::device::DeviceUplink;
-use super::guard::Audited;
-use super::guests::Guest;
-use super::kept::{self, KeptFile};
-use super::outside;
-use super::rates::RateMeter;
 use super::{ServeError, Startup};
 use crate::address::leases::Leases;
 use crate::address::{Plan, leases, store, subnet};
@@ -39,12 +44,18 @@ use crate::log;
 use crate::names::Name;
 use crate::node::{NodeKind, NodeTemplate, vde_directory_fits};
 use crate::worker::{NetworkId, NodeId, Token, Worker};
+use around::Around;
+use guard::Audited;
+use guests::Guest;
+use kept::KeptFile;
+use rates::RateMeter;
+use uplink::DeviceUplink;
 
 /// Connections that wait to be accepted on `api` and the nodes.
 const BACKLOG: i32 = 256;
 
 /// Where programs of this machine learn their resolvers and the domains to search.
-pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub(in crate::daemon) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// So long after a restart the names of guests that were present are kept for them: their keepers try again within
 /// seconds.
@@ -52,38 +63,38 @@ const EXPECTED: Duration = Duration::from_secs(60);
 
 /// Everything that belongs to one network.
 #[derive(Debug)]
-pub(super) struct Served {
-    pub(super) id: NetworkId,
-    pub(super) config: config::Network,
-    pub(super) published: Published,
-    pub(super) access: Access,
-    pub(super) plan: Plan,
-    pub(super) api: OwnedFd,
-    pub(super) api_token: Token,
+pub(in crate::daemon) struct Served {
+    pub(in crate::daemon) id: NetworkId,
+    pub(in crate::daemon) config: config::Network,
+    pub(in crate::daemon) published: Published,
+    pub(in crate::daemon) access: Access,
+    pub(in crate::daemon) plan: Plan,
+    pub(in crate::daemon) api: OwnedFd,
+    pub(in crate::daemon) api_token: Token,
     /// There were no descriptors left for connections to `api`; they wait in its queue until then.
-    pub(super) api_paused: Option<Instant>,
-    pub(super) nodes: BTreeMap<String, Node>,
-    pub(super) guests: BTreeMap<Name, Guest>,
+    pub(in crate::daemon) api_paused: Option<Instant>,
+    pub(in crate::daemon) nodes: BTreeMap<String, Node>,
+    pub(in crate::daemon) guests: BTreeMap<Name, Guest>,
     /// The label of the network's domain; mostly its name.
-    pub(super) zone: Name,
+    pub(in crate::daemon) zone: Name,
     /// What was around the network when it was opened.
-    pub(super) around: Around,
-    pub(super) forwards: Vec<outside::Published>,
+    pub(in crate::daemon) around: Around,
+    pub(in crate::daemon) forwards: Vec<outside::Published>,
     /// The uplink, where it is a network device.
-    pub(super) device: Option<DeviceUplink>,
+    pub(in crate::daemon) device: Option<DeviceUplink>,
     /// Ports whose guards only audit for a while.
-    pub(super) audited: Audited,
+    pub(in crate::daemon) audited: Audited,
     /// What the gateway complained about last, the oldest first.
-    pub(super) troubles: VecDeque<String>,
-    pub(super) captures: Captures,
-    pub(super) rates: BTreeMap<PortId, RateMeter>,
-    pub(super) opened: Instant,
+    pub(in crate::daemon) troubles: VecDeque<String>,
+    pub(in crate::daemon) captures: Captures,
+    pub(in crate::daemon) rates: BTreeMap<PortId, RateMeter>,
+    pub(in crate::daemon) opened: Instant,
     /// Nobody needs the network since then.
-    pub(super) idle_since: Option<Instant>,
-    pub(super) stay: bool,
+    pub(in crate::daemon) idle_since: Option<Instant>,
+    pub(in crate::daemon) stay: bool,
     /// No configuration was given: the defaults and the command line are all there is to know.
     on_demand: bool,
-    pub(super) plan_file: KeptFile<Plan>,
+    pub(in crate::daemon) plan_file: KeptFile<Plan>,
     /// Where leases are kept; none where there is no such place.
     state: Option<(PathBuf, Dir)>,
     lease_file: KeptFile<Leases>,
@@ -93,18 +104,18 @@ pub(super) struct Served {
 
 /// A node as it is published.
 #[derive(Debug)]
-pub(super) struct Node {
-    pub(super) id: NodeId,
-    pub(super) wanted: WantedNode,
+pub(in crate::daemon) struct Node {
+    pub(in crate::daemon) id: NodeId,
+    pub(in crate::daemon) wanted: WantedNode,
 }
 
 /// A node as the configuration asks for it.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct WantedNode {
-    pub(super) kind: NodeKind,
+pub(in crate::daemon) struct WantedNode {
+    pub(in crate::daemon) kind: NodeKind,
     /// Below the network's directory: `stream`, `ports/web/stream`.
-    pub(super) path: String,
-    pub(super) access: Access,
+    pub(in crate::daemon) path: String,
+    pub(in crate::daemon) access: Access,
     spec: engine::PortSpec,
     port_name: Option<String>,
     max_ports: usize,
@@ -117,7 +128,7 @@ impl Served {
     ///
     /// # Errors
     /// A sentence; everything that was made is removed.
-    pub(super) fn open(
+    pub(in crate::daemon) fn open(
         worker: &mut Worker,
         config: config::Network,
         startup: &mut Startup,
@@ -213,7 +224,7 @@ impl Served {
     }
 
     /// Takes a network out of service. Its directory is cleaned when this is dropped.
-    pub(super) fn close(mut self, worker: &mut Worker) -> Remains {
+    pub(in crate::daemon) fn close(mut self, worker: &mut Worker) -> Remains {
         let _gone = worker.deregister(self.api_token, self.api.as_fd());
         if let Some((_, dir)) = &self.state {
             let leases = saved_leases(worker, self.id, &self.config.name);
@@ -229,7 +240,7 @@ impl Served {
     }
 
     /// What is due by now: changes of the plan go to its file, and guests that have not come back are given up.
-    pub(super) fn attend(&mut self, worker: &Worker, now: Instant) {
+    pub(in crate::daemon) fn attend(&mut self, worker: &Worker, now: Instant) {
         if self.expected_until.is_some_and(|until| until <= now) {
             self.expected_until = None;
             self.plan.expect_no_more();
@@ -243,7 +254,7 @@ impl Served {
     }
 
     /// Leases are to be kept.
-    pub(super) fn leases_changed(&mut self, now: Instant) {
+    pub(in crate::daemon) fn leases_changed(&mut self, now: Instant) {
         if self.state.is_some() {
             self.lease_file.changed(now);
         }
@@ -263,25 +274,25 @@ impl Served {
     }
 
     /// Directories that the network writes to.
-    pub(super) fn places(&self) -> impl Iterator<Item = PathBuf> {
+    pub(in crate::daemon) fn places(&self) -> impl Iterator<Item = PathBuf> {
         let state = self.state.as_ref().map(|(path, _)| path.clone());
         std::iter::once(self.published.path().to_owned()).chain(state)
     }
 
     /// When [`Served::attend`] has something to do.
-    pub(super) fn attention(&self) -> Option<Instant> {
+    pub(in crate::daemon) fn attention(&self) -> Option<Instant> {
         let files = self.plan_file.due().into_iter().chain(self.lease_file.due());
         self.expected_until.into_iter().chain(files).chain(self.uplink_deadline()).min()
     }
 
     /// Names that the network declares for ports, which guests cannot take.
-    pub(super) fn is_declared(&self, name: &str) -> bool {
+    pub(in crate::daemon) fn is_declared(&self, name: &str) -> bool {
         self.config.ports.iter().any(|port| port.name.as_str() == name)
     }
 
     /// How its owner starts the network again if this daemon dies; `None` for other users, and where somebody serves
     /// it with a configuration, without which it would be another network.
-    pub(super) fn restart(&self, control: bool) -> Option<Restart> {
+    pub(in crate::daemon) fn restart(&self, control: bool) -> Option<Restart> {
         (self.on_demand && control).then(|| Restart {
             stay: self.stay,
             idle: self.config.idle.map(|idle| idle.as_secs_f64()),
@@ -293,7 +304,7 @@ impl Served {
     }
 
     /// When the network ends, if nothing happens before.
-    pub(super) fn idle_deadline(&self) -> Option<Instant> {
+    pub(in crate::daemon) fn idle_deadline(&self) -> Option<Instant> {
         if self.stay {
             return None;
         }
@@ -373,17 +384,17 @@ fn plan_for(
 }
 
 /// `10.1.2.3/20`.
-pub(super) fn with_length(plan: &Plan, address: std::net::Ipv4Addr) -> String {
+pub(in crate::daemon) fn with_length(plan: &Plan, address: std::net::Ipv4Addr) -> String {
     let length = plan.subnet().prefix_len();
     Ipv4Net::new(address, length).map_or_else(|_| address.to_string(), |net| net.to_string())
 }
 
 /// `fd..:1/64`.
-pub(super) fn with_length_v6(address: std::net::Ipv6Addr) -> String {
+pub(in crate::daemon) fn with_length_v6(address: std::net::Ipv6Addr) -> String {
     Ipv6Net::new(address, 64).map_or_else(|_| address.to_string(), |net| net.to_string())
 }
 
-pub(super) fn wanted_nodes(
+pub(in crate::daemon) fn wanted_nodes(
     config: &config::Network,
     access: &Access,
     path: &std::path::Path,
@@ -449,7 +460,7 @@ fn directory_of(path: &std::path::Path, node: &str) -> PathBuf {
 }
 
 /// Begins to serve one node on its socket.
-pub(super) fn serve_node(
+pub(in crate::daemon) fn serve_node(
     worker: &mut Worker,
     id: NetworkId,
     published: &Published,
@@ -478,14 +489,22 @@ pub(super) fn serve_node(
 }
 
 /// The addresses of declared ports belong to them, present or not.
-pub(super) fn reserve_declared(worker: &mut Worker, id: NetworkId, config: &config::Network) {
+pub(in crate::daemon) fn reserve_declared(
+    worker: &mut Worker,
+    id: NetworkId,
+    config: &config::Network,
+) {
     for mac in config.ports.iter().flat_map(|port| &port.spec.macs) {
         worker.engine_mut(id).reserve_mac(*mac);
     }
 }
 
 /// Ends that.
-pub(super) fn unreserve_declared(worker: &mut Worker, id: NetworkId, config: &config::Network) {
+pub(in crate::daemon) fn unreserve_declared(
+    worker: &mut Worker,
+    id: NetworkId,
+    config: &config::Network,
+) {
     for mac in config.ports.iter().flat_map(|port| &port.spec.macs) {
         worker.engine_mut(id).unreserve_mac(*mac);
     }

@@ -5,21 +5,21 @@ use std::net::IpAddr;
 use gateway::GatewayPlan;
 use ipnet::{Ipv4Net, Ipv6Net};
 
-use super::ServeError;
-use super::network::Served;
-use super::outside::{
+use crate::address::Plan;
+use crate::config::{self, outside};
+use crate::daemon::ServeError;
+use crate::daemon::served::Served;
+use crate::daemon::served::outside::{
     bind_guest, bind_router, gateway_plan, interface, introduce, network_plan, own_addresses,
     plan_addresses, static_route, unplan_addresses,
 };
-use crate::address::Plan;
-use crate::config::{self, outside};
 use crate::worker::Worker;
 
 /// Whether the way out makes sense with these addresses.
 ///
 /// # Errors
 /// A sentence.
-pub(super) fn check(config: &config::Network, plan: &Plan) -> Result<(), ServeError> {
+pub(in crate::daemon) fn check(config: &config::Network, plan: &Plan) -> Result<(), ServeError> {
     let spec = interface(config, plan);
     for route in &config.outside.routes {
         let outside::Via::Station(station) = route.via else { continue };
@@ -45,7 +45,7 @@ pub(super) fn check(config: &config::Network, plan: &Plan) -> Result<(), ServeEr
 impl Served {
     /// Changes the way out to what `config` says, with the addresses of `plan` if they are others; a sentence for each
     /// thing that is another now. The configuration was checked.
-    pub(super) fn change_outside(
+    pub(in crate::daemon) fn change_outside(
         &mut self,
         worker: &mut Worker,
         config: &config::Network,

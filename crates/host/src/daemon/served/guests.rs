@@ -6,10 +6,10 @@
 //!
 //! | state | is entered by | the guest has |
 //! |---|---|---|
-//! | joined | the call `join` | a name, planned addresses, forwards; no port |
-//! | linked | the call `link` | a port of its name as well, and what `exec` hands out |
+//! | joined | [`Served::join`], the call `join` | a name, planned addresses, forwards; no port |
+//! | linked | [`Served::link`], the call `link` | a port of its name as well, and what `exec` hands out |
 //! | link lost | the worker, when the port closes by itself | no port; its keeper is told, and may bring another link |
-//! | gone | the end of the session, `detach`, `down` | planned addresses only, to come back to |
+//! | gone | the end of the session, `detach`, `down`: [`Served::remove_guest`] | planned addresses only, to come back to |
 //!
 //! A guest whose hypervisor died joins the next one with `resume`, by the name that it had: for a while after a start
 //! the names of guests that were present are kept for them.
@@ -26,8 +26,8 @@ use ipnet::IpNet;
 use sys::Cred;
 use wire::{MacAddr, OffloadSet};
 
-use super::network::{Served, with_length, with_length_v6};
 use super::outside::{self, Publisher};
+use super::{Served, with_length, with_length_v6};
 use crate::address::{AssignError, Assignment};
 use crate::api::message::{
     Code, Entrance, Failure, GuestKind, Join, Joined, LinkArgs, LinkMechanism, Linked, NAMESPACES,
@@ -41,14 +41,14 @@ use crate::worker::{OpenError, Token, Worker};
 
 /// A guest that is in the network.
 #[derive(Debug)]
-pub(super) struct Guest {
-    pub(super) name: Name,
-    pub(super) cred: Cred,
-    pub(super) kind: GuestKind,
+pub(in crate::daemon) struct Guest {
+    pub(in crate::daemon) name: Name,
+    pub(in crate::daemon) cred: Cred,
+    pub(in crate::daemon) kind: GuestKind,
     /// The connection whose end is the guest's.
-    pub(super) session: Token,
-    pub(super) port: Option<PortId>,
-    pub(super) init_pid: Option<i32>,
+    pub(in crate::daemon) session: Token,
+    pub(in crate::daemon) port: Option<PortId>,
+    pub(in crate::daemon) init_pid: Option<i32>,
     /// What it asked for beside its addresses.
     wishes: Wishes,
     entrance: Vec<(String, OwnedFd)>,
@@ -151,16 +151,20 @@ fn guest_spec(template: &PortSpec, planned: &Assignment, wishes: &Wishes) -> Por
 
 impl Guest {
     /// What its port is like in a network of this configuration.
-    pub(super) fn spec(&self, config: &config::Network, planned: &Assignment) -> PortSpec {
+    pub(in crate::daemon) fn spec(
+        &self,
+        config: &config::Network,
+        planned: &Assignment,
+    ) -> PortSpec {
         let mut spec = guest_spec(&config.guest, planned, &self.wishes);
-        super::device::guard_guests(config, &mut spec);
+        super::uplink::guard_guests(config, &mut spec);
         spec
     }
 }
 
 impl Served {
     /// The call `join`.
-    pub(super) fn join(
+    pub(in crate::daemon) fn join(
         &mut self,
         worker: &mut Worker,
         session: Token,
@@ -235,7 +239,7 @@ impl Served {
             entrance: Vec::new(),
         };
         self.guests.insert(name.clone(), guest);
-        log::guest(&format!("Guest {name} joined (uid {}, pid {}).", cred.uid, cred.pid));
+        log::guest(&format!("Guest {name} joined ({cred})."));
         Ok(self.joined(worker, &name, &assigned.assignment, covers, control))
     }
 
@@ -402,7 +406,11 @@ impl Served {
     }
 
     /// How many descriptors a `link` brings, after a look at its arguments.
-    pub(super) fn check_link(&self, session: Token, args: &LinkArgs) -> Result<usize, Failure> {
+    pub(in crate::daemon) fn check_link(
+        &self,
+        session: Token,
+        args: &LinkArgs,
+    ) -> Result<usize, Failure> {
         let Some(guest) = self.guests.values().find(|guest| guest.session == session) else {
             let message = "This session has no guest: call join first, on the same connection.";
             return Err(Failure::new(Code::WrongState, message));
@@ -428,7 +436,7 @@ impl Served {
     }
 
     /// The call `link`.
-    pub(super) fn link(
+    pub(in crate::daemon) fn link(
         &mut self,
         worker: &mut Worker,
         session: Token,
@@ -544,7 +552,7 @@ impl Served {
     }
 
     /// The call `exec`: for the guest's owner only.
-    pub(super) fn exec(
+    pub(in crate::daemon) fn exec(
         &self,
         name: &str,
         cred: Cred,
@@ -576,7 +584,7 @@ impl Served {
     }
 
     /// The call `detach`: the session to tell, and the guest that is gone.
-    pub(super) fn detach(
+    pub(in crate::daemon) fn detach(
         &mut self,
         worker: &mut Worker,
         name: &str,
@@ -590,7 +598,12 @@ impl Served {
     }
 
     /// The guest leaves: its port is closed, its addresses stay planned.
-    pub(super) fn remove_guest(&mut self, worker: &mut Worker, name: &Name, why: CloseReason) {
+    pub(in crate::daemon) fn remove_guest(
+        &mut self,
+        worker: &mut Worker,
+        name: &Name,
+        why: CloseReason,
+    ) {
         let Some(guest) = self.guests.remove(name) else { return };
         for prefix in &guest.wishes.routes {
             worker.remove_route(*prefix);
@@ -609,7 +622,7 @@ impl Served {
     }
 
     /// The guest whose session this was, if any.
-    pub(super) fn guest_of_session(&self, session: Token) -> Option<Name> {
+    pub(in crate::daemon) fn guest_of_session(&self, session: Token) -> Option<Name> {
         let guest = self.guests.values().find(|guest| guest.session == session)?;
         Some(guest.name.clone())
     }

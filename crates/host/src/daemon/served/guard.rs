@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use engine::bindings::BindingSource;
 use engine::{Action, Actions, GuardSpec, PortId, Reason, Role};
 
-use super::network::Served;
-use super::tables::{number, page};
+use super::Served;
 use crate::api::message::{Code, Failure, Nothing, Page};
 use crate::config;
 use crate::config::guard::{self, Check};
+use crate::daemon::reports::tables::{number, page};
 use crate::log;
 use crate::report::{self, Paged};
 use crate::worker::Worker;
 
 /// The actions of ports that only audit for a while, as they were before.
-pub(super) type Audited = BTreeMap<PortId, Actions>;
+pub(in crate::daemon) type Audited = BTreeMap<PortId, Actions>;
 
 /// Whether frames failed for this reason.
 fn met(refusals: &report::Refusals) -> bool {
@@ -24,7 +24,11 @@ fn met(refusals: &report::Refusals) -> bool {
 
 impl Served {
     /// The call `guard`.
-    pub(super) fn guards(&self, worker: &Worker, asked: &Page) -> Result<report::Guards, Failure> {
+    pub(in crate::daemon) fn guards(
+        &self,
+        worker: &Worker,
+        asked: &Page,
+    ) -> Result<report::Guards, Failure> {
         let wanted = self.port_of(worker, asked.port.as_deref(), None)?;
         let ports = worker
             .ports(self.id)
@@ -114,7 +118,7 @@ impl Served {
     }
 
     /// The call `guard-set`: for all checks with the name `all`.
-    pub(super) fn guard_set(
+    pub(in crate::daemon) fn guard_set(
         &mut self,
         worker: &mut Worker,
         name: &str,
@@ -138,7 +142,7 @@ impl Served {
     }
 
     /// The call `guard-audit`: every check only counts, until that ends.
-    pub(super) fn guard_audit(
+    pub(in crate::daemon) fn guard_audit(
         &mut self,
         worker: &mut Worker,
         name: &str,
@@ -175,7 +179,7 @@ impl Served {
 
     /// Gives the ports of guests and of other clients the guards of another configuration; a sentence if these are
     /// others. What was changed by calls is over then. Declared ports change as a whole.
-    pub(super) fn change_guards(
+    pub(in crate::daemon) fn change_guards(
         &mut self,
         worker: &mut Worker,
         config: &config::Network,
@@ -207,7 +211,7 @@ impl Served {
     }
 
     /// The call `guard-release`.
-    pub(super) fn guard_release(
+    pub(in crate::daemon) fn guard_release(
         &self,
         worker: &mut Worker,
         name: &str,

@@ -1,23 +1,26 @@
 //! Taking another configuration while everything runs, as one step or not at all.
 
+mod change;
+pub(super) mod rewire;
+
 use std::path::Path;
 
 use sd_notify::NotifyState;
 
-use super::change::Change;
-use super::network::Served;
-use super::{Daemon, ServeError, Startup, around, configuration, startup};
+use super::served::{Served, around};
+use super::{Daemon, ServeError, Startup, configuration, startup};
 use crate::api::message::{Code, Failure};
 use crate::config::{self, Checked};
 use crate::log;
 use crate::worker::{NetworkId, Worker};
+use change::Change;
 
 impl Daemon {
     /// Reads the configuration again, or takes `text`, and applies what changed.
     ///
     /// # Errors
     /// Where and why it is wrong; nothing was changed.
-    pub(super) fn reload(
+    pub(in crate::daemon) fn reload(
         &mut self,
         worker: &mut Worker,
         text: Option<&str>,

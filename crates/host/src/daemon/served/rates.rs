@@ -19,19 +19,19 @@ struct Totals {
 
 /// What is remembered of one port.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RateMeter {
+pub(in crate::daemon) struct RateMeter {
     since: Instant,
     at: Totals,
     last: Rates,
 }
 
 impl RateMeter {
-    pub(super) fn new(opened: Instant) -> Self {
+    pub(in crate::daemon) fn new(opened: Instant) -> Self {
         Self { since: opened, at: Totals::default(), last: Rates::default() }
     }
 
     /// The rates since the last time, or those of the last time when that was less than a second ago.
-    pub(super) fn read(&mut self, now: Instant, counters: &PortCounters) -> Rates {
+    pub(in crate::daemon) fn read(&mut self, now: Instant, counters: &PortCounters) -> Rates {
         let span = now.saturating_since(self.since);
         if span < SPAN_MIN {
             return self.last;

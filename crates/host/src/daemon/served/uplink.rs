@@ -16,10 +16,10 @@ use engine::{FirstCome, GuardMode, Instant, PortSpec, Role, SourceMode};
 use nic::protocol::MacRange;
 use wire::MacAddr;
 
-use super::network::Served;
-use super::{Daemon, ServeError};
+use super::Served;
 use crate::config::outside::Parent;
 use crate::config::{self, Uplink};
+use crate::daemon::{Daemon, ServeError};
 use crate::link::{CloseReason, LinkSetup, PortAbout};
 use crate::log;
 use crate::names::{self, Name};
@@ -27,7 +27,7 @@ use crate::uplink::{self, Opened, Retry, Routed, UplinkPlan};
 use crate::worker::Worker;
 
 /// The name of the uplink's port.
-pub(super) const PORT: &str = "uplink";
+pub(in crate::daemon) const PORT: &str = "uplink";
 
 /// Stations of a segment that are remembered; with more, their frames are flooded.
 const STATIONS: u16 = 4096;
@@ -37,7 +37,7 @@ const FIRST_COME: FirstCome = FirstCome { v4: 4, v6: 8 };
 
 /// The uplink of one network.
 #[derive(Debug)]
-pub(super) struct DeviceUplink {
+pub(in crate::daemon) struct DeviceUplink {
     plan: UplinkPlan,
     port: Option<engine::PortId>,
     retry: Retry,
@@ -61,7 +61,7 @@ fn plan(config: &config::Network) -> Option<UplinkPlan> {
 }
 
 /// What guests' ports are held to where the addresses come from outside.
-pub(super) fn guard_guests(config: &config::Network, spec: &mut PortSpec) {
+pub(in crate::daemon) fn guard_guests(config: &config::Network, spec: &mut PortSpec) {
     let fixed = spec.guard.mode == GuardMode::Static;
     if plan(config).is_some() && !config.outside.guests_planned && fixed {
         spec.guard.mode = GuardMode::Learn;
@@ -75,7 +75,7 @@ impl Served {
     ///
     /// # Errors
     /// A sentence.
-    pub(super) fn open_uplink(&mut self, worker: &mut Worker) -> Result<(), ServeError> {
+    pub(in crate::daemon) fn open_uplink(&mut self, worker: &mut Worker) -> Result<(), ServeError> {
         let Some(plan) = plan(&self.config) else { return Ok(()) };
         let opened = uplink::open(&plan).map_err(|e| ServeError::Config(e.sentence))?;
         self.device =
@@ -125,7 +125,12 @@ impl Served {
     }
 
     /// A port has closed: if it was the uplink's, that is tried again.
-    pub(super) fn uplink_closed(&mut self, now: Instant, port: engine::PortId, why: &CloseReason) {
+    pub(in crate::daemon) fn uplink_closed(
+        &mut self,
+        now: Instant,
+        port: engine::PortId,
+        why: &CloseReason,
+    ) {
         let Some(device) = self.device.as_mut().filter(|it| it.port == Some(port)) else {
             return;
         };
@@ -138,7 +143,7 @@ impl Served {
     }
 
     /// Tries again to open an uplink that is gone.
-    pub(super) fn retry_uplink(&mut self, worker: &mut Worker) {
+    pub(in crate::daemon) fn retry_uplink(&mut self, worker: &mut Worker) {
         let now = worker.now();
         let Some(device) = self.device.as_mut().filter(|it| it.retry.is_due(now)) else { return };
         // Set for the case that it fails; forgotten when it is open.
@@ -151,12 +156,12 @@ impl Served {
     }
 
     /// When [`Served::retry_uplink`] has something to do.
-    pub(super) fn uplink_deadline(&self) -> Option<Instant> {
+    pub(in crate::daemon) fn uplink_deadline(&self) -> Option<Instant> {
         self.device.as_ref().and_then(|device| device.retry.deadline())
     }
 
     /// Files that are needed to open the uplink again.
-    pub(super) fn uplink_places(&self) -> Vec<PathBuf> {
+    pub(in crate::daemon) fn uplink_places(&self) -> Vec<PathBuf> {
         match self.device.as_ref().map(|device| &device.plan) {
             Some(UplinkPlan::Tap(_)) => vec![PathBuf::from("/dev/net/tun")],
             Some(UplinkPlan::Macvtap(device)) => uplink::macvtap_file(device).into_iter().collect(),
@@ -167,13 +172,13 @@ impl Served {
     }
 
     /// Whether a port is the uplink's, which needs no network if nobody else does.
-    pub(super) fn is_uplink(&self, port: engine::PortId) -> bool {
+    pub(in crate::daemon) fn is_uplink(&self, port: engine::PortId) -> bool {
         self.device.as_ref().is_some_and(|device| device.port == Some(port))
     }
 
     /// The address of a guest that has not chosen one, where the outside does not take every one.
     /// `None`: the plan's own.
-    pub(super) fn outside_mac(&self, guest: &Name) -> Option<MacAddr> {
+    pub(in crate::daemon) fn outside_mac(&self, guest: &Name) -> Option<MacAddr> {
         if self.config.outside.uplink == Uplink::Net(Parent::Bridged) {
             return self.around.inner_mac(&self.config.name, guest);
         }
@@ -194,7 +199,7 @@ impl Served {
 
 impl Daemon {
     /// Opens uplinks again that are gone.
-    pub(super) fn retry_uplinks(&mut self, worker: &mut Worker) {
+    pub(in crate::daemon) fn retry_uplinks(&mut self, worker: &mut Worker) {
         for network in &mut self.networks {
             network.retry_uplink(worker);
         }
