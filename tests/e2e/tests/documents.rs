@@ -141,6 +141,16 @@ fn filters() {
 }
 
 #[test]
+fn guard() {
+    need!(follow("guard.md"));
+}
+
+#[test]
+fn routing() {
+    need!(follow("routing.md"));
+}
+
+#[test]
 fn gateway() {
     for program in ["python3", "curl", "ping", "getent", "ip"] {
         need!(e2e::skip::program(program));
