@@ -70,6 +70,27 @@ fn expressions_mean_what_tcpdump_means() {
     );
 }
 
+/// The words of pcap-filter(7) for what Ethernet carries, each alone: nothing is left to chance.
+#[test]
+fn every_word_means_what_tcpdump_means() {
+    let tcpdump = need!(skip::program("tcpdump"));
+    let mut random = Random::new(3);
+    let frames: Vec<Vec<u8>> = (0..4_000).map(|_| frames::whole(&mut random)).collect();
+    for expression in expressions::words() {
+        let theirs = tcpdumps(&tcpdump, expression)
+            .unwrap_or_else(|| panic!("tcpdump does not take {expression}"));
+        let ours = compile(expression, &Options { netmask: Some(0), ..Options::default() })
+            .unwrap_or_else(|e| panic!("{e}\n{}", e.excerpt(expression)));
+        let mut wanted = 0;
+        for frame in &frames {
+            let (our, their) = (ours.run(&frame[..]) != 0, theirs.run(&frame[..]) != 0);
+            assert_eq!(our, their, "{expression}\n{frame:02x?}\n{}", listed(&ours));
+            wanted += usize::from(our);
+        }
+        assert!((1..frames.len()).contains(&wanted), "{expression}: {wanted} frames");
+    }
+}
+
 #[test]
 fn what_tcpdump_refuses_is_refused() {
     let tcpdump = need!(skip::program("tcpdump"));
@@ -101,6 +122,26 @@ fn what_tcpdump_refuses_is_refused() {
         "ip6 broadcast",
         "arp multicast",
         "tcp port 80 and not",
+        "llc nosuch",
+        "llc (i)",
+        "pppoes and llc i",
+        "mpls and l1",
+        "isis l1",
+        "iso proto \\tcp",
+        "isis proto \\isis",
+        "ether proto \\nosuch",
+        "radio[0] = 1",
+        "rnr 5",
+        "oamf4s",
+        "net 256.1.1.1",
+        "ether host 1.2.3",
+        "ether host 1:2:3:4:5",
+        "vlan -1",
+        "less (100)",
+        "()",
+        "tcp port 80 90",
+        "atalk host 10.0.0.1",
+        "mpls and decnet host 1.2",
     ] {
         assert!(tcpdumps(&tcpdump, expression).is_none(), "tcpdump takes {expression}");
         assert!(compile(expression, &Options::default()).is_err(), "{expression}");

@@ -7,9 +7,8 @@ use alloc::vec::Vec;
 use core::net::Ipv6Addr;
 
 use super::offsets::{Offsets, ethertype, masked};
-use super::parser::promoted;
-use super::syntax::{Direction, Kind, Node, Primitive, Proto, Qualifiers, Span, Value};
-use super::{Error, Options, names, relation};
+use super::syntax::{Direction, Node, Primitive, Proto, Qualifiers, Span, Value};
+use super::{Error, Options, relation};
 use crate::instruction::*;
 
 /// Most primitives and comparisons of an expression.
@@ -127,7 +126,7 @@ impl Generator {
             Node::Not(inner) => Ok(self.node(inner)?.negated()),
             Node::And(..) | Node::Or(..) => self.node(node),
             Node::Relation(relation) => {
-                self.count(&(0..0))?;
+                self.count(&relation.at)?;
                 relation::generate(self, relation)
             }
             Node::Primitive(primitive, at) => {
@@ -149,7 +148,7 @@ impl Generator {
     fn primitive(&mut self, primitive: &Primitive, at: &Span) -> Result<Tests, Error> {
         let length = || vec![Instruction::new(LD | W | LEN, 0)];
         match primitive {
-            Primitive::Identifier(qualifiers, value) => self.identifier(*qualifiers, value, at),
+            Primitive::Identifier(qualifiers, value) => self.identifier(*qualifiers, *value, at),
             Primitive::Proto(proto) => self.protocol(*proto, at),
             Primitive::Less(bytes) => Ok(test(length(), JGT, *bytes).negated()),
             Primitive::Greater(bytes) => Ok(test(length(), JGE, *bytes)),
@@ -157,7 +156,8 @@ impl Generator {
             Primitive::Mpls(label) => self.offsets.mpls(*label, at),
             Primitive::PppoeDiscovery => self.offsets.carries(ethertype::PPPOE_DISCOVERY, at),
             Primitive::PppoeSession(session) => self.offsets.pppoe(*session, at),
-            Primitive::Llc => self.offsets.llc(at),
+            Primitive::Llc(control) => self.offsets.llc(*control, at),
+            Primitive::Isis(types) => self.isis(types, at),
             Primitive::Broadcast(proto) => self.broadcast(*proto, at),
             Primitive::Multicast(proto) => self.multicast(*proto, at),
         }
@@ -183,7 +183,7 @@ impl Generator {
             Proto::Rarp => carries(ethertype::RARP),
             Proto::Atalk => carries(ethertype::ATALK),
             Proto::Aarp => carries(ethertype::AARP),
-            Proto::Decnet => carries(0x6003),
+            Proto::Decnet => carries(ethertype::DECNET),
             Proto::Lat => carries(0x6004),
             Proto::Sca => carries(0x6007),
             Proto::Moprc => carries(0x6002),
@@ -224,38 +224,24 @@ impl Generator {
 
     fn in_iso(&self, number: u32, at: &Span) -> Result<Tests, Error> {
         let is_iso = self.offsets.carries(ethertype::SAP_ISO, at)?;
-        Ok(and(is_iso, test(byte(self.offsets.network() + 3), JEQ, number)))
+        Ok(and(is_iso, test(byte(self.offsets.osi()), JEQ, number)))
     }
 
-    /// `proto NUMBER` with its qualifier.
-    fn numbered(&self, number: u32, qualifiers: Qualifiers, at: &Span) -> Result<Tests, Error> {
-        if qualifiers.direction.is_some() {
-            let why = "a protocol has no source and no destination: leave the direction out";
-            return Err(Error::new(at.clone(), why));
-        }
-        if qualifiers.proto == Some(Proto::Ether) {
-            if number > 0xffff {
-                return Err(Error::new(
-                    at.clone(),
-                    format!("{number} is no EtherType: they have 16 bits"),
-                ));
-            }
-            return self.offsets.carries(number, at);
-        }
-        if number > 0xff {
-            return Err(Error::new(
-                at.clone(),
-                format!("{number} is no protocol number: the largest is 255"),
-            ));
-        }
-        match qualifiers.proto {
+    fn isis(&self, types: &[u32], at: &Span) -> Result<Tests, Error> {
+        let is = |number: &u32| test(byte(self.offsets.osi() + 4), JEQ, *number);
+        let one_of = types.iter().map(is).reduce(or).unwrap_or(Tests::Always(false));
+        Ok(and(self.in_iso(0x83, at)?, one_of))
+    }
+
+    /// `proto NUMBER` behind its qualifier.
+    fn numbered(&self, number: u32, proto: Option<Proto>, at: &Span) -> Result<Tests, Error> {
+        match proto {
             None => Ok(or(self.in_ip(number, at)?, self.in_ip6(number, at)?)),
+            Some(Proto::Ether) => self.offsets.carries(number, at),
             Some(Proto::Ip) => self.in_ip(number, at),
             Some(Proto::Ip6) => self.in_ip6(number, at),
             Some(Proto::Iso) => self.in_iso(number, at),
-            Some(Proto::Isis) => {
-                Ok(and(self.in_iso(0x83, at)?, test(byte(self.offsets.network() + 7), JEQ, number)))
-            }
+            Some(Proto::Isis) => self.isis(&[number], at),
             Some(_) => Err(Error::new(
                 at.clone(),
                 "\"proto\" stands behind ether, ip, ip6, iso or isis, or alone",
@@ -328,79 +314,26 @@ impl Generator {
         Ok(directed(direction, || equal(6), || equal(0)))
     }
 
-    fn identifier(&self, qualifiers: Qualifiers, value: &Value, at: &Span) -> Result<Tests, Error> {
-        let error = |why: &str| Err(Error::new(at.clone(), why));
-        match (qualifiers.kind, value) {
-            (Some(Kind::Port), Value::Number(port)) => self.ports(*port, *port, qualifiers, at),
-            (Some(Kind::Port), Value::Name(name)) => match names::port(name) {
-                Some(port) => self.ports(port, port, qualifiers, at),
-                None => {
-                    error(&format!("\"{name}\" is no port that is known by name: give its number"))
-                }
-            },
-            (Some(Kind::PortRange), Value::Number(port)) => {
-                self.ports(*port, *port, qualifiers, at)
+    fn identifier(&self, qualifiers: Qualifiers, value: Value, at: &Span) -> Result<Tests, Error> {
+        match value {
+            Value::Protocol(_) | Value::EtherProtocol(_) if qualifiers.direction.is_some() => {
+                let why = "a protocol has no source and no destination: leave the direction out";
+                Err(Error::new(at.clone(), why))
             }
-            (Some(Kind::PortRange), Value::Name(name)) => {
-                let number = |text: &str| text.parse().ok().or_else(|| names::port(text));
-                let ends = name.split_once('-').and_then(|(a, b)| Some((number(a)?, number(b)?)));
-                match ends {
-                    Some((from, to)) => self.ports(from.min(to), from.max(to), qualifiers, at),
-                    None => error("a range of ports is written as 6000-6008, without spaces"),
-                }
+            Value::Protocol(number) => self.numbered(number, qualifiers.proto, at),
+            Value::EtherProtocol(proto) => self.protocol(proto, at),
+            Value::Ports(from, to) => self.ports(from.into(), to.into(), qualifiers, at),
+            Value::V4 { address, mask } => self.v4(address.into(), mask.into(), qualifiers, at),
+            Value::V6 { address, length } => self.v6(address, length, qualifiers, at),
+            Value::Decnet(address) => self.decnet(address, qualifiers.direction, at),
+            Value::Mac(mac) if qualifiers.proto == Some(Proto::Ether) => {
+                self.mac(mac, qualifiers.direction, at)
             }
-            (Some(Kind::Port | Kind::PortRange), _) => error("a port is a number or a name"),
-            (Some(Kind::Protocol), Value::Number(number)) => self.numbered(*number, qualifiers, at),
-            (Some(Kind::Protocol), Value::Name(name)) => self.named(name, qualifiers, at),
-            (Some(Kind::Protocol), _) => error("a protocol is a number or a name"),
-            (kind, Value::Number(number)) => {
-                let (address, mask) = match kind {
-                    Some(Kind::Net) => promoted(*number),
-                    _ => (*number, u32::MAX),
-                };
-                self.v4(address, mask, qualifiers, at)
+            Value::Mac(_) => {
+                let why = "a MAC address stands behind ether host, ether src or ether dst";
+                Err(Error::new(at.clone(), why))
             }
-            (_, Value::V4 { address, octets }) => {
-                let mask = u32::MAX.checked_shl(32 - 8 * u32::from(*octets)).unwrap_or(u32::MAX);
-                self.v4(u32::from(*address), mask, qualifiers, at)
-            }
-            (Some(Kind::Host), Value::V4Mask { .. }) => {
-                error("a host has no mask: write net, or leave the mask out")
-            }
-            (_, Value::V4Mask { address, mask }) => {
-                self.v4(u32::from(*address), u32::from(*mask), qualifiers, at)
-            }
-            (Some(Kind::Host), Value::V6 { length: 0..128, .. }) => {
-                error("a host has no prefix length: write net, or leave the length out")
-            }
-            (_, Value::V6 { address, length }) => self.v6(*address, *length, qualifiers, at),
-            (Some(Kind::Net), Value::Mac(_)) => error("a MAC address is no network"),
-            (_, Value::Mac(mac)) => {
-                if qualifiers.proto == Some(Proto::Ether) {
-                    self.mac(*mac, qualifiers.direction, at)
-                } else {
-                    error("a MAC address stands behind ether host, ether src or ether dst")
-                }
-            }
-            (_, Value::Name(name)) => error(&format!(
-                "\"{name}\" is no word of the language, and names of hosts are not looked up: give \
-                 an address"
-            )),
         }
-    }
-
-    fn named(&self, name: &str, qualifiers: Qualifiers, at: &Span) -> Result<Tests, Error> {
-        let unknown = || {
-            let why = format!("\"{name}\" is no protocol that is known by name: give its number");
-            Error::new(at.clone(), why)
-        };
-        if qualifiers.proto == Some(Proto::Ether) {
-            if qualifiers.direction.is_some() {
-                return self.numbered(0, qualifiers, at);
-            }
-            return self.protocol(names::ether_protocol(name).ok_or_else(unknown)?, at);
-        }
-        self.numbered(names::ip_protocol(name).ok_or_else(unknown)?, qualifiers, at)
     }
 
     fn v4(
@@ -476,12 +409,34 @@ impl Generator {
         Ok(and(is_ip6, directed(qualifiers.direction, || compared(8), || compared(24))))
     }
 
+    /// An address in the routing header of DECnet (Phase IV, section 9), which is a short or a long
+    /// one, and may have one byte of padding before it. Its lower byte comes first.
+    fn decnet(
+        &self,
+        address: u16,
+        direction: Option<Direction>,
+        at: &Span,
+    ) -> Result<Tests, Error> {
+        const SHORT: u32 = 2;
+        const LONG: u32 = 6;
+        let is_decnet = self.offsets.carries(ethertype::DECNET, at)?;
+        // Behind the length.
+        let header = self.offsets.network() + 2;
+        let address = address.swap_bytes().into();
+        let within = |format: u32, place: u32| {
+            let at = |place| test(half(header + place), JEQ, address);
+            let bare = and(masked(byte(header), 7, format), at(place));
+            let padded = and(masked(half(header), 0xff07, 0x8100 | format), at(place + 1));
+            or(bare, padded)
+        };
+        let source = || or(within(SHORT, 3), within(LONG, 15));
+        let destination = || or(within(SHORT, 1), within(LONG, 7));
+        Ok(and(is_decnet, directed(direction, source, destination)))
+    }
+
     // --- ports ---
 
     fn ports(&self, from: u32, to: u32, qualifiers: Qualifiers, at: &Span) -> Result<Tests, Error> {
-        if to > 0xffff {
-            return Err(Error::new(at.clone(), format!("{to} is no port: the largest is 65535")));
-        }
         let protocols: &[u32] = match qualifiers.proto {
             None => &[132, 6, 17],
             Some(Proto::Tcp) => &[6],

@@ -56,6 +56,13 @@ pub(super) enum Sign {
     ShiftRight,
 }
 
+impl Sign {
+    /// Whether it stands between two numbers and makes a condition of them.
+    pub(super) fn compares(self) -> bool {
+        matches!(self, Self::Eq | Self::Ne | Self::Lt | Self::Le | Self::Gt | Self::Ge)
+    }
+}
+
 /// Signs, the longer ones first.
 const SIGNS: [(&str, Sign); 27] = [
     ("&&", Sign::And),
@@ -90,6 +97,8 @@ const SIGNS: [(&str, Sign); 27] = [
 
 pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Error> {
     let mut tokens = Vec::new();
+    // Within brackets a colon stands before a size, elsewhere only in addresses.
+    let mut brackets = 0usize;
     let mut at = 0;
     while let Some(rest) = text.get(at..).filter(|rest| !rest.is_empty()) {
         let first = rest.chars().next().unwrap_or(' ');
@@ -104,6 +113,12 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Error> {
                 return Err(Error::new(at..at + 1, why));
             }
             (What::Escaped(name.get(..len).unwrap_or_default().into()), len + 1)
+        } else if brackets == 0
+            && let text = address_like(rest)
+            && text.contains(':')
+        {
+            let whole = address(rest).filter(|(_, len)| *len == text.len());
+            whole.ok_or_else(|| colons(text, at))?
         } else if let Some(found) = address(rest) {
             found
         } else if first.is_ascii_alphanumeric() {
@@ -112,17 +127,90 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Error> {
             (number_or_word(word, at)?, len)
         } else {
             match SIGNS.iter().find(|(sign, _)| rest.starts_with(sign)) {
-                Some((sign, what)) => (What::Sign(*what), sign.len()),
-                None => {
-                    let why = alloc::format!("'{first}' has no meaning in a filter expression");
-                    return Err(Error::new(at..at + first.len_utf8(), why));
+                Some((sign, what)) => {
+                    match what {
+                        Sign::OpenBracket => brackets += 1,
+                        Sign::CloseBracket => brackets = brackets.saturating_sub(1),
+                        _ => {}
+                    }
+                    (What::Sign(*what), sign.len())
                 }
+                None => return Err(foreign(first, at)),
             }
         };
         tokens.push(Token { what, at: at..at + len });
         at += len;
     }
     Ok(tokens)
+}
+
+/// A character that is in no token.
+fn foreign(character: char, at: usize) -> Error {
+    let code = u32::from(character);
+    let what = if character.is_ascii_graphic() {
+        alloc::format!("'{character}'")
+    } else if character.is_alphanumeric() {
+        alloc::format!("'{character}' (U+{code:04X})")
+    } else {
+        // It may be invisible, or look like another.
+        alloc::format!("the character U+{code:04X}")
+    };
+    let why = alloc::format!("{what} has no meaning in a filter expression");
+    Error::new(at..at + character.len_utf8(), why)
+}
+
+/// What is written without a space and might have been meant as an address; nothing if it begins
+/// as none does.
+fn address_like(text: &str) -> &str {
+    if !text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == ':') {
+        return "";
+    }
+    let end = text
+        .find(|c: char| !(c.is_ascii_alphanumeric() || matches!(c, ':' | '-' | '_' | '.')))
+        .unwrap_or(text.len());
+    text.get(..end).unwrap_or_default()
+}
+
+/// What is wrong with an address that has colons and is none.
+fn colons(text: &str, at: usize) -> Error {
+    let whole = at..at + text.len();
+    let groups = text.split(':').count();
+    let v6 = text.contains("::") || groups > 7 || text.split(':').any(|group| group.len() == 4);
+    let allowed = if v6 { 4 } else { 2 };
+    if groups == 2 {
+        let why = alloc::format!(
+            "\"{text}\" is no address; but for addresses, a colon stands only within brackets, as \
+             in ip[2:2]"
+        );
+        return Error::new(whole, why);
+    }
+    let mut start = at;
+    for group in text.split(':') {
+        let digits = group.bytes().all(|b| b.is_ascii_hexdigit()) && group.len() <= allowed;
+        let embedded_v4 = v6 && group.contains('.');
+        if !(digits || embedded_v4) {
+            let why = if v6 {
+                alloc::format!(
+                    "\"{group}\" is no part of an IPv6 address: one to four hexadecimal digits"
+                )
+            } else {
+                alloc::format!(
+                    "\"{group}\" is no byte of a MAC address: one or two hexadecimal digits"
+                )
+            };
+            return Error::new(start..start + group.len(), why);
+        }
+        start += group.len() + 1;
+    }
+    let why = if v6 {
+        alloc::format!(
+            "{text} is no IPv6 address: it has eight numbers with colons between them, or \"::\" \
+             once in place of some"
+        )
+    } else {
+        alloc::format!("{text} is no MAC address: it has six bytes, as in 02:00:5e:00:53:01")
+    };
+    Error::new(whole, why)
 }
 
 /// Letters, digits and, within, hyphens and underscores; it ends in a letter, a digit or a dot.
@@ -209,7 +297,11 @@ fn number_or_word(word: &str, at: usize) -> Result<What, Error> {
         return Ok(What::Word(word.to_string()));
     };
     parsed.map(What::Number).map_err(|_| {
-        let why = alloc::format!("{word} is no number of 32 bits");
+        let why = if all_digits && word.starts_with('0') && word.contains(['8', '9']) {
+            alloc::format!("{word} is no number: one that begins with 0 is octal")
+        } else {
+            alloc::format!("{word} is no number of 32 bits")
+        };
         Error::new(at..at + word.len(), why)
     })
 }

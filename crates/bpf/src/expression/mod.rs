@@ -27,6 +27,8 @@
 //! today is no filter. `gateway` needs them, `protochain` needs jumps backward, `geneve` offsets that
 //! only the frame knows; `inbound`, `ifname` and the like ask for what is not in a frame; the words of
 //! 802.11, ATM, SS7 and firewall logs have no meaning on Ethernet. Each is refused with a sentence.
+//! The name of a port is its number, with whatever protocol is asked for; libpcap asks for those
+//! protocols that the machine's list of services has the name for.
 
 mod generate;
 mod layout;
@@ -127,7 +129,7 @@ fn instructions(expression: &str, options: &Options) -> Result<Vec<Instruction>,
         return Err(Error::new(EXPRESSION_MAX..expression.len(), why));
     }
     let tokens = lexer::tokens(expression)?;
-    let Some(tree) = parser::parse(&tokens, expression.len())? else {
+    let Some(tree) = parser::parse(&tokens)? else {
         return Ok(alloc::vec![Instruction::new(crate::instruction::RET, options.snaplen)]);
     };
     let tests = generate::generate(&tree, options)?;

@@ -1,11 +1,13 @@
 //! Words of the language, and names of ports and protocols.
 
-use super::syntax::Proto;
+use alloc::string::String;
+
+use super::syntax::{Control, Proto};
 
 /// A word that names a protocol.
 pub(super) fn proto(word: &str) -> Option<Proto> {
     Some(match word {
-        "ether" | "link" | "fddi" | "tr" | "wlan" => Proto::Ether,
+        "ether" | "link" | "fddi" | "tr" | "wlan" | "ppp" | "slip" => Proto::Ether,
         "ip" => Proto::Ip,
         "ip6" => Proto::Ip6,
         "arp" => Proto::Arp,
@@ -41,7 +43,7 @@ pub(super) fn proto(word: &str) -> Option<Proto> {
 }
 
 /// Words that are neither protocols nor free for names.
-const RESERVED: [&str; 20] = [
+const RESERVED: [&str; 21] = [
     "and",
     "or",
     "not",
@@ -62,15 +64,22 @@ const RESERVED: [&str; 20] = [
     "pppoes",
     "broadcast",
     "multicast",
+    "llc",
 ];
 
 /// Whether a word has a meaning of its own, so that a name that is one needs a backslash.
 pub(super) fn is_reserved(word: &str) -> bool {
     RESERVED.contains(&word)
-        || word == "llc"
         || proto(word).is_some()
+        || isis_types(word).is_some()
         || constant(word).is_some()
         || refused(word).is_some()
+}
+
+/// The word of the language that this would be in small letters.
+pub(super) fn in_small_letters(word: &str) -> Option<String> {
+    let small = word.to_ascii_lowercase();
+    (small != word && is_reserved(&small)).then_some(small)
 }
 
 /// Why a word of pcap-filter(7) cannot be had here.
@@ -87,18 +96,79 @@ pub(super) fn refused(word: &str) -> Option<&'static str> {
         "inbound" | "outbound" => {
             "the direction is not in a frame; a port's filters are set for each direction"
         }
-        "ifname" | "on" | "ifindex" | "rnr" | "rulenum" | "reason" | "rset" | "ruleset"
-        | "srnr" | "subrulenum" | "action" => "a firewall's log is not Ethernet",
-        "addr1" | "addr2" | "addr3" | "addr4" | "ra" | "ta" | "type" | "subtype" | "dir" => {
+        "ifindex" => "the interface is not in a frame; filters and captures are set for each port",
+        "rnr" => {
+            "\"rnr\" asks for a rule in a firewall's log, which is not Ethernet; Receiver Not \
+             Ready is llc rnr"
+        }
+        "ifname" | "on" | "rulenum" | "reason" | "rset" | "ruleset" | "srnr" | "subrulenum"
+        | "action" => "a firewall's log is not Ethernet",
+        "type" => "frames of 802.11 are not Ethernet; an EtherType is asked for with ether proto",
+        "addr1" | "addr2" | "addr3" | "addr4" | "ra" | "ta" | "subtype" | "dir" | "radio" => {
             "frames of 802.11 are not Ethernet"
         }
-        "lane" | "metac" | "bcc" | "oam" | "oamf4" | "oamf4ec" | "oamf4sc" | "sc" | "ilmic"
-        | "vpi" | "vci" | "connectmsg" | "metaconnect" => "cells of ATM are not Ethernet",
+        "lane" | "metac" | "bcc" | "oam" | "oamf4" | "oamf4e" | "oamf4ec" | "oamf4s"
+        | "oamf4sc" | "sc" | "ilmic" | "vpi" | "vci" | "connectmsg" | "metaconnect" => {
+            "cells of ATM are not Ethernet"
+        }
         "fisu" | "lssu" | "lsu" | "msu" | "hfisu" | "hlssu" | "hmsu" | "sio" | "opc" | "dpc"
         | "sls" | "hsio" | "hopc" | "hdpc" | "hsls" => "SS7 is not Ethernet",
-        "l1" | "l2" | "iih" | "lsp" | "snp" | "csnp" | "psnp" => {
-            "kinds of IS-IS packets are not told apart by a word; compare bytes of ether[]"
-        }
+        _ => return None,
+    })
+}
+
+/// The kinds of IEEE 802.2 frames (section 5.4: formats of the control field). Of an unnumbered one
+/// the bit 0x10, which asks for an answer or is one, may be either.
+pub(super) fn llc_type(word: &str) -> Option<Control> {
+    let (mask, value) = match word {
+        "i" => (0x01, 0x00),
+        "s" => (0x03, 0x01),
+        "u" => (0x03, 0x03),
+        "rr" => (0x0f, 0x01),
+        "rnr" => (0x0f, 0x05),
+        "rej" => (0x0f, 0x09),
+        "ui" => (0xef, 0x03),
+        "disc" => (0xef, 0x43),
+        "ua" => (0xef, 0x63),
+        "sabme" => (0xef, 0x6f),
+        "frmr" => (0xef, 0x87),
+        "xid" => (0xef, 0xaf),
+        "test" => (0xef, 0xe3),
+        _ => return None,
+    };
+    Some(Control { mask, value })
+}
+
+/// The types of IS-IS packets that a word stands for (ISO/IEC 10589, section 9). The hello of a
+/// point-to-point link is of both levels.
+pub(super) fn isis_types(word: &str) -> Option<&'static [u32]> {
+    const HELLO_1: u32 = 15;
+    const HELLO_2: u32 = 16;
+    const HELLO_BOTH: u32 = 17;
+    const STATE_1: u32 = 18;
+    const STATE_2: u32 = 20;
+    const COMPLETE_1: u32 = 24;
+    const COMPLETE_2: u32 = 25;
+    const PARTIAL_1: u32 = 26;
+    const PARTIAL_2: u32 = 27;
+    Some(match word {
+        "l1" => &[PARTIAL_1, COMPLETE_1, STATE_1, HELLO_1, HELLO_BOTH],
+        "l2" => &[PARTIAL_2, COMPLETE_2, STATE_2, HELLO_2, HELLO_BOTH],
+        "iih" => &[HELLO_BOTH, HELLO_1, HELLO_2],
+        "lsp" => &[STATE_1, STATE_2],
+        "snp" => &[PARTIAL_2, PARTIAL_1, COMPLETE_1, COMPLETE_2],
+        "csnp" => &[COMPLETE_1, COMPLETE_2],
+        "psnp" => &[PARTIAL_1, PARTIAL_2],
+        _ => return None,
+    })
+}
+
+/// The first byte of an OSI protocol (ISO/IEC TR 9577).
+pub(super) fn iso_protocol(name: &str) -> Option<u32> {
+    Some(match name {
+        "clnp" => 0x81,
+        "esis" => 0x82,
+        "isis" => 0x83,
         _ => return None,
     })
 }
@@ -132,7 +202,7 @@ pub(super) fn constant(word: &str) -> Option<u32> {
         "icmp-ireqreply" => 16,
         "icmp-maskreq" => 17,
         "icmp-maskreply" => 18,
-        "icmp6-destinationrunreach" => 1,
+        "icmp6-destinationunreach" => 1,
         "icmp6-packettoobig" => 2,
         "icmp6-timeexceeded" => 3,
         "icmp6-parameterproblem" => 4,
@@ -165,42 +235,72 @@ pub(super) fn constant(word: &str) -> Option<u32> {
     })
 }
 
-/// The number of an Internet protocol (IANA, Assigned Internet Protocol Numbers).
+/// The number of an Internet protocol (IANA, Assigned Internet Protocol Numbers), by the names that
+/// systems have in /etc/protocols.
 pub(super) fn ip_protocol(name: &str) -> Option<u32> {
     Some(match name {
-        "hopopt" => 0,
+        "ip" | "hopopt" => 0,
         "icmp" => 1,
         "igmp" => 2,
-        "ipencap" | "ipip" | "ip4" => 4,
+        "ggp" => 3,
+        "ipencap" | "ip4" => 4,
+        "st" => 5,
         "tcp" => 6,
         "egp" => 8,
         "igp" | "igrp" => 9,
+        "pup" => 12,
         "udp" => 17,
+        "hmp" => 20,
+        "xns-idp" => 22,
+        "rdp" => 27,
+        "iso-tp4" => 29,
         "dccp" => 33,
+        "xtp" => 36,
+        "ddp" => 37,
+        "idpr-cmtp" => 38,
         "ipv6" => 41,
         "ipv6-route" => 43,
         "ipv6-frag" => 44,
+        "idrp" => 45,
         "rsvp" => 46,
         "gre" => 47,
         "esp" => 50,
         "ah" => 51,
+        "skip" => 57,
         "ipv6-icmp" | "icmp6" | "icmpv6" => 58,
         "ipv6-nonxt" => 59,
         "ipv6-opts" => 60,
+        "rspf" => 73,
+        "vmtp" => 81,
         "eigrp" => 88,
         "ospf" => 89,
+        "ax.25" => 93,
+        "ipip" => 94,
+        "etherip" => 97,
+        "encap" => 98,
         "pim" => 103,
+        "ipcomp" => 108,
         "vrrp" | "carp" => 112,
         "l2tp" => 115,
+        "isis" => 124,
         "sctp" => 132,
+        "fc" => 133,
+        "mobility-header" => 135,
         "udplite" => 136,
+        "mpls-in-ip" => 137,
+        "manet" => 138,
+        "hip" => 139,
+        "shim6" => 140,
+        "wesp" => 141,
+        "rohc" => 142,
+        "ethernet" => 143,
         _ => return None,
     })
 }
 
 /// The number of a port with a name (IANA, Service Name and Transport Protocol Port Number
 /// Registry). Only those that people filter by; others are given by number.
-pub(super) fn port(name: &str) -> Option<u32> {
+pub(super) fn port(name: &str) -> Option<u16> {
     Some(match name {
         "echo" => 7,
         "discard" => 9,

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::Error;
 use super::generate::{Tests, and, byte, half, or, test, word};
-use super::syntax::Span;
+use super::syntax::{Control, Span};
 use crate::instruction::*;
 
 /// EtherTypes and the numbers of IEEE 802.2 that stand for themselves below 1501.
@@ -18,6 +18,8 @@ pub(super) mod ethertype {
     pub(in super::super) const AARP: u32 = 0x80f3;
     pub(in super::super) const IPX: u32 = 0x8137;
     pub(in super::super) const MPLS: u32 = 0x8847;
+    pub(in super::super) const LOOPBACK: u32 = 0x9000;
+    pub(in super::super) const DECNET: u32 = 0x6003;
     pub(in super::super) const PPPOE_DISCOVERY: u32 = 0x8863;
     pub(in super::super) const PPPOE_SESSION: u32 = 0x8864;
     pub(in super::super) const SAP_IP: u32 = 0x06;
@@ -67,6 +69,14 @@ impl Offsets {
     /// Of the network's header.
     pub(super) fn network(&self) -> u32 {
         self.payload + 4 * self.labels
+    }
+
+    /// Of OSI's headers: on Ethernet behind that of IEEE 802.2, in PPP first.
+    pub(super) fn osi(&self) -> u32 {
+        match self.link {
+            Link::Ethernet => self.network() + 3,
+            Link::Ppp => self.network(),
+        }
     }
 
     pub(super) fn is_ethernet(&self) -> bool {
@@ -151,9 +161,6 @@ impl Offsets {
             let why = "a VLAN tag stands before MPLS labels and PPPoE, not behind them";
             return Err(Error::new(at.clone(), why));
         }
-        if let Some(id) = id.filter(|id| *id > 0xfff) {
-            return Err(Error::new(at.clone(), format!("{id} is no VLAN: the largest is 4095")));
-        }
         let is = |tpid| test(half(self.kind), JEQ, tpid);
         let mut tests = or(or(is(0x8100), is(0x88a8)), is(0x9100));
         if let Some(id) = id {
@@ -167,10 +174,6 @@ impl Offsets {
     /// `mpls`: a label is here, and what follows looks behind it.
     pub(super) fn mpls(&mut self, label: Option<u32>, at: &Span) -> Result<Tests, Error> {
         self.room(at)?;
-        if let Some(label) = label.filter(|label| *label > 0xf_ffff) {
-            let why = format!("{label} is no MPLS label: the largest is 1048575");
-            return Err(Error::new(at.clone(), why));
-        }
         let mut tests = if self.labels > 0 {
             // The one before is not the last.
             masked(byte(self.network() - 2), 1, 0)
@@ -187,10 +190,6 @@ impl Offsets {
     /// `pppoes`: a PPPoE session, and what follows looks into its PPP.
     pub(super) fn pppoe(&mut self, session: Option<u32>, at: &Span) -> Result<Tests, Error> {
         self.room(at)?;
-        if let Some(session) = session.filter(|session| *session > 0xffff) {
-            let why = format!("{session} is no PPPoE session: the largest is 65535");
-            return Err(Error::new(at.clone(), why));
-        }
         let mut tests = self.carries(ethertype::PPPOE_SESSION, at)?;
         if let Some(session) = session {
             tests = and(tests, masked(word(self.network()), 0xffff, session));
@@ -200,13 +199,19 @@ impl Offsets {
         Ok(tests)
     }
 
-    /// `llc`: a length instead of a type, and not Novell's bare IPX.
-    pub(super) fn llc(&self, at: &Span) -> Result<Tests, Error> {
+    /// `llc`: a length instead of a type, and not Novell's bare IPX; then the control byte.
+    pub(super) fn llc(&self, control: Option<Control>, at: &Span) -> Result<Tests, Error> {
         if self.link == Link::Ppp {
             return Err(Error::new(at.clone(), "PPP has no IEEE 802.2 header"));
         }
         let is_length = test(half(self.kind), JGT, LENGTH_MAX).negated();
-        Ok(and(is_length, test(half(self.payload), JEQ, 0xffff).negated()))
+        let is_llc = and(is_length, test(half(self.payload), JEQ, 0xffff).negated());
+        Ok(match control {
+            None => is_llc,
+            Some(Control { mask, value }) => {
+                and(is_llc, masked(byte(self.payload + 2), mask, value))
+            }
+        })
     }
 }
 
@@ -221,7 +226,7 @@ fn ppp_number(protocol: u32) -> u32 {
     match protocol {
         ethertype::IP => 0x21,
         ethertype::IP6 => 0x57,
-        0x6003 => 0x27,
+        ethertype::DECNET => 0x27,
         ethertype::ATALK => 0x29,
         0x0600 => 0x25,
         ethertype::SAP_ISO => 0x23,

@@ -3,37 +3,57 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
-use core::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Error;
 use super::lexer::{Sign, Token, What};
 use super::names;
 use super::syntax::{
-    Arith, Binary, Direction, Kind, Node, Primitive, Qualifiers, Relation, Relop, Span, Value,
+    Arith, Binary, Control, Direction, Kind, Node, Primitive, Qualifiers, Relation, Relop, Span,
 };
+
+mod value;
 
 /// Deepest nesting of parentheses, brackets and negations.
 const DEPTH_MAX: usize = 64;
 
-/// Parses a whole expression; `None` if there is none. `end` is the length of the text.
-pub(super) fn parse(tokens: &[Token], end: usize) -> Result<Option<Node>, Error> {
-    if tokens.is_empty() {
-        return Ok(None);
-    }
-    let mut parser = Parser { tokens, next: 0, end, last: None, depth: 0 };
+/// What is said of something that is between two conditions.
+const BETWEEN: &str = "\"and\", \"or\" or the end of the expression belongs here";
+
+/// Parses a whole expression; `None` if there is none.
+pub(super) fn parse(tokens: &[Token]) -> Result<Option<Node>, Error> {
+    let Some(last) = tokens.last() else { return Ok(None) };
+    let mut parser = Parser { tokens, next: 0, end: last.at.end, last: None, depth: 0 };
     let tree = parser.expression()?;
     match parser.peek() {
         None => Ok(Some(tree)),
         Some(What::Sign(Sign::Close)) => {
             Err(parser.error("this parenthesis closes nothing: remove it, or open one before"))
         }
-        Some(_) => Err(parser.error("\"and\", \"or\" or the end of the expression belongs here")),
+        Some(what) => {
+            let why = match what {
+                What::Sign(Sign::Ampersand | Sign::Bar) => {
+                    "this sign calculates with numbers: conditions are joined with \"and\" and \"or\""
+                }
+                What::Sign(relop) if relop.compares() => {
+                    "a comparison has a number on its left, as in tcp[13] = 2"
+                }
+                What::Word(word) => match names::in_small_letters(word) {
+                    Some(small) => {
+                        return Err(parser.error(format!("write {small}, in small letters")));
+                    }
+                    None => BETWEEN,
+                },
+                _ => BETWEEN,
+            };
+            Err(parser.error(why))
+        }
     }
 }
 
 struct Parser<'a> {
     tokens: &'a [Token],
     next: usize,
+    /// Of the last token, in bytes of the text.
     end: usize,
     /// The qualifiers of the last identifier.
     last: Option<Qualifiers>,
@@ -56,7 +76,7 @@ impl Parser<'_> {
         }
     }
 
-    /// The place of the next token; the end of the text behind the last.
+    /// The place of the next token; the end of the last behind it.
     fn place(&self) -> Span {
         self.tokens.get(self.next).map_or(self.end..self.end, |token| token.at.clone())
     }
@@ -131,22 +151,42 @@ impl Parser<'_> {
         }
         if self.arithmetic_begins() {
             // What begins with a parenthesis may be either; what cannot be arithmetic is read again.
+            // If it is neither, the reading that came further is what was meant.
             let (next, last) = (self.next, self.last);
-            let relation = self.relation();
-            let boolean = self.tokens.get(next).map(|t| &t.what) == Some(&What::Sign(Sign::Open));
-            match relation {
-                Err(_) if boolean => (self.next, self.last) = (next, last),
-                other => return other,
-            }
-        }
-        if self.take_sign(Sign::Open) {
-            let inner = self.deeper(Self::expression)?;
-            if !self.take_sign(Sign::Close) {
-                return Err(self.error("a closing parenthesis is missing here"));
-            }
-            return Ok(inner);
+            let boolean = self.peek() == Some(&What::Sign(Sign::Open));
+            return match self.relation() {
+                Err(arithmetic) if boolean => {
+                    (self.next, self.last) = (next, last);
+                    self.parenthesis().map_err(|error| {
+                        let further = arithmetic.at.start > error.at.start;
+                        if further { arithmetic } else { error }
+                    })
+                }
+                other => other,
+            };
         }
         self.primitive()
+    }
+
+    fn parenthesis(&mut self) -> Result<Node, Error> {
+        self.next += 1;
+        if self.peek() == Some(&What::Sign(Sign::Close)) {
+            return Err(self.error("there is nothing in these parentheses"));
+        }
+        let inner = self.deeper(Self::expression)?;
+        self.close("\"and\", \"or\"")?;
+        Ok(inner)
+    }
+
+    /// The parenthesis that closes what was begun; `other` could stand here too.
+    fn close(&mut self, other: &str) -> Result<(), Error> {
+        if self.take_sign(Sign::Close) {
+            return Ok(());
+        }
+        Err(match self.peek() {
+            None => self.error("a closing parenthesis is missing here"),
+            Some(_) => self.error(format!("{other} or a closing parenthesis belongs here")),
+        })
     }
 
     // --- arithmetic ---
@@ -196,9 +236,10 @@ impl Parser<'_> {
             Some(What::Sign(Sign::Le)) => Relop::Le,
             _ => return Err(self.error("a comparison belongs here: = != < <= > >=")),
         };
+        let at = self.place();
         self.next += 1;
         let right = self.arith(0)?;
-        Ok(Node::Relation(Box::new(Relation { left, relop, right })))
+        Ok(Node::Relation(Box::new(Relation { left, relop, at, right })))
     }
 
     fn operator(&self) -> Option<(Binary, u8)> {
@@ -237,9 +278,7 @@ impl Parser<'_> {
         }
         if self.take_sign(Sign::Open) {
             let inner = self.arith(0)?;
-            if !self.take_sign(Sign::Close) {
-                return Err(self.error("a closing parenthesis is missing here"));
-            }
+            self.close("an operator")?;
             return Ok(inner);
         }
         match self.peek() {
@@ -266,12 +305,14 @@ impl Parser<'_> {
                 if !self.take_sign(Sign::OpenBracket) {
                     return Err(self.error("\"[\" and an offset belong here, as in ip[8]"));
                 }
-                let index = self.arith(0)?;
+                let begin = self.next;
+                let index = Box::new(self.arith(0)?);
+                let index_at = self.since(begin);
                 let size = if self.take_sign(Sign::Colon) { self.size()? } else { 1 };
                 if !self.take_sign(Sign::CloseBracket) {
                     return Err(self.error("\"]\" belongs here"));
                 }
-                Ok(Arith::Load { proto, index: Box::new(index), size, at: self.since(first) })
+                Ok(Arith::Load { proto, index, size, at: self.since(first), index_at })
             }
             _ => Err(self.error("a number belongs here")),
         }
@@ -301,38 +342,90 @@ impl Parser<'_> {
         }
     }
 
-    fn optional_number(&mut self) -> Option<u32> {
-        let Some(What::Number(number)) = self.peek() else { return None };
-        let number = *number;
+    /// A number that may be left out, and may stand in parentheses.
+    fn optional_number(&mut self, what: &str, most: u32) -> Result<Option<u32>, Error> {
+        let mut open = 0;
+        while self.take_sign(Sign::Open) {
+            open += 1;
+        }
+        let at = self.place();
+        let number = match self.peek() {
+            Some(What::Number(number)) => *number,
+            Some(What::Sign(Sign::Minus)) => {
+                return Err(self.error(format!("{what} is a number from 0 to {most}")));
+            }
+            Some(What::Word(word)) if word.starts_with(|c: char| c.is_ascii_digit()) => {
+                return Err(self.error(format!(
+                    "{word} is no {what}: it is one number, and others are joined with \"or\""
+                )));
+            }
+            _ if open == 0 => return Ok(None),
+            _ => return Err(self.error(format!("the number of {what} belongs here"))),
+        };
+        if number > most {
+            return Err(Error::new(at, format!("{number} is no {what}: the largest is {most}")));
+        }
         self.next += 1;
-        Some(number)
+        for _ in 0..open {
+            self.close("the end of the number")?;
+        }
+        Ok(Some(number))
+    }
+
+    /// The word behind `llc`, if there is one.
+    fn llc_type(&mut self) -> Result<Option<Control>, Error> {
+        let Some(word) = self.word_at(0).filter(|word| !matches!(*word, "and" | "or")) else {
+            return Ok(None);
+        };
+        let Some(control) = names::llc_type(word) else {
+            return Err(self.error(format!(
+                "\"{word}\" is no type of LLC frame: i, s, u, rr, rnr, rej, ui, ua, disc, sabme, \
+                 test, xid or frmr"
+            )));
+        };
+        self.next += 1;
+        Ok(Some(control))
     }
 
     fn primitive(&mut self) -> Result<Node, Error> {
         let first = self.next;
-        let word = self.word_at(0).map(String::from);
-        let Some(word) = word else {
-            return self.identifier(first, self.last.unwrap_or_default());
+        let word = match self.peek() {
+            None => return Err(self.error("the expression ends where a condition belongs")),
+            Some(What::Sign(sign)) if sign.compares() => {
+                return Err(self.error("a number belongs before this comparison"));
+            }
+            Some(What::Sign(_)) => return Err(self.error("a condition belongs here")),
+            Some(What::Word(word)) => word.clone(),
+            Some(_) => return self.identifier(first, self.last.unwrap_or_default()),
         };
         self.next += 1;
         let primitive = match word.as_str() {
             "less" => Primitive::Less(self.number("a number of bytes")?),
             "greater" => Primitive::Greater(self.number("a number of bytes")?),
-            "vlan" => Primitive::Vlan(self.optional_number()),
-            "mpls" => Primitive::Mpls(self.optional_number()),
+            "vlan" => Primitive::Vlan(self.optional_number("VLAN", 0xfff)?),
+            "mpls" => Primitive::Mpls(self.optional_number("MPLS label", 0xf_ffff)?),
             "pppoed" => Primitive::PppoeDiscovery,
-            "pppoes" => Primitive::PppoeSession(self.optional_number()),
-            "llc" => Primitive::Llc,
+            "pppoes" => Primitive::PppoeSession(self.optional_number("PPPoE session", 0xffff)?),
+            "llc" => Primitive::Llc(self.llc_type()?),
             "broadcast" => Primitive::Broadcast(None),
             "multicast" => Primitive::Multicast(None),
-            other => {
-                if let Some(why) = names::refused(other) {
+            other => match names::isis_types(other) {
+                Some(types) => Primitive::Isis(types),
+                None => {
                     self.next = first;
-                    return Err(self.error(why));
+                    return match (other, names::refused(other)) {
+                        (_, Some(why)) => Err(self.error(why)),
+                        ("and" | "or", None) => {
+                            Err(self.error(format!("a condition belongs before this \"{other}\"")))
+                        }
+                        ("mask", None) => Err(self.error(
+                            "\"mask\" stands behind net and its address, as in net 10.0.0.0 mask \
+                             255.0.0.0",
+                        )),
+                        (_, None) => self.qualified(first),
+                    };
                 }
-                self.next = first;
-                return self.qualified(first);
-            }
+            },
         };
         Ok(Node::Primitive(primitive, self.since(first)))
     }
@@ -375,13 +468,16 @@ impl Parser<'_> {
         }
         self.last = Some(qualifiers);
         if self.take_sign(Sign::Open) {
-            let inner = self.deeper(|parser| parser.junctions(|parser| parser.bare(qualifiers)))?;
-            if !self.take_sign(Sign::Close) {
-                return Err(self.error("a closing parenthesis is missing here"));
-            }
-            return Ok(inner);
+            return self.list(qualifiers);
         }
         self.identifier(first, qualifiers)
+    }
+
+    /// Identifiers in a parenthesis, which is open already.
+    fn list(&mut self, qualifiers: Qualifiers) -> Result<Node, Error> {
+        let inner = self.deeper(|parser| parser.junctions(|parser| parser.bare(qualifiers)))?;
+        self.close("\"and\", \"or\"")?;
+        Ok(inner)
     }
 
     fn direction(&mut self) -> Option<Direction> {
@@ -412,113 +508,15 @@ impl Parser<'_> {
         if self.take_not() {
             return self.deeper(|parser| Ok(Node::Not(Box::new(parser.bare(qualifiers)?))));
         }
+        if self.take_sign(Sign::Open) {
+            return self.list(qualifiers);
+        }
         self.identifier(self.next, qualifiers)
     }
 
     fn identifier(&mut self, first: usize, qualifiers: Qualifiers) -> Result<Node, Error> {
-        let value = self.value()?;
+        let value = self.value(qualifiers)?;
         self.last = Some(qualifiers);
         Ok(Node::Primitive(Primitive::Identifier(qualifiers, value), self.since(first)))
     }
-
-    fn value(&mut self) -> Result<Value, Error> {
-        let Some(what) = self.peek().cloned() else {
-            return Err(
-                self.error("the expression ends where an address, a number or a name belongs")
-            );
-        };
-        let at = self.place();
-        self.next += 1;
-        Ok(match what {
-            What::Number(number) => match self.masked(Ipv4Addr::from(number), None)? {
-                Some(value) => value,
-                None => Value::Number(number),
-            },
-            What::V4(address, octets) => match self.masked(address, Some(octets))? {
-                Some(value) => value,
-                None => Value::V4 { address, octets },
-            },
-            What::V6(address) => Value::V6 { address, length: self.v6_length(address)? },
-            What::Mac(mac) => Value::Mac(mac),
-            What::Escaped(name) => Value::Name(name),
-            What::Word(name) if names::is_reserved(&name) => {
-                let why = format!(
-                    "\"{name}\" is a word of the language where an address, a number or a name \
-                     belongs; a name that is one is written \\{name}"
-                );
-                return Err(Error::new(at, why));
-            }
-            What::Word(name) => Value::Name(name),
-            What::Sign(_) => {
-                return Err(Error::new(at, "an address, a number or a name belongs here"));
-            }
-        })
-    }
-
-    /// `/LENGTH` or `mask MASK` behind an IPv4 address or a number that is the beginning of one.
-    fn masked(&mut self, address: Ipv4Addr, octets: Option<u8>) -> Result<Option<Value>, Error> {
-        let place = self.place();
-        let mask = if self.take_sign(Sign::Slash) {
-            let length = self.number("the length of a prefix, 0 to 32,")?;
-            if length > 32 {
-                return Err(Error::new(
-                    place.start..self.since(0).end,
-                    "an IPv4 prefix has at most 32 bits",
-                ));
-            }
-            u32::MAX.checked_shl(32 - length).unwrap_or(0)
-        } else if self.take_word("mask") {
-            match self.peek() {
-                Some(What::V4(mask, 4)) => {
-                    let mask = u32::from(*mask);
-                    self.next += 1;
-                    mask
-                }
-                _ => return Err(self.error("a netmask such as 255.255.255.0 belongs here")),
-            }
-        } else {
-            return Ok(None);
-        };
-        let address = match octets {
-            Some(_) => address,
-            None => promoted(u32::from(address)).0.into(),
-        };
-        if u32::from(address) & !mask != 0 {
-            let at = place.start..self.since(0).end;
-            return Err(Error::new(at, format!("{address} has bits outside of its netmask")));
-        }
-        Ok(Some(Value::V4Mask { address, mask: mask.into() }))
-    }
-
-    fn v6_length(&mut self, address: Ipv6Addr) -> Result<u8, Error> {
-        let place = self.place();
-        if !self.take_sign(Sign::Slash) {
-            return Ok(128);
-        }
-        let length = match self.number("the length of a prefix, 0 to 128,")? {
-            length @ 0..=128 => length as u8,
-            _ => {
-                return Err(Error::new(
-                    place.start..self.since(0).end,
-                    "an IPv6 prefix has at most 128 bits",
-                ));
-            }
-        };
-        let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-        if u128::from(address) & !mask != 0 {
-            let why = format!("{address} has bits outside of its prefix");
-            return Err(Error::new(place.start..self.since(0).end, why));
-        }
-        Ok(length)
-    }
-}
-
-/// A number as the first octets of an IPv4 network, and the mask of what was written.
-pub(super) fn promoted(mut number: u32) -> (u32, u32) {
-    let mut mask = u32::MAX;
-    while number != 0 && number & 0xff00_0000 == 0 {
-        number <<= 8;
-        mask <<= 8;
-    }
-    (number, mask)
 }

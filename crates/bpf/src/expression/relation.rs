@@ -41,7 +41,7 @@ pub(super) fn generate(generator: &Generator, relation: &Relation) -> Result<Tes
         }
         _ => {
             let first = calculator.number(&left)?;
-            let place = calculator.keep()?;
+            let place = calculator.keep(&relation.at)?;
             let second = calculator.number(&right)?;
             // The left one waits in memory, the right one becomes the index.
             let mut load = first.code;
@@ -60,10 +60,13 @@ pub(super) fn generate(generator: &Generator, relation: &Relation) -> Result<Tes
 fn fold(number: &Arith) -> Result<Arith, Error> {
     Ok(match number {
         Arith::Number(_) | Arith::Length => number.clone(),
-        Arith::Load { proto, index, size, at } => {
-            let index = fold(index)?.into();
-            Arith::Load { proto: *proto, index, size: *size, at: at.clone() }
-        }
+        Arith::Load { proto, index, size, at, index_at } => Arith::Load {
+            proto: *proto,
+            index: fold(index)?.into(),
+            size: *size,
+            at: at.clone(),
+            index_at: index_at.clone(),
+        },
         Arith::Negate(inner) => match fold(inner)? {
             Arith::Number(number) => Arith::Number(number.wrapping_neg()),
             other => Arith::Negate(other.into()),
@@ -126,11 +129,11 @@ struct Calculator<'a> {
 
 impl Calculator<'_> {
     /// A word of memory for the value that is in the accumulator.
-    fn keep(&mut self) -> Result<u32, Error> {
+    fn keep(&mut self, at: &Span) -> Result<u32, Error> {
         let place = self.memory;
         if place as usize >= MEMORY {
             let why = format!("more than {MEMORY} values would have to be kept at a time");
-            return Err(Error::new(0..0, why));
+            return Err(Error::new(at.clone(), why));
         }
         self.memory += 1;
         Ok(place)
@@ -146,14 +149,14 @@ impl Calculator<'_> {
                 number.code.push(Instruction::new(ALU | NEG, 0));
                 number
             }
-            Arith::Binary { how, left, right, .. } => {
+            Arith::Binary { how, left, right, at } => {
                 if let Arith::Number(k) = **right {
                     let mut number = self.number(left)?;
                     number.code.push(Instruction::new(ALU | operation(*how) | K, k));
                     return Ok(number);
                 }
                 let first = self.number(left)?;
-                let place = self.keep()?;
+                let place = self.keep(at)?;
                 let second = self.number(right)?;
                 self.memory = place;
                 let mut code = first.code;
@@ -164,11 +167,19 @@ impl Calculator<'_> {
                 code.push(Instruction::new(ALU | operation(*how) | X, 0));
                 Number { code, needs: and(first.needs, second.needs) }
             }
-            Arith::Load { proto, index, size, at } => self.load(*proto, index, *size, at)?,
+            Arith::Load { proto, index, size, at, index_at } => {
+                self.load(*proto, (index, index_at), *size, at)?
+            }
         })
     }
 
-    fn load(&mut self, proto: Proto, index: &Arith, size: u8, at: &Span) -> Result<Number, Error> {
+    fn load(
+        &mut self,
+        proto: Proto,
+        (index, index_at): (&Arith, &Span),
+        size: u8,
+        at: &Span,
+    ) -> Result<Number, Error> {
         let size = match size {
             4 => W,
             2 => H,
@@ -217,9 +228,15 @@ impl Calculator<'_> {
             }
         };
         if let Arith::Number(constant) = index {
-            let Some(place) = base.checked_add(*constant) else {
-                return Err(Error::new(at.clone(), "this offset is behind the end of every frame"));
+            // The upper half are negative ones, which mean other things to a kernel.
+            let Ok(constant) = i32::try_from(*constant) else {
+                let why = format!(
+                    "an offset counts from the beginning of the header: {} is before it",
+                    constant.cast_signed()
+                );
+                return Err(Error::new(index_at.clone(), why));
             };
+            let place = base + constant.cast_unsigned();
             let code = if behind_ip {
                 vec![
                     Instruction::new(LDX | B | MSH, network),

@@ -1,7 +1,6 @@
 //! The tree of an expression.
 
 use alloc::boxed::Box;
-use alloc::string::String;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use core::ops::Range;
 
@@ -23,6 +22,8 @@ pub(super) enum Node {
 pub(super) struct Relation {
     pub(super) left: Arith,
     pub(super) relop: Relop,
+    /// Of the sign between them.
+    pub(super) at: Span,
     pub(super) right: Arith,
 }
 
@@ -41,9 +42,21 @@ pub(super) enum Relop {
 pub(super) enum Arith {
     Number(u32),
     Length,
-    Load { proto: Proto, index: Box<Arith>, size: u8, at: Span },
+    /// `PROTO[INDEX:SIZE]`.
+    Load {
+        proto: Proto,
+        index: Box<Arith>,
+        size: u8,
+        at: Span,
+        index_at: Span,
+    },
     Negate(Box<Arith>),
-    Binary { how: Binary, left: Box<Arith>, right: Box<Arith>, at: Span },
+    Binary {
+        how: Binary,
+        left: Box<Arith>,
+        right: Box<Arith>,
+        at: Span,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,16 +134,11 @@ pub(super) struct Qualifiers {
     pub(super) kind: Option<Kind>,
 }
 
-/// An identifier.
-#[derive(Clone, Debug, PartialEq)]
+/// An identifier: what its qualifiers made of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Value {
-    Number(u32),
-    /// An IPv4 address, of which so many octets (1 to 4) were written.
+    /// An IPv4 address or the first bytes of one; those that the mask leaves out are not compared.
     V4 {
-        address: Ipv4Addr,
-        octets: u8,
-    },
-    V4Mask {
         address: Ipv4Addr,
         mask: Ipv4Addr,
     },
@@ -139,7 +147,21 @@ pub(super) enum Value {
         length: u8,
     },
     Mac([u8; 6]),
-    Name(String),
+    /// Six bits of area and ten of node.
+    Decnet(u16),
+    /// From the first to the second, which is not smaller.
+    Ports(u16, u16),
+    /// Of Ethernet, IP or OSI, as the qualifiers say.
+    Protocol(u32),
+    /// Of Ethernet, by a name that means more than one number.
+    EtherProtocol(Proto),
+}
+
+/// What is asked of the control byte of an IEEE 802.2 header: some of its bits, and their values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Control {
+    pub(super) mask: u32,
+    pub(super) value: u32,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -154,9 +176,14 @@ pub(super) enum Primitive {
     Less(u32),
     /// `greater N`: at least N bytes.
     Greater(u32),
+    /// At most 12 bits.
     Vlan(Option<u32>),
+    /// At most 20 bits.
     Mpls(Option<u32>),
     PppoeDiscovery,
+    /// At most 16 bits.
     PppoeSession(Option<u32>),
-    Llc,
+    Llc(Option<Control>),
+    /// One of these types of IS-IS packets.
+    Isis(&'static [u32]),
 }

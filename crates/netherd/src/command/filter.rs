@@ -272,7 +272,7 @@ mod tests {
     #[test]
     fn an_error_shows_the_place() {
         let error = compile("tcp port 99999", &Options::default()).unwrap_err().to_string();
-        assert!(error.ends_with("tcp port 99999\n^^^^^^^^^^^^^^"), "{error}");
+        assert!(error.ends_with("tcp port 99999\n         ^^^^^"), "{error}");
     }
 
     #[test]

@@ -6,6 +6,43 @@ fn pick<'a>(random: &mut Random, from: &[&'a str]) -> &'a str {
     from[random.below(from.len())]
 }
 
+/// Each word that says something of a frame, at least once.
+const WORDS: &str = r"
+    dst host 192.0.2.1; src host 192.0.2.1; host 192.0.2.1; src 192.0.2.1;
+    ip host 192.0.2.1; arp host 192.0.2.1; rarp host 192.0.2.1; ip6 host 2001:db8::1;
+    ether dst 02:00:5e:00:53:01; ether src 2.0.5e.0.53.1; ether host 02-00-5e-00-53-01;
+    fddi host 0200.5e00.5301; tr host 02005e005301; wlan host 02:00:5e:00:53:01;
+    link src or dst 02:00:5e:00:53:01; ppp src and dst 02:00:5e:00:53:01; dst net 10;
+    src net 10.1; net 192.0.2; net 10.0.0.0 mask 255.0.0.0; net 10.0.0.0/8; net 2001:db8::/32;
+    dst port 80; src port 80; port 80; dst portrange 50-90; src portrange 50-90; portrange 50-90;
+    tcp port 80; udp port 53; sctp port 80; less 150; greater 150; ip proto 17; ip proto \udp;
+    icmp; ip6 proto 6; ip6 proto \tcp; icmp6; proto 6; proto \tcp; ah; esp; pim; sctp; tcp; udp;
+    igmp; igrp; vrrp; carp; ether broadcast; broadcast; ether multicast; multicast; ip multicast;
+    ip6 multicast; ether proto 0x800; ether proto \aarp; ether proto \arp; ether proto \atalk;
+    ether proto \decnet; ether proto \ip; ether proto \ip6; ether proto \ipx; ether proto \iso;
+    ether proto \lat; ether proto \loopback; ether proto \mopdl; ether proto \moprc;
+    ether proto \netbeui; ether proto \rarp; ether proto \sca; ether proto \stp; fddi proto \arp;
+    ip; ip6; arp; rarp; atalk; aarp; decnet; iso; stp; ipx; netbeui; lat; moprc; mopdl; sca;
+    decnet src 1.2; decnet dst 1.300; decnet host 63.1023; decnet src or dst 5.5;
+    decnet src and dst 1.2; llc; llc i; llc s; llc u; llc rr; llc rnr; llc rej; llc ui; llc ua;
+    llc disc; llc sabme; llc test; llc xid; llc frmr; vlan; vlan 5; vlan and vlan 7;
+    vlan and llc xid; vlan and l2; vlan and decnet src 1.2; mpls; mpls 5; mpls and mpls 5; pppoed;
+    pppoes; pppoes 3; pppoes and isis; pppoes and clnp; pppoes and snp;
+    pppoes and decnet host 1.2; iso proto 0x81; iso proto \clnp; iso proto \esis; iso proto \isis;
+    isis proto 15; clnp; esis; es-is; isis; is-is; l1; l2; iih; lsp; snp; csnp; psnp; len > 150;
+    arp[7] = 1; atalk[0] > 7; carp[0] > 7; decnet[2] = 2; ether[0] & 1 != 0; fddi[0] = 2;
+    icmp[0] = 8; icmp6[0] = 128; igmp[0] > 7; igrp[0] > 7; ip[0] & 0xf != 5; ip6[6] = 17;
+    lat[0] > 7; link[0] = 2; mopdl[0] > 7; moprc[0] > 7; pim[0] > 7; ppp[0] = 2; rarp[7] = 1;
+    sca[0] > 7; sctp[2:2] = 80; slip[0] = 2; tcp[2:2] = 80; tr[0] = 2; udp[2:2] = 53; vrrp[0] > 7;
+    wlan[0] = 2; icmp[icmptype] = icmp-unreach; icmp[icmpcode] = 0;
+    icmp6[icmp6type] = icmp6-neighborsolicit; icmp6[icmp6code] = 0;
+    tcp[tcpflags] & (tcp-syn|tcp-fin) != 0; not tcp; ! udp; tcp || udp; ip && not tcp
+";
+
+pub(crate) fn words() -> impl Iterator<Item = &'static str> {
+    WORDS.split(';').map(str::trim)
+}
+
 pub(crate) fn expression(random: &mut Random) -> String {
     let mut text = String::new();
     // What moves the offsets of the rest stands in front, as people write it, or anywhere.
@@ -79,20 +116,71 @@ fn behind_pppoe(random: &mut Random) -> String {
             "not ip",
             "ip or ip6",
             "port 80",
+            "isis",
+            "clnp or esis",
+            "l1",
+            "not snp",
+            "decnet",
+            "decnet host 1.2",
         ],
     )
     .into()
 }
 
+/// Words for what stands in IEEE 802.2 frames, and for DECnet.
+fn rarely_seen(random: &mut Random) -> String {
+    match random.below(4) {
+        0 | 1 => {
+            let kind = pick(
+                random,
+                &[
+                    "", " i", " s", " u", " rr", " rnr", " rej", " ui", " ua", " disc", " sabme",
+                    " test", " xid", " frmr",
+                ],
+            );
+            format!("llc{kind}")
+        }
+        2 => pick(
+            random,
+            &[
+                "l1",
+                "l2",
+                "iih",
+                "lsp",
+                "snp",
+                "csnp",
+                "psnp",
+                "isis proto 20",
+                "iso proto 0x82",
+                "iso proto \\clnp",
+                "iso proto \\esis",
+                "iso proto \\isis",
+                "ether proto \\loopback",
+                "ppp[14] = 0xfe",
+                "slip[13:2] > 7",
+            ],
+        )
+        .into(),
+        _ => {
+            let direction = match direction(random) {
+                "" => "host ",
+                direction => direction,
+            };
+            let address = pick(random, &["1.2", "1.300", "(1.2 or 63.1023)", "5.5"]);
+            format!("decnet {direction}{address}")
+        }
+    }
+}
+
 fn primitive(random: &mut Random) -> String {
-    match random.below(13) {
+    match random.below(14) {
         0 | 1 => pick(
             random,
             &[
                 "ip", "ip6", "arp", "rarp", "tcp", "udp", "sctp", "icmp", "icmp6", "igmp", "igrp",
                 "pim", "vrrp", "carp", "ah", "esp", "atalk", "aarp", "decnet", "lat", "sca",
                 "moprc", "mopdl", "ipx", "netbeui", "stp", "iso", "clnp", "esis", "isis", "llc",
-                "pppoed", "mpls", "vlan", "vlan 5",
+                "pppoed", "mpls", "vlan", "vlan 5", "vlan (7)",
             ],
         )
         .into(),
@@ -127,6 +215,7 @@ fn primitive(random: &mut Random) -> String {
                             "10.0.0.0/8",
                             "192.0.2.0/25",
                             "192.0.2.0 mask 255.255.255.0",
+                            "10.0.0.0 mask 255.0",
                             "0.0.0.0/0",
                             "192.0.2.1/32",
                         ],
@@ -166,6 +255,8 @@ fn primitive(random: &mut Random) -> String {
                     "portrange 50-90",
                     "portrange 80-53",
                     "port (53 or 80)",
+                    "port (53 or (80 or not 443))",
+                    "port (80)",
                     "port 80 or 53",
                 ],
             );
@@ -181,7 +272,8 @@ fn primitive(random: &mut Random) -> String {
             let number = pick(random, &["6", "17", "\\tcp", "\\udp", "1", "58", "50", "44", "132"]);
             format!("{head} {number}")
         }
-        11 if random.one_in(3) => {
+        11 => rarely_seen(random),
+        12 if random.one_in(3) => {
             let number =
                 pick(random, &["0x800", "\\arp", "\\ip6", "0x8100", "5", "0xfe", "0x42", "2048"]);
             format!("ether proto {number}")

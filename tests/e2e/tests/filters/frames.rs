@@ -38,7 +38,7 @@ fn begin(random: &mut Random) -> Vec<u8> {
         frame.extend(u16::to_be_bytes(pick(random, &[0x8100, 0x8100, 0x88a8, 0x9100])));
         frame.extend(u16::to_be_bytes(pick(random, &[5, 7, 0x2005, 0])));
     }
-    match random.below(16) {
+    match random.below(20) {
         0..=5 => {
             frame.extend([8, 0]);
             ipv4(random, &mut frame);
@@ -64,20 +64,47 @@ fn begin(random: &mut Random) -> Vec<u8> {
             frame.extend(pick(random, &[[0x88, 0x64], [0x88, 0x64], [0x88, 0x63]]));
             let session = pick(random, &[3, 4]);
             frame.extend([0x11, 0, 0, session, 0, 50]);
-            if random.one_in(2) {
-                frame.extend([0, 0x21]);
-                ipv4(random, &mut frame);
-            } else {
-                frame.extend([0, 0x57]);
-                ipv6(random, &mut frame);
+            match random.below(6) {
+                0 | 1 => {
+                    frame.extend([0, 0x21]);
+                    ipv4(random, &mut frame);
+                }
+                2 | 3 => {
+                    frame.extend([0, 0x57]);
+                    ipv6(random, &mut frame);
+                }
+                4 => {
+                    frame.extend([0, 0x23]);
+                    osi(random, &mut frame);
+                }
+                _ => {
+                    frame.extend([0, 0x27]);
+                    decnet(random, &mut frame);
+                }
             }
         }
         14 => {
+            frame.extend([0, 40, 0xfe, 0xfe, 3]);
+            osi(random, &mut frame);
+        }
+        15 | 16 => {
             frame.extend([0, 40]);
-            let headers: [&[u8]; 9] = [
+            frame.extend(pick(random, &[[0x42; 2], [0xf0; 2], [0xfe; 2], [4, 5], [0xff; 2]]));
+            // Each type of the control byte, with and without the bit that may be either.
+            let controls = [
+                0, 2, 0x10, 1, 5, 9, 0x0d, 3, 0x13, 0x43, 0x53, 0x63, 0x73, 0x6f, 0x7f, 0x87, 0x97,
+                0xaf, 0xbf, 0xe3, 0xf3, 0x0f,
+            ];
+            frame.push(pick(random, &controls));
+        }
+        17 => {
+            frame.extend([0x60, 3]);
+            decnet(random, &mut frame);
+        }
+        18 => {
+            frame.extend([0, 40]);
+            let headers: [&[u8]; 7] = [
                 &[0x42, 0x42, 3],
-                &[0xfe, 0xfe, 3, 0x83],
-                &[0xfe, 0xfe, 3, 0x81],
                 &[0xf0, 0xf0, 3],
                 &[0xe0, 0xe0, 3],
                 &[0xff, 0xff, 0, 40],
@@ -89,10 +116,34 @@ fn begin(random: &mut Random) -> Vec<u8> {
         }
         _ => frame.extend(u16::to_be_bytes(pick(
             random,
-            &[0x809b, 0x80f3, 0x6001, 0x6002, 0x6003, 0x6004, 0x6007, 0x8137, 0x1234],
+            &[0x809b, 0x80f3, 0x6001, 0x6002, 0x6003, 0x6004, 0x6007, 0x8137, 0x9000, 0x1234],
         ))),
     }
     frame
+}
+
+/// CLNP, ES-IS, or a packet of IS-IS.
+fn osi(random: &mut Random, frame: &mut Vec<u8>) {
+    let protocol = pick(random, &[0x83, 0x83, 0x83, 0x83, 0x81, 0x82]);
+    let kind = pick(random, &[15, 16, 17, 18, 20, 24, 25, 26, 27, 19]);
+    frame.extend([protocol, 27, 1, 0, kind, 1, 0]);
+}
+
+/// A short or a long routing header, with a byte of padding before it or without.
+fn decnet(random: &mut Random, frame: &mut Vec<u8>) {
+    frame.extend([40, 0]);
+    if random.one_in(2) {
+        frame.push(0x81);
+    }
+    let flags = pick(random, &[0x02, 0x0a, 0x06, 0x2e, 0x05]);
+    frame.push(flags);
+    for _ in 0..2 {
+        if flags & 7 == 6 {
+            frame.extend([0, 0, 0xaa, 0, 4, 0]);
+        }
+        // 1.2, 1.300, 5.5 and 63.1023.
+        frame.extend(pick(random, &[[0x02, 0x04], [0x2c, 0x05], [0x05, 0x14], [0xff, 0xff]]));
+    }
 }
 
 fn address(random: &mut Random) -> [u8; 4] {

@@ -36,7 +36,7 @@ fn a_filter_is_set_and_cleared_while_the_port_is_open() {
     let (code, message) =
         refusal(client.call::<Nothing>(&set(Direction::In, Some("tcp port 99999")), &[]));
     assert_eq!(code, Code::BadArgument);
-    assert!(message.ends_with("tcp port 99999\n^^^^^^^^^^^^^^"), "{message}");
+    assert!(message.ends_with("tcp port 99999\n         ^^^^^"), "{message}");
     assert_eq!(shown(&mut client), (text("arp"), text("not tcp")), "nothing has changed");
     let nobody = FilterSet { port: "web".into(), direction: Direction::In, expression: None };
     let (code, _) = refusal(client.call::<Nothing>(&Call::FilterSet(nobody), &[]));
