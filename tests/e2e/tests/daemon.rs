@@ -201,7 +201,8 @@ fn a_restart_cleans_up() {
     person.show_until(NET, "the client's address", |report| report.behind(mac(1)));
 }
 
-/// Clients come and go; what they used comes back: descriptors to the last, memory to the page.
+/// Clients come and go; what they used comes back, but for fewer than twenty descriptors that are opened at need and
+/// kept, and less than a MiB.
 #[test]
 fn attaching_and_detaching_leaks_nothing() {
     const CYCLES: u32 = 200;
