@@ -157,7 +157,7 @@ fn read_headers(
     if src == 0 || src & GROUP_BIT != 0 {
         return Err(Reason::BadSource);
     }
-    if dst & !0xf == RESERVED_GROUP && !hub {
+    if dst & !0xf == RESERVED_GROUP && !hub && !is_guarded(port) {
         return Err(Reason::ReservedGroup);
     }
     if let Some(guard) = &port.guard {
@@ -168,6 +168,12 @@ fn read_headers(
         }
     }
     Ok(())
+}
+
+/// Whether the port's guard decides about the groups of bridges (checks 4 and 5), by their actions.
+#[cold]
+fn is_guarded(port: &Port) -> bool {
+    port.guard.as_ref().is_some_and(|guard| guard.role == Role::Guest)
 }
 
 /// Takes the tag off a tagged frame, or gives an untagged one of a trunk its VLAN.

@@ -269,7 +269,9 @@ impl Engine {
     ) -> Result<(), PortError> {
         for &ip in &guard.addresses {
             match self.bindings.owner_of_ip(ip) {
-                Some(Owner::Port(owner)) if Some(owner) != me => {
+                Some(Owner::Port(owner))
+                    if Some(owner) != me && !self.bindings.is_first_use(ip) =>
+                {
                     return Err(BindError::Taken { address: ip.into(), owner }.into());
                 }
                 Some(Owner::Planned(mac)) if !macs.contains(&mac) => {

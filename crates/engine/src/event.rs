@@ -132,6 +132,9 @@ pub enum BindingEnd {
     PortRemoved,
     /// It was of first use, and somebody outside has the address.
     Outside,
+    /// It was of first use, and another guest was given the address: by a lease, a plan or the
+    /// configuration.
+    Given,
 }
 
 /// What a frame was, in as much as an event tells it.

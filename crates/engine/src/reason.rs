@@ -286,8 +286,12 @@ reasons! {
     /// The DHCPv6 request does not come from the port's link-local address, or asks for a prefix
     /// that the port may not have.
     Dhcpv6Client, Ingress, "dhcpv6-client", 46;
+    /// The DHCPv6 client gives up an address that is not this port's.
+    Dhcpv6Release, Ingress, "dhcpv6-release", 46;
     /// The port sends more DHCPv6 messages than it may.
     Dhcpv6Rate, Ingress, "dhcpv6-rate", 46;
+    /// The port asks for DHCPv6 leases under more identifiers than it may.
+    Dhcpv6Starvation, Ingress, "dhcpv6-starvation", 46;
     /// The ICMPv6 message is of a kind that nobody knows.
     Icmpv6Unknown, Ingress, "icmpv6-unknown", 47;
     /// The port sends more ICMP or ICMPv6 errors than it may.

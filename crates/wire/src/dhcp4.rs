@@ -47,6 +47,8 @@ pub mod message {
 pub mod option {
     /// Requested IP address.
     pub const REQUESTED_ADDRESS: u8 = 50;
+    /// Options go on in the fields for names (RFC 2132, 9.3).
+    pub const OVERLOAD: u8 = 52;
     /// Lease time in seconds.
     pub const LEASE_TIME: u8 = 51;
     /// Message type, see [`super::message`].

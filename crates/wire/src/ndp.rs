@@ -87,7 +87,7 @@ impl<'a> Neighbour<'a> {
     }
 
     /// The Ethernet address in the first option of type `kind`, if there is one of the right
-    /// length.
+    /// length. There may be more, in messages of who wants to confuse.
     #[must_use]
     pub fn link_address(self, kind: u8) -> Option<MacAddr> {
         self.options().find(|option| option.kind == kind).and_then(|option| {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use e2e::client::frame::mac;
 use e2e::report::mac_text;
-use e2e::{Lab, Person, Report, Running, User, need, until, until_ok};
+use e2e::{Lab, Person, Report, Running, User, need, until, until_for, until_ok};
 use engine::Reason;
 use rustix::process::Signal;
 
@@ -170,25 +170,44 @@ fn gateway(report: &Report) -> (Ipv4Addr, Ipv6Addr) {
     (Ipv4Addr::from_bits(v4.to_bits() + 1), Ipv6Addr::from_bits(v6.to_bits() + 1))
 }
 
-/// Every check that is attacked has refused something, and no table has grown beyond its bound.
-fn judge(person: &Person<'_>, port: &str, more: &[Reason]) {
-    // What a socket has taken the network need not have read yet.
-    let report = until_ok("every check to refuse something", || {
-        let report = person.show(NET);
-        let attacker = report.port(port);
-        let reasons = REFUSED.iter().chain(more).map(|reason| reason.name());
-        let silent: Vec<_> = reasons.filter(|name| attacker.dropped(name) == 0).collect();
-        if silent.is_empty() {
-            return Ok(report);
-        }
-        Err(format!("nothing was refused for {silent:?}: {:#}", attacker.0["drops"]))
-    });
-    // Alice, two who ping, and what the attacker may have.
+/// No table has grown beyond what Alice, two who ping, and the attacker may have.
+fn within_bounds(person: &Person<'_>) {
+    let report = person.show(NET);
     assert!(report.macs() < 32, "{} MAC addresses", report.macs());
     let said = person.netherd(["show", "bindings", "--net", NET, "--json"]).run().ok();
     let rows: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     let bindings = rows.as_array().map_or(usize::MAX, Vec::len);
     assert!(bindings < 64, "{bindings} bindings");
+}
+
+/// Waits until the attacks are over, and looks at the tables meanwhile; what the attacker said.
+fn attacked(person: &Person<'_>, evil: &mut Running) -> String {
+    let mut looks = 0;
+    let said = until_for(Duration::from_secs(180), "the end of the attacks", || {
+        within_bounds(person);
+        looks += 1;
+        let said = evil.stdout();
+        assert!(evil.alive() || said.contains("done\n"), "it ended: {said}\n{}", evil.stderr());
+        said.contains("done\n").then_some(said)
+    });
+    assert!(looks > 10, "it was over after {looks} looks");
+    said
+}
+
+/// Every check that is attacked has refused something, and no table has grown beyond its bound.
+fn judge(person: &Person<'_>, port: &str, more: &[Reason]) {
+    // What a socket has taken the network need not have read yet.
+    until_ok("every check to refuse something", || {
+        let report = person.show(NET);
+        let attacker = report.port(port);
+        let reasons = REFUSED.iter().chain(more).map(|reason| reason.name());
+        let silent: Vec<_> = reasons.filter(|name| attacker.dropped(name) == 0).collect();
+        if silent.is_empty() {
+            return Ok(());
+        }
+        Err(format!("nothing was refused for {silent:?}: {:#}", attacker.0["drops"]))
+    });
+    within_bounds(person);
     // The tables of those who are asked for their checks' numbers say the same.
     let said = person.netherd(["guard", "show", port, "--net", NET, "--json"]).run().ok();
     let guards: serde_json::Value = serde_json::from_str(&said).expect("JSON");
@@ -220,7 +239,7 @@ fn a_malicious_guest_harms_nobody() {
     );
     let run = person.netherd(["run", "--root", "--net", NET, "--name", "evil", "--", "sh", "-c"]);
     let mut evil = person.guest(NET, "evil", run.arg(&script));
-    let said = evil.says_within(Duration::from_secs(180), "done\n");
+    let said = attacked(&person, &mut evil);
     // A port that has its own address and no other: nobody floods the table.
     judge(&person, "evil", &[Reason::MacForeign]);
     // Those that the guest's kernel let through are dropped here, each. What it says of the length of the headers
@@ -257,7 +276,7 @@ fn a_malicious_client_harms_nobody() {
         format!("exec python3 {} stream {} {own} {victim} {spare}", file.display(), node.display());
     let mut evil = person.job("sh").args(["-c", &script]).spawn();
     let _ = until("the attacker's port", || person.show(NET).behind(mac(0xbad)));
-    evil.says_within(Duration::from_secs(180), "done\n");
+    attacked(&person, &mut evil);
     let port = person.show(NET).behind(mac(0xbad)).map(|it| it.name().to_owned());
     let port = port.expect("its address is its own");
     judge(

@@ -11,6 +11,8 @@
 //!
 //! * An address has at most one owner. Binding it to another port is refused, never a take-over;
 //!   that holds across an address and a prefix that contains it, and across overlapping prefixes.
+//!   But what a port has only by first use, nobody gave it: a lease, a plan or the configuration end
+//!   that, or whoever computes which address a guest will be given could keep it out.
 //! * An address may be *planned* for a MAC address: then only a port that owns that MAC address can
 //!   have it, whether its guest is there or away.
 //! * Ethernet addresses are in the MAC table, which was there first; binding one puts it there, and

@@ -17,7 +17,8 @@ impl Engine {
     /// # Errors
     ///
     /// The port is gone, a bound is met, or the address is not free; nothing is changed. A planned
-    /// address is free for a port that owns the MAC address that it is planned for.
+    /// address is free for a port that owns the MAC address that it is planned for, and one that
+    /// another port has by first use is free for every other source.
     pub fn bind(
         &mut self,
         port: PortId,
@@ -34,7 +35,12 @@ impl Engine {
         }
         match address {
             Address::Mac(mac) => self.check_mac(port, mac)?,
-            Address::Ip(ip) => self.check_ip(port, ip)?,
+            Address::Ip(ip) => {
+                if source > BindingSource::FirstUse {
+                    self.end_first_use(ip, |owner| owner == port);
+                }
+                self.check_ip(port, ip)?;
+            }
             Address::Prefix(prefix) => self.bindings.check_prefix(port, prefix)?,
         }
         let fresh = self.bindings.set(port, address, lifetime, source)?;
@@ -53,16 +59,30 @@ impl Engine {
         self.end_binding(normal(address.into()), BindingEnd::Unbound)
     }
 
+    /// Ends the binding of an address if it is a lease: what a port has by another right, it keeps.
+    /// False if it is none.
+    pub fn end_lease(&mut self, address: IpAddr) -> bool {
+        let leased = self
+            .bindings
+            .entry(Address::Ip(address))
+            .is_some_and(|entry| entry.source == BindingSource::Lease);
+        leased && self.unbind(address)
+    }
+
     /// Keeps an IP address for the guest with this MAC address: no port but one that owns the MAC
-    /// address can have it, now or while the guest is away.
+    /// address can have it, now or while the guest is away. Whoever has it by first use loses it.
     ///
     /// # Errors
     ///
-    /// The address is no station's, a port without that MAC address has it, or the table is full.
+    /// The address is no station's, a port without that MAC address was given it, or the table is
+    /// full.
     pub fn plan_address(&mut self, address: IpAddr, mac: MacAddr) -> Result<(), BindError> {
         if !is_unicast(address.into()) {
             return Err(BindError::NotUnicast(address.into()));
         }
+        let bits = mac_bits(mac);
+        let owner = self.macs.owner(bits);
+        self.end_first_use(address, |port| owner == Some(port.index));
         if let Some(Owner::Port(owner)) = self.bindings.owner_of_ip(address)
             && !self.owns_mac(owner, mac)
         {
@@ -149,6 +169,16 @@ impl Engine {
             .collect();
         for address in its {
             self.end_binding(address, BindingEnd::PortRemoved);
+        }
+    }
+
+    /// What was only used first gives way to who is given the address, unless he has it.
+    fn end_first_use(&mut self, ip: IpAddr, is_his: impl Fn(PortId) -> bool) {
+        if let Some(Owner::Port(owner)) = self.bindings.owner_of_ip(ip)
+            && !is_his(owner)
+            && self.bindings.is_first_use(ip)
+        {
+            self.end_binding(Address::Ip(ip), BindingEnd::Given);
         }
     }
 

@@ -16,7 +16,13 @@
 //! A first-come address is the port's towards all others in here. It is no reason to shut out
 //! somebody outside: if a station there says that the address is its own, the port loses it, because
 //! the network has nothing but its own silence to set against that. Leases, plans and configuration
-//! are stronger, and hold.
+//! are stronger: they hold, and end another port's first use of the address. So that this happens to
+//! nobody who does no wrong, IPv4 addresses that the network gives out itself are not first come
+//! ([`NetworkGuard::first_come`](crate::NetworkGuard::first_come)).
+//!
+//! In a network that gives a port its addresses (`static`, `dhcp`), those that it takes beside them
+//! are its own while it lives, for nobody asks it whether it still has them. Elsewhere they end some
+//! hours after their last use, and questions about them go to the ports where somebody may be.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
@@ -30,7 +36,9 @@ use crate::event::BindingEnd;
 use crate::frame::Cast;
 use crate::guard::Judge;
 use crate::guard::arp::compose;
-use crate::guard::spec::{GuardMode, Role};
+use crate::guard::ipv4::METADATA as METADATA_V4;
+use crate::guard::ipv6::METADATA as METADATA_V6;
+use crate::guard::spec::{GuardMode, NetworkGuard, Role};
 use crate::port::PortId;
 
 /// How long a first-come address holds after it was last seen to be used: long enough for a guest
@@ -268,16 +276,47 @@ impl Judge<'_> {
 
     /// Whether the port may take an address that is nobody's.
     fn is_claimable(&self, address: IpAddr) -> bool {
+        if self.is_no_station(address) {
+            return false;
+        }
         match (self.me.spec.mode, address) {
             (GuardMode::Off, _) => false,
             (GuardMode::Learn, IpAddr::V4(ip)) => {
-                // Without a subnet nobody knows its broadcast address, but what it most often is.
-                let broadcast = self.engine.network.guard.subnet.is_none() && ip.octets()[3] == 255;
-                !ip.is_unspecified() && !broadcast
+                let NetworkGuard { subnet, first_come, .. } = &self.engine.network.guard;
+                match subnet {
+                    // Nobody knows its broadcast address, but what it most often is.
+                    None => ip.octets()[3] != 255,
+                    Some(subnet) if subnet.contains(&ip) => {
+                        first_come.is_none_or(|(first, last)| first <= ip && ip <= last)
+                    }
+                    Some(_) => true,
+                }
             }
             (_, IpAddr::V4(_)) => false,
             (mode, IpAddr::V6(ip)) => {
                 is_link_local(ip) || mode == GuardMode::Learn || self.is_announced(ip)
+            }
+        }
+    }
+
+    /// Whether an address is of a kind that no guest can have (checks 21 and 34; RFC 6890): nobody's,
+    /// everybody's, this host's, made of an IPv4 address, or a cloud's metadata service.
+    pub(super) fn is_no_station(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(ip) => {
+                let of_subnet = self.engine.network.guard.subnet.is_some_and(|subnet| {
+                    subnet.prefix_len() < 31 && (ip == subnet.broadcast() || ip == subnet.network())
+                });
+                matches!(ip.octets()[0], 0 | 127 | 224..) || of_subnet || ip == METADATA_V4
+            }
+            IpAddr::V6(ip) => {
+                ip.is_unspecified()
+                    || ip.is_loopback()
+                    || ip.is_multicast()
+                    || ip.to_ipv4().is_some()
+                    || ip.segments()[0] == 0x2002
+                    || ip.segments()[..2] == [0x2001, 0]
+                    || ip == METADATA_V6
             }
         }
     }
@@ -336,7 +375,11 @@ impl Judge<'_> {
     }
 
     fn bind(&mut self, address: IpAddr) -> Result<(), BindError> {
-        let lifetime = Lifetime::Until(self.now + CLAIM_TIME);
+        let lifetime = if self.me.is_strict() {
+            Lifetime::Forever
+        } else {
+            Lifetime::Until(self.now + CLAIM_TIME)
+        };
         self.engine.bind(self.id, address, lifetime, BindingSource::FirstUse)
     }
 
@@ -392,10 +435,6 @@ impl Judge<'_> {
     /// Binds what a trusted server gave to a port. What is in the way stays, but for what another
     /// port has by first use.
     pub(super) fn lease(&mut self, port: PortId, address: IpAddr, time: Duration) {
-        let owner = self.engine.bindings.owner_of_ip(address);
-        if owner != Some(Owner::Port(port)) && self.engine.bindings.is_first_use(address) {
-            self.engine.unbind(address);
-        }
         let lifetime = Lifetime::Until(self.now + time);
         let _ = self.engine.bind(port, address, lifetime, BindingSource::Lease);
         self.engine.memory.forget_questions();

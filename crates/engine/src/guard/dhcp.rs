@@ -17,6 +17,7 @@ use crate::guard::spec::{GuardMode, Role};
 use crate::mac_table::tick;
 use crate::port::PortId;
 use crate::reason::Reason;
+use crate::time::Instant;
 
 /// DHCP clients that one port may be, beside one for each of its own Ethernet addresses: a boot
 /// loader and the system that it loads have identifiers of their own.
@@ -55,6 +56,10 @@ impl<'a> Judge<'a> {
         }
         let Ok(message) = parsed else { return self.refuse(Reason::DhcpClient) };
         let mac = self.mac();
+        let identifier = message.option(option::CLIENT_ID).unwrap_or_default();
+        // One that says it is an Ethernet address (RFC 2132, 9.14) is the client's own.
+        let names_other =
+            matches!(identifier, [1, mac @ ..] if mac.len() == 6 && *mac != message.client_mac().0);
         let sound = source == dhcp4::CLIENT_PORT
             && message.op() == op::REQUEST
             && (message.hardware_type(), message.hardware_len()) == (1, 6)
@@ -62,8 +67,12 @@ impl<'a> Judge<'a> {
             && message.hops() == 0
             && message.relay_address().is_unspecified()
             && message.option(option::RELAY).is_none()
+            // In the fields that options can overflow into is one that nobody has looked for.
+            && message.option(option::OVERLOAD).is_none()
+            && !names_other
             && message.kind().is_some();
-        let (kind, identifier) = (message.kind(), self.identifier(message));
+        let kind = message.kind();
+        let client = Client { mac, identifier: fingerprint(identifier), version: Version::V4 };
         let given_up = match kind {
             Some(message::RELEASE) => Some(message.client_address()),
             Some(message::DECLINE) => {
@@ -81,36 +90,28 @@ impl<'a> Judge<'a> {
                 self.engine.unbind(address);
             }
         }
-        let known = self.client(mac, identifier);
+        let known = self.client(client);
         self.demand(known, Reason::DhcpStarvation)
     }
 
-    /// What a server tells its clients apart by.
-    fn identifier(&self, message: Message<'_>) -> u64 {
-        let identifier = message.option(option::CLIENT_ID).unwrap_or_default();
-        // FNV-1a: a guest that makes two of its own identifiers collide has won nothing.
-        identifier.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        })
-    }
-
-    /// Takes note of a client; false if the port is too many of them (check 32).
-    fn client(&mut self, mac: MacAddr, identifier: u64) -> bool {
+    /// Takes note of a client; false if the port is too many of them (checks 32 and 46).
+    fn client(&mut self, client: Client) -> bool {
         let now = self.now;
         let most = self.engine.ports.get(self.id).map_or(0, |port| port.spec.macs.len()) + CLIENTS;
         let clients = &mut self.me.clients;
-        if let Some(known) =
-            clients.iter_mut().find(|known| (known.0, known.1) == (mac, identifier))
-        {
-            known.2 = now;
+        if let Some((_, seen)) = clients.iter_mut().find(|(known, _)| *known == client) {
+            *seen = now;
             return true;
         }
-        if clients.len() >= most {
-            clients.retain(|(.., seen)| now.saturating_since(*seen) < CLIENT_TIME);
+        let count = |clients: &[(Client, Instant)]| {
+            clients.iter().filter(|(known, _)| known.version == client.version).count()
+        };
+        if count(clients) >= most {
+            clients.retain(|(_, seen)| now.saturating_since(*seen) < CLIENT_TIME);
         }
-        let room = clients.len() < most;
+        let room = count(clients) < most;
         if room {
-            clients.push((mac, identifier, now));
+            clients.push((client, now));
         }
         room
     }
@@ -118,7 +119,7 @@ impl<'a> Judge<'a> {
     /// A datagram of a trusted server: what it gives is bound to the port of the client.
     pub(super) fn dhcp4_served(&mut self) {
         // It may go to an address that its client does not have yet.
-        self.said.destination = Packed::default();
+        self.said.destination = Packed::ANYBODY;
         let Ok(message) = Message::new(self.datagram()) else { return };
         let address = message.your_address();
         if message.op() != op::REPLY
@@ -180,7 +181,20 @@ impl<'a> Judge<'a> {
         if self.cast == Cast::Multicast {
             self.said.reach = Reach::Servers;
         }
-        Ok(())
+        let Ok(message) = parsed else { return Ok(()) };
+        if matches!(kind, dhcp6::message::RELEASE | dhcp6::message::DECLINE) {
+            let own = given_up(message).all(|net| self.has(net.addr()));
+            self.demand(own, Reason::Dhcpv6Release)?;
+        }
+        // Who wants no address needs no identifier, and costs a server nothing.
+        if kind == dhcp6::message::INFORMATION_REQUEST {
+            return Ok(());
+        }
+        let identifier = message.option(dhcp6::option::CLIENT_ID).unwrap_or_default();
+        let client =
+            Client { mac: self.mac(), identifier: fingerprint(identifier), version: Version::V6 };
+        let known = self.client(client);
+        self.demand(known, Reason::Dhcpv6Starvation)
     }
 
     /// A datagram of a trusted server: addresses and prefixes that it gives.
@@ -223,6 +237,42 @@ impl<'a> Judge<'a> {
             }
         }
     }
+}
+
+/// A client as servers tell them apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Client {
+    mac: MacAddr,
+    /// Of the identifier that it sent.
+    identifier: u64,
+    version: Version,
+}
+
+/// Which DHCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    V4,
+    V6,
+}
+
+/// A number for an identifier (FNV-1a): a guest that makes two of its own collide has won nothing.
+fn fingerprint(identifier: &[u8]) -> u64 {
+    identifier.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// The addresses and prefixes that a client says it does not need, or that are in use.
+fn given_up(message: dhcp6::Message<'_>) -> impl Iterator<Item = IpNet> + '_ {
+    use dhcp6::option::{ADDRESS, IA_NA, IA_PD, PREFIX};
+    message.options().flat_map(|(code, body)| {
+        let inner = dhcp6::Options::new(body.get(12..).unwrap_or_default());
+        inner.filter_map(move |(part, bytes)| match (code, part) {
+            (IA_NA, ADDRESS) => address_option(bytes).map(|(net, _)| net),
+            (IA_PD, PREFIX) => prefix_option(bytes).map(|(net, _)| net),
+            _ => None,
+        })
+    })
 }
 
 /// Addresses and prefixes of one reply that are looked at.

@@ -116,7 +116,7 @@ pub(crate) fn takes(
     let mut failed = None;
     if !known && guard.fixed_macs {
         failed = Some(Reason::NotAddressed);
-    } else if !destination.is_none() {
+    } else if !destination.is_none() && destination != Packed::ANYBODY {
         guard.renew_egress(bindings.generation());
         if guard.egress.holds(ANYWHERE, destination) {
             return Ok(());

@@ -12,7 +12,8 @@ pub(super) struct Extensions {
     pub(super) routing: bool,
     /// There is a router alert among the hop-by-hop options.
     pub(super) router_alert: bool,
-    /// There is an option that is neither padding nor a router alert.
+    /// There is an option that is neither padding nor, among those for every hop, a router alert nor,
+    /// among those for the destination, the limit of a tunnel.
     pub(super) odd_option: bool,
     /// The hop-by-hop header is not the first, or a fragment header is not the only one.
     pub(super) misplaced: bool,
@@ -31,8 +32,10 @@ pub(super) struct Fragment {
     pub(super) start: u32,
 }
 
-/// Options (RFC 8200, 4.2; RFC 2711).
+/// Options (RFC 8200, 4.2; RFC 2711; RFC 2473, 5.1).
 mod option {
+    /// How many more tunnels the packet may enter. Linux says so in every packet of a tunnel.
+    pub(super) const TUNNEL_LIMIT: u8 = 4;
     pub(super) const PAD_1: u8 = 0;
     pub(super) const PAD_N: u8 = 1;
     pub(super) const ROUTER_ALERT: u8 = 5;
@@ -60,11 +63,10 @@ pub(super) fn walk(first: u8, bytes: &[u8]) -> Extensions {
         match kind {
             extension::HOP_BY_HOP => {
                 found.misplaced |= nth > 0;
-                look_at_options(&mut found, header.get(2..).unwrap_or_default());
+                look_at_options(&mut found, kind, header.get(2..).unwrap_or_default());
             }
             extension::DESTINATION => {
-                // A router alert has no meaning there, and does no harm.
-                look_at_options(&mut found, header.get(2..).unwrap_or_default());
+                look_at_options(&mut found, kind, header.get(2..).unwrap_or_default());
             }
             extension::ROUTING => found.routing = true,
             extension::FRAGMENT => {
@@ -87,7 +89,8 @@ pub(super) fn walk(first: u8, bytes: &[u8]) -> Extensions {
     found
 }
 
-fn look_at_options(found: &mut Extensions, options: &[u8]) {
+fn look_at_options(found: &mut Extensions, header: u8, options: &[u8]) {
+    let every_hop = header == extension::HOP_BY_HOP;
     let mut rest = options;
     while let Some((&kind, after)) = rest.split_first() {
         rest = match (kind, after) {
@@ -99,7 +102,8 @@ fn look_at_options(found: &mut Extensions, options: &[u8]) {
                 };
                 match kind {
                     option::PAD_N => {}
-                    option::ROUTER_ALERT if *len == 2 => found.router_alert = true,
+                    option::ROUTER_ALERT if *len == 2 && every_hop => found.router_alert = true,
+                    option::TUNNEL_LIMIT if *len == 1 && !every_hop => {}
                     _ => found.odd_option = true,
                 }
                 after
@@ -130,6 +134,12 @@ mod tests {
         let bytes = [0, 0, 0xc2, 4, 0, 1, 0, 0, 43, 0, 1, 4, 0, 0, 0, 0, 6, 0, 0, 1, 0, 0, 0, 0];
         let found = walk(extension::HOP_BY_HOP, &bytes);
         assert!(found.odd_option && found.misplaced && found.routing && !found.router_alert);
+        // A router alert has no meaning for the destination, nor a tunnel's limit for a hop.
+        let limit = [17, 0, 4, 1, 4, 1, 1, 0];
+        assert_eq!(walk(extension::DESTINATION, &limit), Extensions::default());
+        assert!(walk(extension::HOP_BY_HOP, &limit).odd_option);
+        let alert = walk(extension::DESTINATION, &[58, 0, 5, 2, 0, 0, 1, 0]);
+        assert!(alert.odd_option && !alert.router_alert);
         // An option that leaves its header.
         assert!(walk(extension::DESTINATION, &[6, 0, 1, 9, 0, 0, 0, 0]).odd_option);
         for len in 0..bytes.len() {

@@ -66,6 +66,9 @@ impl Packed {
         core::net::IpAddr::V6(bits.into())
     }
 
+    /// Whoever the frame is for may have it, whatever its packet says. Multicast in both versions.
+    pub(crate) const ANYBODY: Self = Self(V4, u64::MAX);
+
     #[inline]
     pub(crate) fn is_none(self) -> bool {
         self == Self(0, 0)

@@ -41,8 +41,9 @@ pub(crate) const QUERIES_MAX: usize = 2;
 /// Memberships of a network.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    /// VLAN and group, and the port; with the round of the last report.
-    members: BTreeMap<(u64, u16), u32>,
+    /// The port, and VLAN and group; with the round of the last report. What one port has lies
+    /// together, because it is counted for every group that a report names.
+    members: BTreeMap<(u16, u64), u32>,
     /// Queries that were asked, by whomever.
     round: u32,
     asked: Option<Instant>,
@@ -52,19 +53,19 @@ pub(crate) struct Groups {
 impl Groups {
     /// Whether the port is a member.
     pub(crate) fn has(&self, group: Key, port: u16) -> bool {
-        self.members.contains_key(&(group.bits(), port))
+        self.members.contains_key(&(port, group.bits()))
     }
 
     /// Takes note that a port joined or renewed; false if it, or the network, has too many.
     fn join(&mut self, group: Key, port: u16, most: usize) -> bool {
-        let key = (group.bits(), port);
+        let key = (port, group.bits());
         let known = self.members.contains_key(&key);
         if !known {
             let version = group.mac() >> 32;
             let its = self
                 .members
-                .keys()
-                .filter(|(other, its)| *its == port && Key::of_bits(*other).mac() >> 32 == version)
+                .range((port, u64::MIN)..=(port, u64::MAX))
+                .filter(|((_, other), _)| Key::of_bits(*other).mac() >> 32 == version)
                 .count();
             if its >= most || self.members.len() >= MEMBERS_MAX {
                 return false;
@@ -75,12 +76,12 @@ impl Groups {
     }
 
     fn leave(&mut self, group: Key, port: u16) {
-        self.members.remove(&(group.bits(), port));
+        self.members.remove(&(port, group.bits()));
     }
 
     /// Forgets a port.
     pub(crate) fn forget(&mut self, port: u16) {
-        self.members.retain(|(_, its), _| *its != port);
+        self.members.retain(|(its, _), _| *its != port);
     }
 
     /// Somebody asked: whoever does not answer is forgotten in time.

@@ -15,7 +15,7 @@ use crate::guard::{Judge, Outcome};
 use crate::reason::Reason;
 
 /// The metadata service of clouds, whose answers are secrets of the host.
-const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+pub(super) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// IPv4 option numbers with their copy flag and class (RFC 791, 3.1; RFC 2113).
 mod option {
@@ -180,11 +180,9 @@ impl Judge<'_> {
         if source.is_unspecified() {
             return self.unspecified_v4(ip);
         }
-        let net = source.octets()[0];
-        let of_subnet = self.engine.network.guard.subnet.is_some_and(|subnet| {
-            subnet.prefix_len() < 31 && (source == subnet.broadcast() || source == subnet.network())
-        });
-        if matches!(net, 0 | 127 | 224..) || of_subnet {
+        // Somebody may be given the metadata service's address, to be one.
+        let given = source == METADATA && self.has(source.into());
+        if self.is_no_station(source.into()) && !given {
             return self.refuse(Reason::Ipv4SourceKind);
         }
         match self.claim(IpAddr::V4(source)) {

@@ -17,7 +17,7 @@ use crate::guard::{Judge, Outcome};
 use crate::reason::Reason;
 
 /// The metadata service of one cloud; the others use its IPv4 address alone.
-const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+pub(super) const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 impl Judge<'_> {
     pub(super) fn ipv6(&mut self) -> Result<Outcome, Reason> {
@@ -154,12 +154,7 @@ impl Judge<'_> {
         if source.is_unspecified() {
             return self.unspecified_v6(ip);
         }
-        let special = source.is_loopback()
-            || source.is_multicast()
-            || source.to_ipv4().is_some()
-            || source.segments()[0] == 0x2002
-            || source.segments()[..2] == [0x2001, 0];
-        if special && !self.has(source.into()) {
+        if self.is_no_station(source.into()) && !self.has(source.into()) {
             return self.refuse(Reason::Ipv6SourceKind);
         }
         match self.claim(IpAddr::V6(source)) {

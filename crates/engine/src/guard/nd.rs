@@ -17,6 +17,10 @@ const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 /// All nodes of the link.
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
+/// A neighbour discovery option does not hold the sender's own Ethernet address, or there is another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Foreign;
+
 impl<'a> Judge<'a> {
     /// A guest's message.
     pub(super) fn discovery(
@@ -66,10 +70,10 @@ impl<'a> Judge<'a> {
         };
         let target = message.target();
         let probe = ip.source.is_unspecified();
-        let sender = message.link_address(option::SOURCE_LINK_ADDRESS);
-        let named = match sender {
-            Some(mac) => !probe && mac == self.mac(),
-            None => probe || self.cast == Cast::Unicast,
+        let named = match self.named(message.options()) {
+            Ok(true) => !probe,
+            Ok(false) => probe || self.cast == Cast::Unicast,
+            Err(Foreign) => false,
         };
         let to_group = ip.destination == ndp::solicited_node(target);
         let addressed = to_group || (!probe && ip.destination == target);
@@ -128,6 +132,18 @@ impl<'a> Judge<'a> {
         }
     }
 
+    /// Whether the message names its sender's Ethernet address, whichever of the two options it
+    /// uses. It is an error if any of these, however many there are and however long, holds anything
+    /// else: receivers differ in which one they believe (RFC 4861, 4.6.1).
+    fn named(&self, options: Options<'_>) -> Result<bool, Foreign> {
+        let own = self.mac();
+        let mut links = options.filter(|option| {
+            matches!(option.kind, option::SOURCE_LINK_ADDRESS | option::TARGET_LINK_ADDRESS)
+        });
+        let Some(first) = links.next() else { return Ok(false) };
+        if first.body != own.0 || links.next().is_some() { Err(Foreign) } else { Ok(true) }
+    }
+
     fn answer_nd(&mut self, source: Ipv6Addr, target: Ipv6Addr, mac: MacAddr) {
         let probe = source.is_unspecified();
         let (to, station, flags) = if probe {
@@ -159,13 +175,13 @@ impl<'a> Judge<'a> {
             return Ok(Outcome::Pass);
         };
         let (target, flags) = (message.target(), message.flags());
-        let named =
-            message.link_address(option::TARGET_LINK_ADDRESS).is_none_or(|mac| mac == self.mac());
+        let named = self.named(message.options()).is_ok();
         let solicited = flags & flag::SOLICITED != 0;
         let sound = code == 0
             && message.options().is_sound()
             && target_ok(target)
-            && flags & flag::ROUTER == 0
+            // Only who has a network behind him is a router.
+            && (flags & flag::ROUTER == 0 || !self.me.spec.prefixes.is_empty())
             && !(solicited && ip.destination.is_multicast());
         let claim = self.claim(IpAddr::V6(target));
         if claim == Claim::Asked {
@@ -184,12 +200,9 @@ impl<'a> Judge<'a> {
         let message = self.icmpv6_message(ip);
         let options = message.get(8..).map(Options::new);
         let probe = ip.source.is_unspecified();
-        let sender = options.and_then(|mut options| {
-            options.find(|option| option.kind == option::SOURCE_LINK_ADDRESS)
-        });
-        let named = match sender {
-            Some(option) => !probe && option.body == self.mac().0,
-            None => true,
+        let named = match options.map_or(Ok(false), |options| self.named(options)) {
+            Ok(names) => !(names && probe),
+            Err(Foreign) => false,
         };
         let sound =
             code == 0 && options.is_some_and(Options::is_sound) && ip.destination == ALL_ROUTERS;

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use arrayvec::ArrayVec;
-use wire::MacAddr;
 
 use crate::guard::bucket::Bucket;
+use crate::guard::dhcp::Client;
 use crate::guard::fast::{Cache, GUEST_PLACES, OUTSIDE_PLACES};
 use crate::guard::fragments::Fragments;
 use crate::guard::spec::{GuardMode, GuardSpec, Role};
@@ -44,8 +44,8 @@ pub(crate) struct PortGuard {
     pub(crate) claims: Vec<(IpAddr, Instant)>,
     /// Addresses that the outside was asked for on the port's behalf, and when.
     pub(crate) asked: ArrayVec<(IpAddr, Instant), ASKED>,
-    /// Ethernet address and client identifier of DHCP clients that were seen, and when.
-    pub(crate) clients: Vec<(MacAddr, u64, Instant)>,
+    /// DHCP clients that were seen, and when.
+    pub(crate) clients: Vec<(Client, Instant)>,
     pub(crate) fragments: Fragments,
 }
 

@@ -3,7 +3,7 @@
 //! The check numbers are the project's own; `docs/guard.md` has one line for each.
 
 use alloc::vec::Vec;
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -289,6 +289,9 @@ pub enum MdnsPolicy {
 pub struct NetworkGuard {
     /// The network's IPv4 subnet, whose broadcast address is nobody's (check 21).
     pub subnet: Option<Ipv4Net>,
+    /// The first and the last of the subnet's addresses that are first come; the others are given
+    /// out by the network itself, to guests that may not be here yet. `None`: all are first come.
+    pub first_come: Option<(Ipv4Addr, Ipv4Addr)>,
     /// IPv6 prefixes that the network announces for stateless configuration: guests may take
     /// addresses of them (check 34).
     pub announced: Vec<Ipv6Net>,

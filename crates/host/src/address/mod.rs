@@ -271,6 +271,13 @@ impl Plan {
         self.size() / 4 * 3..self.size() - 1
     }
 
+    /// The first and the last first-come address.
+    #[must_use]
+    pub fn first_come(&self) -> (Ipv4Addr, Ipv4Addr) {
+        let Range { start, end } = self.first_come_numbers();
+        (self.address(start), self.address(end - 1))
+    }
+
     /// What an address of the subnet is for; `None` for addresses outside of it.
     #[must_use]
     pub fn use_of(&self, address: Ipv4Addr) -> Option<Use> {

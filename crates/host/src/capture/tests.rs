@@ -161,7 +161,7 @@ fn frames_are_shown_once_with_their_verdicts() {
                 1,
                 1,
                 [2, same_port as u8],
-                &format!("dropped: same-port: {}", same_port.describe())
+                &format!("dropped: same-port (check 52): {}", same_port.describe())
             ),
         ]
     );

@@ -248,10 +248,10 @@ impl Encoder {
             Verdict::Answered => "answered by the network".to_owned(),
             Verdict::Consumed => "taken note of by the network".to_owned(),
             Verdict::Drop(reason) => match reason.check() {
-                Some(check) if reason as u8 > engine::Reason::LinkClosed as u8 => {
+                Some(check) => {
                     format!("dropped: {} (check {check}): {}", reason.name(), reason.describe())
                 }
-                _ => format!("dropped: {}: {}", reason.name(), reason.describe()),
+                None => format!("dropped: {}: {}", reason.name(), reason.describe()),
             },
         };
         if let Some(gso) = record.offload.gso {

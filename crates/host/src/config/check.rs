@@ -41,7 +41,8 @@ impl Network {
     /// A network as it is when nothing is said about it.
     pub(super) fn with_defaults(name: Name) -> Self {
         // The engine's defaults are valid together; its own tests hold that.
-        let plan = NetworkPlan::validate(NetworkSpec::default());
+        let spec = NetworkSpec { guard: guard::network(None), ..NetworkSpec::default() };
+        let plan = NetworkPlan::validate(spec);
         let Ok(plan) = plan else { unreachable!("the engine's default network is valid") };
         Self {
             name,

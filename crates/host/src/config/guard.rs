@@ -120,9 +120,11 @@ fn mode(said: file::GuardMode) -> GuardMode {
 
 /// What a network's table says about the network as a whole.
 pub(super) fn network(file: Option<&Spanned<file::Guard>>) -> NetworkGuard {
-    let Some(table) = file.map(|it| &it.get_ref().0) else { return NetworkGuard::default() };
+    let Some(table) = file.map(|it| &it.get_ref().0) else {
+        return NetworkGuard { snooping: true, ..NetworkGuard::default() };
+    };
     NetworkGuard {
-        snooping: table.snooping.as_ref().is_some_and(|it| *it.get_ref()),
+        snooping: table.snooping.as_ref().is_none_or(|it| *it.get_ref()),
         mdns: match table.mdns.as_ref().map(|it| *it.get_ref()) {
             None | Some(file::Mdns::Flood) => MdnsPolicy::Flood,
             Some(file::Mdns::Off) => MdnsPolicy::Off,

@@ -255,7 +255,7 @@ impl Worker {
             }
             GatewayEvent::Unbind { address } => {
                 if let Some(network) = self.networks.get_mut(net.0) {
-                    network.engine.unbind(address);
+                    network.engine.end_lease(address);
                 }
             }
             event => self.tell(WorkerEvent::Gateway { net, event }),

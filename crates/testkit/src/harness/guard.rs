@@ -254,12 +254,24 @@ fn build(program: &mut Program<'_>, port: &str, number: u32) -> Option<Vec<u8>> 
             match kind {
                 6 => b.udp(program.of(&[1000, 546, 547])?, program.of(&[2000, 547, 546])?),
                 7 => b.tcp(&Tcp::default()),
-                8 | 9 => b.neighbour(
-                    program.of(&[135, 135, 136, 136, 133, 134, 137])?,
-                    program.of(&[0, 0x40, 0x60, 0x80])?,
-                    target,
-                    mac(whose(program)?),
-                ),
+                8 | 9 => {
+                    let b = b.neighbour(
+                        program.of(&[135, 135, 136, 136, 133, 134, 137])?,
+                        program.of(&[0, 0x40, 0x60, 0x80])?,
+                        target,
+                        mac(whose(program)?),
+                    );
+                    // Another name behind the first, or what only looks like one.
+                    let more: [&[u8]; 5] = [&[], &[], &[1, 1], &[2, 1], &[1, 2]];
+                    let more = program.of(&more)?;
+                    if honest || more.is_empty() {
+                        b
+                    } else {
+                        let padding = [0; 8];
+                        let padding = &padding[..usize::from(more[1] - 1) * 8];
+                        b.payload(more).payload(&mac(whose(program)?).0).payload(padding)
+                    }
+                }
                 // A probe.
                 10 => b.icmpv6(135, 0).payload(&[0; 4]).payload(&target.octets()),
                 _ => b
@@ -331,6 +343,22 @@ fn honest(net: &TestNetwork, sender: &str, frame: &[u8]) {
             if let (Some(136), Some(message)) = (kind, message) {
                 let target: [u8; 16] = message[8..24].try_into().expect("a target");
                 assert!(has(IpAddr::from(target)), "the target is not {sender}'s: {frame:02x?}");
+            }
+            let options = match kind {
+                Some(133) => 8,
+                Some(135 | 136) => 24,
+                _ => usize::MAX,
+            };
+            let mut rest = message.and_then(|message| message.get(options..)).unwrap_or_default();
+            while let [kind, units, ..] = *rest {
+                let len = usize::from(units) * 8;
+                let option = rest.get(..len).filter(|_| len > 0);
+                let option = option.unwrap_or_else(|| panic!("a broken option: {frame:02x?}"));
+                assert!(
+                    !matches!(kind, 1 | 2) || option[2..] == source.0,
+                    "an option names another: {frame:02x?}"
+                );
+                rest = &rest[len..];
             }
         }
         None => {

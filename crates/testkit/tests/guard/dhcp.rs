@@ -51,6 +51,28 @@ fn a_client_asks_for_itself() {
             m.extend([82, 2, 1, 0, 255]);
         })
     });
+    for options in [
+        // What looks for a relay's option further on, in the fields for names.
+        &[52, 1, 1][..],
+        // An Ethernet address that is another's.
+        &[61, 7, 1, 2, 0, 0, 0, 0, 99],
+    ] {
+        both_refused(Reason::DhcpClient, |g| {
+            discover(g, |m| {
+                m.pop();
+                m.extend(options);
+                m.push(255);
+            })
+        });
+    }
+    both_passed(|g| {
+        discover(g, |m| {
+            m.pop();
+            m.extend([61, 7, 1]);
+            m.extend(g.mac().0);
+            m.push(255);
+        })
+    });
     both_refused(Reason::DhcpClient, |g| discover(g, |m| m.truncate(100)));
     // Without an address only from 68 to 67, to all.
     for (from, to) in [(67, 67), (68, 68), (1000, 67)] {
@@ -150,11 +172,17 @@ fn leases_of_trusted_servers_are_bindings_until_they_end() {
         let mine = v4(60);
         let frame = a().udp4(&Ipv4 { source: mine, ..a().ip4() }, 1000, 2000);
         refused(&mut net, "a", &frame, Reason::Ipv4Source);
-        let mut bytes = message(2, mac(2), message::ACK, &[51, 4, 0, 0, 0, 60]);
-        bytes[16..20].copy_from_slice(&mine.octets());
         let number = if server == "router" { ROUTER } else { 200 };
         let sender = Guest { port: server, number, tags: Vec::new() };
         let header = Ipv4 { source: v4(number), destination: mine, ..Ipv4::default() };
+        // A client that can hear what is for an address it does not have is offered one that way.
+        let mut bytes = message(2, mac(2), message::OFFER, &[51, 4, 0, 0, 0, 60]);
+        bytes[16..20].copy_from_slice(&mine.octets());
+        let offer = sender.frame(mac(2), |b| b.ipv4(&header).udp(67, 68).payload(&bytes));
+        reaches(&mut net, server, &offer, &["a"]);
+        assert_eq!(net.engine.owner_of(mine), None, "an offer binds nothing");
+        let mut bytes = message(2, mac(2), message::ACK, &[51, 4, 0, 0, 0, 60]);
+        bytes[16..20].copy_from_slice(&mine.octets());
         let ack = sender.frame(mac(2), |b| b.ipv4(&header).udp(67, 68).payload(&bytes));
         reaches(&mut net, server, &ack, &["a"]);
         assert_eq!(net.engine.owner_of(mine), Some(Owner::Port(net.id("a"))));
@@ -197,6 +225,32 @@ fn dhcpv6_clients_and_servers() {
         });
     }
     both_refused(Reason::Dhcpv6Server, |g| dhcpv6(g, g.link_local(), (547, 546), &solicit));
+    // Only what is its own does a client give up: an address of a lease, in an association.
+    let give_up = |g: &Guest, kind: u8, address: Ipv6Addr| {
+        let lease = [&[0, 5, 0, 24], &address.octets()[..], &[0; 8]].concat();
+        let bytes = [&[kind, 0, 0, 1, 0, 3, 0, 40], &[0; 12][..], &lease].concat();
+        dhcpv6(g, g.link_local(), (546, 547), &bytes)
+    };
+    for kind in [8, 9] {
+        both_passed(|g| give_up(g, kind, g.v6()));
+        both_refused(Reason::Dhcpv6Release, |g| give_up(g, kind, v6(PEER)));
+    }
+    // Few clients, as with the other version, and beside its own.
+    for guest in [a(), t()] {
+        let mut net = world();
+        let ask = |number: u8| {
+            let bytes = [1, 0, 0, 1, 0, 1, 0, 2, 7, number];
+            dhcpv6(&guest, guest.link_local(), (546, 547), &bytes)
+        };
+        for number in 0..5 {
+            passed(&mut net, guest.port, &ask(number));
+        }
+        refused(&mut net, guest.port, &ask(5), Reason::Dhcpv6Starvation);
+        passed(&mut net, guest.port, &ask(4));
+        passed(&mut net, guest.port, &discover(&guest, |_| {}));
+        net.wait(Duration::from_secs(600));
+        passed(&mut net, guest.port, &ask(5));
+    }
     // A prefix only where it is allowed.
     let prefix = [1, 0, 0, 1, 0, 25, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
     both_refused(Reason::Dhcpv6Client, |g| dhcpv6(g, g.link_local(), (546, 547), &prefix));

@@ -1,6 +1,6 @@
 //! Checks 4 to 9.
 
-use engine::Reason;
+use engine::{Action, Reason};
 use testkit::mac;
 use wire::{MacAddr, Tag};
 
@@ -14,7 +14,15 @@ fn raw(guest: &crate::world::Guest, to: MacAddr, ethertype: u16, payload: &[u8])
 fn groups_of_bridges() {
     for last in [0x01, 0x02, 0x03, 0x0e, 0x0f] {
         let group = MacAddr([0x01, 0x80, 0xc2, 0, 0, last]);
-        refused(&mut world(), "a", &raw(&a(), group, 0x88cc, &[0; 46]), Reason::ReservedGroup);
+        let frame = raw(&a(), group, 0x88b5, &[0; 46]);
+        refused(&mut world(), "a", &frame, Reason::ReservedGroup);
+        // Who may be a bridge is heard as one.
+        let mut net = world();
+        let mut spec = strict(2);
+        spec.guard.ethertypes = vec![0x88b5];
+        assert!(spec.guard.actions.set(4, Action::Allow));
+        net.change("a", spec);
+        passed(&mut net, "a", &frame);
     }
     for group in [
         MacAddr([0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc]),

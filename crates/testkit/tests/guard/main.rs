@@ -7,6 +7,7 @@ mod arp;
 mod claims;
 mod dhcp;
 mod ethernet;
+mod first_come;
 mod groups;
 mod ipv4;
 mod ipv6;

@@ -109,6 +109,44 @@ fn solicitations_name_their_sender() {
     both_passed(|g| with(g, v6(PEER), v6(PEER), g.v6(), g.mac()));
 }
 
+/// Receivers believe the first option of a kind, or the last, and some look into one that is too long.
+#[test]
+fn no_option_names_another() {
+    let options = |g: &Guest, kind: u8, nth: usize| {
+        let other = 3 - kind;
+        let own = [&[kind, 1], &g.mac().0[..]].concat();
+        match nth {
+            // The other's behind one's own, of the same kind and of the other.
+            0 => [&own[..], &[kind, 1], &mac(66).0].concat(),
+            1 => [&own[..], &[other, 1], &mac(66).0].concat(),
+            // One's own twice is no honest message either.
+            2 => [&own[..], &own].concat(),
+            // Longer than an Ethernet address is.
+            3 => [&[kind, 2], &mac(66).0[..], &[0; 8]].concat(),
+            _ => [&[kind, 2], &g.mac().0[..], &[0; 8]].concat(),
+        }
+    };
+    for nth in 0..5 {
+        let message = |g: &Guest, number: u8, flags: u8, target: Ipv6Addr, to: Ipv6Addr| {
+            let kind = if number == NA { 2 } else { 1 };
+            let body = [&[flags, 0, 0, 0], &target.octets()[..]].concat();
+            let body = if number == 133 { &body[..4] } else { &body[..] };
+            let station = if to.is_multicast() { multicast_mac(to) } else { mac(PEER) };
+            g.frame(station, |b| {
+                let b = b.ipv6(&nd(g.v6(), to)).icmpv6(number, 0);
+                b.payload(body).payload(&options(g, kind, nth))
+            })
+        };
+        let reason = Reason::NeighbourSolicitation;
+        both_refused(reason, |g| message(g, NS, 0, v6(PEER), v6(PEER)));
+        both_refused(reason, |g| message(g, NS, 0, v6(PEER), solicited_node(v6(PEER))));
+        let reason = Reason::NeighbourAdvertisement;
+        both_refused(reason, |g| message(g, NA, SOLICITED, g.v6(), v6(PEER)));
+        let reason = Reason::RouterSolicitation;
+        both_refused(reason, |g| message(g, 133, 0, Ipv6Addr::UNSPECIFIED, all_routers()));
+    }
+}
+
 #[track_caller]
 fn says(frame: &[u8], target: Ipv6Addr, from: MacAddr, to: Ipv6Addr, flags: u8) {
     let parsed = parse(frame).expect("a frame");
@@ -191,6 +229,12 @@ fn advertisements_are_of_own_addresses() {
     both_passed(|g| advertise(g, SOLICITED | OVERRIDE, g.v6()));
     both_refused(reason, |g| advertise(g, SOLICITED, v6(PEER)));
     both_refused(reason, |g| advertise(g, SOLICITED | ROUTER_FLAG, g.v6()));
+    // Who has a network behind him is a router, and may say so.
+    let mut net = world();
+    let mut spec = strict(2);
+    spec.guard.prefixes = vec!["fd09::/64".parse().expect("a prefix")];
+    net.change("a", spec);
+    passed(&mut net, "a", &advertise(&a(), SOLICITED | ROUTER_FLAG, a().v6()));
     both_refused(reason, |g| {
         let header = nd(g.v6(), v6(PEER));
         g.frame(mac(PEER), |b| b.ipv6(&header).neighbour(NA, SOLICITED, g.v6(), mac(PEER)))

@@ -295,6 +295,11 @@ pub(in crate::daemon) fn engine_event(
              has lost it. If it is the guest's, give it by configuration or by the DHCP server outside.",
             name(port)
         ),
+        Event::BindingEnded { port, address, why: BindingEnd::Given } => format!(
+            "port {} had the address {address} by first use, and it was given to another guest; the port has lost \
+             it. Clients that choose their own take one of the last quarter of the subnet.",
+            name(port)
+        ),
         Event::MacLearned { .. } | Event::BindingMade { .. } | Event::BindingEnded { .. } => {
             return None;
         }

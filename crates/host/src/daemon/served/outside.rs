@@ -68,6 +68,7 @@ pub(in crate::daemon) fn network_plan(config: &config::Network, plan: &Plan) -> 
     let mut spec = config.plan.spec().clone();
     if config.outside.uplink.plans_addresses() {
         spec.guard.subnet = Some(plan.subnet());
+        spec.guard.first_come = Some(plan.first_come());
         if config.outside.services.advertise {
             spec.guard.announced = Ipv6Net::new(plan.prefix(), 64).into_iter().collect();
         }

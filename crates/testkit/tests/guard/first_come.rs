@@ -1,0 +1,189 @@
+//! What a guest may take beside what it was given, and what it has to give back (checks 14, 15, 21,
+//! 34, 41 and 60).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use engine::bindings::{BindError, BindingSource, Lifetime, Owner};
+use engine::{
+    BindingEnd, Event, Instant, NetworkGuard, NetworkPlan, NetworkSpec, PortPlan, Reason, Verdict,
+};
+use testkit::{TestNetwork, mac};
+use wire::MacAddr;
+use wire::arp::operation::REQUEST;
+use wire::build::{Ipv4, Ipv6};
+use wire::ndp::{kind, multicast_mac, solicited_node};
+use wire::parse::Arp;
+
+use crate::world::{Guest, a, learning, network, refused, strict, v4, v6};
+
+const CLIENT: Guest = Guest { port: "client", number: 20, tags: Vec::new() };
+
+/// A network without an outside, so that nobody has to be asked, and a client in it.
+fn segment(guard: NetworkGuard) -> TestNetwork {
+    let mut net = TestNetwork::new(NetworkSpec { guard, ..network() });
+    net.plug("client", learning());
+    net.plug("a", strict(2));
+    net.send("a", &a().udp4(&a().ip4(), 1, 2));
+    quiet(&mut net);
+    net
+}
+
+fn quiet(net: &mut TestNetwork) {
+    while net.engine.poll_event().is_some() {}
+    for port in ["client", "a"] {
+        net.receive(port);
+    }
+    net.forget_moved();
+}
+
+#[track_caller]
+fn passed(net: &mut TestNetwork, port: &str, frame: &[u8]) {
+    let verdict = net.send(port, frame);
+    assert!(matches!(verdict, Verdict::Forward(_) | Verdict::Flood { .. }), "{verdict:?}");
+    quiet(net);
+}
+
+/// A datagram from this address to the other one.
+fn from(guest: &Guest, source: IpAddr) -> Vec<u8> {
+    let to = if guest.number == 2 { CLIENT.number } else { 2 };
+    guest.frame(mac(to), |b| {
+        match source {
+            IpAddr::V4(source) => b.ipv4(&Ipv4 { source, destination: v4(to), ..Ipv4::default() }),
+            IpAddr::V6(source) => b.ipv6(&Ipv6 { source, destination: v6(to), ..Ipv6::default() }),
+        }
+        .udp(1, 2)
+        .payload(&[7; 30])
+    })
+}
+
+/// "It is mine", to all.
+fn announce(guest: &Guest, address: Ipv4Addr) -> Vec<u8> {
+    let arp = Arp {
+        operation: REQUEST,
+        sender_mac: guest.mac(),
+        sender_ip: address,
+        target_mac: MacAddr::ZERO,
+        target_ip: address,
+    };
+    guest.frame(MacAddr::BROADCAST, |b| b.arp(&arp))
+}
+
+/// "Does anybody have it?"
+fn probe(guest: &Guest, target: Ipv6Addr) -> Vec<u8> {
+    let group = solicited_node(target);
+    let header = Ipv6 {
+        source: Ipv6Addr::UNSPECIFIED,
+        destination: group,
+        hop_limit: 255,
+        ..Ipv6::default()
+    };
+    guest.frame(multicast_mac(group), |b| {
+        let b = b.ipv6(&header).icmpv6(kind::NEIGHBOUR_SOLICITATION, 0);
+        b.payload(&[0; 4]).payload(&target.octets())
+    })
+}
+
+#[test]
+fn no_station_has_an_address_of_these_kinds() {
+    for address in
+        ["10.0.0.255", "10.0.0.0", "0.1.2.3", "127.0.0.1", "240.0.0.1", "169.254.169.254"]
+    {
+        let address: Ipv4Addr = address.parse().expect("an address");
+        let mut net = segment(network().guard);
+        refused(&mut net, "client", &announce(&CLIENT, address), Reason::ArpGratuitous);
+        refused(&mut net, "client", &from(&CLIENT, address.into()), Reason::Ipv4SourceKind);
+        assert_eq!(net.engine.owner_of(address), None);
+    }
+    let kinds = ["::1", "2002:a00:1::1", "2001:0:1::1", "::ffff:10.0.0.1", "::10.1.2.3"];
+    for address in kinds.into_iter().chain(["fd00:ec2::254"]) {
+        let address: Ipv6Addr = address.parse().expect("an address");
+        let mut net = segment(network().guard);
+        // Who would like to know whether it is free has not got it by that.
+        let asked = net.send("client", &probe(&CLIENT, address));
+        assert!(matches!(asked, Verdict::Drop(_)), "{address}: {asked:?}");
+        quiet(&mut net);
+        refused(&mut net, "client", &from(&CLIENT, address.into()), Reason::Ipv6SourceKind);
+        assert_eq!(net.engine.owner_of(address), None);
+    }
+}
+
+#[test]
+fn what_the_network_gives_out_is_not_first_come() {
+    let guard = NetworkGuard { first_come: Some((v4(192), v4(254))), ..network().guard };
+    for number in [16, 128, 191] {
+        let mut net = segment(guard.clone());
+        refused(&mut net, "client", &announce(&CLIENT, v4(number)), Reason::ArpGratuitous);
+        refused(&mut net, "client", &from(&CLIENT, v4(number).into()), Reason::Ipv4Source);
+    }
+    for number in [192, 254] {
+        let mut net = segment(guard.clone());
+        passed(&mut net, "client", &from(&CLIENT, v4(number).into()));
+        assert_eq!(net.engine.owner_of(v4(number)), Some(Owner::Port(net.id("client"))));
+    }
+    // What is not of the subnet is not the network's to give.
+    let mut net = segment(guard);
+    passed(&mut net, "client", &from(&CLIENT, IpAddr::from([192, 0, 2, 7])));
+}
+
+#[test]
+fn who_is_given_an_address_gets_it() {
+    for address in [IpAddr::V4(v4(200)), v6(200).into()] {
+        let lease = (Lifetime::Until(Instant::from_nanos(u64::MAX)), BindingSource::Lease);
+        let configured = (Lifetime::Forever, BindingSource::Configuration);
+        for (lifetime, source) in [lease, configured] {
+            let mut net = segment(network().guard);
+            passed(&mut net, "client", &from(&CLIENT, address));
+            let (client, guest) = (net.id("client"), net.id("a"));
+            assert_eq!(net.engine.owner_of(address), Some(Owner::Port(client)));
+            quiet(&mut net);
+            net.engine.bind(guest, address, lifetime, source).expect("it was only used first");
+            let ended = Event::BindingEnded {
+                port: client,
+                address: address.into(),
+                why: BindingEnd::Given,
+            };
+            assert_eq!(net.engine.poll_event(), Some(ended));
+            let made = Event::BindingMade { port: guest, address: address.into(), source };
+            assert_eq!(net.engine.poll_event(), Some(made));
+            let reason = if address.is_ipv4() { Reason::Ipv4Source } else { Reason::Ipv6Source };
+            refused(&mut net, "client", &from(&CLIENT, address), reason);
+            // What was given is nobody else's, however it is tried.
+            let taken = BindError::Taken { address: address.into(), owner: guest };
+            for (lifetime, source) in [lease, configured] {
+                assert_eq!(net.engine.bind(client, address, lifetime, source), Err(taken));
+            }
+            assert_eq!(net.engine.plan_address(address, mac(77)), Err(taken));
+            assert_eq!(net.engine.end_lease(address), source == BindingSource::Lease);
+        }
+        // A guest that is not here yet: its plan, and itself.
+        let mut net = segment(network().guard);
+        passed(&mut net, "client", &from(&CLIENT, address));
+        net.engine.plan_address(address, mac(30)).expect("it was only used first");
+        assert_eq!(net.engine.owner_of(address), Some(Owner::Planned(mac(30))));
+        let mut net = segment(network().guard);
+        passed(&mut net, "client", &from(&CLIENT, address));
+        let mut spec = strict(30);
+        spec.guard.addresses = vec![address];
+        let plan = PortPlan::validate(spec, &NetworkPlan::validate(network()).expect("one"));
+        let id = net.engine.add_port(plan.expect("a port")).expect("it was only used first");
+        assert_eq!(net.engine.owner_of(address), Some(Owner::Port(id)));
+        // A first use is no lease, so the end of somebody's lease is not its end.
+        let mut net = segment(network().guard);
+        passed(&mut net, "client", &from(&CLIENT, address));
+        assert!(!net.engine.end_lease(address));
+        assert_eq!(net.engine.owner_of(address), Some(Owner::Port(net.id("client"))));
+    }
+}
+
+#[test]
+fn a_guest_that_nobody_asks_keeps_its_addresses_while_it_is_silent() {
+    let mut net = segment(network().guard);
+    let address = v6(0x1234);
+    passed(&mut net, "a", &from(&a(), address.into()));
+    passed(&mut net, "client", &from(&CLIENT, v6(0x1235).into()));
+    quiet(&mut net);
+    net.wait(Duration::from_secs(5 * 3600));
+    assert_eq!(net.engine.owner_of(address), Some(Owner::Port(net.id("a"))));
+    assert_eq!(net.engine.owner_of(v6(0x1235)), None, "it is asked when somebody wants to know");
+}
