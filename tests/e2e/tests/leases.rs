@@ -162,6 +162,8 @@ fn dhclient_sets_up_a_guest() {
     assert_eq!(counted(&person, "dhcp6-reply"), 1);
     // It gave the lease back at its end.
     assert_eq!(line("RELEASED"), [""; 0]);
-    assert_eq!((counted(&person, "dhcp-ack"), counted(&person, "dhcp-release")), (1, 1));
+    // Nobody answers that it did.
+    until("the release", || (counted(&person, "dhcp-release") == 1).then_some(()));
+    assert_eq!(counted(&person, "dhcp-ack"), 1);
     assert_eq!(leases(&person), [Value::Null; 0]);
 }
