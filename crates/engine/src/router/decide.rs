@@ -17,7 +17,6 @@ use super::routes::Target;
 use super::spec::{InterfaceId, InterfaceSpec, Via};
 use super::{Arrival, Router};
 use crate::frame::Frame;
-use crate::keyed_slab::NO_NUMBER;
 use crate::pool::Pool;
 use crate::time::Instant;
 
@@ -145,7 +144,7 @@ impl Router {
             // Was looked at above.
             Some(Target::Own(_)) => return Err(RouterReason::NoService),
         };
-        let way = Way { egress: egress.index, next, neighbour: NO_NUMBER };
+        let way = Way { egress: egress.index, next };
         let out = self.interfaces.get(egress).ok_or(RouterReason::NoRoute)?;
         let (routed, hairpin) = (out.spec.routed, out.spec.hairpin);
         let interface = self.interfaces.get_mut(arrival.iface);
@@ -366,8 +365,7 @@ impl Router {
         let front = pool.front(frame).ok_or(RouterReason::Malformed)?;
         let packet = Packet::read(front, frame.len())?;
         let given = front.first_chunk().copied().map(MacAddr).filter(|mac| !mac.is_zero());
-        let here =
-            Way { egress: arrival.iface.index, next: packet.destination, neighbour: NO_NUMBER };
+        let here = Way { egress: arrival.iface.index, next: packet.destination };
         if let Some(mac) = given.or_else(|| group_mac(packet.destination)) {
             return Ok(match self.forward(pool, arrival, frame, &packet, here)? {
                 Decision::Forward(_) => Decision::Group(mac),
@@ -383,7 +381,7 @@ impl Router {
             }
             _ => return Ok(Decision::Refuse(RouterReason::NoRoute, IcmpError::NoRoute)),
         };
-        let way = Way { egress: egress.index, next, neighbour: NO_NUMBER };
+        let way = Way { egress: egress.index, next };
         self.forward(pool, arrival, frame, &packet, way)
     }
 }

@@ -12,7 +12,7 @@ use super::spec::InterfaceId;
 use super::waiting::List;
 use super::{Arrival, NeighbourState, OUTPUT_MAX, Output, Router, rewrite};
 use crate::frame::Frame;
-use crate::keyed_slab::{NO_NUMBER, Number};
+use crate::keyed_slab::Number;
 use crate::pool::Pool;
 use crate::time::Instant;
 
@@ -31,20 +31,12 @@ impl Router {
         way: Way,
     ) {
         let key = (way.egress, way.next);
-        if way.neighbour != NO_NUMBER
-            && let Some(mac) = self.neighbours.use_at(way.neighbour, &key, now)
-        {
+        if let Some(mac) = self.neighbours.use_recent(&key, now) {
             return self.emit(pool, arrival, frame, way.egress, mac);
         }
-        let Some(number) = self.neighbours.find(&key) else {
+        let Some(number) = self.neighbours.look_up(&key) else {
             return self.resolve(now, pool, arrival, frame, key);
         };
-        if let Some(interface) = self.interfaces.get_mut(arrival.iface)
-            && let Some((_, _, hint)) = &mut interface.hints.way
-            && (hint.egress, hint.next) == key
-        {
-            hint.neighbour = number;
-        }
         match self.neighbours.use_at(number, &key, now) {
             Some(mac) => self.emit(pool, arrival, frame, way.egress, mac),
             None => self.wait(now, pool, arrival, frame, number),

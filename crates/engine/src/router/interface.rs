@@ -12,7 +12,6 @@ use super::routes::{Routes, Target, host_prefix};
 use super::spec::{
     ADDRESSES_MAX, INTERFACES_MAX, InterfaceId, InterfaceSpec, RouteSource, RouterError, Via,
 };
-use crate::keyed_slab::Number;
 use crate::time::Instant;
 
 /// What the last packets of an interface were, so that the next need no look-up if they are the
@@ -30,8 +29,6 @@ pub(super) struct Hints {
 pub(super) struct Way {
     pub(super) egress: u16,
     pub(super) next: IpAddr,
-    /// The neighbour's entry, as it was; looked at before it is believed.
-    pub(super) neighbour: Number,
 }
 
 #[derive(Debug)]

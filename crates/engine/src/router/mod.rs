@@ -25,7 +25,8 @@
 //! routed and the packet may turn back. *Neighbour*: who the next hop is; a packet for one that is
 //! not known waits. *Rewrite*: Ethernet addresses and TTL, in place or in a header piece; the body
 //! is never copied, and GSO frames and partial checksums stay as they are. IPv4 packets that may be
-//! fragmented are cut into pieces that share the body.
+//! fragmented are cut into pieces that share the body. A packet like most takes all of these steps
+//! in one (`pass`).
 //!
 //! # What it promises
 //!
@@ -36,7 +37,8 @@
 //! * What guests can make it hold is bounded: neighbours, packets that wait, output.
 //! * A bound address is answered for by its port alone. See `neighbour`.
 //! * It sends no redirects, forwards no directed broadcasts (RFC 2644), and takes no source routes.
-//! * A frame costs no allocation and no hash when it is like the last one of its interface.
+//! * A frame costs no allocation, and no hash when its source is that of the last one of its
+//!   interface and its neighbour has been used a moment ago.
 //!
 //! Hints hold as long as the router's generation: it changes with every interface and route.
 
@@ -60,6 +62,7 @@ mod interface;
 mod limit;
 mod neighbour;
 mod packet;
+mod pass;
 mod prefix_map;
 mod rewrite;
 mod routes;
@@ -81,6 +84,7 @@ use decide::Decision;
 use event::Events;
 use interface::{Interfaces, connect};
 use neighbour::{Due, Neighbours};
+use pass::Passed;
 use routes::{Routes, Target};
 use waiting::Waiting;
 
@@ -320,6 +324,22 @@ impl Router {
         };
         interface.counters.received += 1;
         interface.counters.received_bytes += frame.len() as u64;
+        match self.pass(now, pool, iface, &mut frame) {
+            Some(Passed::Out(egress)) => {
+                if let Some(interface) = self.interfaces.get_mut(iface) {
+                    interface.counters.forwarded += 1;
+                    interface.counters.forwarded_bytes += frame.len() as u64;
+                }
+                return self.output.push_back(Output::Transmit { iface: egress, frame });
+            }
+            Some(Passed::Gateway(gateway)) => {
+                if let Some(interface) = self.interfaces.get_mut(iface) {
+                    interface.counters.to_gateway += 1;
+                }
+                return self.output.push_back(Output::Gateway { iface: gateway, frame });
+            }
+            None => {}
+        }
         let arrival = Arrival { iface, port: frame.origin(), from_gateway: false };
         let decision = self.decide(now, pool, arrival, &mut frame);
         self.act(now, pool, arrival, frame, decision.unwrap_or_else(Decision::from));

@@ -29,7 +29,7 @@ use wire::MacAddr;
 use super::NeighbourState;
 use super::spec::InterfaceId;
 use super::waiting::List;
-use crate::keyed_slab::{KeyedSlab, Number};
+use crate::keyed_slab::{KeyedSlab, NO_NUMBER, Number};
 use crate::time::Instant;
 
 /// How long an answer is trusted (RFC 4861 section 10: 30 s).
@@ -54,6 +54,9 @@ const IDLE: Duration = Duration::from_secs(600);
 /// A claim for an address that another station of the same port has just confirmed is not believed
 /// for this long: two answers to one question.
 const SETTLED: Duration = Duration::from_secs(1);
+
+/// Neighbours that are found without a hash; a power of two.
+const RECENT: usize = 256;
 
 /// Entries that are looked at to find one that can go.
 const SEARCH: usize = 64;
@@ -129,6 +132,17 @@ pub(super) struct Said {
     pub(super) overrides: bool,
 }
 
+/// Where a neighbour is noted when it is looked up.
+#[inline]
+fn recent_place(&(egress, address): &Key) -> usize {
+    let low = match address {
+        IpAddr::V4(ip) => ip.to_bits(),
+        // The low half.
+        IpAddr::V6(ip) => (ip.to_bits() & 0xffff_ffff) as u32,
+    };
+    (low as usize ^ usize::from(egress) << 4) % RECENT
+}
+
 #[derive(Debug)]
 pub(super) struct Neighbours {
     pub(super) table: KeyedSlab<Key, Entry>,
@@ -138,6 +152,9 @@ pub(super) struct Neighbours {
     limit: usize,
     /// Where the last search for one that can go ended.
     hand: usize,
+    /// Entries that were looked up lately, by the low bits of their addresses: who is in use is few,
+    /// and finding them here takes no hash. What a place names is looked at before it is believed.
+    recent: [Number; RECENT],
 }
 
 impl Neighbours {
@@ -148,7 +165,21 @@ impl Neighbours {
             learned: 0,
             limit,
             hand: 0,
+            recent: [NO_NUMBER; RECENT],
         }
+    }
+
+    /// The number of a neighbour, which is noted for [`Self::use_recent`].
+    pub(super) fn look_up(&mut self, key: &Key) -> Option<Number> {
+        let number = self.find(key)?;
+        self.recent[recent_place(key)] = number;
+        Some(number)
+    }
+
+    /// As [`Self::use_at`], for one of those that were looked up lately.
+    #[inline]
+    pub(super) fn use_recent(&mut self, key: &Key, now: Instant) -> Option<MacAddr> {
+        self.use_at(self.recent[recent_place(key)], key, now)
     }
 
     #[inline]

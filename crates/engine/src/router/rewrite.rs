@@ -21,6 +21,7 @@ const MORE: u16 = 0x2000;
 const COPIED: u8 = 0x80;
 
 /// Sets the TTL of an IPv4 header, and the checksum with it (RFC 1624).
+#[inline]
 pub(super) fn set_ttl(ip: &mut [u8], ttl: u8) {
     let Some([_, _, _, _, _, _, _, _, old, protocol, hi, lo]) = ip.first_chunk_mut() else {
         return;
@@ -46,13 +47,17 @@ pub(super) fn rewrite(
     let v6 = front == Some(&ethertype::IPV6.to_be_bytes());
     let len = ETHERNET + if v6 { ipv6::HEADER_LEN } else { ipv4::HEADER_LEN };
     let bytes = pool.header_mut(frame, len).ok_or(RouterReason::NoBuffer)?;
-    let (head, ip) = bytes.split_at_mut_checked(ETHERNET).ok_or(RouterReason::Malformed)?;
-    if let Some((place, rest)) = head.split_first_chunk_mut() {
-        *place = to.0;
-        if let Some(place) = rest.first_chunk_mut() {
-            *place = from.0;
-        }
-    }
+    readdress(bytes, v6, to, from, forwarded);
+    Ok(())
+}
+
+/// The same for the bytes of the headers, of which there are enough.
+#[inline]
+pub(super) fn readdress(bytes: &mut [u8], v6: bool, to: MacAddr, from: MacAddr, forwarded: bool) {
+    let Some((head, ip)) = bytes.split_first_chunk_mut::<ETHERNET>() else { return };
+    let [t0, t1, t2, t3, t4, t5, f0, f1, f2, f3, f4, f5, ..] = head;
+    [*t0, *t1, *t2, *t3, *t4, *t5] = to.0;
+    [*f0, *f1, *f2, *f3, *f4, *f5] = from.0;
     if forwarded {
         if v6 {
             if let Some(hop_limit) = ip.get_mut(7) {
@@ -62,7 +67,6 @@ pub(super) fn rewrite(
             set_ttl(ip, ttl.saturating_sub(1));
         }
     }
-    Ok(())
 }
 
 /// Cuts an IPv4 packet, whose headers are already those of the next network, into fragments that
