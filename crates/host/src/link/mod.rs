@@ -270,6 +270,7 @@ impl Lost {
 
 /// Copies one frame into the batch, or counts why not; for callers that hold the parts of an
 /// [`Intake`] apart.
+#[inline]
 pub(crate) fn copy_frame(
     pool: &mut Pool,
     batch: &mut RxBatch,
@@ -284,6 +285,7 @@ pub(crate) fn copy_frame(
     }
 }
 
+#[inline]
 pub(crate) fn push_frame(pool: &mut Pool, batch: &mut RxBatch, lost: &mut Lost, frame: Frame) {
     if let Err(frame) = batch.push(frame) {
         // Links stop at a full batch; this is a second line of defence.
