@@ -29,7 +29,7 @@ use ::nic::protocol::{
     Places, RECORD_LEN, RECORDS_MAX, Records, Welcome,
 };
 use ::nic::reason::Reason;
-use ::nic::slots::{Slots, Way};
+use ::nic::slots::{SLOTS, Slots, Way};
 use engine::{BATCH, Frame, Pool, TxBatch};
 use sys::errno;
 use wire::{MacAddr, VNET_HDR_LEN, vnet};
@@ -61,8 +61,9 @@ const REFUSED_MAX: usize = 64;
 const RETRY_FIRST: Duration = Duration::from_micros(100);
 const RETRY_LAST: Duration = Duration::from_millis(5);
 
-/// Large frames that one message tells of: the helper begins while we copy the next.
-const LARGE_BATCH: usize = 2;
+/// Large frames that one message tells of: half of the slots, so that the helper empties one half while we fill the
+/// other. A message and the wake-up that comes of it cost as much as copying a third of a frame.
+const LARGE_BATCH: usize = SLOTS as usize / 2;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {

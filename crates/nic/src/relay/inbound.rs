@@ -13,14 +13,14 @@ use crate::protocol::{
     self, ALONE, FRAME_MAX, HEADER_LEN, MESSAGE_MAX, Place, RECORD_LEN, RECORDS_MAX,
 };
 use crate::reason::Reason;
-use crate::slots::{Slots, Way};
+use crate::slots::{SLOTS, Slots, Way};
 
 /// Bytes of a slot of the device's batch: a frame, its header, and an odd number of cache lines, so
 /// that the slots do not compete for the same few.
 const SLOT: usize = 1033 * 64;
 
-/// Large frames that one turn moves.
-const LARGE_FRAMES: usize = 8;
+/// Large frames that one turn moves: half of the slots, so that the hypervisor empties one half while we fill the other.
+const LARGE_FRAMES: usize = SLOTS as usize / 2;
 
 /// Frames of the device that wait for the user.
 #[derive(Debug)]
@@ -118,13 +118,8 @@ impl Relay {
                 }
             };
             match place {
-                Some(place) => {
-                    self.inbound.append(true, &place.encode(), &[]);
-                    // Not later: the user can move this one while we receive the next.
-                    if !self.flush()? {
-                        break;
-                    }
-                }
+                // Told of together with those that are there behind it: telling costs a wake-up.
+                Some(place) => self.inbound.append(true, &place.encode(), &[]),
                 None => self.slots.give_back(Way::In, slot),
             }
             if !self.inbound.large {

@@ -172,13 +172,16 @@ fn large_frames_travel_in_slots_and_too_long_ones_not_at_all() {
     let expected = [
         Seen::Claim(mac(1)),
         Seen::Frames(vec![small]),
-        Seen::Large(vec![a, c]),
-        Seen::Large(vec![d]),
+        Seen::Large(vec![a, c, d]),
         Seen::Frames(vec![last]),
     ];
     assert!(b.seen() == expected);
     assert_eq!(b.transmit(&[frame(1, FRAME_MAX + 1)]), Sent { refused: 1, ..FREE });
     assert_eq!(b.seen(), []);
+    let many = vec![frame(1, 3000); LARGE_BATCH + 1];
+    assert_eq!(b.transmit(&many), FREE);
+    let (first, rest) = many.split_at(LARGE_BATCH);
+    assert!(b.seen() == [Seen::Large(first.to_vec()), Seen::Large(rest.to_vec())]);
 }
 
 #[test]
