@@ -30,6 +30,7 @@ mod errors;
 mod receive;
 mod send;
 
+use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -44,7 +45,7 @@ use crate::ctx::Ctx;
 use crate::flow_table::FlowTable;
 use crate::host_allow::AllowHost;
 use crate::host_reach::HostReach;
-use crate::keyed::Keyed;
+use crate::keyed::{self, Keyed};
 use crate::plan::Protocol;
 use crate::poll::{Interest, Kind, Token};
 use crate::report::{FlowReport, FlowState};
@@ -52,10 +53,16 @@ use crate::report::{FlowReport, FlowState};
 pub(crate) use send::{Outgoing, Piece};
 
 /// Who a mapping is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Key {
     pub(crate) carries: Carries,
     pub(crate) guest: SocketAddr,
+}
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        keyed::write_end(state, self.guest, self.carries as u8);
+    }
 }
 
 /// Timeouts, in the order of [`TIMEOUTS`].

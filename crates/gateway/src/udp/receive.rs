@@ -18,14 +18,22 @@ use crate::poll::{Interest, Token};
 /// Room that a guest's queue must have before anything is read for it: an ordinary frame.
 const ROOM_LEAST: usize = 2048;
 
-/// Reports in a row that found one datagram, after which a batch is asked for again.
-const PROBE_AFTER: u8 = 8;
+/// Reports in a row that found one datagram, before one is all that is asked for.
+const HABIT: u8 = 4;
+
+/// One report in so many asks for a batch nevertheless.
+const PROBE: u8 = 8;
 
 /// Datagrams to ask for after so many reports in a row that found one. In a dialogue there is never
 /// a second, and looking for it costs as much as a tenth of the first; where there are more after all,
 /// the poller reports the socket again at once.
 const fn habit(alone: u8) -> usize {
-    if alone < PROBE_AFTER / 2 { RECEIVE_BATCH } else { 1 }
+    if alone < HABIT || alone == HABIT + PROBE - 1 { RECEIVE_BATCH } else { 1 }
+}
+
+/// The reports in a row, after one more; they go round once they are a habit.
+const fn one_more(alone: u8) -> u8 {
+    if alone == HABIT + PROBE - 1 { HABIT } else { alone + 1 }
 }
 
 impl<B: DatagramBackend> Datagrams<B> {
@@ -107,15 +115,17 @@ impl<B: DatagramBackend> Datagrams<B> {
             }
         };
         let (mut bytes_in, mut largest) = (0, 0);
+        // Who was asked last, and may still be asked, may answer.
+        let asked = (flow.epoch == host.reach.epoch()).then_some(flow.remote);
         for i in 0..count {
-            let len = deliver(ctx, host, guest, &key, i);
+            let len = deliver(ctx, host, guest, (&key, asked), i);
             ctx.spend(key.guest.ip(), ROOM + len);
             bytes_in += len as u64;
             largest = largest.max(len);
         }
         if let Some(flow) = self.flows.get_mut(at) {
             flow.largest = largest.max(flow.largest / 2);
-            flow.alone = if count > 1 { 0 } else { (flow.alone + 1) % PROBE_AFTER };
+            flow.alone = if count > 1 { 0 } else { one_more(flow.alone) };
             flow.bytes_in += bytes_in;
             flow.answered |= bytes_in > 0;
             let class = flow.class(key.carries);
@@ -129,7 +139,7 @@ fn deliver<B: DatagramBackend>(
     ctx: &mut Ctx<'_>,
     host: &mut Host<B>,
     guest: GuestKey,
-    key: &Key,
+    (key, asked): (&Key, Option<SocketAddr>),
     i: usize,
 ) -> usize {
     let Some(received) = host.backend.received(i) else {
@@ -141,11 +151,15 @@ fn deliver<B: DatagramBackend>(
         ctx.counters.count(Reason::Malformed);
         return 0;
     }
-    let source = match source_of(ctx, host, guest, from) {
-        Ok(source) => source,
-        Err(reason) => {
-            ctx.counters.count(reason);
-            return 0;
+    let source = if asked == Some(from) {
+        SocketAddr::new(ctx.plan.as_guest_sees(from.ip()), from.port())
+    } else {
+        match source_of(ctx, host, guest, from) {
+            Ok(source) => source,
+            Err(reason) => {
+                ctx.counters.count(reason);
+                return 0;
+            }
         }
     };
     let Some(received) = host.backend.received(i) else { return 0 };
