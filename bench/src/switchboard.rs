@@ -193,9 +193,7 @@ impl Switchboard {
         let mut sent = 0;
         while let Some(port) = self.engine.poll_ready() {
             sent += self.engine.poll_transmit(&mut self.pool, port, Budget::FULL, &mut self.tx);
-            for frame in self.tx.drain(..) {
-                self.pool.release(frame);
-            }
+            self.pool.release_front(&mut self.tx, BATCH);
         }
         sent
     }

@@ -111,7 +111,7 @@ impl Capture {
             return false;
         }
         let mut bytes = Vec::with_capacity(kept);
-        let mut offload = *frame.offload();
+        let mut offload = frame.offload();
         match (removed_tag, head.split_at_checked(12)) {
             (Some(tci), Some((addresses, rest))) => {
                 let tag = tag_bytes(tci);

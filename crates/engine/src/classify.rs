@@ -10,11 +10,11 @@ use wire::{GsoKind, OffloadError, offload};
 
 use crate::engine::Engine;
 use crate::frame::{Cast, Frame};
-use crate::guard::{Packed, Reach, Role, passes};
+use crate::guard::{Packed, PortGuard, Role, passes};
 use crate::keyed::{Key, Place};
-use crate::plan::{NetworkSpec, SourceMode};
+use crate::plan::{Mode, NetworkSpec};
 use crate::pool::Pool;
-use crate::port::{Port, PortId};
+use crate::port::Port;
 use crate::reason::Reason;
 use crate::vlan::VlanMode;
 
@@ -31,23 +31,36 @@ const RESERVED_GROUP: u64 = 0x0180_c200_0000;
 const BROADCAST: u64 = 0xffff_ffff_ffff;
 const GROUP_BIT: u64 = 1 << 40;
 
-/// What the passes tell each other about one frame.
+/// No port, as a destination.
+pub(crate) const NO_PORT: u16 = u16::MAX;
+
+/// No VLAN, as a lane.
+const NO_LANE: u16 = u16::MAX;
+
+/// What the passes tell each other about one frame. Every pass writes its part for every frame, so
+/// nothing is left over from the batch before. One line of the cache.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(align(64))]
 pub(crate) struct Work {
     pub(crate) src: Key,
     pub(crate) dst: Key,
-    /// Where the source may be in the table of learned addresses.
-    pub(crate) src_place: Place,
-    /// Where the destination may be in it, and in that of bound addresses.
-    pub(crate) dst_place: Place,
-    pub(crate) bound_place: Place,
+    /// Where the look-up of the source in the table of learned addresses begins.
+    pub(crate) src_home: Place,
+    /// Where that of the destination does, and in that of bound addresses.
+    pub(crate) dst_home: Place,
+    pub(crate) bound_home: Place,
+    /// The port behind which the destination was found at the first try, or [`NO_PORT`].
+    pub(crate) to: u16,
+    /// The VLAN of a frame that any access port in it may send, if it is to go to one port; else one
+    /// that no port is in.
+    pub(crate) lane: u16,
     /// The tag that was taken off.
     pub(crate) removed_tag: Option<u16>,
     pub(crate) refused: Option<Reason>,
     /// The guard has to look at it more closely.
     pub(crate) judge: bool,
-    /// To which ports it may go, if it goes to many.
-    pub(crate) reach: Reach,
+    /// The source was found at the first try to be the port's, and the guard need not look.
+    pub(crate) plain: bool,
     /// The packet's destination, if the guard looked for it.
     pub(crate) destination: Packed,
 }
@@ -56,61 +69,77 @@ pub(crate) struct Work {
 struct Setting<'a> {
     network: &'a NetworkSpec,
     port: &'a Port,
+    guard: Option<&'a PortGuard>,
     hub: bool,
+    /// The VLAN of an access port, as a key without an address, and as a lane.
+    vlan: Key,
+    lane: u16,
     /// The longest untagged frame.
     longest: usize,
     /// The broadcast address of the network's own IPv4 addresses.
     subnet: u32,
 }
 
+/// Frames of one batch that were read, counted by whom they are for.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) bytes: u64,
+    pub(crate) multicast: u64,
+    pub(crate) broadcast: u64,
+}
+
 impl Engine {
     /// The first pass.
+    // Each pass is a function of its own, so that its loop has the registers for itself.
+    #[inline(never)]
     pub(crate) fn classify(
-        &mut self,
+        &self,
         pool: &mut Pool,
-        port: PortId,
-        hub: bool,
+        port: &Port,
+        guard: Option<&PortGuard>,
         frames: &mut [Frame],
         work: &mut [Work],
-    ) {
-        let Self { network, ports, macs, .. } = self;
-        let Some(port) = ports.get_mut(port) else { return };
-        let learns = port.spec.source != SourceMode::Static;
+    ) -> Heard {
+        let Self { network, macs, .. } = self;
+        let hub = network.mode == Mode::Hub;
         let setting = Setting {
             network,
             port,
+            guard,
             hub,
+            vlan: Key::new(port.access, 0),
+            lane: if hub { NO_LANE } else { port.access },
             longest: usize::from(network.mtu) + ETHERNET,
             subnet: network.guard.subnet.map_or(u32::MAX, |net| net.broadcast().into()),
         };
-        let (mut bytes, mut multicast, mut broadcast) = (0, 0, 0);
+        let (learned, bound) = (macs.learned(), macs.bound());
+        let has_bound = macs.has_bound();
+        let mut heard = Heard::default();
         for (frame, work) in frames.iter_mut().zip(work) {
-            bytes += frame.len() as u64;
-            frame.origin = setting.port.id.index;
-            *work = Work::default();
-            work.refused = read_headers(&setting, pool, frame, work).err();
-            match frame.cast {
-                Cast::Unicast if !hub => {
-                    if macs.has_learned() {
-                        work.dst_place = macs.learned().home(work.dst);
-                    }
-                    if macs.has_bound() {
-                        work.bound_place = macs.bound().home(Key::new(0, work.dst.mac()));
+            heard.bytes += frame.len() as u64;
+            frame.origin = port.id.index;
+            work.removed_tag = None;
+            match read_headers(&setting, pool, frame, work, &mut heard) {
+                Ok(()) => {
+                    work.src_home = learned.home(work.src);
+                    work.dst_home = learned.home(work.dst);
+                    if has_bound {
+                        work.bound_home = bound.home(work.dst.anywhere());
                     }
                 }
-                Cast::Unicast => {}
-                Cast::Multicast => multicast += 1,
-                Cast::Broadcast => broadcast += 1,
-            }
-            if learns && !hub {
-                work.src_place = macs.learned().home(work.src);
+                Err(reason) => work.refuse(reason),
             }
         }
-        port.counters.rx_frames += frames.len() as u64;
-        port.counters.rx_bytes += bytes;
-        port.counters.rx_multicast += multicast;
-        port.counters.rx_broadcast += broadcast;
-        port.counters.rx_unicast += frames.len() as u64 - multicast - broadcast;
+        heard
+    }
+}
+
+impl Work {
+    /// The frame goes no further.
+    #[cold]
+    fn refuse(&mut self, reason: Reason) {
+        let removed_tag = self.removed_tag;
+        *self = Self { removed_tag, refused: Some(reason), ..Self::default() };
     }
 }
 
@@ -122,47 +151,56 @@ fn read_headers(
     pool: &mut Pool,
     frame: &mut Frame,
     work: &mut Work,
+    heard: &mut Heard,
 ) -> Result<(), Reason> {
-    let &Setting { network, port, hub, longest, subnet } = setting;
+    let &Setting { network, port, guard, hub, mut vlan, mut lane, longest, subnet } = setting;
+    frame.forget_findings();
     let Some(mut bytes) = pool.front(frame) else { return Err(Reason::BadFraming) };
     let Some(head) = bytes.first_chunk::<ETHERNET>() else { return Err(Reason::Runt) };
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *head;
-    // Eight bytes with the address in them are one load; six would be several.
-    let dst = u64::from_be_bytes([d0, d1, d2, d3, d4, d5, s0, s1]) >> 16;
-    let src = u64::from_be_bytes([d4, d5, s0, s1, s2, s3, s4, s5]) & 0xffff_ffff_ffff;
-    let ethertype = u16::from_be_bytes([t0, t1]);
-    frame.cast = match dst {
-        BROADCAST => Cast::Broadcast,
-        _ if dst & GROUP_BIT != 0 => Cast::Multicast,
-        _ => Cast::Unicast,
+    // Eight bytes with an address in them are one load; six would be several.
+    let (Some(front), Some(back)) = (head.first_chunk(), head.last_chunk()) else {
+        return Err(Reason::Runt);
     };
+    let (front, back) = (u64::from_be_bytes(*front), u64::from_be_bytes(*back));
+    let (dst, src, ethertype) = (front >> 16, back >> 16, back as u16);
     frame.tci = port.access;
-    frame.inner_tag = false;
+    let to_group = dst & GROUP_BIT != 0;
+    let mut reserved = false;
+    if to_group {
+        heard.group(frame, dst);
+        lane = NO_LANE;
+        reserved = dst & !0xf == RESERVED_GROUP && !hub && !decides(guard);
+    }
     if is_tag(ethertype) || port.access == 0 {
         take_tag(pool, port, ethertype, frame, work)?;
         bytes = pool.front(frame).unwrap_or_default();
+        vlan = Key::new(frame.tci & 0xfff, 0);
+        let lost = to_group || hub || frame.has_inner_tag();
+        lane = if lost { NO_LANE } else { vlan.vid() };
     }
-    let vid = frame.tci & 0xfff;
-    work.src = Key::new(vid, src);
-    work.dst = Key::new(vid, dst);
-    if !frame.offload.is_none() {
-        check_offload(pool, network, port, frame)?;
+    work.src = vlan.with(src);
+    work.dst = vlan.with(dst);
+    work.lane = lane;
+    if frame.has_offload() {
+        check_offload(pool, network, port, guard, frame)?;
         bytes = pool.front(frame).unwrap_or_default();
     }
-    // With segmentation, the longest segment was held against the MTU above.
-    let longest = if frame.inner_tag { longest + TAG } else { longest };
-    if frame.len() > longest && frame.offload.gso.is_none() {
+    if frame.len() > longest && is_oversize(frame, longest) {
         return Err(Reason::Oversize);
     }
     if src == 0 || src & GROUP_BIT != 0 {
         return Err(Reason::BadSource);
     }
-    if dst & !0xf == RESERVED_GROUP && !hub && !is_guarded(port) {
+    if reserved {
         return Err(Reason::ReservedGroup);
     }
-    if let Some(guard) = &port.guard {
+    work.refused = None;
+    work.plain = false;
+    work.judge = false;
+    work.destination = Packed::default();
+    if let Some(guard) = guard {
         let sources = (guard.role != Role::Router).then_some((&guard.cache, work.src));
-        match passes(sources, bytes, frame.len(), frame.cast, subnet) {
+        match passes(sources, bytes, frame.len(), to_group, subnet) {
             Some(destination) => work.destination = destination,
             None => work.judge = true,
         }
@@ -172,8 +210,30 @@ fn read_headers(
 
 /// Whether the port's guard decides about the groups of bridges (checks 4 and 5), by their actions.
 #[cold]
-fn is_guarded(port: &Port) -> bool {
-    port.guard.as_ref().is_some_and(|guard| guard.role == Role::Guest)
+fn decides(guard: Option<&PortGuard>) -> bool {
+    guard.is_some_and(|guard| guard.role == Role::Guest)
+}
+
+/// Whether a frame that is longer than an untagged one may be is too long.
+#[cold]
+fn is_oversize(frame: &Frame, longest: usize) -> bool {
+    let longest = if frame.has_inner_tag() { longest + TAG } else { longest };
+    // With segmentation, the longest segment was held against the MTU above.
+    frame.len() > longest && !frame.has_gso()
+}
+
+impl Heard {
+    /// Counts a frame for many, and takes note on it which kind it is.
+    #[cold]
+    fn group(&mut self, frame: &mut Frame, dst: u64) {
+        if dst == BROADCAST {
+            self.broadcast += 1;
+            frame.set_cast(Cast::Broadcast);
+        } else {
+            self.multicast += 1;
+            frame.set_cast(Cast::Multicast);
+        }
+    }
 }
 
 /// Takes the tag off a tagged frame, or gives an untagged one of a trunk its VLAN.
@@ -191,7 +251,7 @@ fn take_tag(
         return Err(Reason::BadFraming);
     }
     frame.tci = tci;
-    frame.inner_tag = inner_tag;
+    frame.set_inner_tag(inner_tag);
     work.removed_tag = removed;
     Ok(())
 }
@@ -238,29 +298,29 @@ fn check_offload(
     pool: &mut Pool,
     network: &NetworkSpec,
     port: &Port,
+    guard: Option<&PortGuard>,
     frame: &mut Frame,
 ) -> Result<(), Reason> {
-    let (segments, segment_min) = port
-        .guard
-        .as_ref()
-        .map_or((u16::MAX, 0), |guard| (guard.spec.segments, guard.spec.segment_min));
-    if let Some(gso) = frame.offload.gso
+    let (segments, segment_min) =
+        guard.map_or((u16::MAX, 0), |guard| (guard.spec.segments, guard.spec.segment_min));
+    let offload = frame.offload();
+    if let Some(gso) = offload.gso
         && (frame.len() > usize::from(gso.size) * usize::from(segments)
             || (gso.size < segment_min && gso.kind != GsoKind::Udp))
     {
         return Err(Reason::BadOffload);
     }
-    if !port.spec.offloads_from_guest.takes(&frame.offload) {
+    if !port.spec.offloads_from_guest.takes(&offload) {
         return Err(Reason::OffloadUndeclared);
     }
     let mtu = usize::from(network.mtu);
-    match offload::check(&frame.offload, pool.front(frame).unwrap_or_default(), frame.len(), mtu) {
+    match offload::check(&offload, pool.front(frame).unwrap_or_default(), frame.len(), mtu) {
         Ok(()) => Ok(()),
         Err(OffloadError::SegmentTooLarge) => Err(Reason::Oversize),
         // The sum of a packet inside a tunnel is completed here and now: nobody further on looks
         // for it there.
         Err(OffloadError::InnerChecksum)
-            if frame.offload.gso.is_none() && pool.complete_in_place(frame) =>
+            if offload.gso.is_none() && pool.complete_in_place(frame) =>
         {
             Ok(())
         }

@@ -21,6 +21,7 @@
 //! [`Engine::keep`]: crate::Engine::keep
 //! [`Engine::transmit_failed`]: crate::Engine::transmit_failed
 
+use alloc::boxed::Box;
 use core::ops::AddAssign;
 
 use crate::reason::Reason;
@@ -33,15 +34,20 @@ macro_rules! counters {
         pub struct PortCounters {
             $($(#[doc = $doc])+ pub $name: u64,)+
             /// Drops by [`Reason`], indexed by its number.
-            pub drops: [u64; Reason::COUNT],
+            // Elsewhere, so that what counts every frame is close together in a port.
+            pub drops: Box<[u64; Reason::COUNT]>,
             /// Frames that failed a check whose action is to audit, and went on; by [`Reason`],
             /// indexed by its number.
-            pub audits: [u64; Reason::COUNT],
+            pub audits: Box<[u64; Reason::COUNT]>,
         }
 
         impl Default for PortCounters {
             fn default() -> Self {
-                Self { $($name: 0,)+ drops: [0; Reason::COUNT], audits: [0; Reason::COUNT] }
+                Self {
+                    $($name: 0,)+
+                    drops: Box::new([0; Reason::COUNT]),
+                    audits: Box::new([0; Reason::COUNT]),
+                }
             }
         }
 
@@ -50,8 +56,8 @@ macro_rules! counters {
                 // Destructured in full, so that a new counter cannot be forgotten here.
                 let Self { $($name,)+ drops, audits } = self;
                 $(*$name += other.$name;)+
-                let theirs = other.drops.iter().chain(&other.audits);
-                for (mine, theirs) in drops.iter_mut().chain(audits).zip(theirs) {
+                let theirs = other.drops.iter().chain(other.audits.iter());
+                for (mine, theirs) in drops.iter_mut().chain(audits.iter_mut()).zip(theirs) {
                     *mine += theirs;
                 }
             }
@@ -64,7 +70,7 @@ macro_rules! counters {
                 let fields = [$((stringify!($name), self.$name)),+];
                 fields
                     .into_iter()
-                    .chain(Reason::ALL.into_iter().zip(self.drops).map(|(r, n)| (r.counter(), n)))
+                    .chain(Reason::ALL.into_iter().zip(*self.drops).map(|(r, n)| (r.counter(), n)))
                     .chain(
                         Reason::ALL
                             .into_iter()

@@ -3,7 +3,6 @@
 //! The way of a frame is in `ingress` and `transmit`.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
 
@@ -22,6 +21,7 @@ use crate::plan::{Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec};
 use crate::pool::Pool;
 use crate::port::PortId;
 use crate::ports::Ports;
+use crate::ready::Ready;
 use crate::reason::Reason;
 use crate::time::Instant;
 
@@ -89,7 +89,7 @@ pub struct Engine {
     /// The ports that get the frame whose verdict is `Flood`. Kept to keep its memory.
     pub(crate) targets: Vec<u16>,
     pub(crate) events: EventQueue,
-    pub(crate) ready: VecDeque<PortId>,
+    pub(crate) ready: Ready,
     pub(crate) capture: Option<Capture>,
     pub(crate) capture_drops: u64,
     /// What the passes of one ingress call tell each other. Kept to keep its memory.
@@ -117,7 +117,7 @@ impl Engine {
             network,
             ports: Ports::default(),
             events: EventQueue::default(),
-            ready: VecDeque::new(),
+            ready: Ready::default(),
             capture: None,
             capture_drops: 0,
             work: vec![Work::default(); BATCH].into_boxed_slice(),
@@ -224,7 +224,7 @@ impl Engine {
     /// The port is gone.
     pub fn set_filter(&mut self, port: PortId, filter: PortFilter) -> Result<(), PortError> {
         let target = self.ports.get_mut(port).ok_or(PortError::NoSuchPort(port))?;
-        target.spec.filter = filter;
+        target.set_filter(filter);
         Ok(())
     }
 
@@ -242,8 +242,8 @@ impl Engine {
             self.macs.unbind(mac_bits(mac));
         }
         self.macs.forget_learned(port.index);
-        if gone.queue.listed {
-            self.ready.retain(|&other| other != port);
+        if gone.queue.is_listed() {
+            self.ready.remove(port.index);
         }
         let (taken, untaken) = gone.queue.clear(pool);
         gone.counters.count_drop(Reason::LinkFull, taken);
@@ -338,7 +338,7 @@ impl Engine {
     /// What a port is asked to be; `None` if it is gone.
     #[must_use]
     pub fn port(&self, port: PortId) -> Option<&PortSpec> {
-        self.ports.get(port).map(|port| &port.spec)
+        self.ports.get(port).map(|port| &*port.spec)
     }
 
     /// A port's counters; `None` if it is gone.

@@ -51,7 +51,7 @@ pub(crate) fn tag_bytes(tci: u16) -> [u8; 4] {
 /// Whether a program wants a frame that is on the wire with this tag.
 #[inline]
 pub(crate) fn wants(program: &Program, pool: &Pool, frame: &Frame, tag: Option<u16>) -> bool {
-    if tag.is_none() && frame.header.is_none() {
+    if tag.is_none() && !frame.has_header() {
         // The usual case: all in one piece.
         return program.accepts(pool.body(frame));
     }
@@ -74,7 +74,7 @@ pub(crate) fn tag_for(spec: &PortSpec, frame: &Frame) -> Option<u16> {
         VlanMode::Access(_) => None,
         VlanMode::Trunk { native, .. } => {
             let vid = frame.tci & 0xfff;
-            (*native != Some(vid) || frame.inner_tag).then_some(frame.tci)
+            (*native != Some(vid) || frame.has_inner_tag()).then_some(frame.tci)
         }
     }
 }

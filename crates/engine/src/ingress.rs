@@ -7,12 +7,21 @@
 //!
 //! 1. *classify* (a file of its own): read the Ethernet header and the tag of every frame, refuse
 //!    what is malformed, and hash its addresses;
-//! 2. *touch*: read the first slot of the MAC tables that each look-up will try. These reads do not
+//! 2. *look up*: the first line of the MAC tables that each address may be in. These reads do not
 //!    depend on each other, so the misses of a large table overlap;
 //! 3. *decide* and queue, in the order of the frames.
 //!
+//! What the second pass finds holds for the whole batch: an entry changes hands only when it has
+//! aged, and then it was not found. What it does not find says nothing, and is looked up in full.
+//!
 //! The guard comes first in *decide*: whether the source address may be used is settled before
-//! anything that accepts. The port's filter comes next, the destination last.
+//! anything that accepts. The port's filter comes next, the destination last. An ordinary frame, whose
+//! destination was found behind an access port of its VLAN, goes there at once ([`Engine::in_lane`]);
+//! all others take a longer way, which knows every reason.
+//!
+//! Frames stay where the link put them until they are copied to a queue; each handle of the batch is
+//! used up by exactly one push to a queue or one end, and the batch is cleared without looking at them
+//! again.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -20,18 +29,20 @@ use alloc::sync::Arc;
 use bpf::Program;
 
 use crate::batch::RxBatch;
+use crate::bindings::Bindings;
 use crate::capture::Subject;
-use crate::classify::Work;
+use crate::classify::{Heard, Work};
 use crate::engine::{Engine, mac_addr};
 use crate::event::Event;
 use crate::filter;
-use crate::frame::{Cast, Frame};
+use crate::frame::Frame;
 use crate::guard::{self, Answer, Memory, Outcome, Packed, PortGuard, Reach, Role};
-use crate::keyed::Key;
 use crate::mac_table::{Destination, Source, Tick, tick};
 use crate::plan::{Mode, SourceMode};
 use crate::pool::{Pool, PoolEmpty};
 use crate::port::{Port, PortId};
+use crate::ports::Ports;
+use crate::ready::Ready;
 use crate::reason::Reason;
 use crate::time::Instant;
 use crate::verdict::Verdict;
@@ -50,10 +61,17 @@ pub(crate) struct Origin {
     filter: Option<Arc<Program>>,
     /// A frame that the network itself sends to the port, after the one that is decided.
     pub(crate) answer: Option<Answer>,
+    /// To which ports the frame that is decided may go, if it goes to many, as far as the guard
+    /// has looked at it.
+    pub(crate) reach: Reach,
     isolated: bool,
     community: Option<u16>,
     /// A guest whose network has all guests behind the router.
     routed: bool,
+    /// Any of these three: it does not exchange frames with everybody.
+    apart: bool,
+    /// Ordinary frames may go to their port at once: neither that nor a capture asks for more.
+    quick: bool,
     static_source: bool,
     max_learned: u32,
     hub: bool,
@@ -67,81 +85,132 @@ impl Engine {
     /// [`Engine::poll_event`], [`Engine::poll_capture`] and [`Engine::next_deadline`] may have
     /// changed.
     pub fn ingress(&mut self, now: Instant, pool: &mut Pool, port: PortId, batch: &mut RxBatch) {
-        batch.verdicts.clear();
-        let hub = self.network.mode == Mode::Hub;
+        let RxBatch { frames, verdicts } = batch;
+        verdicts.clear();
         let cut_off = self.guarded > 0 && self.prepare_guard(now, port);
-        let Some(target) = self.ports.get(port) else {
-            for frame in batch.frames.drain(..) {
-                self.strays += 1;
-                batch.verdicts.push(Verdict::Drop(Reason::PortGone));
-                pool.release(frame);
-            }
-            return;
+        let Some(mut from) = self.origin(port) else {
+            self.strays += frames.len() as u64;
+            verdicts.extend(frames.iter().map(|_| Verdict::Drop(Reason::PortGone)));
+            return frames.drain(..).for_each(|frame| pool.release(frame));
         };
-        let mut from = Origin {
-            id: port,
-            own: target.own,
-            guard: None,
-            filter: None,
-            answer: None,
-            isolated: target.spec.isolated,
-            community: target.spec.community,
-            routed: self.network.guard.routed && target.spec.role == Role::Guest,
-            static_source: target.spec.source == SourceMode::Static,
-            max_learned: target.max_learned(),
-            hub,
-        };
-        let now_tick = tick(now);
-        let mut work = core::mem::take(&mut self.work);
-        self.classify(pool, port, hub, &mut batch.frames, &mut work);
-        if !hub {
-            self.touch(work.iter_mut().take(batch.frames.len()));
-        }
-        if let Some(port) = self.ports.get_mut(port) {
-            from.guard = port.guard.take();
-            from.filter = port.spec.filter.from_guest.take();
-        }
+        let mut room = core::mem::take(&mut self.work);
+        let work = room.get_mut(..frames.len()).unwrap_or_default();
+        let Some(target) = self.ports.get(port) else { return };
+        let heard = self.classify(pool, target, from.guard.as_deref(), frames, work);
         if cut_off {
             work.iter_mut().for_each(|work| work.refused = Some(Reason::Quarantined));
         }
-        let mut counts = Counts::default();
-        for (frame, work) in batch.frames.drain(..).zip(work.iter_mut()) {
-            let mut verdict = self.decide(&mut from, now, now_tick, pool, &frame, work);
-            if let (Some(_), Verdict::Drop(reason)) = (&from.guard, verdict) {
-                verdict = Verdict::Drop(self.failed(now, pool, &mut from, &frame, reason));
-            }
-            if self.capture.is_some() {
-                self.show(now, pool, &from, &frame, work, verdict);
-            }
-            batch.verdicts.push(verdict);
-            match verdict {
-                Verdict::Forward(to) => {
-                    counts.forwarded += 1;
-                    self.offer(pool, to.index, work.destination, frame);
-                }
-                Verdict::Flood { copies } => {
-                    counts.flooded += 1;
-                    counts.copies += u64::from(copies);
-                    if self.guarded > 0 {
-                        self.memory.flooded(now, pool.front(&frame).unwrap_or_default());
-                    }
-                    self.flood(pool, work, frame);
-                }
-                Verdict::Answered => {
-                    counts.answered += 1;
-                    self.answer(pool, &mut from, frame);
-                }
-                Verdict::Consumed => {
-                    counts.consumed += 1;
-                    pool.release(frame);
-                }
-                Verdict::Drop(_) if from.answer.is_some() => self.answer(pool, &mut from, frame),
-                Verdict::Drop(_) => pool.release(frame),
-            }
+        let now_tick = tick(now);
+        if !from.hub {
+            self.look_up(&from, now_tick, work);
         }
-        self.work = work;
+        let mut counts = Counts::default();
+        for (frame, work) in frames.iter().zip(work) {
+            let admitted = if work.plain {
+                Ok(())
+            } else {
+                self.admit_source(&mut from, now, now_tick, pool, frame, work)
+            };
+            let admitted = match &from.filter {
+                Some(program) if admitted.is_ok() => wants(program, pool, frame, work.removed_tag),
+                _ => admitted,
+            };
+            let verdict = match admitted {
+                Ok(()) => {
+                    if let Some(to) = in_lane(&mut self.ports, &from, work) {
+                        verdicts.push(Verdict::Forward(to.id));
+                        counts.forwarded += 1;
+                        let Self { bindings, ready, .. } = self;
+                        offer(to, bindings, ready, pool, frame, work.destination);
+                        continue;
+                    }
+                    self.find_way(&mut from, now, pool, frame, work)
+                }
+                Err(verdict) => verdict,
+            };
+            verdicts.push(self.finish(&mut from, now, pool, frame, work, verdict, &mut counts));
+        }
+        // Each was queued or ended.
+        frames.clear();
+        self.work = room;
         self.ask_outside(pool);
-        self.settle(from, &counts, &batch.verdicts);
+        self.settle(from, &heard, &counts, verdicts);
+    }
+
+    /// What the passes need to know of the port, and what they borrow from it until
+    /// [`Self::settle`].
+    fn origin(&mut self, port: PortId) -> Option<Origin> {
+        let target = self.ports.get_mut(port)?;
+        let routed = self.network.guard.routed && target.spec.role == Role::Guest;
+        let (isolated, community) = (target.spec.isolated, target.spec.community);
+        let apart = isolated || community.is_some() || routed;
+        Some(Origin {
+            id: port,
+            own: target.own,
+            guard: target.guard.take(),
+            filter: target.spec.filter.from_guest.take(),
+            answer: None,
+            reach: Reach::All,
+            isolated,
+            community,
+            routed,
+            apart,
+            quick: !apart && self.capture.is_none(),
+            static_source: target.spec.source == SourceMode::Static,
+            max_learned: target.max_learned(),
+            hub: self.network.mode == Mode::Hub,
+        })
+    }
+
+    /// What is left to do for a frame that does not go the ordinary way; its verdict, which the guard
+    /// may know better.
+    #[inline(never)]
+    #[expect(clippy::too_many_arguments, reason = "it is the second half of a loop")]
+    fn finish(
+        &mut self,
+        from: &mut Origin,
+        now: Instant,
+        pool: &mut Pool,
+        frame: &Frame,
+        work: &Work,
+        mut verdict: Verdict,
+        counts: &mut Counts,
+    ) -> Verdict {
+        if let (Some(_), Verdict::Drop(reason)) = (&from.guard, verdict) {
+            verdict = Verdict::Drop(self.failed(now, pool, from, frame, reason));
+        }
+        if self.capture.is_some() {
+            self.show(now, pool, from, frame, work, verdict);
+        }
+        match verdict {
+            Verdict::Forward(to) => {
+                counts.forwarded += 1;
+                let Self { ports, bindings, ready, .. } = self;
+                match ports.at_mut(to.index) {
+                    Some(to) => offer(to, bindings, ready, pool, frame, work.destination),
+                    None => pool.end(frame),
+                }
+            }
+            Verdict::Flood { copies } => {
+                counts.flooded += 1;
+                counts.copies += u64::from(copies);
+                if self.guarded > 0 {
+                    self.memory.flooded(now, pool.front(frame).unwrap_or_default());
+                }
+                self.flood(pool, work, frame);
+            }
+            Verdict::Answered => {
+                counts.answered += 1;
+                self.answer(pool, from, frame);
+            }
+            Verdict::Consumed => {
+                counts.consumed += 1;
+                pool.end(frame);
+            }
+            Verdict::Drop(_) if from.answer.is_some() => self.answer(pool, from, frame),
+            Verdict::Drop(_) => pool.end(frame),
+        }
+        verdict
     }
 
     /// Counts frames that a link read and could not hand in, on its port. `reason` is one of the
@@ -154,24 +223,24 @@ impl Engine {
     }
 
     /// The second pass.
-    fn touch<'a>(&self, work: impl Iterator<Item = &'a mut Work>) {
-        let (learned, bound) = (self.macs.learned(), self.macs.bound());
-        let (has_learned, has_bound) = (self.macs.has_learned(), self.macs.has_bound());
+    // Each pass is a function of its own, so that its loop has the registers for itself.
+    #[inline(never)]
+    fn look_up(&mut self, from: &Origin, now: Tick, work: &mut [Work]) {
+        let learns = !from.static_source && self.macs.has_learned();
         for work in work {
-            if has_learned {
-                work.src_place = learned.first_try(work.src_place, work.src);
-                work.dst_place = learned.first_try(work.dst_place, work.dst);
-            }
-            if has_bound {
-                let key = Key::new(0, work.dst.mac());
-                work.bound_place = bound.first_try(work.bound_place, key);
+            // What was refused has no addresses.
+            if work.refused.is_none() {
+                let own = from.own == work.src.mac()
+                    || (learns && self.macs.try_source(work, from.id.index, now));
+                work.plain = own && !work.judge;
+                work.to = self.macs.try_destination(work, now);
             }
         }
     }
 
-    /// The third pass, for one frame.
-    #[inline]
-    fn decide(
+    /// The third pass for one frame that is not plain: whether its port may send it.
+    #[inline(never)]
+    fn admit_source(
         &mut self,
         from: &mut Origin,
         now: Instant,
@@ -179,37 +248,44 @@ impl Engine {
         pool: &Pool,
         frame: &Frame,
         work: &mut Work,
-    ) -> Verdict {
+    ) -> Result<(), Verdict> {
         if let Some(reason) = work.refused {
-            return Verdict::Drop(reason);
+            return Err(Verdict::Drop(reason));
         }
         if let Err(reason) = self.check_source(from, tick, work) {
-            return Verdict::Drop(reason);
+            return Err(Verdict::Drop(reason));
         }
         if work.judge {
             match self.guard(from, now, pool, frame, work) {
                 Ok(Outcome::Pass) => {}
-                Ok(Outcome::Answered) => return Verdict::Answered,
-                Ok(Outcome::Consumed) => return Verdict::Consumed,
-                Err(reason) => return Verdict::Drop(reason),
+                Ok(Outcome::Answered) => return Err(Verdict::Answered),
+                Ok(Outcome::Consumed) => return Err(Verdict::Consumed),
+                Err(reason) => return Err(Verdict::Drop(reason)),
             }
         }
-        if let Some(program) = &from.filter
-            && !filter::wants(program, pool, frame, work.removed_tag)
-        {
-            return Verdict::Drop(Reason::FilterIn);
-        }
-        let vid = work.dst.vid();
-        if from.hub || frame.cast != Cast::Unicast {
+        Ok(())
+    }
+
+    /// The third pass, for a frame that may go somewhere: where.
+    #[inline(never)]
+    fn find_way(
+        &mut self,
+        from: &mut Origin,
+        now: Instant,
+        pool: &Pool,
+        frame: &Frame,
+        work: &Work,
+    ) -> Verdict {
+        if from.hub || !frame.is_unicast() {
             return self.flood_verdict(from, now, pool, frame, work);
         }
-        match self.find_destination(tick, work) {
+        let vid = work.dst.vid();
+        match self.macs.destination(work.dst, tick(now)) {
             Destination::Unknown => self.flood_verdict(from, now, pool, frame, work),
             Destination::Away => Verdict::Drop(Reason::MacAway),
             Destination::Port(index) if index == from.id.index => Verdict::Drop(Reason::SamePort),
             Destination::Port(index) => match self.ports.at(index) {
-                // The usual case first: one test.
-                Some(to) if to.carries(vid, frame.inner_tag) => match from.refuses(to) {
+                Some(to) if to.carries(vid, frame.has_inner_tag()) => match from.refuses(to) {
                     Some(reason) => Verdict::Drop(reason),
                     None => Verdict::Forward(to.id),
                 },
@@ -221,29 +297,12 @@ impl Engine {
     }
 
     /// Whether the port may use the source address, and learns it if so.
-    #[inline]
     fn check_source(&mut self, from: &mut Origin, now: Tick, work: &Work) -> Result<(), Reason> {
-        if from.own == work.src.mac() {
-            return Ok(());
-        }
-        if !from.hub
-            && !from.static_source
-            && self.macs.refresh(work.src_place, work.src, from.id.index, now)
-        {
-            return Ok(());
-        }
-        self.check_new_source(from, now, work)
-    }
-
-    /// The same for an address that was not where the first passes expected it.
-    fn check_new_source(
-        &mut self,
-        from: &mut Origin,
-        now: Tick,
-        work: &Work,
-    ) -> Result<(), Reason> {
         let index = from.id.index;
         let mac = work.src.mac();
+        if from.own == mac {
+            return Ok(());
+        }
         let source = if from.static_source {
             let Some(port) = self.ports.at(index) else { return Err(Reason::PortGone) };
             if port.owns(mac_addr(mac)) || self.macs.owner(mac) == Some(index) {
@@ -301,16 +360,6 @@ impl Engine {
         reason
     }
 
-    #[inline]
-    fn find_destination(&self, now: Tick, work: &Work) -> Destination {
-        if self.macs.has_bound()
-            && let Some(to) = self.macs.bound_destination(work.bound_place, work.dst.mac())
-        {
-            return to;
-        }
-        self.macs.learned_destination(work.dst_place, work.dst, now)
-    }
-
     /// Which ports a flooded frame is offered to, if the port may send it to many.
     fn flood_verdict(
         &mut self,
@@ -345,19 +394,15 @@ impl Engine {
     }
 
     /// Offers a copy of the frame to each port that [`Self::flood_verdict`] found.
-    fn flood(&mut self, pool: &mut Pool, work: &Work, frame: Frame) {
+    fn flood(&mut self, pool: &mut Pool, work: &Work, frame: &Frame) {
         for nth in 0..self.targets.len() {
             let to = self.targets.get(nth).and_then(|&index| self.ports.at_mut(index));
             let Some(to) = to else { continue };
             to.counters.tx_offered += 1;
-            let takes = guard::takes(to, &self.bindings, pool, &frame, work.destination, false);
-            match takes.and_then(|()| admit(to, pool, &frame)) {
-                Ok(()) => match pool.share(&frame) {
-                    Ok(copy) => {
-                        if enqueue(to, copy) {
-                            self.ready.push_back(to.id);
-                        }
-                    }
+            let takes = takes(to, &self.bindings, pool, frame, work.destination, false);
+            match takes.and_then(|()| to.queue.admit(pool, frame)) {
+                Ok(()) => match pool.share(frame) {
+                    Ok(copy) => enqueue(to, &mut self.ready, &copy),
                     // Counted as queued first, because that is where drops for this reason are.
                     Err(PoolEmpty) => {
                         to.counters.tx_queued += 1;
@@ -367,26 +412,7 @@ impl Engine {
                 Err(reason) => to.counters.count_drop(reason, 1),
             }
         }
-        pool.release(frame);
-    }
-
-    /// Puts a frame into the queue of one port, or drops it there.
-    #[inline]
-    fn offer(&mut self, pool: &mut Pool, to: u16, destination: Packed, frame: Frame) {
-        let Some(to) = self.ports.at_mut(to) else { return pool.release(frame) };
-        to.counters.tx_offered += 1;
-        let takes = guard::takes(to, &self.bindings, pool, &frame, destination, true);
-        match takes.and_then(|()| admit(to, pool, &frame)) {
-            Ok(()) => {
-                if enqueue(to, frame) {
-                    self.ready.push_back(to.id);
-                }
-            }
-            Err(reason) => {
-                to.counters.count_drop(reason, 1);
-                pool.release(frame);
-            }
-        }
+        pool.end(frame);
     }
 
     #[cold]
@@ -421,8 +447,14 @@ impl Engine {
     }
 
     /// Puts hints and guard back and counts the verdicts.
-    fn settle(&mut self, from: Origin, counts: &Counts, verdicts: &[Verdict]) {
+    fn settle(&mut self, from: Origin, heard: &Heard, counts: &Counts, verdicts: &[Verdict]) {
         let Some(port) = self.ports.get_mut(from.id) else { return };
+        let frames = verdicts.len() as u64;
+        port.counters.rx_frames += frames;
+        port.counters.rx_bytes += heard.bytes;
+        port.counters.rx_multicast += heard.multicast;
+        port.counters.rx_broadcast += heard.broadcast;
+        port.counters.rx_unicast += frames - heard.multicast - heard.broadcast;
         port.own = from.own;
         port.guard = from.guard;
         port.spec.filter.from_guest = from.filter;
@@ -432,7 +464,7 @@ impl Engine {
         port.counters.rx_answered += counts.answered;
         port.counters.rx_consumed += counts.consumed;
         let accepted = counts.forwarded + counts.flooded + counts.answered + counts.consumed;
-        if accepted < verdicts.len() as u64 {
+        if accepted < frames {
             for verdict in verdicts {
                 if let Verdict::Drop(reason) = *verdict {
                     port.counters.count_drop(reason, 1);
@@ -456,11 +488,7 @@ impl Origin {
     /// Why the port exchanges no frames with another one, if it does not.
     #[inline]
     fn refuses(&self, to: &Port) -> Option<Reason> {
-        if self.isolated || self.community.is_some() || self.routed {
-            self.refuses_some(to)
-        } else {
-            None
-        }
+        if self.apart { self.refuses_some(to) } else { None }
     }
 
     #[cold]
@@ -482,7 +510,8 @@ struct Flooding<'a> {
 
 impl<'a> Flooding<'a> {
     fn new(from: &'a Origin, frame: &Frame, work: &Work) -> Self {
-        Self { from, vid: work.dst.vid(), inner_tag: frame.inner_tag, reach: work.reach }
+        let reach = if work.judge { from.reach } else { Reach::All };
+        Self { from, vid: work.dst.vid(), inner_tag: frame.has_inner_tag(), reach }
     }
 
     #[inline]
@@ -494,21 +523,69 @@ impl<'a> Flooding<'a> {
     }
 }
 
-/// Whether a port's filter lets the frame out and its queue has room for it.
-#[inline(always)]
-fn admit(to: &Port, pool: &Pool, frame: &Frame) -> Result<(), Reason> {
-    if !filter::lets_out(&to.spec, pool, frame) {
-        return Err(Reason::FilterOut);
+/// Whether the port's filter wants the frame.
+#[inline]
+fn wants(program: &Program, pool: &Pool, frame: &Frame, tag: Option<u16>) -> Result<(), Verdict> {
+    if filter::wants(program, pool, frame, tag) {
+        Ok(())
+    } else {
+        Err(Verdict::Drop(Reason::FilterIn))
     }
-    to.queue.admit(pool, frame)
 }
 
-/// True if the port has to be listed as ready.
+/// The port to which an ordinary frame goes, if it is one: its destination was found behind another port,
+/// which is an access port of its VLAN, and everybody may send there.
+#[inline(always)]
+fn in_lane<'a>(ports: &'a mut Ports, from: &Origin, work: &Work) -> Option<&'a mut Port> {
+    if !from.quick || work.to == from.id.index {
+        return None;
+    }
+    ports.at_mut(work.to).filter(|to| to.access == work.lane)
+}
+
+/// Puts a frame into the queue of one port, or drops it there.
+#[inline(always)]
+fn offer(
+    to: &mut Port,
+    bindings: &Bindings,
+    ready: &mut Ready,
+    pool: &mut Pool,
+    frame: &Frame,
+    destination: Packed,
+) {
+    to.counters.tx_offered += 1;
+    let takes = if to.picky { takes(to, bindings, pool, frame, destination, true) } else { Ok(()) };
+    match takes.and_then(|()| to.queue.admit(pool, frame)) {
+        Ok(()) => enqueue(to, ready, frame),
+        Err(reason) => turn_away(to, pool, frame, reason),
+    }
+}
+
+#[cold]
+fn turn_away(to: &mut Port, pool: &mut Pool, frame: &Frame, reason: Reason) {
+    to.counters.count_drop(reason, 1);
+    pool.end(frame);
+}
+
+/// Whether the guard and the filter of a port let the frame out there.
+#[inline(never)]
+fn takes(
+    to: &mut Port,
+    bindings: &Bindings,
+    pool: &Pool,
+    frame: &Frame,
+    destination: Packed,
+    known: bool,
+) -> Result<(), Reason> {
+    guard::takes(to, bindings, pool, frame, destination, known)?;
+    if filter::lets_out(&to.spec, pool, frame) { Ok(()) } else { Err(Reason::FilterOut) }
+}
+
+/// Puts a frame into a queue that admits it, and the port into the list of ready ports if it has to be
+/// there. The handle is not to be used again.
 #[inline]
-pub(crate) fn enqueue(to: &mut Port, frame: Frame) -> bool {
-    let list = !to.queue.listed && to.queue.is_empty();
-    to.queue.listed |= list;
+pub(crate) fn enqueue(to: &mut Port, ready: &mut Ready, frame: &Frame) {
     to.counters.tx_queued += 1;
-    to.queue.push(frame);
-    list
+    let list = to.queue.push(frame);
+    ready.push_if(list, to.id.index);
 }

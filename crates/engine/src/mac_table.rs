@@ -25,7 +25,8 @@
 
 use alloc::vec::Vec;
 
-use crate::keyed::{Key, Keyed, NOWHERE, Place};
+use crate::classify::{NO_PORT, Work};
+use crate::keyed::{Key, Keyed, Place};
 use crate::plan::NetworkSpec;
 use crate::reason::Reason;
 use crate::time::Instant;
@@ -37,9 +38,6 @@ const SWEEP_STEP: usize = 4096;
 pub(crate) type Tick = u64;
 
 const TICK_SHIFT: u32 = 20;
-
-/// No port: the address is reserved.
-const NO_PORT: u16 = u16::MAX;
 
 #[inline]
 pub(crate) fn tick(now: Instant) -> Tick {
@@ -71,13 +69,14 @@ impl Seen {
     }
 }
 
-/// A bound entry's value: 16 bits of the port, one that says whether the address is also reserved.
+/// A bound entry's value: 16 bits of the port, one that says whether the address is also reserved, and
+/// one that is always set, so that no value is zero.
 #[derive(Clone, Copy)]
 struct Binding(u64);
 
 impl Binding {
     fn new(port: u16, reserved: bool) -> Self {
-        Self(u64::from(reserved) << 16 | u64::from(port))
+        Self(1 << 17 | u64::from(reserved) << 16 | u64::from(port))
     }
 
     #[inline]
@@ -318,30 +317,51 @@ impl MacTable {
 
     /// The port that has an address, bound or learned.
     pub(crate) fn port_of(&self, vid: u16, mac: u64, now: Tick) -> Option<u16> {
-        if let Some(bound) = self.binding_of(mac) {
-            return bound;
-        }
         let key = Key::new(vid, mac);
-        match self.learned_destination(NOWHERE, key, now) {
+        match self.destination(key, now) {
             Destination::Port(port) => Some(port),
             Destination::Unknown | Destination::Away => None,
         }
     }
 
-    /// Where an address is bound; `place` is where it may be in the bound table.
-    #[inline]
-    pub(crate) fn bound_destination(&self, place: Place, mac: u64) -> Option<Destination> {
-        let binding = Binding(self.bound.near(place, Key::new(0, mac))?);
-        Some(binding.port().map_or(Destination::Away, Destination::Port))
-    }
-
-    /// Behind which port an address was learned, if it has not aged; `place` is where it may be in
-    /// the learned table.
-    #[inline]
-    pub(crate) fn learned_destination(&self, place: Place, key: Key, now: Tick) -> Destination {
-        match self.learned.near(place, key) {
+    /// Where a frame for this address goes, in full: also when it was not found at the first try.
+    pub(crate) fn destination(&self, key: Key, now: Tick) -> Destination {
+        if let Some(bound) = self.bound.get(key.anywhere()) {
+            return Binding(bound).port().map_or(Destination::Away, Destination::Port);
+        }
+        match self.learned.get(key) {
             Some(value) if !self.aged(Seen(value), now) => Destination::Port(Seen(value).port()),
             _ => Destination::Unknown,
+        }
+    }
+
+    /// The port where the first try finds the address, bound or learned and not aged; else
+    /// [`NO_PORT`], which says nothing.
+    #[inline]
+    pub(crate) fn try_destination(&self, work: &Work, now: Tick) -> u16 {
+        if self.has_bound() {
+            let bound = self.bound.first_try(work.bound_home, work.dst.anywhere());
+            if bound != 0 {
+                return bound as u16;
+            }
+        }
+        let seen = self.learned.first_try(work.dst_home, work.dst);
+        if seen == 0 || self.aged(Seen(seen), now) { NO_PORT } else { Seen(seen).port() }
+    }
+
+    /// Whether the first try finds the source address to be this port's by learning. Refreshes it.
+    ///
+    /// Not one that has aged: that it is known again must not be seen by frames that came before.
+    #[inline]
+    pub(crate) fn try_source(&mut self, work: &Work, port: u16, now: Tick) -> bool {
+        let oldest = now.saturating_sub(self.ageing);
+        match self.learned.first_try_mut(work.src_home, work.src) {
+            Some(value) if Seen(*value).port() == port && Seen(*value).tick() > oldest => {
+                // Written in any case: to ask whether it is another value costs more.
+                *value = Seen::new(port, now).0.max(*value);
+                true
+            }
+            _ => false,
         }
     }
 

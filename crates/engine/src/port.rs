@@ -6,6 +6,7 @@ use core::fmt;
 use wire::MacAddr;
 
 use crate::counters::PortCounters;
+use crate::filter::PortFilter;
 use crate::guard::PortGuard;
 use crate::mac_table::Tick;
 use crate::plan::{PortSpec, SourceMode};
@@ -38,21 +39,25 @@ impl PortId {
     }
 }
 
+/// The order of the fields is that of their use: what every frame needs comes first.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Port {
     pub(crate) id: PortId,
-    pub(crate) spec: PortSpec,
     /// The VLAN of an access port; 0 for a trunk. A copy of what `spec` says, for the frame path.
     pub(crate) access: u16,
+    /// Not every frame for the guest gets there: a guard or a filter has to be asked.
+    pub(crate) picky: bool,
+    /// The guard, unless it is off; `ingress` has it while it works on a batch of the port.
+    pub(crate) guard: Option<Box<PortGuard>>,
+    pub(crate) queue: Queue,
+    pub(crate) counters: PortCounters,
     /// The last source that passed as the port's own by configuration, in any VLAN; zero if none
     /// has since the spec or a binding changed.
     pub(crate) own: u64,
     /// When the last event about a refused frame of this port was raised.
     pub(crate) refusal_told: Option<Tick>,
-    /// The guard, unless it is off; `ingress` has it while it works on a batch of the port.
-    pub(crate) guard: Option<Box<PortGuard>>,
-    pub(crate) queue: Queue,
-    pub(crate) counters: PortCounters,
+    pub(crate) spec: Box<PortSpec>,
 }
 
 impl Port {
@@ -60,13 +65,14 @@ impl Port {
         let queue = Queue::new(spec.queue_frames, spec.queue_bytes);
         let mut port = Self {
             id,
-            spec: PortSpec::default(),
             access: 0,
-            own: 0,
-            refusal_told: None,
+            picky: false,
             guard: None,
             queue,
             counters: PortCounters::default(),
+            own: 0,
+            refusal_told: None,
+            spec: Box::default(),
         };
         port.configure(spec);
         port
@@ -79,8 +85,20 @@ impl Port {
             VlanMode::Trunk { .. } => 0,
         };
         self.own = 0;
-        self.set_guard(PortGuard::new(&spec));
-        self.spec = spec;
+        let guard = PortGuard::new(&spec);
+        *self.spec = spec;
+        self.set_guard(guard);
+    }
+
+    /// Other filters.
+    pub(crate) fn set_filter(&mut self, filter: PortFilter) {
+        self.spec.filter = filter;
+        self.look_at_egress();
+    }
+
+    fn look_at_egress(&mut self) {
+        self.picky = self.spec.filter.to_guest.is_some()
+            || self.guard.as_ref().is_some_and(|guard| guard.is_strict());
     }
 
     /// Another guard; what the port is and did stays known.
@@ -89,6 +107,7 @@ impl Port {
         if let (Some(new), Some(mut old)) = (&mut self.guard, old) {
             new.inherit(&mut old);
         }
+        self.look_at_egress();
     }
 
     /// Whether frames of this VLAN may leave here.

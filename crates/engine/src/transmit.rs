@@ -23,10 +23,10 @@ impl Engine {
     /// port), and again after a `poll_transmit` that left frames. A link that cannot write now need
     /// not do anything: it polls when it can.
     pub fn poll_ready(&mut self) -> Option<PortId> {
-        while let Some(id) = self.ready.pop_front() {
-            if let Some(port) = self.ports.get_mut(id) {
-                port.queue.listed = false;
-                return Some(id);
+        while let Some(index) = self.ready.pop() {
+            if let Some(port) = self.ports.at_mut(index) {
+                port.queue.unlist();
+                return Some(port.id);
             }
         }
         None
@@ -46,32 +46,31 @@ impl Engine {
         out: &mut TxBatch,
     ) -> usize {
         let Some(target) = self.ports.get_mut(port) else { return 0 };
+        target.queue.asked();
+        let (given, bytes) = give_plain(target, budget, out);
+        if target.queue.is_empty() {
+            return given;
+        }
+        let frames = budget.frames - given;
+        let left = Budget { frames, bytes: budget.bytes.saturating_sub(bytes) };
+        given + self.poll_rest(pool, port, left, out)
+    }
+
+    /// What is left to give after the plain frames at the head of a queue.
+    #[inline(never)]
+    fn poll_rest(
+        &mut self,
+        pool: &mut Pool,
+        port: PortId,
+        left: Budget,
+        out: &mut TxBatch,
+    ) -> usize {
+        let Some(target) = self.ports.get_mut(port) else { return 0 };
         let before = out.len();
-        let mut left = budget;
-        let untagged = target.access != 0;
-        target.queue.stalled = false;
-        if target.queue.has_kept() {
-            give_kept(target, &mut left, out);
-        }
-        while left.frames > 0 && left.bytes > 0 && !out.is_full() && !target.queue.is_empty() {
-            // The usual case: a frame that needs nothing. It is looked at where it is, and moved once.
-            if untagged && let Some(frame) = target.queue.finished() {
-                left.bytes = left.bytes.saturating_sub(frame.len());
-                target.counters.tx_taken += 1;
-                count_sent(&mut target.counters, frame);
-                let Some(frame) = target.queue.pop_settled() else { break };
-                out.push(frame);
-            } else {
-                let Some(frame) = next(target, pool) else { break };
-                left.bytes = left.bytes.saturating_sub(frame.len());
-                count_sent(&mut target.counters, &frame);
-                out.push(frame);
-            }
-            left.frames -= 1;
-        }
-        if !target.queue.listed && !target.queue.is_empty() {
-            target.queue.listed = true;
-            self.ready.push_back(port);
+        give_rest(target, pool, left, out);
+        if !target.queue.is_listed() && !target.queue.is_empty() {
+            target.queue.list();
+            self.ready.push(port.index);
         }
         out.len() - before
     }
@@ -104,6 +103,51 @@ impl Engine {
     }
 }
 
+/// Gives the plain frames at the head of the queue, which are all of them as a rule: they need nothing,
+/// are copied from where they lie, and counted together. Tells how many, and their bytes.
+#[inline(always)]
+fn give_plain(port: &mut Port, budget: Budget, out: &mut TxBatch) -> (usize, usize) {
+    let Port { access, queue, counters, .. } = port;
+    let most = if *access == 0 { 0 } else { budget.frames.min(out.remaining_capacity()) };
+    let (mut frames, mut bytes) = (0, 0);
+    for frame in queue.front(most) {
+        if !frame.is_plain() || bytes >= budget.bytes || out.try_push(frame.moved()).is_err() {
+            break;
+        }
+        frames += 1;
+        bytes += frame.len();
+    }
+    queue.advance_plain(frames, bytes);
+    let count = frames as u64;
+    counters.tx_taken += count;
+    counters.tx_frames += count;
+    counters.tx_unicast += count;
+    counters.tx_bytes += bytes as u64;
+    (frames, bytes)
+}
+
+/// Gives what stands aside, what has to be changed for the link, and what is behind it.
+fn give_rest(port: &mut Port, pool: &mut Pool, mut left: Budget, out: &mut TxBatch) {
+    give_kept(port, &mut left, out);
+    while left.frames > 0 && left.bytes > 0 && !out.is_full() {
+        let Some(frame) = next(port, pool) else { break };
+        left.frames -= 1;
+        left.bytes = left.bytes.saturating_sub(frame.len());
+        count_sent(&mut port.counters, &frame);
+        out.push(frame);
+    }
+}
+
+fn count_sent(counters: &mut PortCounters, frame: &Frame) {
+    counters.tx_frames += 1;
+    counters.tx_bytes += frame.len() as u64;
+    match frame.cast() {
+        Cast::Unicast => counters.tx_unicast += 1,
+        Cast::Multicast => counters.tx_multicast += 1,
+        Cast::Broadcast => counters.tx_broadcast += 1,
+    }
+}
+
 /// Gives what the link gave back once more; it was counted when it was taken first.
 #[cold]
 fn give_kept(port: &mut Port, left: &mut Budget, out: &mut TxBatch) {
@@ -119,14 +163,14 @@ fn give_kept(port: &mut Port, left: &mut Budget, out: &mut TxBatch) {
 /// dropped on the way.
 fn next(port: &mut Port, pool: &mut Pool) -> Option<Frame> {
     loop {
-        if let Some((frame, segmenter)) = port.queue.cutting.take() {
+        if let Some((frame, segmenter)) = port.queue.take_cutting() {
             if let Some(segment) = next_cut(port, pool, frame, segmenter) {
                 return Some(segment);
             }
             continue;
         }
         let frame = port.queue.pop()?;
-        if frame.offload.is_none() {
+        if !frame.has_offload() {
             port.queue.settle(&frame);
             if let Some(frame) = leave(port, pool, frame) {
                 return Some(frame);
@@ -142,9 +186,9 @@ fn next(port: &mut Port, pool: &mut Pool) -> Option<Frame> {
 /// A frame with offload metadata: as it is, completed, or the start of a cut.
 fn rewrite(port: &mut Port, pool: &mut Pool, mut frame: Frame) -> Option<Frame> {
     let takes = port.spec.offloads_to_guest;
-    if frame.offload.gso.is_some() && !takes.takes(&frame.offload) {
+    if frame.has_gso() && !takes.takes(&frame.offload()) {
         match pool.segmenter(&frame) {
-            Ok(segmenter) => port.queue.cutting = Some((frame, segmenter)),
+            Ok(segmenter) => port.queue.set_cutting(frame, segmenter),
             Err(error) => {
                 port.queue.settle(&frame);
                 give_up(port, pool, frame, error);
@@ -153,7 +197,7 @@ fn rewrite(port: &mut Port, pool: &mut Pool, mut frame: Frame) -> Option<Frame> 
         return None;
     }
     port.queue.settle(&frame);
-    if !takes.takes(&frame.offload) {
+    if !takes.takes(&frame.offload()) {
         if let Err(error) = pool.complete(&mut frame) {
             give_up(port, pool, frame, error);
             return None;
@@ -179,7 +223,7 @@ fn next_cut(
         }
     };
     if segmenter.remaining() > 0 {
-        port.queue.cutting = Some((frame, segmenter));
+        port.queue.set_cutting(frame, segmenter);
     } else {
         port.queue.settle(&frame);
         port.counters.tx_taken += 1;
@@ -225,15 +269,4 @@ fn give_up(port: &mut Port, pool: &mut Pool, frame: Frame, error: RewriteError) 
     };
     port.counters.count_drop(reason, 1);
     pool.release(frame);
-}
-
-#[inline]
-fn count_sent(counters: &mut PortCounters, frame: &Frame) {
-    counters.tx_frames += 1;
-    counters.tx_bytes += frame.len() as u64;
-    match frame.cast {
-        Cast::Unicast => counters.tx_unicast += 1,
-        Cast::Multicast => counters.tx_multicast += 1,
-        Cast::Broadcast => counters.tx_broadcast += 1,
-    }
 }

@@ -312,9 +312,9 @@ impl World {
             let parsed = wire::parse(&bytes).expect("an Ethernet frame");
             assert_eq!(parsed.malformed, None, "{bytes:02x?}");
             let checked =
-                wire::offload::check(frame.offload(), &bytes, bytes.len(), usize::from(MTU));
+                wire::offload::check(&frame.offload(), &bytes, bytes.len(), usize::from(MTU));
             assert_eq!(checked, Ok(()), "{bytes:02x?}");
-            let longest = wire::offload::max_wire_len(frame.offload(), &bytes, bytes.len());
+            let longest = wire::offload::max_wire_len(&frame.offload(), &bytes, bytes.len());
             assert!(longest <= 14 + usize::from(MTU), "{longest}");
             self.pool.release(frame);
         }

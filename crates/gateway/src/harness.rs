@@ -293,7 +293,7 @@ impl Lab {
         while let Some(frame) = self.gateway.poll_frame() {
             let bytes = self.pool.pieces(&frame).concat();
             let parsed = wire::parse(&bytes).unwrap();
-            all.push(Got { bytes, offload: *frame.offload(), parsed });
+            all.push(Got { bytes, offload: frame.offload(), parsed });
             self.pool.release(frame);
         }
         all

@@ -168,7 +168,7 @@ impl TestNetwork {
             for frame in out.drain(..) {
                 let bytes = self.pool.pieces(&frame).concat();
                 assert_eq!(bytes.len(), frame.len(), "a frame is as long as its pieces");
-                frames.push(Rich { bytes, offload: *frame.offload() });
+                frames.push(Rich { bytes, offload: frame.offload() });
                 self.pool.release(frame);
             }
         }

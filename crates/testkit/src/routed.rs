@@ -235,7 +235,7 @@ impl Routed {
         while networks[net].engine.poll_transmit(pool, id, Budget::FULL, &mut out) > 0 {
             for frame in out.drain(..) {
                 let bytes = pool.pieces(&frame).concat();
-                frames.push(Rich { bytes, offload: *frame.offload() });
+                frames.push(Rich { bytes, offload: frame.offload() });
                 pool.release(frame);
             }
         }
@@ -282,7 +282,7 @@ impl Routed {
                         let network = networks.iter_mut().find(|it| it.iface == iface);
                         let network = network.expect("an interface that is there");
                         let bytes = pool.pieces(&frame).concat();
-                        network.gateway.push_back(Rich { bytes, offload: *frame.offload() });
+                        network.gateway.push_back(Rich { bytes, offload: frame.offload() });
                         pool.release(frame);
                     }
                 }

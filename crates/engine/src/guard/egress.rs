@@ -5,7 +5,7 @@ use wire::L3;
 
 use crate::bindings::{Bindings, Owner};
 use crate::engine::Engine;
-use crate::frame::{Cast, Frame};
+use crate::frame::Frame;
 use crate::guard::fast::Packed;
 use crate::guard::memory::Memory;
 use crate::guard::port::PortGuard;
@@ -108,7 +108,7 @@ pub(crate) fn takes(
     known: bool,
 ) -> Result<(), Reason> {
     let Some(guard) = &mut to.guard else { return Ok(()) };
-    if frame.cast != Cast::Unicast || !guard.is_strict() {
+    if !frame.is_unicast() || !guard.is_strict() {
         return Ok(());
     }
     // A sender without a guard has not been asked.

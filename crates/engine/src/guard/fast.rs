@@ -15,7 +15,6 @@ use alloc::vec;
 
 use wire::ethernet::ethertype;
 
-use crate::frame::Cast;
 use crate::keyed::Key;
 
 /// Sources of a guest that are remembered.
@@ -146,10 +145,10 @@ pub(crate) fn passes(
     sources: Option<(&Cache, Key)>,
     frame: &[u8],
     len: usize,
-    cast: Cast,
+    to_group: bool,
     broadcast: u32,
 ) -> Option<Packed> {
-    if cast != Cast::Unicast {
+    if to_group {
         return None;
     }
     let &[.., t0, t1] = frame.first_chunk::<ETHERNET>()?;

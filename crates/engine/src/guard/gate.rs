@@ -74,7 +74,7 @@ impl Engine {
     ) -> Result<Outcome, Reason> {
         let Some(mut me) = from.guard.take() else { return Ok(Outcome::Pass) };
         let (outcome, said) = self.judge(now, pool, &mut me, from.id, frame, work.src);
-        work.reach = said.reach;
+        from.reach = said.reach;
         work.destination = said.destination;
         from.answer = said.answer;
         for reason in said.audits {
@@ -142,7 +142,7 @@ impl Engine {
         frame: &Frame,
     ) -> Option<Reason> {
         let guard = from.guard.as_mut()?;
-        match guard.storm(now, frame.cast, frame.len()) {
+        match guard.storm(now, frame.cast(), frame.len()) {
             Ok(()) => None,
             Err((reason, true)) => Some(reason),
             Err((reason, false)) => {
@@ -156,9 +156,9 @@ impl Engine {
 
     /// Sends what the guard has to say instead of a frame, or about it.
     #[cold]
-    pub(crate) fn answer(&mut self, pool: &mut Pool, from: &mut Origin, frame: Frame) {
-        let (vid, tagged) = (frame.tci & 0xfff, frame.inner_tag);
-        pool.release(frame);
+    pub(crate) fn answer(&mut self, pool: &mut Pool, from: &mut Origin, frame: &Frame) {
+        let (vid, tagged) = (frame.tci & 0xfff, frame.has_inner_tag());
+        pool.end(frame);
         // Behind a tag of their own the guests of another network live, who have to see to it
         // themselves.
         if let Some(answer) = from.answer.take().filter(|_| !tagged) {
@@ -177,15 +177,11 @@ impl Engine {
         let Some(to) = self.ports.at_mut(to) else { return };
         let Ok(mut frame) = pool.copy_in(bytes, Offload::NONE) else { return };
         frame.tci = vid;
-        frame.cast = cast;
+        frame.set_cast(cast);
         to.counters.tx_own += 1;
         to.counters.tx_offered += 1;
         match to.queue.admit(pool, &frame) {
-            Ok(()) => {
-                if enqueue(to, frame) {
-                    self.ready.push_back(to.id);
-                }
-            }
+            Ok(()) => enqueue(to, &mut self.ready, &frame),
             Err(reason) => {
                 to.counters.count_drop(reason, 1);
                 pool.release(frame);

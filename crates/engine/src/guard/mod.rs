@@ -153,7 +153,7 @@ impl Engine {
             now,
             bytes,
             len: frame.len(),
-            cast: frame.cast,
+            cast: frame.cast(),
             source,
             parsed,
             accepted: None,

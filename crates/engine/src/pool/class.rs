@@ -7,83 +7,105 @@ use alloc::vec::Vec;
 use super::{ClassUsage, INDEX_MAX, RESERVE};
 use crate::frame::Body;
 
-/// One class of equal buffers.
+/// One class of equal buffers, of `N` bytes each. Their size is known to the compiler, so that a frame
+/// is found with one look at its slot.
 #[derive(Debug)]
-pub(super) struct Class {
-    chunks: Vec<Box<[u8]>>,
-    slots: Vec<Slot>,
+pub(super) struct Class<const N: usize> {
+    slots: Vec<Slot<N>>,
     free: Vec<u32>,
     limit: usize,
+    /// How many buffers the allocator may still be asked for.
+    more: usize,
     reserve: usize,
-    stride: usize,
-    /// Buffers per chunk, as a power of two: finding a buffer must not take a division.
-    chunk_shift: u32,
+    /// How many buffers are taken from the allocator at a time.
+    step: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
-struct Slot {
+#[derive(Debug)]
+struct Slot<const N: usize> {
     refs: u32,
     generation: u32,
+    bytes: Box<[u8; N]>,
 }
 
-impl Class {
-    pub(super) fn new(limit: usize, stride: usize, chunk_shift: u32) -> Self {
+/// A buffer that was taken just now.
+pub(super) struct Taken<'a, const N: usize> {
+    pub(super) index: u32,
+    pub(super) generation: u32,
+    pub(super) bytes: &'a mut [u8; N],
+}
+
+impl<const N: usize> Class<N> {
+    pub(super) fn new(limit: usize, step: usize) -> Self {
         let limit = limit.min(INDEX_MAX);
-        Self {
-            chunks: Vec::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            limit,
-            reserve: RESERVE.min(limit / 4),
-            stride,
-            chunk_shift,
-        }
+        let reserve = RESERVE.min(limit / 4);
+        Self { slots: Vec::new(), free: Vec::new(), limit, more: limit, reserve, step }
     }
 
     #[inline]
-    pub(super) fn take(&mut self, large: bool) -> Option<Body> {
+    pub(super) fn take(&mut self) -> Option<Taken<'_, N>> {
         let index = match self.free.pop() {
             Some(index) => index,
             None => self.grow()?,
         };
         let slot = self.slots.get_mut(index as usize)?;
         slot.refs = 1;
-        Some(Body::new(index, slot.generation, large))
+        Some(Taken { index, generation: slot.generation, bytes: &mut slot.bytes })
     }
 
-    /// Takes one more chunk from the allocator and returns its first buffer.
+    /// Takes some more buffers from the allocator and returns the first of them.
     #[cold]
     fn grow(&mut self) -> Option<u32> {
         let first = self.slots.len();
-        let count = (1 << self.chunk_shift).min(self.limit.saturating_sub(first));
+        let count = self.step.min(self.more);
         if count == 0 {
             return None;
         }
-        self.chunks.push(vec![0; count * self.stride].into_boxed_slice());
-        self.slots.resize(first + count, Slot::default());
+        for _ in 0..count {
+            // Zeroed by the allocator, which mostly has such memory and need not touch it.
+            let bytes = vec![0; N].into_boxed_slice().try_into().ok()?;
+            self.slots.push(Slot { refs: 0, generation: 0, bytes });
+        }
+        self.more -= count;
         // Room for every buffer, so that giving back never allocates.
-        self.free.reserve(first + count);
+        self.free.reserve(self.slots.len());
         let range = u32::try_from(first).ok()?..u32::try_from(first + count).ok()?;
         self.free.extend(range.rev());
         self.free.pop()
     }
 
     #[inline]
-    fn slot_mut(&mut self, body: Body) -> Option<&mut Slot> {
-        let slot = self.slots.get_mut(body.index() as usize)?;
+    fn slot(&self, body: Body) -> Option<&Slot<N>> {
+        let slot = self.slots.get(body.index() as usize)?;
         debug_assert_eq!(slot.generation, body.generation, "the frame belongs to another pool");
-        (slot.generation == body.generation && slot.refs > 0).then_some(slot)
+        (slot.generation == body.generation).then_some(slot)
     }
 
     #[inline]
-    pub(super) fn put(&mut self, body: Body) {
-        if let Some(slot) = self.slot_mut(body) {
+    fn slot_mut(&mut self, body: Body) -> Option<&mut Slot<N>> {
+        let slot = self.slots.get_mut(body.index() as usize)?;
+        debug_assert_eq!(slot.generation, body.generation, "the frame belongs to another pool");
+        (slot.generation == body.generation).then_some(slot)
+    }
+
+    /// Whether there is such a buffer, and it has not been freed since.
+    #[inline]
+    pub(super) fn knows(&self, body: Body) -> bool {
+        self.slot(body).is_some()
+    }
+
+    /// Counts one frame less; true if the handle was good.
+    #[inline]
+    pub(super) fn put(&mut self, body: Body) -> bool {
+        let Some(slot) = self.slot_mut(body) else { return false };
+        if slot.refs > 1 {
             slot.refs -= 1;
-            if slot.refs == 0 {
-                slot.generation = slot.generation.wrapping_add(1);
-                self.free.push(body.index());
-            }
+        } else {
+            slot.refs = 0;
+            slot.generation = slot.generation.wrapping_add(1);
+            self.free.push(body.index());
         }
+        true
     }
 
     #[inline]
@@ -93,47 +115,55 @@ impl Class {
         }
     }
 
-    #[inline]
-    pub(super) fn is_exclusive(&self, body: Body) -> bool {
-        self.slots.get(body.index() as usize).is_some_and(|slot| slot.refs == 1)
+    /// Gives back a buffer that is never shared, and whose holder is known to have it.
+    pub(super) fn put_owned(&mut self, index: u32) {
+        if let Some(slot) = self.slots.get_mut(index as usize)
+            && slot.refs > 0
+        {
+            slot.refs = 0;
+            self.free.push(index);
+        }
     }
 
-    /// A whole buffer.
+    /// The bytes of such a buffer.
     #[inline]
-    pub(super) fn bytes(&self, body: Body) -> &[u8] {
-        self.part(body, 0, self.stride)
+    pub(super) fn owned(&self, index: u32) -> &[u8] {
+        self.slots.get(index as usize).map_or(&[], |slot| &slot.bytes[..])
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub(super) fn owned_mut(&mut self, index: u32) -> &mut [u8] {
+        self.slots.get_mut(index as usize).map_or(&mut [], |slot| &mut slot.bytes[..])
     }
 
     /// `len` bytes of a buffer from `start` on; nothing if it has not so many.
     #[inline]
     pub(super) fn part(&self, body: Body, start: usize, len: usize) -> &[u8] {
-        let index = body.index() as usize;
-        let known = self.slots.get(index).is_some_and(|slot| slot.generation == body.generation);
-        debug_assert!(known, "the frame belongs to another pool");
-        let from = (index & ((1 << self.chunk_shift) - 1)) * self.stride + start;
-        match self.chunks.get(index >> self.chunk_shift) {
-            Some(chunk) if known && start + len <= self.stride => {
-                chunk.get(from..from + len).unwrap_or_default()
+        match self.slot(body) {
+            Some(slot) => {
+                slot.bytes.get(start..).and_then(|rest| rest.get(..len)).unwrap_or_default()
             }
-            _ => &[],
+            None => &[],
         }
     }
 
+    /// A whole buffer; nothing if the handle is stale.
     #[inline]
     pub(super) fn bytes_mut(&mut self, body: Body) -> &mut [u8] {
-        let index = body.index() as usize;
-        let known = self.slots.get(index).is_some_and(|slot| slot.generation == body.generation);
-        debug_assert!(known, "the frame belongs to another pool");
-        let start = (index & ((1 << self.chunk_shift) - 1)) * self.stride;
-        match self.chunks.get_mut(index >> self.chunk_shift) {
-            Some(chunk) if known => chunk.get_mut(start..start + self.stride).unwrap_or_default(),
-            _ => &mut [],
-        }
+        self.slot_mut(body).map_or(&mut [], |slot| &mut slot.bytes[..])
+    }
+
+    /// A whole buffer, if no other frame shares it.
+    #[inline]
+    pub(super) fn exclusive_mut(&mut self, body: Body) -> Option<&mut [u8]> {
+        let slot = self.slot_mut(body)?;
+        (slot.refs == 1).then_some(&mut slot.bytes[..])
     }
 
     #[inline]
     pub(super) fn available(&self) -> usize {
-        self.free.len() + (self.limit - self.slots.len())
+        self.free.len() + self.more
     }
 
     #[inline]

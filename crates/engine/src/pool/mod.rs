@@ -31,13 +31,13 @@ use core::ops::Range;
 
 use wire::{HEADER_MAX, Offload};
 
-use crate::batch::BATCH;
-use crate::frame::{Frame, Lease};
+use crate::batch::{BATCH, TxBatch};
+use crate::frame::{Body, Frame, Lease};
 
 mod class;
 mod rewrite;
 
-use class::Class;
+use class::{Class, Taken};
 
 /// Bytes before every frame body, for a VLAN tag or a link's own header.
 pub const HEADROOM: usize = 64;
@@ -51,6 +51,20 @@ pub const LARGE_CAPACITY: usize = 65_536 + 256;
 
 /// Bytes kept free before a header piece, so that a tag can be put in after the fact.
 const HEADER_ROOM: usize = 16;
+
+const CACHE_LINE: usize = 64;
+
+/// Bytes of a small buffer: headroom, the frame, and what it takes to begin with a line of the cache
+/// wherever the buffer is. With what common allocators add, an odd number of lines from one to the
+/// next: with a power of two, the first lines of all buffers, which is where the headers are, would
+/// compete for a few sets of the cache.
+const SMALL: usize = HEADROOM + SMALL_CAPACITY + CACHE_LINE + 48;
+
+/// Bytes of a large buffer.
+const LARGE: usize = HEADROOM + LARGE_CAPACITY;
+
+/// Bytes of a header buffer.
+const HEADER: usize = HEADER_ROOM + HEADER_MAX;
 
 /// The most buffers of one class; what a packed index can say.
 const INDEX_MAX: usize = (1 << 31) - 2;
@@ -112,21 +126,19 @@ pub(crate) enum RewriteError {
 /// All buffers of one worker.
 #[derive(Debug)]
 pub struct Pool {
-    small: Class,
-    large: Class,
-    headers: Class,
+    small: Class<SMALL>,
+    large: Class<LARGE>,
+    headers: Class<HEADER>,
 }
 
 impl Pool {
     /// A pool that may grow to `limits`; it holds no memory yet.
     #[must_use]
     pub fn new(limits: PoolLimits) -> Self {
-        // The strides are odd multiples of a cache line. With a power of two, the first lines of
-        // all buffers, which is where the headers are, would compete for a few sets of the cache.
         Self {
-            small: Class::new(limits.small, HEADROOM + SMALL_CAPACITY, 6),
-            large: Class::new(limits.large, HEADROOM + LARGE_CAPACITY, 3),
-            headers: Class::new(limits.headers, HEADER_ROOM + HEADER_MAX, 6),
+            small: Class::new(limits.small, 64),
+            large: Class::new(limits.large, 8),
+            headers: Class::new(limits.headers, 64),
         }
     }
 
@@ -137,16 +149,27 @@ impl Pool {
     /// [`PoolEmpty`]; nothing is changed.
     #[inline]
     pub fn copy_in(&mut self, bytes: &[u8], offload: Offload) -> Result<Frame, PoolEmpty> {
-        let large = bytes.len() > SMALL_CAPACITY;
+        if bytes.len() > SMALL_CAPACITY {
+            return self.copy_in_large(bytes, offload);
+        }
+        let Taken { index, generation, bytes: room } = self.small.take().ok_or(PoolEmpty)?;
+        // The frame begins with a line of the cache, so that its headers are in one, or in two.
+        let start = HEADROOM + (room.as_ptr().addr().wrapping_neg() & (CACHE_LINE - 1));
+        if let Some(room) = room.get_mut(start..start + bytes.len()) {
+            copy(room, bytes);
+        }
+        Ok(Frame::of_body(Body::new(index, generation, false), start, bytes.len(), offload))
+    }
+
+    fn copy_in_large(&mut self, bytes: &[u8], offload: Offload) -> Result<Frame, PoolEmpty> {
         if bytes.len() > LARGE_CAPACITY {
             return Err(PoolEmpty);
         }
-        let class = self.class_mut(large);
-        let body = class.take(large).ok_or(PoolEmpty)?;
-        if let Some(room) = class.bytes_mut(body).get_mut(HEADROOM..HEADROOM + bytes.len()) {
+        let Taken { index, generation, bytes: room } = self.large.take().ok_or(PoolEmpty)?;
+        if let Some(room) = room.get_mut(HEADROOM..HEADROOM + bytes.len()) {
             room.copy_from_slice(bytes);
         }
-        Ok(Frame::of_body(body, HEADROOM, bytes.len(), offload))
+        Ok(Frame::of_body(Body::new(index, generation, true), HEADROOM, bytes.len(), offload))
     }
 
     /// Lends a whole large buffer, to read a frame of unknown length straight into.
@@ -155,7 +178,8 @@ impl Pool {
     ///
     /// [`PoolEmpty`]; nothing is changed.
     pub fn lease_large(&mut self) -> Result<Lease, PoolEmpty> {
-        self.large.take(true).map(Lease).ok_or(PoolEmpty)
+        let Taken { index, generation, .. } = self.large.take().ok_or(PoolEmpty)?;
+        Ok(Lease(Body::new(index, generation, true)))
     }
 
     /// The bytes of a leased buffer, [`LARGE_CAPACITY`] of them. What is in them is left over from
@@ -173,16 +197,17 @@ impl Pool {
         let start = range.start.min(end);
         let len = end - start;
         if len <= SMALL_CAPACITY
-            && let Some(body) = self.small.take(false)
+            && let Some(Taken { index, generation, bytes: to }) = self.small.take()
         {
-            let from = self.large.bytes(lease.0).get(HEADROOM + start..HEADROOM + end);
-            if let (Some(from), Some(to)) =
-                (from, self.small.bytes_mut(body).get_mut(HEADROOM..HEADROOM + len))
-            {
-                to.copy_from_slice(from);
+            let from = self.large.part(lease.0, HEADROOM + start, len);
+            let at = HEADROOM + (to.as_ptr().addr().wrapping_neg() & (CACHE_LINE - 1));
+            // A stale lease has no bytes at all.
+            let len = from.len();
+            if let Some(to) = to.get_mut(at..at + len) {
+                copy(to, from);
             }
             self.give_back(lease);
-            return Frame::of_body(body, HEADROOM, len, offload);
+            return Frame::of_body(Body::new(index, generation, false), at, len, offload);
         }
         Frame::of_body(lease.0, HEADROOM + start, len, offload)
     }
@@ -197,13 +222,9 @@ impl Pool {
     #[inline]
     #[must_use]
     pub fn pieces<'a>(&'a self, frame: &Frame) -> [&'a [u8]; 2] {
-        match frame.header {
-            None => [self.body(frame), &[]],
-            Some(header) => {
-                let from = usize::from(frame.header_start);
-                let to = from + usize::from(frame.header_len);
-                [self.headers.bytes(header).get(from..to).unwrap_or_default(), self.body(frame)]
-            }
+        match frame.header() {
+            None => [self.whole(frame), &[]],
+            Some(header) => [self.piece(frame, header), self.body(frame)],
         }
     }
 
@@ -211,10 +232,19 @@ impl Pool {
     #[inline]
     #[expect(clippy::needless_pass_by_value, reason = "the handle ends here")]
     pub fn release(&mut self, frame: Frame) {
-        if let Some(header) = frame.header {
-            self.headers.put(header);
+        self.end(&frame);
+    }
+
+    /// Ends the first `count` frames of a batch, as a link does with those that it has written.
+    #[inline]
+    pub fn release_front(&mut self, batch: &mut TxBatch, count: usize) {
+        if count >= batch.len() {
+            // The usual case: all of them, none of which has to be moved.
+            batch.iter().for_each(|frame| self.end(frame));
+            batch.clear();
+        } else {
+            batch.drain(..count).for_each(|frame| self.end(&frame));
         }
-        self.class_mut(frame.body.is_large()).put(frame.body);
     }
 
     /// What is in use now.
@@ -227,11 +257,48 @@ impl Pool {
         }
     }
 
+    /// Ends a frame whose handle is not used again.
+    #[inline]
+    pub(crate) fn end(&mut self, frame: &Frame) {
+        let known = if frame.body.is_large() {
+            self.large.put(frame.body)
+        } else {
+            self.small.put(frame.body)
+        };
+        if let Some(header) = frame.header()
+            && known
+        {
+            self.headers.put_owned(header);
+        }
+    }
+
     /// The part of the frame that is in its body buffer.
     #[inline]
     pub(crate) fn body(&self, frame: &Frame) -> &[u8] {
-        let class = if frame.body.is_large() { &self.large } else { &self.small };
-        class.part(frame.body, frame.start as usize, frame.len as usize)
+        body_of(&self.small, &self.large, frame)
+    }
+
+    /// All of a frame that has no header piece.
+    #[inline]
+    fn whole(&self, frame: &Frame) -> &[u8] {
+        let (start, len) = (frame.start(), frame.len());
+        if frame.body.is_large() {
+            self.large.part(frame.body, start, len)
+        } else {
+            self.small.part(frame.body, start, len)
+        }
+    }
+
+    /// The part of the frame that is in its header piece, which is in this buffer.
+    fn piece(&self, frame: &Frame, header: u32) -> &[u8] {
+        let known = if frame.body.is_large() {
+            self.large.knows(frame.body)
+        } else {
+            self.small.knows(frame.body)
+        };
+        let from = frame.header_start();
+        let piece = self.headers.owned(header).get(from..from + frame.header_len());
+        piece.filter(|_| known).unwrap_or_default()
     }
 
     /// How many more buffers of this frame's class can be had.
@@ -243,8 +310,9 @@ impl Pool {
     /// Whether the buffers that this frame is in have become so few that only the reserve is left.
     #[inline]
     pub(crate) fn is_scarce(&self, frame: &Frame) -> bool {
-        let body = if frame.body.is_large() { &self.large } else { &self.small };
-        body.is_scarce() || (frame.header.is_some() && self.headers.is_scarce())
+        let body =
+            if frame.body.is_large() { self.large.is_scarce() } else { self.small.is_scarce() };
+        body || (frame.has_header() && self.headers.is_scarce())
     }
 
     /// Whether any class is down to its reserve.
@@ -252,14 +320,46 @@ impl Pool {
         self.small.is_scarce() || self.large.is_scarce() || self.headers.is_scarce()
     }
 
+    /// The whole body buffer of a frame, if no other frame shares it.
     #[inline]
-    fn class_mut(&mut self, large: bool) -> &mut Class {
-        if large { &mut self.large } else { &mut self.small }
+    fn exclusive_mut(&mut self, body: Body) -> Option<&mut [u8]> {
+        if body.is_large() {
+            self.large.exclusive_mut(body)
+        } else {
+            self.small.exclusive_mut(body)
+        }
     }
 }
 
 /// [`Pool::body`] for callers that hold the header class mutably at the same time.
-fn body_of<'a>(small: &'a Class, large: &'a Class, frame: &Frame) -> &'a [u8] {
-    let class = if frame.body.is_large() { large } else { small };
-    class.part(frame.body, frame.start as usize, frame.len as usize)
+#[inline]
+fn body_of<'a>(small: &'a Class<SMALL>, large: &'a Class<LARGE>, frame: &Frame) -> &'a [u8] {
+    let (start, len) = (frame.start(), frame.body_len());
+    if frame.body.is_large() {
+        large.part(frame.body, start, len)
+    } else {
+        small.part(frame.body, start, len)
+    }
+}
+
+/// Copies bytes to as many. Frames are mostly short, and a call to find out how short costs as much as
+/// copying them: two moves of a fixed size, which may overlap, do for most.
+#[inline]
+fn copy(to: &mut [u8], from: &[u8]) {
+    match from.len() {
+        32..=64 => copy_ends::<32>(to, from),
+        65..=128 => copy_ends::<64>(to, from),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Copies the first `N` and the last `N` bytes.
+#[inline]
+fn copy_ends<const N: usize>(to: &mut [u8], from: &[u8]) {
+    if let (Some(to), Some(from)) = (to.first_chunk_mut::<N>(), from.first_chunk()) {
+        *to = *from;
+    }
+    if let (Some(to), Some(from)) = (to.last_chunk_mut::<N>(), from.last_chunk()) {
+        *to = *from;
+    }
 }

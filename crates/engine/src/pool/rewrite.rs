@@ -7,8 +7,8 @@ use wire::segment::Segmenter;
 use wire::{HEADER_MAX, Offload, PartialChecksum, checksum};
 
 use super::class::Class;
-use super::{HEADER_ROOM, Pool, PoolEmpty, RewriteError, body_of};
-use crate::frame::{Body, Frame};
+use super::{HEADER, HEADER_ROOM, Pool, PoolEmpty, RewriteError, body_of};
+use crate::frame::Frame;
 
 impl Pool {
     /// The bytes in which the headers of a frame are, all of them: a header piece holds the first
@@ -16,11 +16,16 @@ impl Pool {
     /// [`Self::next_segment`] made. None for such a one.
     #[inline]
     pub(crate) fn front(&self, frame: &Frame) -> Option<&[u8]> {
-        match frame.header {
-            None => Some(self.body(frame)),
-            Some(_) if usize::from(frame.header_len) < HEADER_MAX && frame.len > 0 => None,
-            Some(_) => Some(self.pieces(frame)[0]),
+        match frame.header() {
+            None => Some(self.whole(frame)),
+            Some(header) => self.front_piece(frame, header),
         }
+    }
+
+    #[cold]
+    fn front_piece(&self, frame: &Frame, header: u32) -> Option<&[u8]> {
+        let whole = frame.header_len() >= HEADER_MAX || frame.body_len() == 0;
+        whole.then(|| self.piece(frame, header))
     }
 
     /// The first `len` bytes of a frame, to be changed: in place where nobody shares them, else in a
@@ -31,35 +36,35 @@ impl Pool {
     /// buffer is free.
     #[inline]
     pub fn header_mut(&mut self, frame: &mut Frame, len: usize) -> Option<&mut [u8]> {
-        if frame.header.is_none() {
-            let large = frame.body.is_large();
-            if self.class_mut(large).is_exclusive(frame.body) {
-                if len > frame.len as usize {
+        if !frame.has_header() {
+            // Not by `exclusive_mut`, which would still be borrowed in the other case.
+            if self.exclusive_mut(frame.body).is_some() {
+                if len > frame.body_len() {
                     return None;
                 }
-                let start = frame.start as usize;
-                return self.class_mut(large).bytes_mut(frame.body).get_mut(start..start + len);
+                let start = frame.start();
+                return self.exclusive_mut(frame.body)?.get_mut(start..start + len);
             }
             self.add_header(frame)?;
         }
-        let start = usize::from(frame.header_start);
-        let piece = self.headers.bytes_mut(frame.header?);
-        piece.get_mut(start..start + usize::from(frame.header_len))?.get_mut(..len)
+        let start = frame.header_start();
+        let piece = self.headers.owned_mut(frame.header()?);
+        piece.get_mut(start..start + frame.header_len())?.get_mut(..len)
     }
 
     /// Moves the front of a frame into a header piece of its own.
     #[cold]
     fn add_header(&mut self, frame: &mut Frame) -> Option<()> {
-        let header = self.headers.take(false)?;
+        let header = self.headers.take()?.index;
         let body = body_of(&self.small, &self.large, frame);
         let front = body.get(..HEADER_MAX).unwrap_or(body);
         let len = front.len();
-        let room = self.headers.bytes_mut(header).get_mut(HEADER_ROOM..HEADER_ROOM + len);
+        let room = self.headers.owned_mut(header).get_mut(HEADER_ROOM..HEADER_ROOM + len);
         if let Some(room) = room {
             room.copy_from_slice(front);
         }
-        frame.set_header(header, HEADER_ROOM, len);
         frame.advance(len);
+        frame.set_header(header, HEADER_ROOM, len);
         Some(())
     }
 
@@ -76,20 +81,20 @@ impl Pool {
         frame: &Frame,
         range: Range<usize>,
     ) -> Result<Frame, PoolEmpty> {
-        let header = self.headers.take(false).ok_or(PoolEmpty)?;
+        let header = self.headers.take().ok_or(PoolEmpty)?.index;
         let mut piece = self.share_body(frame);
-        piece.offload = Offload::NONE;
+        piece.set_offload(Offload::NONE);
         piece.set_header(header, HEADER_ROOM, 0);
         let mut filled = self.append(&mut piece, front);
         // What of the range is in the other frame's header piece is copied; the body is not.
-        let border = usize::from(frame.header_len);
-        if let Some(other) = frame.header
+        let border = frame.header_len();
+        if let Some(other) = frame.header()
             && range.start < border
         {
             let mut copy = [0; HEADER_MAX];
-            let from = usize::from(frame.header_start);
+            let from = frame.header_start();
             let part = from + range.start..from + range.end.min(border);
-            let part = self.headers.bytes(other).get(part).unwrap_or_default();
+            let part = self.headers.owned(other).get(part).unwrap_or_default();
             let len = part.len();
             if let Some(room) = copy.get_mut(..len) {
                 room.copy_from_slice(part);
@@ -98,8 +103,8 @@ impl Pool {
         }
         piece.narrow(range.start.saturating_sub(border)..range.end.saturating_sub(border));
         // The front is as complete as everybody who reads headers expects.
-        let missing = HEADER_MAX.saturating_sub(usize::from(piece.header_len));
-        let missing = missing.min(piece.len as usize);
+        let missing = HEADER_MAX.saturating_sub(piece.header_len());
+        let missing = missing.min(piece.body_len());
         let mut copy = [0; HEADER_MAX];
         if let (Some(room), Some(part)) =
             (copy.get_mut(..missing), body_of(&self.small, &self.large, &piece).get(..missing))
@@ -117,28 +122,27 @@ impl Pool {
 
     /// Adds bytes at the end of a header piece. False if there is no room.
     fn append(&mut self, frame: &mut Frame, bytes: &[u8]) -> bool {
-        let Some(header) = frame.header else { return false };
-        let len = usize::from(frame.header_len);
-        let at = usize::from(frame.header_start) + len;
+        let Some(header) = frame.header() else { return false };
+        let len = frame.header_len();
+        let at = frame.header_start() + len;
         if len + bytes.len() > HEADER_MAX {
             return false;
         }
-        let Some(room) = self.headers.bytes_mut(header).get_mut(at..at + bytes.len()) else {
+        let Some(room) = self.headers.owned_mut(header).get_mut(at..at + bytes.len()) else {
             return false;
         };
         room.copy_from_slice(bytes);
-        frame.set_header(header, usize::from(frame.header_start), len + bytes.len());
+        frame.set_header(header, frame.header_start(), len + bytes.len());
         true
     }
 
     /// Cuts a frame to its first `len` bytes.
     pub(crate) fn truncate(frame: &mut Frame, len: usize) {
-        let front = usize::from(frame.header_len).min(len);
-        // At most what it was.
-        #[expect(clippy::cast_possible_truncation)]
-        let front = front as u16;
-        frame.header_len = front;
-        frame.narrow(0..len - usize::from(front));
+        let front = frame.header_len().min(len);
+        if let Some(header) = frame.header() {
+            frame.set_header(header, frame.header_start(), front);
+        }
+        frame.narrow(0..len - front);
     }
 
     /// A second frame with the same content, on the same body.
@@ -148,24 +152,24 @@ impl Pool {
     /// [`PoolEmpty`] if the frame has a header piece and no buffer is free for a copy.
     #[inline]
     pub(crate) fn share(&mut self, frame: &Frame) -> Result<Frame, PoolEmpty> {
-        match frame.header {
+        match frame.header() {
             None => Ok(self.share_body(frame)),
             Some(header) => self.share_with(frame, header),
         }
     }
 
     #[cold]
-    fn share_with(&mut self, frame: &Frame, header: Body) -> Result<Frame, PoolEmpty> {
-        let copy = self.headers.take(false).ok_or(PoolEmpty)?;
+    fn share_with(&mut self, frame: &Frame, header: u32) -> Result<Frame, PoolEmpty> {
+        let copy = self.headers.take().ok_or(PoolEmpty)?.index;
         let mut bytes = [0; HEADER_MAX];
-        let start = usize::from(frame.header_start);
-        let len = usize::from(frame.header_len).min(HEADER_MAX);
+        let start = frame.header_start();
+        let len = frame.header_len().min(HEADER_MAX);
         if let (Some(to), Some(from)) =
-            (bytes.get_mut(..len), self.headers.bytes(header).get(start..start + len))
+            (bytes.get_mut(..len), self.headers.owned(header).get(start..start + len))
         {
             to.copy_from_slice(from);
         }
-        if let Some(to) = self.headers.bytes_mut(copy).get_mut(HEADER_ROOM..HEADER_ROOM + len) {
+        if let Some(to) = self.headers.owned_mut(copy).get_mut(HEADER_ROOM..HEADER_ROOM + len) {
             to.copy_from_slice(bytes.get(..len).unwrap_or_default());
         }
         let mut shared = self.share_body(frame);
@@ -176,22 +180,25 @@ impl Pool {
     /// A second frame on the same body, without the header piece.
     #[inline]
     fn share_body(&mut self, frame: &Frame) -> Frame {
-        self.class_mut(frame.body.is_large()).share(frame.body);
+        if frame.body.is_large() {
+            self.large.share(frame.body);
+        } else {
+            self.small.share(frame.body);
+        }
         frame.alias()
     }
 
     /// Removes four bytes behind the two addresses: the outer VLAN tag of a frame that was just read.
     /// False, and nothing done, if the frame is shorter than that or its bytes are shared.
     pub(crate) fn remove_tag(&mut self, frame: &mut Frame) -> bool {
-        let start = frame.start as usize;
-        let class = self.class_mut(frame.body.is_large());
-        if frame.len < 18 || !class.is_exclusive(frame.body) {
+        let start = frame.start();
+        if frame.body_len() < 18 {
             return false;
         }
-        class.bytes_mut(frame.body).copy_within(start..start + 12, start + 4);
-        frame.start += 4;
-        frame.len -= 4;
-        frame.offload = frame.offload.with_tag_popped();
+        let Some(bytes) = self.exclusive_mut(frame.body) else { return false };
+        bytes.copy_within(start..start + 12, start + 4);
+        frame.advance(4);
+        frame.set_offload(frame.offload().with_tag_popped());
         true
     }
 
@@ -200,9 +207,9 @@ impl Pool {
     pub(crate) fn insert_tag(&mut self, frame: &mut Frame, tci: u16) -> Result<(), PoolEmpty> {
         let [hi, lo] = tci.to_be_bytes();
         let tag = [0x81, 0x00, hi, lo];
-        if let Some(header) = frame.header {
-            let start = usize::from(frame.header_start);
-            let bytes = self.headers.bytes_mut(header);
+        if let Some(header) = frame.header() {
+            let start = frame.header_start();
+            let bytes = self.headers.owned_mut(header);
             if start < 4 || start + 12 > bytes.len() {
                 return Err(PoolEmpty);
             }
@@ -210,35 +217,33 @@ impl Pool {
             if let Some(room) = bytes.get_mut(start + 8..start + 12) {
                 room.copy_from_slice(&tag);
             }
-            frame.header_start -= 4;
-            frame.header_len += 4;
+            frame.set_header(header, start - 4, frame.header_len() + 4);
         } else {
-            let start = frame.start as usize;
-            let class = self.class_mut(frame.body.is_large());
-            if class.is_exclusive(frame.body) && start >= 4 {
-                let bytes = class.bytes_mut(frame.body);
+            let start = frame.start();
+            if let Some(bytes) = self.exclusive_mut(frame.body)
+                && start >= 4
+            {
                 bytes.copy_within(start..start + 12, start - 4);
                 if let Some(room) = bytes.get_mut(start + 8..start + 12) {
                     room.copy_from_slice(&tag);
                 }
-                frame.start -= 4;
-                frame.len += 4;
+                frame.extend_front(4);
             } else {
                 let mut front = [0; 16];
                 let (addresses, rest) = front.split_at_mut(12);
                 addresses.copy_from_slice(self.body(frame).get(..12).ok_or(PoolEmpty)?);
                 rest.copy_from_slice(&tag);
-                let header = self.headers.take(false).ok_or(PoolEmpty)?;
+                let header = self.headers.take().ok_or(PoolEmpty)?.index;
                 if let Some(room) =
-                    self.headers.bytes_mut(header).get_mut(HEADER_ROOM..HEADER_ROOM + 16)
+                    self.headers.owned_mut(header).get_mut(HEADER_ROOM..HEADER_ROOM + 16)
                 {
                     room.copy_from_slice(&front);
                 }
-                frame.set_header(header, HEADER_ROOM, 16);
                 frame.advance(12);
+                frame.set_header(header, HEADER_ROOM, 16);
             }
         }
-        frame.offload = frame.offload.with_tag_pushed();
+        frame.set_offload(frame.offload().with_tag_pushed());
         Ok(())
     }
 
@@ -248,20 +253,20 @@ impl Pool {
         if self.complete_in_place(frame) {
             return Ok(());
         }
-        if frame.header.is_some() {
+        if frame.has_header() {
             return Err(RewriteError::Refused);
         }
-        let header = self.headers.take(false).ok_or(RewriteError::PoolEmpty)?;
+        let header = self.headers.take().ok_or(RewriteError::PoolEmpty)?.index;
         let body = body_of(&self.small, &self.large, frame);
         let done = header_room(&mut self.headers, header)
-            .and_then(|room| checksum::complete(&frame.offload, &[body, &[]], room).ok());
+            .and_then(|room| checksum::complete(&frame.offload(), &[body, &[]], room).ok());
         if let Some(front) = done {
-            frame.set_header(header, HEADER_ROOM, front);
             frame.advance(front);
-            frame.offload = Offload::NONE;
+            frame.set_header(header, HEADER_ROOM, front);
+            frame.set_offload(Offload::NONE);
             Ok(())
         } else {
-            self.headers.put(header);
+            self.headers.put_owned(header);
             Err(RewriteError::Refused)
         }
     }
@@ -269,16 +274,13 @@ impl Pool {
     /// Completes a partial checksum where it is, wherever that is. False, and nothing done, if the
     /// frame's bytes are shared or the field is not in them.
     pub(crate) fn complete_in_place(&mut self, frame: &mut Frame) -> bool {
-        let Some(partial) = frame.offload.checksum else { return false };
-        if frame.header.is_some() {
+        let Some(partial) = frame.offload().checksum else { return false };
+        if frame.has_header() {
             return self.complete_in_header(frame, partial);
         }
-        let class = self.class_mut(frame.body.is_large());
-        if !class.is_exclusive(frame.body) {
-            return false;
-        }
-        let range = frame.start as usize..(frame.start + frame.len) as usize;
-        let bytes = class.bytes_mut(frame.body).get_mut(range).unwrap_or_default();
+        let range = frame.start()..frame.start() + frame.body_len();
+        let Some(bytes) = self.exclusive_mut(frame.body) else { return false };
+        let bytes = bytes.get_mut(range).unwrap_or_default();
         let Some(covered) = bytes.get_mut(usize::from(partial.start)..) else { return false };
         let sum = !checksum::sum(covered);
         let field =
@@ -286,7 +288,7 @@ impl Pool {
         let Some(field) = field else { return false };
         // Zero would mean "no checksum" in UDP (RFC 768); its other form does for every protocol.
         *field = if sum == 0 { [0xff; 2] } else { sum.to_be_bytes() };
-        frame.offload.checksum = None;
+        frame.set_offload(Offload { checksum: None, ..frame.offload() });
         true
     }
 
@@ -295,22 +297,22 @@ impl Pool {
     fn complete_in_header(&mut self, frame: &mut Frame, partial: PartialChecksum) -> bool {
         let sum =
             !checksum::sum_pieces(&self.pieces(frame), &(usize::from(partial.start)..frame.len()));
-        let Some(header) = frame.header else { return false };
-        let start = usize::from(frame.header_start);
-        let piece = self.headers.bytes_mut(header);
-        let piece = piece.get_mut(start..start + usize::from(frame.header_len));
+        let Some(header) = frame.header() else { return false };
+        let start = frame.header_start();
+        let piece = self.headers.owned_mut(header);
+        let piece = piece.get_mut(start..start + frame.header_len());
         let field = piece
             .and_then(|piece| piece.get_mut(partial.field()..))
             .and_then(|field| field.first_chunk_mut());
         let Some(field) = field else { return false };
         *field = if sum == 0 { [0xff; 2] } else { sum.to_be_bytes() };
-        frame.offload.checksum = None;
+        frame.set_offload(Offload { checksum: None, ..frame.offload() });
         true
     }
 
     /// Starts to cut a GSO frame.
     pub(crate) fn segmenter(&self, frame: &Frame) -> Result<Segmenter, RewriteError> {
-        Segmenter::new(&frame.offload, &self.pieces(frame)).map_err(|_| RewriteError::Refused)
+        Segmenter::new(&frame.offload(), &self.pieces(frame)).map_err(|_| RewriteError::Refused)
     }
 
     /// The next segment of `frame`: a header piece of its own, and a range of the shared body.
@@ -319,19 +321,19 @@ impl Pool {
         frame: &Frame,
         segmenter: &mut Segmenter,
     ) -> Result<Frame, RewriteError> {
-        if frame.header.is_some() {
+        if frame.has_header() {
             return self.next_segment_behind_header(frame, segmenter);
         }
-        let header = self.headers.take(false).ok_or(RewriteError::PoolEmpty)?;
+        let header = self.headers.take().ok_or(RewriteError::PoolEmpty)?.index;
         let body = body_of(&self.small, &self.large, frame);
         let segment = header_room(&mut self.headers, header)
             .and_then(|room| segmenter.next(&[body, &[]], room));
         let Some(segment) = segment else {
-            self.headers.put(header);
+            self.headers.put_owned(header);
             return Err(RewriteError::Refused);
         };
         let mut piece = self.share_body(frame);
-        piece.offload = Offload::NONE;
+        piece.set_offload(Offload::NONE);
         piece.set_header(header, HEADER_ROOM, segment.header_len);
         piece.narrow(segment.payload);
         Ok(piece)
@@ -352,8 +354,8 @@ impl Pool {
     }
 }
 
-fn header_room(headers: &mut Class, header: Body) -> Option<&mut [u8; HEADER_MAX]> {
-    headers.bytes_mut(header).get_mut(HEADER_ROOM..)?.first_chunk_mut()
+fn header_room(headers: &mut Class<HEADER>, header: u32) -> Option<&mut [u8; HEADER_MAX]> {
+    headers.owned_mut(header).get_mut(HEADER_ROOM..)?.first_chunk_mut()
 }
 
 #[cfg(test)]

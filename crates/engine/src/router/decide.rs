@@ -208,7 +208,7 @@ impl Router {
         let gso = frame.offload().gso.is_some();
         let longest = if gso {
             let front = pool.front(frame).unwrap_or_default();
-            offload::max_wire_len(frame.offload(), front, frame.len()).saturating_sub(ETHERNET)
+            offload::max_wire_len(&frame.offload(), front, frame.len()).saturating_sub(ETHERNET)
         } else {
             packet.len
         };

@@ -54,7 +54,7 @@ impl Router {
         let here = self.interfaces.get(iface)?;
         let packet = Usual::read(pool.front(frame)?, here.spec.mac)?;
         let known = here.hints.source == Some((packet.source, self.generation));
-        let whole = frame.len() == ETHERNET + packet.len && frame.offload.gso.is_none();
+        let whole = frame.len() == ETHERNET + packet.len && !frame.has_gso();
         if !known || !whole || packet.ttl <= 1 || self.output.len() >= OUTPUT_MAX {
             return None;
         }

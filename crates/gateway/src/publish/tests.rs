@@ -324,7 +324,7 @@ fn a_client_of_an_absent_guest_is_reset() {
     let frame = gateway.poll_frame().expect("a SYN");
     let bytes = pool.pieces(&frame).concat();
     let parsed = wire::parse(&bytes).unwrap();
-    let got = Got { bytes, offload: *frame.offload(), parsed };
+    let got = Got { bytes, offload: frame.offload(), parsed };
     let port = client.local_addr().unwrap().port();
     assert_eq!(got.ends(), (BOTH[0].gateway(port), BOTH[0].guest(80)));
     assert_eq!(gateway.flows(Instant::EPOCH).filter(|flow| flow.inbound).count(), 1);

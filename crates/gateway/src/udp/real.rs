@@ -44,7 +44,7 @@ impl Real {
             if let Some(frame) = self.gateway.poll_frame() {
                 let bytes = self.pool.pieces(&frame).concat();
                 let parsed = wire::parse(&bytes).unwrap();
-                let offload: Offload = *frame.offload();
+                let offload: Offload = frame.offload();
                 self.pool.release(frame);
                 return Got { bytes, offload, parsed };
             }

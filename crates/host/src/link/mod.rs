@@ -364,7 +364,5 @@ pub(crate) trait Link: fmt::Debug {
 
 /// Releases the first `count` frames of a batch: they are out, or given up.
 pub(crate) fn release_front(pool: &mut Pool, batch: &mut TxBatch, count: usize) {
-    for frame in batch.drain(..count.min(batch.len())) {
-        pool.release(frame);
-    }
+    pool.release_front(batch, count);
 }

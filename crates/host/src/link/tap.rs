@@ -154,9 +154,9 @@ pub(super) fn encode_header(frame: &Frame, front: &[u8], rest: &[u8], out: &mut 
         let from_rest = rest.len().min(HEADER_MAX - front.len());
         headers[..front.len()].copy_from_slice(front);
         headers[front.len()..front.len() + from_rest].copy_from_slice(&rest[..from_rest]);
-        vnet::encode(frame.offload(), &headers[..front.len() + from_rest], out);
+        vnet::encode(&frame.offload(), &headers[..front.len() + from_rest], out);
     } else {
-        vnet::encode(frame.offload(), front, out);
+        vnet::encode(&frame.offload(), front, out);
     }
 }
 

@@ -412,7 +412,7 @@ impl World {
                 Output::Gateway { iface, frame } => (iface, frame, false),
             };
             let bytes = self.pool.pieces(&frame).concat();
-            let offload = *frame.offload();
+            let offload = frame.offload();
             self.pool.release(frame);
             let spec = self.router.interface(id).expect("frames are for live interfaces");
             assert!(

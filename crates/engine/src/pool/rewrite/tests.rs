@@ -148,9 +148,9 @@ fn a_frame_with_a_header_piece_is_cut_and_completed_as_any_other() {
             let [expected, got] = segments;
             assert_eq!(got, expected);
             for frame in [&mut plain, &mut other] {
-                frame.offload.gso = None;
+                frame.set_offload(Offload { gso: None, ..frame.offload() });
                 pool.complete(frame).expect("a header buffer");
-                assert!(frame.offload.is_none());
+                assert!(frame.offload().is_none());
             }
             assert_eq!(bytes_of(&pool, &plain), bytes_of(&pool, &other));
             pool.release(plain);

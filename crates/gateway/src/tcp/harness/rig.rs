@@ -229,7 +229,7 @@ impl<B: StreamBackend> Rig<B> {
     pub fn take(&mut self) -> Option<Seen> {
         let frame = self.out.pop_front()?;
         let bytes = self.pool.pieces(&frame).concat();
-        let offload = *frame.offload();
+        let offload = frame.offload();
         self.pool.release(frame);
         Some(take_apart(&bytes, &offload, self.mtu))
     }

@@ -217,7 +217,7 @@ impl<B: StreamBackend> World<B> {
             while let Some(frame) = self.rig.out.pop_front() {
                 moved = true;
                 let bytes = self.rig.pool.pieces(&frame).concat();
-                let offload = *frame.offload();
+                let offload = frame.offload();
                 self.rig.pool.release(frame);
                 for packet in segments(&bytes, &offload) {
                     self.carry(true, &packet);
