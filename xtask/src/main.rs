@@ -2,7 +2,7 @@
 //! unless a reader wants to find it there.
 //!
 //! ```text
-//! cargo xtask dist [DIR]     manual pages and shell completions, by default in target/dist
+//! cargo xtask dist [DIR]     manual pages, shell completions and units, by default in target/dist
 //! cargo xtask reasons        writes docs/reasons.md from the engine's table
 //! ```
 #![forbid(unsafe_code)]
@@ -46,13 +46,27 @@ fn root() -> PathBuf {
     here.parent().unwrap_or(here).to_owned()
 }
 
-/// Writes `man/*.1` and `completions/*` into `directory`.
+/// What systemd needs, below `pkg/systemd`, and whose units they are.
+const UNITS: [(&str, &str); 4] = [
+    ("user", "netherd@.service"),
+    ("user", "netherd@.socket"),
+    ("system", "netherd-nic.service"),
+    ("system", "netherd-nic.socket"),
+];
+
+/// Writes `man/*.1`, `completions/*`, `systemd/user/*` and `systemd/system/*` into `directory`.
 fn dist(directory: &Path) -> Result<(), String> {
     netherd::command::man::write_pages(&directory.join("man")).map_err(|why| format!("{why:#}"))?;
     for (shell, file) in SHELLS {
         let script = netherd::command::completions::script(shell)
             .ok_or_else(|| format!("clap knows no shell {shell}"))?;
         write(&directory.join("completions").join(file), &script)?;
+    }
+    for (whose, unit) in UNITS {
+        let source = root().join("pkg/systemd").join(unit);
+        let text = fs::read_to_string(&source)
+            .map_err(|why| format!("cannot read {}: {why}", source.display()))?;
+        write(&directory.join("systemd").join(whose).join(unit), &text)?;
     }
     Ok(())
 }

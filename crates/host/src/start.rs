@@ -132,13 +132,14 @@ pub fn connect_or_start(
     let mut held = None;
     let mut next_start = Instant::now();
     loop {
-        match try_connect(&path) {
-            Ok(mut client) => {
-                if opts.stay {
-                    client.call::<Nothing>(&Call::Stay { stay: true }, &[])?;
-                }
-                return Ok(client);
+        let connected = try_connect(&path).and_then(|mut client| {
+            if opts.stay {
+                client.call::<Nothing>(&Call::Stay { stay: true }, &[])?;
             }
+            Ok(client)
+        });
+        match connected {
+            Ok(client) => return Ok(client),
             Err(ClientError::NotServed { .. } | ClientError::Gone { .. }) => {}
             Err(error) => return Err(error.into()),
         }

@@ -15,8 +15,8 @@ pub use self::live::{
     PublishArgs,
 };
 use self::values::{
-    UPLINK_HELP, parse_forward, parse_host_port, parse_mac, parse_mode, parse_prefix,
-    parse_seconds, parse_uplink,
+    UPLINK_HELP, parse_bytes, parse_forward, parse_guest, parse_host_port, parse_mac, parse_mode,
+    parse_pid, parse_prefix, parse_seconds, parse_uplink,
 };
 
 mod live;
@@ -108,7 +108,7 @@ pub struct RunArgs {
     pub network: NetworkArgs,
 
     /// Name of the guest [default: the name of CMD, then with -2, -3 ...]
-    #[arg(long, value_name = "GUEST")]
+    #[arg(long, value_name = "GUEST", value_parser = parse_guest)]
     pub name: Option<String>,
 
     /// MAC address of eth0 [default: a function of network and guest name]
@@ -157,6 +157,9 @@ pub struct RunArgs {
     pub rootfs: Option<PathBuf>,
 
     /// Leave the guest running and return once eth0 is usable
+    ///
+    /// It runs until CMD ends, `netherd detach` ends it, or its network is stopped: then CMD gets
+    /// SIGTERM, and SIGKILL ten seconds later.
     #[arg(short, long)]
     pub detach: bool,
 
@@ -202,7 +205,7 @@ pub struct ExecArgs {
 #[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "netns"]))]
 pub struct AttachArgs {
     /// The network namespace of this process
-    #[arg(long, value_name = "PID")]
+    #[arg(long, value_name = "PID", value_parser = parse_pid)]
     pub pid: Option<i32>,
 
     /// The network namespace at this path, as in /proc/PID/ns/net
@@ -213,7 +216,7 @@ pub struct AttachArgs {
     pub network: NetworkArgs,
 
     /// Name of the guest [default: the name of the process, then with -2, -3 ...]
-    #[arg(long, value_name = "GUEST")]
+    #[arg(long, value_name = "GUEST", value_parser = parse_guest)]
     pub name: Option<String>,
 
     /// MAC address of the interface [default: a function of network and guest name]
@@ -291,6 +294,9 @@ pub struct UpArgs {
 }
 
 /// Stop a network, and with it the guests' links
+///
+/// Guests in the background (`run -d`) end with it. Others go on without their eth0's network, and
+/// say so on their terminals.
 #[derive(Debug, Clone, Args)]
 pub struct DownArgs {
     /// The network
@@ -391,7 +397,7 @@ pub struct CaptureArgs {
     pub write: PathBuf,
 
     /// Keep at most this many bytes of each frame; 0 keeps all
-    #[arg(short, long, value_name = "BYTES", default_value_t = 0)]
+    #[arg(short, long, value_name = "BYTES", default_value_t = 0, value_parser = parse_bytes)]
     pub snaplen: u32,
 }
 

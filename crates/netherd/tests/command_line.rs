@@ -34,6 +34,16 @@ fn there_is_a_manual_page_for_every_visible_subcommand() {
     for name in visible() {
         let page = fs::read_to_string(directory.join(format!("netherd-{name}.1"))).expect(&name);
         assert!(page.contains(&format!("netherd\\-{name}")), "{name}: {page}");
+        let synopsis = page.split(".SH").find(|part| part.trim_start().starts_with("SYNOPSIS"));
+        let synopsis = synopsis.expect("every page has one").replace('\\', "");
+        let bare = synopsis.contains("[--net]") || synopsis.contains("[--dir]");
+        assert!(!bare, "{name} does not say what its options take: {synopsis}");
+        if name == "run" || name == "exec" {
+            assert!(
+                synopsis.contains("[--net NET]") && synopsis.contains("[CMD]..."),
+                "{synopsis}"
+            );
+        }
         // mandoc and groff want a heading first.
         assert!(page.contains(".TH"), "{name}");
         assert!(main.contains(&format!("netherd\\-{name}(1)")), "netherd.1 refers to {name}");

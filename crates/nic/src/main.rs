@@ -87,7 +87,9 @@ fn start() -> Result<(), String> {
         log::say(&e.to_string());
     }
     let mut broker = Broker::new(listener, list).map_err(|e| format!("It cannot start: {e}."))?;
-    let _not_there = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    if let Some(manager) = sys::service::Manager::of_process() {
+        manager.tell("READY=1\n");
+    }
     broker.run().map_err(|e| format!("It ended: {e}."))
 }
 

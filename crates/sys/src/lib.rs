@@ -56,6 +56,7 @@ pub mod packet_filter;
 pub mod poll;
 pub mod random;
 pub mod route;
+pub mod service;
 pub mod shared;
 pub mod tap;
 pub mod tcp;

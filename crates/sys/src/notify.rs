@@ -17,6 +17,10 @@
 //! - `fcntl(F_SETFL)` with `O_ASYNC`, and `ioctl(FIOASYNC)`: on a terminal they make its foreground group
 //!   the receiver of a signal of the caller's choice (`__tty_fasync`, drivers/tty/tty_io.c; `F_SETSIG`), be
 //!   it SIGKILL. Raised to init, which does it itself on what is no terminal ([`set_async`]).
+//! - `ioctl` with `TIOCSPGRP`: shells such as `dash` note who has the terminal when they start, which is a group
+//!   without a number, 0, and give it back at their end, which the kernel refuses: nothing has that number.
+//!   Raised to init, which says that it is done if the number is 0 ([`names_no_group`]) and lets the
+//!   kernel do it otherwise. In truth the terminal is given back by `run`, once the command has ended.
 //! - `keyctl`, `add_key`, `request_key`: keys have no namespaces, and the user's own keyrings answer to
 //!   his number from anywhere. Here the kernel has no keys: `ENOSYS`.
 //!
@@ -54,6 +58,7 @@ const IOPRIO_WHO_PGRP: u32 = 2;
 const TIOCSTI: u32 = 0x5412;
 const TIOCLINUX: u32 = 0x541c;
 const FIOASYNC: u32 = 0x5452;
+const TIOCSPGRP: u32 = 0x5410;
 /// asm-generic/fcntl.h.
 const F_SETFL: u32 = 4;
 const O_ASYNC: u32 = 0x2000;
@@ -185,6 +190,7 @@ fn program(doubtful: Doubtful) -> Vec<libc::sock_filter> {
             }
             for number in [abi.ioctl, abi.ioctl_alias] {
                 rule(&mut rules, number, &[(1, equals(FIOASYNC))], notify);
+                rule(&mut rules, number, &[(1, equals(TIOCSPGRP))], notify);
             }
         }
         for number in abi.keys {
@@ -263,6 +269,8 @@ pub enum Wish {
     Signal(i32),
     /// Signals when a descriptor is ready.
     Async { fd: i32, how: Async },
+    /// `tcsetpgrp(fd, group)`; where the caller has the group's number.
+    Foreground { fd: i32, address: u64 },
 }
 
 /// With which call.
@@ -294,6 +302,12 @@ impl Call {
             Some(abi) if [abi.fcntl, abi.fcntl_alias].contains(&number) => {
                 Wish::Async { fd: low(0), how: Async::Flags(low(2)) }
             }
+            Some(abi)
+                if [abi.ioctl, abi.ioctl_alias].contains(&number)
+                    && low(1).cast_unsigned() == TIOCSPGRP =>
+            {
+                Wish::Foreground { fd: low(0), address: got.data.args[2] }
+            }
             Some(abi) if [abi.ioctl, abi.ioctl_alias].contains(&number) => {
                 Wish::Async { fd: low(0), how: Async::Pointer(got.data.args[2]) }
             }
@@ -303,13 +317,19 @@ impl Call {
     }
 }
 
-/// Does for `process` what it asked with [`Wish::Async`], on its open file, unless that is a terminal.
+/// Whether `process` asked with [`Wish::Foreground`] that a terminal of its be given to the group 0: one that began
+/// outside of its PID namespace.
 ///
-/// May wait for locks that the caller's other threads hold: not for a process that others wait for.
+/// May wait, as [`set_async`].
 ///
 /// # Errors
-/// What the caller is to be answered: `EPERM` for a terminal.
-pub fn set_async(process: i32, fd: i32, how: Async) -> io::Result<()> {
+/// The descriptor or the memory cannot be had: the kernel will say so to the caller.
+pub fn names_no_group(process: i32, fd: i32, address: u64) -> io::Result<bool> {
+    Ok(int_of(process, address)? == 0 && io::IsTerminal::is_terminal(&file_of(process, fd)?))
+}
+
+/// What the descriptor of another process is of.
+fn file_of(process: i32, fd: i32) -> io::Result<OwnedFd> {
     let pidfd = crate::process::open(process)?;
     // SAFETY: pidfd_getfd has no memory arguments.
     let got = unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd.as_raw_fd(), fd, 0) };
@@ -317,7 +337,29 @@ pub fn set_async(process: i32, fd: i32, how: Async) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: the kernel has just given us this descriptor and nobody else knows it.
-    let file = unsafe { OwnedFd::from_raw_fd(i32::try_from(got).unwrap_or(-1)) };
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(got).unwrap_or(-1)) })
+}
+
+/// A number in the memory of another process.
+fn int_of(process: i32, address: u64) -> io::Result<libc::c_int> {
+    let mut number = [0; size_of::<libc::c_int>()];
+    std::os::unix::fs::FileExt::read_exact_at(
+        &std::fs::File::open(format!("/proc/{process}/mem"))?,
+        &mut number,
+        address,
+    )
+    .map_err(|_| io::Error::from_raw_os_error(libc::EFAULT))?;
+    Ok(libc::c_int::from_ne_bytes(number))
+}
+
+/// Does for `process` what it asked with [`Wish::Async`], on its open file, unless that is a terminal.
+///
+/// May wait for locks that the caller's other threads hold: not for a process that others wait for.
+///
+/// # Errors
+/// What the caller is to be answered: `EPERM` for a terminal.
+pub fn set_async(process: i32, fd: i32, how: Async) -> io::Result<()> {
+    let file = file_of(process, fd)?;
     if io::IsTerminal::is_terminal(&file) {
         return Err(io::Error::from_raw_os_error(libc::EPERM));
     }
@@ -325,14 +367,7 @@ pub fn set_async(process: i32, fd: i32, how: Async) -> io::Result<()> {
         // SAFETY: F_SETFL takes a number.
         Async::Flags(flags) => unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETFL, flags) },
         Async::Pointer(address) => {
-            let mut on = [0; size_of::<libc::c_int>()];
-            std::os::unix::fs::FileExt::read_exact_at(
-                &std::fs::File::open(format!("/proc/{process}/mem"))?,
-                &mut on,
-                address,
-            )
-            .map_err(|_| io::Error::from_raw_os_error(libc::EFAULT))?;
-            let on = libc::c_int::from_ne_bytes(on);
+            let on = int_of(process, address)?;
             // SAFETY: the request reads one int through the pointer.
             unsafe { libc::ioctl(file.as_raw_fd(), libc::Ioctl::from(FIOASYNC), &raw const on) }
         }
@@ -514,6 +549,7 @@ mod tests {
                     check(number, [0, high | 0x541c, 0, 0, 0, 0], EPERM);
                     check(number, [0, 0x5401, 0, 0, 0, 0], libc::SECCOMP_RET_ALLOW);
                     check(number, [0, high | 0x5452, 0, 0, 0, 0], libc::SECCOMP_RET_USER_NOTIF);
+                    check(number, [0, high | 0x5410, 0, 0, 0, 0], libc::SECCOMP_RET_USER_NOTIF);
                 }
                 for number in [abi.fcntl, abi.fcntl_alias] {
                     let flags = high | 0x2802;

@@ -119,6 +119,75 @@ fn down_ends_a_network() {
     drop(guest);
 }
 
+/// A guest in the background ends with its network, be it politely or not; one at a terminal goes on.
+#[test]
+fn guests_in_the_background_end_with_their_network() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let run = ["run", "--net", NET, "--name", "front", "--", "sleep", "600"];
+    let mut front = person.guest(NET, "front", person.netherd(run));
+    let start = |name: &str, script: &str| {
+        let run = ["run", "-d", "--net", NET, "--name", name, "--", "sh", "-c", script];
+        assert_eq!(person.netherd(run).run().ok(), format!("{name}\n"));
+    };
+    start("polite", "trap 'exit 0' TERM; while :; do sleep 0.1; done; # mark-86399");
+    start("deaf", "trap '' TERM; while :; do sleep 0.1; done; # mark-86399");
+    let marked = || {
+        let mut count = 0;
+        for pid in lab.processes() {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let marked = line.windows(10).any(|part| part == b"mark-86399");
+            count += usize::from(marked && line.starts_with(b"sh\0"));
+        }
+        count
+    };
+    until("both in the background", || (marked() == 2).then_some(()));
+    let _ = person.netherd(["down", NET]).run().ok();
+    until("the end of the polite one", || (marked() == 1).then_some(()));
+    until_for(Duration::from_secs(30), "the end of the deaf one", || (marked() == 0).then_some(()));
+    assert!(front.alive());
+    assert!(front.stderr().contains("stopped with `netherd down`"), "{}", front.stderr());
+}
+
+/// However `down` and a new guest meet: the guest starts, in the network that ends or in the next one.
+#[test]
+fn a_guest_that_meets_down_starts() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    for _ in 0..12 {
+        let _ = person.netherd(["run", "--net", NET, "--", "true"]).run().ok();
+        let guest = person.netherd(["run", "--net", NET, "--name", "g", "--", "true"]).spawn();
+        let _down = person.netherd(["down", NET]).run();
+        let output = guest.end_within(PATIENCE);
+        assert!(output.status.success(), "{}", output.account());
+    }
+}
+
+/// The service manager hears how we are, also where its socket has an abstract name.
+#[test]
+fn the_service_manager_is_told() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let name = format!("netherd-test-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("short");
+    let manager = UnixDatagram::bind_addr(&address).expect("nobody has the name");
+    manager.set_read_timeout(Some(PATIENCE)).expect("ours");
+    let heard = || {
+        let mut words = [0; 256];
+        let length = manager.recv(&mut words).expect("a word before the patience ends");
+        String::from_utf8_lossy(&words[..length]).into_owned()
+    };
+    let job = person.netherd(["up", NET]).env("NOTIFY_SOCKET", format!("@{name}"));
+    let daemon = person.serving(NET, job);
+    assert_eq!(heard(), "READY=1\n");
+    let _ = daemon.stop(Signal::TERM).ok();
+    assert_eq!(heard(), "STOPPING=1\n");
+}
+
 /// SIGTERM and ^C end a foreground daemon well, with its nodes removed.
 #[test]
 fn a_foreground_daemon_ends_cleanly() {

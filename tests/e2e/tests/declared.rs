@@ -165,3 +165,31 @@ fn guests_of_a_killed_network_wait_for_its_configuration() {
         (before.mac(), before.ipv4(), before.ipv6())
     );
 }
+
+/// A declared port is known while nobody has it open, and can be captured from its first frame on.
+#[test]
+fn a_port_is_captured_from_its_first_frame() {
+    need!(e2e::skip::program("tcpdump"));
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let _daemon = serve(&person, "nodes = [\"stream\"]\n[network.n.port.web]\n");
+    let said = person.netherd(["show", "web", "--net", NET]).run().refused();
+    assert!(said.contains("declared") && said.contains("ports/web/stream"), "{said}");
+    let said = person.netherd(["capture", "nobody", "--net", NET, "-w", "x"]).run().refused();
+    assert!(said.contains("nobody"), "{said}");
+    let file = person.home().join("web.pcapng");
+    let capture = person.netherd(["capture", "web", "--net", NET, "-w"]).arg(&file).spawn();
+    until("the head of the file", || {
+        std::fs::metadata(&file).is_ok_and(|it| it.len() > 0).then_some(())
+    });
+    let mut other = Stream::connect(&person.node(NET, "stream"));
+    other.send(&frame(BROADCAST, mac(7), b"of another port"));
+    person.show_until(NET, "the other's address", |report| report.behind(mac(7)));
+    let mut web = Stream::connect(&person.node(NET, "ports/web/stream"));
+    web.send(&frame(BROADCAST, mac(8), b"the first"));
+    person.show_until(NET, "its address", |report| report.behind(mac(8)));
+    let _ = capture.stop(rustix::process::Signal::INT).ok();
+    let said = person.job("tcpdump").args(["-n", "-e", "-A", "-r"]).arg(&file).run().ok();
+    let (its, others) = (e2e::report::mac_text(mac(8)), e2e::report::mac_text(mac(7)));
+    assert!(said.contains(&its) && !said.contains(&others), "{said}");
+}

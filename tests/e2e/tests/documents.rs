@@ -124,6 +124,33 @@ fn follow(name: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// What README.md says to type, with the program that was built in place of what builds it, and without the world.
+#[test]
+fn readme() {
+    for program in ["ping", "curl"] {
+        need!(e2e::skip::program(program));
+    }
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let commands: Vec<String> = blocks(&page("../README.md"))
+        .iter()
+        .filter(|block| block.language == "sh")
+        .flat_map(|block| block.text.lines())
+        .filter_map(|line| line.strip_prefix("cargo run --release -- ").map(str::to_owned))
+        .collect();
+    let [shell, second] = commands.as_slice() else { panic!("two commands: {commands:?}") };
+    // A shell that reads no terminal ends at once, so the first guest is one that stays.
+    let stays = format!("{shell} -- sleep 100").replacen("run ", "run -d ", 1);
+    let second = second.replace("curl -I https://www.debian.org", "curl --version");
+    assert!(second.contains("curl --version"), "{second}");
+    let netherd = e2e::binary::netherd();
+    for line in [shell.clone(), stays, second] {
+        let line = format!("{} {line}", netherd.display());
+        let _ = person.job("bash").args(["-e", "-c", &line]).run().ok();
+    }
+}
+
 #[test]
 fn tour() {
     for program in ["python3", "curl", "ping", "tcpdump", "ip"] {

@@ -6,6 +6,8 @@ use rustix::process::Signal;
 
 /// Types at a shell on a pseudo-terminal; each step it has taken is a line.
 const TYPIST: &str = include_str!("programs/typist.py");
+/// The same at a shell in a guest alone, which it leaves.
+const RETURNER: &str = include_str!("programs/returner.py");
 
 #[test]
 fn a_guest_is_a_job_of_an_interactive_shell() {
@@ -27,6 +29,23 @@ fn a_guest_is_a_job_of_an_interactive_shell() {
             "a job in the background that reads is stopped",
         ]
     );
+}
+
+/// Shells that give the terminal back to whom it belonged when they started do so without complaint.
+#[test]
+fn a_shell_that_returns_the_terminal_ends_well() {
+    need!(e2e::skip::program("python3"));
+    need!(e2e::skip::program("dash"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let run = person.netherd(["run", "--name", "web", "--", "sleep", "600"]);
+    let _web = person.guest("default", "web", run);
+    for command in [&["run", "--", "dash", "-i"][..], &["exec", "web", "--", "dash", "-i"]] {
+        let job = person.job("python3").args(["-c", RETURNER]).arg(e2e::binary::netherd());
+        let said = job.args(command).run().ok();
+        assert_eq!(said, "a job of its own\nsuspended, and back\nended with 7\n", "{command:?}");
+    }
 }
 
 /// A guest whose command says how it was signalled.

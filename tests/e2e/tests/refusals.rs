@@ -154,6 +154,66 @@ fn a_directory_of_somebody_else_is_refused() {
     assert_eq!(files(Path::new(theirs)), Vec::<String>::new(), "nothing was left in it");
 }
 
+/// Nodes for others: what cannot be given is said with its place, before anything is made.
+#[test]
+fn owners_and_groups_that_cannot_be_given_are_refused() {
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let config = person.home().join("c.toml");
+    for (text, words) in [
+        (
+            "[network.n]\n[network.n.port.a]\nowner = \"root\"\n",
+            ["c.toml:3:9", "only root can give"],
+        ),
+        ("[network.n]\n[network.n.port.a]\ngroup = \"root\"\n", ["c.toml:3:9", "not in the group"]),
+        ("[network.n]\ngroup = \"root\"\n", ["c.toml:2:9", "not in the group"]),
+        ("[network.n]\ngroup = \"no-such-group\"\n", ["c.toml:2:9", "no-such-group"]),
+    ] {
+        write_readable(&config, text);
+        refused(person.netherd(["up", "-c"]).arg(&config), &words);
+        assert_eq!(files(&person.network(NET)), [""; 0], "{text}");
+    }
+    refused(person.netherd(["up", "--group", "root", NET]), &["not in the group"]);
+    assert_eq!(files(&person.network(NET)), [""; 0]);
+}
+
+/// A directory has one network, whatever one calls it.
+#[test]
+fn another_network_than_the_directorys_is_refused() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let directory = person.home().join("d");
+    let dir = directory.to_str().expect("text");
+    let up = person.netherd(["up", "lab", "--dir", dir]).spawn();
+    e2e::until("the network", || directory.join("api").exists().then_some(()));
+    e2e::until("its answer", || {
+        person.netherd(["show", "--dir", dir]).run().status.success().then_some(())
+    });
+    for line in [
+        &["run", "--net", "wrong", "--dir", dir, "--", "true"][..],
+        &["show", "--net", "wrong", "--dir", dir],
+    ] {
+        refused(person.netherd(line), &["network lab", "wrong"]);
+    }
+    for line in [
+        &["run", "--dir", dir, "--", "true"][..],
+        &["run", "--net", "lab", "--dir", dir, "--", "true"],
+    ] {
+        let _ = person.netherd(line).run().ok();
+    }
+    // MAC addresses follow from the network's own name.
+    let mac = |line: &[&str]| {
+        let said = person.netherd(line).run().ok();
+        let value: serde_json::Value = serde_json::from_str(&said).expect("JSON");
+        (value["network"].as_str().map(str::to_owned), value["mac"].as_str().map(str::to_owned))
+    };
+    let without = mac(&["args", "vde", "--json", "--dir", dir]);
+    assert_eq!(without.0.as_deref(), Some("lab"));
+    assert_eq!(without, mac(&["args", "vde", "--json", "--net", "lab", "--dir", dir]));
+    drop(up);
+}
+
 /// A runtime directory of somebody else (after `su`, say) is not used: the fallback is, and nothing is left there.
 #[test]
 fn a_runtime_directory_of_somebody_else_is_not_used() {
@@ -199,6 +259,8 @@ fn an_invalid_configuration_names_its_place() {
         assert!(!person.network(NET).join("api").exists(), "{text}: nothing is served");
     }
     refused(person.netherd(["up", "-c", "/nonexistent/c.toml"]), &["/nonexistent/c.toml"]);
+    std::fs::write(&config, b"[network.n]\n# \xff\n").expect("the lab is ours");
+    refused(person.netherd(["up", "-c"]).arg(&config), &["no text in UTF-8"]);
 }
 
 /// A reload takes the new configuration as a whole, or not at all.
@@ -284,4 +346,27 @@ fn the_command_line_explains_itself() {
     for command in ["run", "exec", "attach", "up", "down", "show", "capture", "doctor"] {
         assert!(help.contains(command), "{command}: {help}");
     }
+}
+
+/// Things in the way, and values that are none: each has its sentence.
+#[test]
+fn what_is_in_the_way_is_named() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    refused(person.netherd(["attach", "--netns", "/no/such"]), &["/no/such", "/run/netns/NAME"]);
+    refused(person.netherd(["run", "--rootfs", "/no/such", "--", "true"]), &["/no/such", "tree"]);
+    let daemon = person.up(NET);
+    refused(
+        person.netherd(["capture", "--net", NET, "-w", "/etc/x"]),
+        &["/etc/x", "a directory of yours"],
+    );
+    drop(daemon);
+    // A file where a directory belongs, and one where a socket does.
+    let file = person.home().join("file");
+    write_readable(&file, "");
+    refused(person.netherd(["run", "--dir"]).arg(&file).args(["--", "true"]), &["or no directory"]);
+    let busy = lab.folder("busy", person.user(), 0o700);
+    write_readable(&busy.join("api"), "");
+    refused(person.netherd(["up", NET, "--dir"]).arg(&busy), &["api", "in its place"]);
 }

@@ -50,6 +50,32 @@ fn a_guest_has_its_interface_on_a_packet_socket() {
     has_an_interface(Tun::Closed);
 }
 
+/// `/sys` is the guest's own: what programs read there is about its interfaces, and nobody can write to it.
+#[test]
+fn sysfs_shows_the_guests_interfaces() {
+    need!(e2e::skip::program("ip"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let script = "for i in $(ls /sys/class/net); do ip link show dev $i >/dev/null || echo foreign $i; done; \
+                  cat /sys/class/net/eth0/address /sys/class/net/eth0/mtu; ls /sys/fs/cgroup | sort | md5sum; \
+                  mount -o remount,rw /sys 2>/dev/null && echo writable; \
+                  mount -o remount,bind,rw /sys 2>/dev/null && echo writable; \
+                  touch /sys/class/net/eth0/mtu 2>/dev/null && echo written; true";
+    let outside = lab.person(need!(User::first())).job("sh").args(["-c"]);
+    let groups = outside.args(["ls /sys/fs/cgroup | sort | md5sum"]).run().ok();
+    let expected = format!("02:00:5e:10:00:02\n1500\n{groups}");
+    for user in [User::first(), User::root()] {
+        let person = lab.person(need!(user));
+        for options in
+            [&["--mac", "02:00:5e:10:00:02"][..], &["--mac", "02:00:5e:10:00:02", "--root"]]
+        {
+            let output = sh(&person, options, Tun::AsIs, script);
+            assert_eq!(output.stderr, "", "{}", output.account());
+            assert_eq!(output.ok(), expected, "{options:?}");
+        }
+    }
+}
+
 #[test]
 fn capabilities_are_those_asked_for() {
     need!(e2e::skip::namespaces());
@@ -138,9 +164,10 @@ fn a_refusal_is_a_sentence_with_a_status() {
         (&["--", "no-such-command"][..], 127, "was not found in $PATH"),
         (&["--", "/no/such/command"], 127, "There is no /no/such/command"),
         (&["--", "/etc/passwd"], 126, "permission denied"),
+        (&["--", "/"], 126, "it is a directory"),
         (&["--name", "web", "--", "true"], 125, "web"),
-        (&["--name", "b@d", "--", "true"], 125, "no name of a guest"),
-        (&["--name", "localhost", "--", "true"], 125, "every program takes"),
+        (&["--name", "b@d", "--", "true"], 2, "no name of a guest"),
+        (&["--name", "localhost", "--", "true"], 2, "every program takes"),
         (&["--net", "host", "--", "true"], 125, "`host.internal` is the host"),
         (&["--mac", "01:00:00:00:00:01", "--", "true"], 2, "cannot be the address"),
         (&["--rootfs", "/etc/passwd", "--", "true"], 125, "is no directory"),
@@ -151,9 +178,16 @@ fn a_refusal_is_a_sentence_with_a_status() {
         assert_eq!(output.status.code(), Some(status), "{}", output.account());
         let said = output.refused();
         assert!(said.contains(words), "{line:?}: {said}");
-        assert!(said.starts_with("netherd: "), "{said}");
+        assert!(said.starts_with("netherd: ") || status == 2, "{said}");
     }
     assert_eq!(person.show(NET).ports().count(), 1, "nothing changed");
+    // Nor was a name or a network taken for what cannot run.
+    let planned = person.show(NET).0["planned"].as_array().map(Vec::len);
+    assert_eq!(planned, Some(1), "{:?}", person.show(NET).0["planned"]);
+    for command in ["no-such-command", "/no/such/command", "/etc/passwd", "/"] {
+        let _ = person.netherd(["run", "--net", "other", "--", command]).run().refused();
+        assert!(!person.network("other").exists(), "{command} started a network");
+    }
 }
 
 /// Makes the limit on user namespaces 0 for a namespace of the test, as an administrator would.
@@ -253,6 +287,25 @@ fn a_covered_proc_is_explained() {
         .run();
     assert_eq!(output.status.code(), Some(125), "{}", output.account());
     assert!(output.refused().contains("fresh /proc cannot be mounted"));
+}
+
+/// In a guest whose user is another one outside, the usual place in `/tmp` may be somebody else's.
+#[test]
+fn a_place_of_somebody_else_is_not_in_the_way() {
+    need!(e2e::skip::root());
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    // Root's own: other tests may have made it, and it stays for them.
+    let _exists = std::fs::create_dir("/tmp/netherd-0");
+    std::os::unix::fs::chown("/tmp/netherd-0", Some(0), Some(0)).expect("we are root");
+    let netherd = e2e::binary::netherd();
+    let run = person.netherd(["run", "--root", "--"]).arg(netherd);
+    let output = run.args(["run", "--", "sh", "-c", "echo started"]).run();
+    let account = output.account();
+    assert_eq!(output.ok(), "started\n", "{account}");
+    let doctor = person.netherd(["run", "--root", "--"]).arg(netherd).arg("doctor").run();
+    assert!(!doctor.stdout.contains("belongs to"), "{}", doctor.account());
 }
 
 /// A netherd in a guest makes a network of its own, whoever the guest's user is there.

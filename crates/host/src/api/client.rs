@@ -31,7 +31,9 @@ pub enum ClientError {
     )]
     NotAllowed { path: PathBuf },
     /// The daemon ended, or closed the connection.
-    #[error("The hypervisor at {path} closed the connection: it has ended, or restarts.")]
+    #[error(
+        "The hypervisor at {path} closed the connection: it has ended, or restarts; try again."
+    )]
     Gone { path: PathBuf },
     /// The daemon answered that it cannot.
     #[error("{0}")]
@@ -88,9 +90,9 @@ impl Client {
     fn connect_error(path: &Path, source: io::Error) -> ClientError {
         let path = path.to_owned();
         match source.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                ClientError::NotServed { path }
-            }
+            io::ErrorKind::NotFound
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::NotADirectory => ClientError::NotServed { path },
             io::ErrorKind::PermissionDenied => ClientError::NotAllowed { path },
             _ => ClientError::Io { path, source },
         }

@@ -54,6 +54,8 @@ pub struct Described {
 pub struct Wish {
     /// Only frames that come from this port or go to it.
     pub port: Option<PortId>,
+    /// The same of a port that is yet to be opened, by its name.
+    pub awaited: Option<String>,
     /// Only frames that this program wants, as they are before they are cut to `snaplen`.
     pub filter: Option<Arc<Program>>,
     /// Bytes to keep of each frame.
@@ -251,10 +253,12 @@ impl Captures {
         let Some((last, others)) = self.running.split_last_mut() else { return };
         for record in records {
             for capture in &mut *others {
+                capture.meet(&record, describe);
                 if capture.wants(engine, &record) {
                     capture.writer.offer(record.clone(), describe);
                 }
             }
+            last.meet(&record, describe);
             if last.wants(engine, &record) {
                 last.writer.offer(record, describe);
             }
@@ -270,8 +274,26 @@ impl Captures {
 }
 
 impl Capture {
+    /// Recognizes the port that is waited for by its first frame. Until another capture comes or goes, the engine
+    /// goes on to copy the other ports' frames too.
+    fn meet(&mut self, record: &CaptureRecord, describe: &impl Fn(PortId) -> Described) {
+        let Some(name) = &self.wish.awaited else { return };
+        let to = match record.verdict {
+            Verdict::Forward(to) => Some(to),
+            _ => None,
+        };
+        let met = std::iter::once(record.port).chain(to).find(|it| describe(*it).name == *name);
+        if met.is_some() {
+            self.wish.port = met;
+            self.wish.awaited = None;
+        }
+    }
+
     fn wants(&self, engine: &Engine, record: &CaptureRecord) -> bool {
         if record.wanted >> self.place & 1 == 0 {
+            return false;
+        }
+        if self.wish.awaited.is_some() {
             return false;
         }
         match (self.wish.port, record.verdict) {

@@ -34,7 +34,7 @@ impl Stage {
 
     fn start(&mut self, port: Option<usize>, snaplen: u32) -> (CaptureId, OwnedFd) {
         let port = port.map(|index| self.ports[index]);
-        self.start_as(Wish { port, snaplen, filter: None })
+        self.start_as(Wish { port, snaplen, ..Wish::default() })
     }
 
     fn start_as(&mut self, wish: Wish) -> (CaptureId, OwnedFd) {
@@ -175,7 +175,7 @@ fn each_capture_has_its_filter() {
         Some(Arc::new(bpf::expression::compile(text, &options).expect("an expression")))
     };
     let mut stage = Stage::new(3);
-    let wish = |filter| Wish { port: None, filter, snaplen: 20 };
+    let wish = |filter| Wish { filter, snaplen: 20, ..Wish::default() };
     let to = |number: u8| filter(&format!("ether dst 02:00:00:00:00:0{number}"));
     let (first, out_first) = stage.start_as(wish(to(1)));
     stage.send(1, 2, 1);

@@ -18,6 +18,7 @@ use super::guard;
 use super::outside::{self, Outside};
 use super::{Checked, NETWORKS_MAX, Network, PORTS_MAX, Port, file};
 use crate::address::{PREFIX_MAX, PREFIX_MIN, Plan, SERVICES_END, Use};
+use crate::directory::{Access, DirectoryError};
 use crate::log::Level;
 use crate::names::{self, Name, NameError};
 use crate::node::NodeKind;
@@ -140,7 +141,7 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
         }
         network.dir = Some(dir.get_ref().clone());
     }
-    network.group = file.group.as_ref().map(|group| group.get_ref().clone());
+    network.group = check_account(file.group.as_ref(), |it| Access::named(None, Some(it), None))?;
     network.mode = file.mode.as_ref().map(check_mode).transpose()?;
     network.idle = match &file.idle_timeout {
         Some(seconds) => Some(check_seconds(seconds)?),
@@ -312,8 +313,8 @@ fn check_port(
     }
     Ok(Port {
         name: port_name,
-        owner: file.owner.as_ref().map(|owner| owner.get_ref().clone()),
-        group: file.group.as_ref().map(|group| group.get_ref().clone()),
+        owner: check_account(file.owner.as_ref(), |it| Access::named(Some(it), None, None))?,
+        group: check_account(file.group.as_ref(), |it| Access::named(None, Some(it), None))?,
         mode: file.mode.as_ref().map(check_mode).transpose()?,
         nodes: file.nodes.as_deref().map_or(Ok(vec![NodeKind::Stream]), check_nodes)?,
         connections,
@@ -445,6 +446,23 @@ fn check_trunk(trunk: &Spanned<file::Trunk>) -> Result<VlanMode, Fault> {
         }
     }
     Ok(VlanMode::Trunk { native: trunk.get_ref().native, allowed })
+}
+
+/// An owner or group: one that is there, and that we may give nodes to.
+fn check_account(
+    name: Option<&Spanned<String>>,
+    look_up: impl Fn(&str) -> Result<Access, DirectoryError>,
+) -> Result<Option<String>, Fault> {
+    let Some(name) = name else { return Ok(None) };
+    match look_up(name.get_ref()) {
+        Ok(_) => Ok(Some(name.get_ref().clone())),
+        Err(why) => {
+            // A sentence of its own elsewhere; here it goes on after the place.
+            let why = why.to_string();
+            let (first, rest) = why.split_at(why.char_indices().nth(1).map_or(0, |(at, _)| at));
+            Err(fault(name, format!("{}{}", first.to_lowercase(), rest.trim_end_matches('.'))))
+        }
+    }
 }
 
 fn check_mode(text: &Spanned<String>) -> Result<u32, Fault> {

@@ -187,7 +187,15 @@ pub fn parse(text: &str, path: &Path) -> Result<Checked, ConfigError> {
 pub fn read(path: &Path) -> Result<Checked, ConfigError> {
     use std::io::Read;
     let unreadable = |error: std::io::Error| {
-        ConfigError::whole(path, format!("it cannot be read: {error}; name a file you may read"))
+        let remedy = match error.kind() {
+            std::io::ErrorKind::InvalidData => {
+                return ConfigError::whole(path, "it is no text in UTF-8; save it as such");
+            }
+            std::io::ErrorKind::NotFound => "name a file that is there",
+            std::io::ErrorKind::IsADirectory => "name a file",
+            _ => "name a file you may read",
+        };
+        ConfigError::whole(path, format!("it cannot be read: {error}; {remedy}"))
     };
     let file = std::fs::File::open(path).map_err(unreadable)?;
     let mut text = String::new();

@@ -110,7 +110,11 @@ impl Daemon {
                 done(entrance).map(|(value, _)| (value, fds))
             }
             Call::Capture(args) => {
-                let port = network.port_of(worker, args.port.as_deref(), None)?;
+                let named = args.port.as_deref();
+                let awaited = named.filter(|name| network.is_absent(worker, name));
+                let named = named.filter(|_| awaited.is_none());
+                let port = network.port_of(worker, named, None)?;
+                let awaited = awaited.map(str::to_owned);
                 let filter = network.filter(args.filter.as_deref())?;
                 let fds = self.take_fds(token, 1)?;
                 let Some(out) = fds.into_iter().next() else { return Err(gone()) };
@@ -121,7 +125,7 @@ impl Daemon {
                 let snaplen = args.snaplen.clamp(1, crate::capture::SNAPLEN_MAX);
                 let capture = network
                     .captures
-                    .start(engine, now, &name, Wish { port, filter, snaplen }, out)
+                    .start(engine, now, &name, Wish { port, awaited, filter, snaplen }, out)
                     .map_err(|error| {
                         let code = match error {
                             CaptureError::TooMany => Code::Limit,

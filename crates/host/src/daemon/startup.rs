@@ -9,6 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
 use sd_notify::NotifyState;
+use sys::service::Manager;
 
 use super::{Options, ServeError};
 use crate::log;
@@ -125,7 +126,9 @@ impl Startup {
 
 /// Tells systemd, where it is there to be told.
 pub(super) fn notify(state: &[NotifyState<'_>]) {
-    let _not_there = sd_notify::notify(state);
+    if let Some(manager) = Manager::of_process() {
+        manager.tell(&state.iter().map(|it| format!("{it}\n")).collect::<String>());
+    }
 }
 
 /// Opens the log. A log that cannot be opened is no reason not to serve.

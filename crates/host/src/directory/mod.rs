@@ -6,7 +6,8 @@
 //! `$XDG_RUNTIME_DIR/netherd/NAME`. Where the variable is missing, wrong or not ours (after `su`, in cron, for
 //! root by `sudo`) it is `/run/user/UID/netherd/NAME` if that runtime directory exists and is ours, else
 //! `/tmp/netherd-UID/NAME`, made with mode 0700 and used only if it is ours and no symbolic link, because
-//! anybody may make names in `/tmp`. `--dir PATH` publishes one network anywhere, with group and mode, for
+//! anybody may make names in `/tmp`. Where somebody else has that name it is `/tmp/netherd-UID.2`, and so on: he
+//! may want to be in the way, or be the user of that number outside of a user namespace, as for the root of a guest. `--dir PATH` publishes one network anywhere, with group and mode, for
 //! other users.
 //!
 //! Invariants:
@@ -36,6 +37,10 @@ pub(crate) const NODES: [&str; 5] = ["stream", "ctl", "dgram", "seqpacket", "api
 pub(crate) const LOCK: &str = "lock";
 pub(crate) const PLAN: &str = "plan.json";
 pub(crate) const PORTS: &str = "ports";
+
+/// Names that are tried in `/tmp`. All have to be looked at each time, so that a network is found where it was
+/// published even if a name before that has become free.
+const FALLBACKS: u32 = 32;
 
 /// Why a directory cannot be used, in sentences.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +77,16 @@ pub enum DirectoryError {
         "There is no {what} {name:?} on this machine; name one that exists, or use its number."
     )]
     NoSuchOwner { what: &'static str, name: String },
+    #[error(
+        "You are not in the group {name:?}, so you cannot give it nodes: name one of your groups (`id -Gn`), or let \
+         root serve the network."
+    )]
+    NotMember { name: String },
+    #[error(
+        "Only root can give nodes to another user, {name:?}: leave the owner out and give them to a group of yours, \
+         or let root serve the network."
+    )]
+    NotGiven { name: String },
     #[error("{what} {path} failed: {source}.{remedy}")]
     Io { what: &'static str, path: PathBuf, source: io::Error, remedy: &'static str },
 }
@@ -81,6 +96,20 @@ impl DirectoryError {
         let remedy = match source.kind() {
             io::ErrorKind::NotFound => " Make the directory above it first.",
             io::ErrorKind::PermissionDenied => " Choose a place where you may write, with --dir.",
+            io::ErrorKind::AddrInUse => {
+                " Something that is no socket of netherd's is in its place: remove it, or choose another place with --dir."
+            }
+            _ => "",
+        };
+        Self::Io { what, path: path.to_owned(), source, remedy }
+    }
+
+    /// Of a change of owner, group or mode.
+    fn access(what: &'static str, path: &Path, source: io::Error) -> Self {
+        let remedy = match source.kind() {
+            io::ErrorKind::PermissionDenied => {
+                " You can give it to your own groups only, and only root to another user."
+            }
             _ => "",
         };
         Self::Io { what, path: path.to_owned(), source, remedy }
@@ -137,9 +166,27 @@ impl Environment {
         if self.is_ours(&run) {
             bases.push(run.join("netherd"));
         }
-        bases.push(self.tmp.join(format!("netherd-{}", self.uid)));
+        bases.push(self.fallback());
         bases.dedup();
         bases
+    }
+
+    /// The place in `/tmp`: the first that is ours, else the first that is nobody's, else one that will be refused
+    /// with its owner's name.
+    fn fallback(&self) -> PathBuf {
+        let first = self.tmp.join(format!("netherd-{}", self.uid));
+        let more = (2..=FALLBACKS).map(|n| self.tmp.join(format!("netherd-{}.{n}", self.uid)));
+        let mut free = None;
+        for path in std::iter::once(first.clone()).chain(more) {
+            match sys::dir::status_at(&path) {
+                Ok(status) if status.uid == self.uid => return path,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    free.get_or_insert(path);
+                }
+                _ => {}
+            }
+        }
+        free.unwrap_or(first)
     }
 
     /// The place that is used.

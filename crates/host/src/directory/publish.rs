@@ -30,7 +30,7 @@ impl Access {
     /// Looks up owner and group by name or number.
     ///
     /// # Errors
-    /// When one does not exist.
+    /// When one does not exist, or is not ours to give nodes to.
     pub fn named(
         owner: Option<&str>,
         group: Option<&str>,
@@ -39,6 +39,9 @@ impl Access {
         let none = |what, name: &str| DirectoryError::NoSuchOwner { what, name: name.to_owned() };
         let uid = match owner {
             Some(name) => match sys::user::by_name(name) {
+                Ok(Some(user)) if ![0, user.uid].contains(&sys::user::uid()) => {
+                    return Err(DirectoryError::NotGiven { name: name.to_owned() });
+                }
                 Ok(Some(user)) => Some(user.uid),
                 _ => return Err(none("user", name)),
             },
@@ -46,6 +49,9 @@ impl Access {
         };
         let gid = match group {
             Some(name) => match sys::user::group_by_name(name) {
+                Ok(Some(gid)) if sys::user::uid() != 0 && !sys::user::groups().contains(&gid) => {
+                    return Err(DirectoryError::NotMember { name: name.to_owned() });
+                }
                 Ok(Some(gid)) => Some(gid),
                 _ => return Err(none("group", name)),
             },
@@ -175,7 +181,8 @@ impl Published {
         let socket = dir.bind(name, kind).map_err(failed)?;
         if let Err(error) = dir.set_access(name, access.uid, access.gid, access.mode) {
             let _left = dir.remove(name);
-            return Err(DirectoryError::io("Setting owner, group and mode of", &path, error));
+            self.remove_empty_parents(node);
+            return Err(DirectoryError::access("Setting owner, group and mode of", &path, error));
         }
         self.nodes.insert(node.to_owned());
         Ok(socket)
@@ -189,7 +196,9 @@ impl Published {
         let path = self.path.join(node);
         self.parent_of(node, access)
             .and_then(|(dir, name)| dir.set_access(name, access.uid, access.gid, access.mode))
-            .map_err(|error| DirectoryError::io("Setting owner, group and mode of", &path, error))
+            .map_err(|error| {
+                DirectoryError::access("Setting owner, group and mode of", &path, error)
+            })
     }
 
     /// Gives the directory itself another group or mode.
@@ -200,7 +209,7 @@ impl Published {
         self.dir
             .set_owner(None, access.gid)
             .and_then(|()| self.dir.set_mode(access.directory_mode()))
-            .map_err(|error| DirectoryError::io("Setting group and mode of", &self.path, error))
+            .map_err(|error| DirectoryError::access("Setting group and mode of", &self.path, error))
     }
 
     /// Removes one node.

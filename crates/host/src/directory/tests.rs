@@ -107,10 +107,26 @@ fn a_fallback_that_somebody_else_prepared_is_refused() {
     let mut other = place.environment.clone();
     other.uid += 1;
     other.tmp = place.root.join("tmp");
-    let foreign = other.tmp.join(format!("netherd-{}", other.uid));
-    std::fs::create_dir(foreign).expect("new");
-    let error = resolve_in(&other, "home", None).expect_err("not his");
+    let foreign = |name: String| std::fs::create_dir(other.tmp.join(name)).expect("new");
+    foreign(format!("netherd-{}", other.uid));
+    let second = other.tmp.join(format!("netherd-{}.2", other.uid));
+    assert_eq!(resolve_in(&other, "home", None).expect("the next"), second.join("home"));
+    for number in 2..=FALLBACKS {
+        foreign(format!("netherd-{}.{number}", other.uid));
+    }
+    let error = resolve_in(&other, "home", None).expect_err("none is his");
     assert!(matches!(error, DirectoryError::NotOurs { .. }), "{error}");
+}
+
+/// Whoever else has the first name, networks are found where they are: also when he gives it up.
+#[test]
+fn a_fallback_stays_where_it_is() {
+    let place = Place::new("stays");
+    let second = place.root.join("tmp").join(format!("netherd-{}.2", place.environment.uid));
+    std::fs::create_dir(&second).expect("new");
+    assert_eq!(place.environment.base(), second, "ours comes before one that is free");
+    std::fs::create_dir(place.fallback()).expect("new");
+    assert_eq!(place.environment.base(), place.fallback(), "and the first before others");
 }
 
 #[test]
@@ -278,6 +294,13 @@ fn access_gives_directories_no_more_than_nodes() {
         Access::named(None, Some("no such group"), None),
         Err(DirectoryError::NoSuchOwner { what: "group", .. })
     ));
-    let root = Access::named(Some("root"), Some("0"), None).expect("root exists");
-    assert_eq!(root, Access { uid: Some(0), gid: Some(0), mode: 0o660 });
+    let (uid, gid) = (sys::user::uid(), sys::user::gid());
+    let own = Access::named(Some(&uid.to_string()), Some(&gid.to_string()), None).expect("ours");
+    assert_eq!(own, Access { uid: Some(uid), gid: Some(gid), mode: 0o660 });
+    if uid != 0 {
+        let named = Access::named(Some("root"), None, None);
+        assert!(matches!(named, Err(DirectoryError::NotGiven { .. })), "{named:?}");
+        let named = Access::named(None, Some("root"), None);
+        assert!(matches!(named, Err(DirectoryError::NotMember { .. })), "{named:?}");
+    }
 }

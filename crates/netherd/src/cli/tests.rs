@@ -39,10 +39,24 @@ fn a_bad_mac_gets_a_sentence() {
     for (mac, expected) in [
         ("02:00:5e", "write six bytes in hexadecimal"),
         ("01:00:5e:00:00:01", "cannot be the address of one interface"),
-        ("00:00:00:00:00:00", "cannot be the address of one interface"),
+        ("00:00:00:00:00:00", "stands for no address at all"),
     ] {
         let error = parse(&format!("netherd run --mac {mac} -- true")).unwrap_err();
         assert!(error.contains(expected), "{mac}: {error}");
+    }
+}
+
+#[test]
+fn numbers_and_names_get_sentences() {
+    for (line, expected) in [
+        ("netherd attach --pid abc", "`abc` is no number of a process"),
+        ("netherd attach --pid 0", "`0` is no number of a process"),
+        ("netherd capture --snaplen abc", "`abc` is no number of bytes"),
+        ("netherd run --name B@d", "`B@d` is no name of a guest"),
+        ("netherd attach --pid 1 --name B@d", "`B@d` is no name of a guest"),
+    ] {
+        let error = parse(line).unwrap_err();
+        assert!(error.contains(expected) && !error.contains("digit"), "{line}: {error}");
     }
 }
 

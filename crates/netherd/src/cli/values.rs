@@ -7,13 +7,39 @@ pub(super) fn parse_mac(text: &str) -> Result<wire::MacAddr, String> {
     let mac: wire::MacAddr = text.parse().map_err(|_| {
         format!("`{text}` is no MAC address; write six bytes in hexadecimal, as 02:00:5e:10:00:01")
     })?;
-    if mac.is_multicast() || mac.is_zero() {
+    if mac.is_zero() {
+        return Err(format!(
+            "{mac} stands for no address at all; choose one, as 02:00:5e:10:00:01"
+        ));
+    }
+    if mac.is_multicast() {
         return Err(format!(
             "{mac} cannot be the address of one interface; choose one whose first byte is even, \
              as 02:00:5e:10:00:01"
         ));
     }
     Ok(mac)
+}
+
+/// Reads the name of a guest.
+pub(super) fn parse_guest(text: &str) -> Result<String, String> {
+    match host::names::Name::of_guest(text) {
+        Ok(name) => Ok(name.as_str().to_owned()),
+        Err(why) => Err(format!("`{text}` is no name of a guest: {why}")),
+    }
+}
+
+/// Reads the number of a process.
+pub(super) fn parse_pid(text: &str) -> Result<i32, String> {
+    match text.parse() {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err(format!("`{text}` is no number of a process; ps shows them")),
+    }
+}
+
+/// Reads a number of bytes.
+pub(super) fn parse_bytes(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("`{text}` is no number of bytes; write one, as 96"))
 }
 
 /// Reads permission bits, as chmod writes them.

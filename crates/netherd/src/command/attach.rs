@@ -7,7 +7,6 @@ use anyhow::{Context, bail};
 use host::api::message::GuestKind;
 
 use crate::cli::AttachArgs;
-use crate::command::connect::guest_name;
 use crate::output::{self, failure::FAILED};
 use crate::sandbox::background;
 use crate::sandbox::interface::Plan;
@@ -21,9 +20,6 @@ use crate::sandbox::session::{Change, KeptLink, Request, Session};
 /// A sentence; nothing is left behind in the namespace then.
 pub fn run(args: &AttachArgs) -> anyhow::Result<ExitCode> {
     sys::process::fill_standard_streams().context("the standard streams cannot be opened")?;
-    if let Some(name) = &args.name {
-        guest_name(name)?;
-    }
     if !sys::netlink::valid_interface_name(&args.ifname) {
         bail!(
             "`{}` cannot name an interface; use 1 to {} bytes without spaces, `/`, `:` and `%`",

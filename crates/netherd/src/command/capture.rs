@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use host::api::client::Client;
 use host::api::message::{Call, CaptureArgs as Plan, Capturing};
 use sys::poll::{Events, Interest, Poller};
@@ -49,8 +49,12 @@ pub fn run(args: &CaptureArgs) -> anyhow::Result<ExitCode> {
     let out: File = if to_stdout {
         io::stdout().as_fd().try_clone_to_owned().context("cannot use standard output")?.into()
     } else {
-        File::create(&args.write)
-            .with_context(|| format!("cannot write to {}", args.write.display()))?
+        File::create(&args.write).map_err(|error| {
+            anyhow!(
+                "cannot write to {}: {error}; name a file in a directory of yours with -w",
+                args.write.display()
+            )
+        })?
     };
 
     // Before there is a thread: from here on the signals end the capture and not us.

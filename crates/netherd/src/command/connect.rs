@@ -1,7 +1,8 @@
 //! What commands that look at a running network have in common: finding it by name, and saying
 //! so when there is none.
 
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 
 use anyhow::anyhow;
 use host::api::client::{Client, ClientError};
@@ -9,7 +10,7 @@ use host::api::message::Call;
 use host::names::Name;
 use host::report::Network;
 
-use crate::cli::NetworkArgs;
+use crate::cli::{DEFAULT_NETWORK, NetworkArgs};
 
 /// Connects to the network `net`, which is published in `dir` or in the usual place.
 ///
@@ -19,6 +20,11 @@ use crate::cli::NetworkArgs;
 pub fn connect(net: &str, dir: Option<&Path>) -> anyhow::Result<Client> {
     let directory = host::directory::resolve(net, dir)?;
     match Client::connect(&directory) {
+        Ok(mut client) if dir.is_some() => {
+            let serves = client.hello()?.network;
+            is_meant(net, &serves, &directory)?;
+            Ok(client)
+        }
         Ok(client) => Ok(client),
         Err(ClientError::NotServed { .. }) => Err(anyhow!(
             "network {net} is not up in {}; `netherd ls` lists those that are, and `netherd run` or \
@@ -29,9 +35,47 @@ pub fn connect(net: &str, dir: Option<&Path>) -> anyhow::Result<Client> {
     }
 }
 
+/// Another network is published in the directory than was named.
+#[derive(Debug)]
+pub struct WrongNetwork {
+    directory: PathBuf,
+    asked: String,
+    serves: String,
+}
+
+impl fmt::Display for WrongNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { directory, asked, serves } = self;
+        let directory = directory.display();
+        write!(
+            f,
+            "{directory} is the directory of network {serves}, not of {asked}; name that one, or leave --net out"
+        )
+    }
+}
+
+impl std::error::Error for WrongNetwork {}
+
+/// Whether `net` may be the network that is served in a directory which was given. The default is what is taken for
+/// no name at all.
+///
+/// # Errors
+/// It is another one.
+pub fn is_meant(net: &str, serves: &str, directory: &Path) -> Result<(), WrongNetwork> {
+    if [DEFAULT_NETWORK, serves].contains(&net) {
+        return Ok(());
+    }
+    let directory = directory.to_owned();
+    Err(WrongNetwork { directory, asked: net.to_owned(), serves: serves.to_owned() })
+}
+
 /// The report on a network, or on one port of it.
 pub fn show(network: &NetworkArgs, port: Option<&str>) -> anyhow::Result<Network> {
-    let mut client = connect(&network.net, network.dir.as_deref())?;
+    report(&mut connect(&network.net, network.dir.as_deref())?, port)
+}
+
+/// The same over a connection.
+pub fn report(client: &mut Client, port: Option<&str>) -> anyhow::Result<Network> {
     let call = Call::Show { port: port.map(str::to_owned) };
     let mut report: Network = client.call(&call, &[])?.value;
     name_users(&mut report);

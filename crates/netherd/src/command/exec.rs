@@ -36,5 +36,5 @@ fn start(args: &ExecArgs) -> anyhow::Result<Front> {
     let directory = std::env::current_dir().ok();
     let caller = Caller::take_over().context("signals cannot be taken over")?;
     let (inside, control) = door.start(&command, directory.as_deref())?;
-    Ok(Front { caller, inside, control, session: None })
+    Ok(Front::new(caller, inside, control, None))
 }

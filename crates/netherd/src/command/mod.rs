@@ -27,6 +27,7 @@ pub mod reload;
 pub mod run;
 pub mod show;
 pub mod up;
+pub mod usual;
 
 /// Runs the command that was asked for.
 pub fn dispatch(command: Command) -> anyhow::Result<ExitCode> {

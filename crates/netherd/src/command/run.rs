@@ -9,7 +9,7 @@ use host::outer::Outer;
 use sys::ns::{Child, Forked, Parenthood};
 
 use crate::cli::RunArgs;
-use crate::command::connect::guest_name;
+use crate::command::usual;
 use crate::output;
 use crate::output::failure::{Failure, NOT_STARTED};
 use crate::sandbox::background;
@@ -53,9 +53,6 @@ fn start(
     args: &RunArgs,
     background: Option<&background::Ready>,
 ) -> anyhow::Result<(Front, String)> {
-    if let Some(name) = &args.name {
-        guest_name(name)?;
-    }
     let identity = Identity::plan(args)?;
     let rootfs = match &args.rootfs {
         Some(root) => {
@@ -65,6 +62,10 @@ fn start(
         None => None,
     };
     let command = CommandLine::new(&args.command);
+    if rootfs.is_none() {
+        // Before a network is started and a name taken for it.
+        command.look().map_err(|(status, sentence)| Failure::new(status, anyhow!(sentence)))?;
+    }
     let mut request = Request::new(&args.network, GuestKind::Run);
     request.name.clone_from(&args.name);
     request.command = command.name();
@@ -77,6 +78,19 @@ fn start(
     let session = Session::open(request)?;
 
     let joined = session.joined();
+    // Started for guests, a network has the defaults.
+    if joined.restart.is_some()
+        && let Some(path) = usual::with_network(&joined.network)
+    {
+        output::note(&format!(
+            "network {} has the defaults, not what {} says of it: `run` reads no configuration; for that, end it \
+             with `netherd down {}` and serve it with `netherd up {}`",
+            joined.network,
+            path.display(),
+            joined.network,
+            joined.network
+        ));
+    }
     let guest = joined.guest.clone();
     let mut networks = joined.covers.clone();
     networks.extend(session.dir().map(std::path::Path::to_owned));
@@ -134,7 +148,7 @@ fn start_guest(blueprint: &Blueprint, session: Session) -> anyhow::Result<Front>
         Forked::Parent(child) => child,
     };
     drop((init_control, init_setup));
-    let mut front = Front { caller, inside, control, session: Some(session) };
+    let mut front = Front::new(caller, inside, control, Some(session));
     match accompany(blueprint, &mut front, &setup) {
         Ok(()) => Ok(front),
         Err(error) => {

@@ -63,6 +63,14 @@ fn for_no_port(args: &ShowArgs) -> anyhow::Result<()> {
 fn one(args: &ShowArgs, name: &str) -> anyhow::Result<()> {
     let report = connect::show(&args.network, Some(name))?;
     let Some(port) = report.ports.iter().find(|port| port.name == *name) else {
+        if let Some(port) = report.declared.iter().find(|port| port.name == *name) {
+            bail!(
+                "port {name} of network {} is declared, and nobody has it open; a client attaches to {} in {}",
+                report.network,
+                port.nodes.join(" or "),
+                report.directory.display()
+            );
+        }
         bail!("network {} has no port {name}; `netherd show` lists those it has", report.network);
     };
     if args.json {

@@ -1,7 +1,6 @@
 //! `netherd up`: serves networks, in the foreground or, with `-d`, from the background.
 
-use std::env;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, anyhow};
@@ -10,6 +9,7 @@ use host::daemon::{self, Options};
 use host::names::Name;
 use host::start::{self, StartOptions};
 
+use super::usual;
 use crate::cli::{DEFAULT_NETWORK, UpArgs};
 
 pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
@@ -22,7 +22,7 @@ pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
         ),
         // A network that `run` starts has the defaults: no file can keep `run` from working.
         None if args.detached => None,
-        None => usual_configuration()
+        None => usual::configuration()
             .filter(|path| path.exists() && is_for(path, args.network.as_deref())),
     };
     let uplink = args.uplink.as_deref().map(parse_uplink).transpose()?;
@@ -65,18 +65,4 @@ fn background(args: &UpArgs) -> anyhow::Result<ExitCode> {
     };
     start::connect_or_start(network, args.dir.as_deref(), &options)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// `$XDG_CONFIG_HOME/netherd/netherd.toml`, by default below `~/.config` (XDG Base Directory
-/// Specification: a path that is not absolute is ignored).
-fn usual_configuration() -> Option<PathBuf> {
-    let absolute = |path: PathBuf| path.is_absolute().then_some(path);
-    env::var_os("XDG_CONFIG_HOME")
-        .map(PathBuf::from)
-        .and_then(absolute)
-        .or_else(|| {
-            let home = env::var_os("HOME").map(PathBuf::from).and_then(absolute)?;
-            Some(home.join(".config"))
-        })
-        .map(|base| base.join("netherd/netherd.toml"))
 }

@@ -46,7 +46,8 @@ pub fn start(
     start: impl FnOnce(&Ready) -> anyhow::Result<(Front, String)>,
 ) -> anyhow::Result<ExitCode> {
     keep(NOT_STARTED, |ready| {
-        let (front, name) = start(ready)?;
+        let (mut front, name) = start(ready)?;
+        front.ends_with_network = true;
         Ok((name, move || {
             // The guest's directory is its own; the keeper must not hold one busy.
             let _ = sys::process::set_directory(Path::new("/"));

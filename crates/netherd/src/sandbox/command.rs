@@ -1,9 +1,11 @@
 //! What a guest runs: the given command or the user's shell.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context;
@@ -44,42 +46,92 @@ impl CommandLine {
             return (NOT_EXECUTABLE, format!("signals cannot be unblocked: {error}"));
         }
         let error = Command::new(&self.program).args(&self.arguments).exec();
-        let shown = self.program.to_string_lossy();
-        let has_path = shown.contains('/');
         match error.kind() {
-            io::ErrorKind::NotFound if has_path && Path::new(&self.program).exists() => (
+            io::ErrorKind::NotFound if self.is_path() && Path::new(&self.program).exists() => (
                 NOT_EXECUTABLE,
                 format!(
-                    "{shown} cannot be executed: the interpreter it names is missing; install that, or \
-                     correct its first line"
+                    "{} cannot be executed: the interpreter it names is missing; install that, or \
+                     correct its first line",
+                    self.shown()
                 ),
             ),
-            io::ErrorKind::NotFound if has_path => {
-                (NOT_FOUND, format!("there is no {shown} in the guest; check the path"))
-            }
+            io::ErrorKind::NotFound if self.is_path() => self.missing(),
             // The search says "permission denied" also when it could not look into a directory of $PATH.
-            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied if !self.is_in_path() => (
-                NOT_FOUND,
-                format!(
-                    "the command `{shown}` was not found in $PATH; check its spelling or give its path"
-                ),
-            ),
-            io::ErrorKind::PermissionDenied => (
-                NOT_EXECUTABLE,
-                format!(
-                    "{shown} cannot be executed: permission denied; is it a program (chmod +x)?"
-                ),
-            ),
-            _ => (NOT_EXECUTABLE, format!("{shown} cannot be executed: {error}")),
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied if !self.is_in_path() => {
+                self.missing()
+            }
+            io::ErrorKind::PermissionDenied => self.not_executable(),
+            _ => (NOT_EXECUTABLE, format!("{} cannot be executed: {error}", self.shown())),
         }
     }
-}
 
-impl CommandLine {
+    /// Looks for the program before anything is made for it, where the guest has the caller's files. What is not
+    /// sure is left to [`CommandLine::exec`].
+    ///
+    /// # Errors
+    /// It cannot be executed: the exit status and the sentence.
+    pub fn look(&self) -> Result<(), (u8, String)> {
+        let path = std::env::var_os("PATH");
+        let places: Vec<PathBuf> = match (&path, self.is_path()) {
+            (_, true) => vec![PathBuf::from(&self.program)],
+            (Some(path), false) => {
+                std::env::split_paths(path).map(|dir| dir.join(&self.program)).collect()
+            }
+            // execvp(3) has places of its own then.
+            (None, false) => return Ok(()),
+        };
+        let mut found = false;
+        for place in places {
+            match place.metadata() {
+                // Without one such bit not even root may execute it.
+                Ok(about) if about.is_file() && about.mode() & 0o111 != 0 => return Ok(()),
+                Ok(about) => found |= about.is_file() || self.is_path(),
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                    ) => {}
+                // The guest's user may be able to look where the caller is not.
+                Err(_) => return Ok(()),
+            }
+        }
+        Err(if found { self.not_executable() } else { self.missing() })
+    }
+
+    fn missing(&self) -> (u8, String) {
+        let shown = self.shown();
+        let sentence = if self.is_path() {
+            format!("there is no {shown} in the guest; check the path")
+        } else {
+            format!(
+                "the command `{shown}` was not found in $PATH; check its spelling or give its path"
+            )
+        };
+        (NOT_FOUND, sentence)
+    }
+
+    fn not_executable(&self) -> (u8, String) {
+        let shown = self.shown();
+        let sentence = if Path::new(&self.program).is_dir() && self.is_path() {
+            format!("{shown} cannot be executed: it is a directory; name a program in it")
+        } else {
+            format!("{shown} cannot be executed: permission denied; is it a program (chmod +x)?")
+        };
+        (NOT_EXECUTABLE, sentence)
+    }
+
+    fn shown(&self) -> Cow<'_, str> {
+        self.program.to_string_lossy()
+    }
+
+    /// Whether it is named by a path, and not looked for.
+    fn is_path(&self) -> bool {
+        self.program.as_encoded_bytes().contains(&b'/')
+    }
+
     fn is_in_path(&self) -> bool {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        let has_path = Path::new(&self.program).components().count() > 1;
-        has_path || std::env::split_paths(&path).any(|dir| dir.join(&self.program).is_file())
+        self.is_path() || std::env::split_paths(&path).any(|dir| dir.join(&self.program).is_file())
     }
 }
 
@@ -122,6 +174,25 @@ mod tests {
         assert_eq!(command.name(), "python3");
         assert_eq!(command.arguments, ["-m", "http.server"]);
         assert!(!CommandLine::new(&[]).program.is_empty());
+    }
+
+    #[test]
+    fn a_program_is_looked_for_as_exec_does() {
+        let look = |word: &str| CommandLine::new(&[OsString::from(word)]).look();
+        assert_eq!(look("sh"), Ok(()));
+        assert_eq!(look("/bin/sh"), Ok(()));
+        for (word, status, words) in [
+            ("no-such-command", NOT_FOUND, "$PATH"),
+            ("/no/such/command", NOT_FOUND, "check the path"),
+            ("/etc/passwd/x", NOT_FOUND, "check the path"),
+            ("/etc/passwd", NOT_EXECUTABLE, "chmod +x"),
+            ("/", NOT_EXECUTABLE, "is a directory"),
+            ("./", NOT_EXECUTABLE, "is a directory"),
+        ] {
+            let (have, sentence) = look(word).expect_err(word);
+            assert_eq!(have, status, "{word}");
+            assert!(sentence.contains(words), "{word}: {sentence}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use sys::ns::Child;
 use sys::process::{Patience, Which};
@@ -14,6 +15,9 @@ use sys::terminal::{Terminal, own_group};
 
 use super::channel::{Channel, End, Order, Report};
 use super::session::{Change, Session};
+
+/// How long after SIGTERM a command in the background is killed, when its network has ended.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// The caller's terminal as it was.
 #[derive(Debug)]
@@ -61,9 +65,18 @@ pub struct Front {
     pub control: Channel,
     /// The guest's place in the network, which `run` holds and `exec` does not.
     pub session: Option<Session>,
+    /// CMD ends with the network: a guest in the background has nobody who could see it or end it then.
+    pub ends_with_network: bool,
+    /// When CMD, which was told to end, is made to.
+    deadline: Option<Instant>,
 }
 
 impl Front {
+    #[must_use]
+    pub fn new(caller: Caller, inside: Child, control: Channel, session: Option<Session>) -> Self {
+        Self { caller, inside, control, session, ends_with_network: false, deadline: None }
+    }
+
     /// Stays until CMD has ended; then ends as CMD did.
     pub fn attend(mut self) -> ExitCode {
         let end = self.watch();
@@ -85,7 +98,11 @@ impl Front {
             let mut fds = vec![self.control.as_fd(), self.caller.signals.as_fd()];
             fds.extend(self.session.as_ref().and_then(Session::fd));
             let timeout = self.session.as_ref().and_then(Session::timeout);
-            let ready = sys::process::poll(&fds, timeout).ok()?;
+            let patience = self.patience();
+            let ready = sys::process::poll(&fds, timeout.into_iter().chain(patience).min()).ok()?;
+            if patience == Some(0) {
+                return None;
+            }
             let connected = fds.len() == 3;
             if ready[0] {
                 match self.control.receive::<Report>().ok().flatten()? {
@@ -101,6 +118,12 @@ impl Front {
                 self.attend_session();
             }
         }
+    }
+
+    /// Milliseconds that CMD has left to end by itself, if it was told to.
+    fn patience(&self) -> Option<u32> {
+        let left = self.deadline?.saturating_duration_since(Instant::now()).as_millis();
+        Some(u32::try_from(left).unwrap_or(u32::MAX))
     }
 
     /// Only what was sent to us: what the terminal raised, it raised in CMD as well.
@@ -155,8 +178,11 @@ impl Front {
             ),
             Change::Closed { why, end } => {
                 say(&why);
-                if end {
+                if end || self.ends_with_network {
                     let _ = self.control.send(&Order::Signal { signal: SIGTERM }, &[]);
+                }
+                if self.ends_with_network {
+                    self.deadline = Some(Instant::now() + GRACE);
                 }
             }
         }

@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use sys::caps::Capabilities;
 use sys::errno::{EINVAL, EIO, EPERM, ESRCH};
-use sys::notify::{Answer, Async, Call, Listener, Wish};
+use sys::notify::{Answer, Call, Listener, Wish};
 use sys::ns::{Forked, Namespaces, Parenthood};
 
 /// What `/proc/PID/status` tells of a process, seen from our PID namespace.
@@ -66,7 +66,23 @@ pub fn answer_next(listener: &Listener) -> io::Result<()> {
     let Some(call) = listener.receive()? else { return Ok(()) };
     let signal = match call.wish {
         Wish::Signal(signal) => signal,
-        Wish::Async { fd, how } => return set_async(listener, &call, fd, how),
+        Wish::Async { fd, how } => {
+            return ask_apart(listener, &call, |process| {
+                match sys::notify::set_async(process, fd, how) {
+                    Ok(()) => Answer::Done,
+                    Err(error) => Answer::Fail(error.raw_os_error().unwrap_or(EIO)),
+                }
+            });
+        }
+        Wish::Foreground { fd, address } => {
+            return ask_apart(listener, &call, |process| {
+                // Whatever the caller's memory says when the kernel reads it again: only 0 is refused there.
+                match sys::notify::names_no_group(process, fd, address) {
+                    Ok(true) => Answer::Done,
+                    Ok(false) | Err(_) => Answer::Continue,
+                }
+            });
+        }
     };
     let (answer, itself) = judge(listener, &call, signal);
     // kill(2) delivers to the caller before it returns. That is safe only if the caller's wait is not
@@ -82,18 +98,16 @@ pub fn answer_next(listener: &Listener) -> io::Result<()> {
     Ok(())
 }
 
-/// A process of its own does it: the guest can make it wait as long as it likes. It ends with the guest.
-fn set_async(listener: &Listener, call: &Call, fd: i32, how: Async) -> io::Result<()> {
+/// A process of its own finds the answer, given the caller's number: the guest can make it wait as long as it likes.
+/// It ends with the guest.
+fn ask_apart(listener: &Listener, call: &Call, find: impl FnOnce(i32) -> Answer) -> io::Result<()> {
     match sys::ns::fork(Namespaces::NONE, Parenthood::Own)? {
         Forked::Parent(_) => Ok(()),
         Forked::Child => {
             let leader = Process::read(call.caller).map(|caller| caller.leader);
             let answer = match leader.filter(|_| listener.is_waiting(call)) {
                 None => Answer::Fail(ESRCH),
-                Some(leader) => match sys::notify::set_async(leader, fd, how) {
-                    Ok(()) => Answer::Done,
-                    Err(error) => Answer::Fail(error.raw_os_error().unwrap_or(EIO)),
-                },
+                Some(leader) => find(leader),
             };
             let _ = listener.answer(call, answer);
             sys::process::exit_now(0)

@@ -8,7 +8,7 @@ use sys::ns::Namespaces;
 
 use super::channel::{Channel, Inner, Order};
 use super::init::Blueprint;
-use super::interface;
+use super::{interface, sysfs};
 use crate::output::failure::NOT_STARTED;
 
 /// The namespaces whose descriptors the command passes on, in this order.
@@ -58,9 +58,11 @@ fn prepare(blueprint: &Blueprint, to_init: &Channel, setup: &Channel) -> anyhow:
     interface::configure(&blueprint.plan, tap.is_err())?;
     drop(tap);
 
-    if blueprint.rootfs.is_some() {
-        // Shows eth0 instead of the outer interfaces; where it is refused, those stay.
-        let _ = sys::mount::sysfs(std::path::Path::new("/sys"));
+    if let Err(why) = sysfs::mount() {
+        crate::output::note(&format!(
+            "/sys does not show the guest's interfaces, because a fresh one cannot be mounted ({why}); \
+             programs that look there find none, while `ip` shows them"
+        ));
     }
     let Some((Order::Start, _)) = setup.receive()? else { sys::process::exit_now(0) };
     confine(blueprint.identity.caps, to_init)

@@ -63,3 +63,4 @@ pub mod netns;
 pub mod refusal;
 pub mod rootfs;
 pub mod session;
+pub mod sysfs;

@@ -88,10 +88,14 @@ impl Target {
 
     fn of_file(path: &Path) -> anyhow::Result<Self> {
         let shown = path.display().to_string();
-        let path = std::fs::canonicalize(path)
-            .with_context(|| format!("--netns {shown} cannot be opened"))?;
-        let netns: OwnedFd =
-            File::open(&path).with_context(|| format!("--netns {shown} cannot be opened"))?.into();
+        let unopened = |error: std::io::Error| {
+            anyhow!(
+                "--netns {shown} cannot be opened: {error}; name a file such as /proc/PID/ns/net or \
+                 /run/netns/NAME, or a process with --pid"
+            )
+        };
+        let path = std::fs::canonicalize(path).map_err(unopened)?;
+        let netns: OwnedFd = File::open(&path).map_err(unopened)?.into();
         if sys::ns::kind(netns.as_fd()).ok() != Some(Namespaces::NETWORK) {
             bail!(
                 "--netns {shown} is no network namespace; name a file such as /proc/PID/ns/net or \

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 const DEV_BYTES: u64 = 64 << 10;
 const SHM_BYTES: u64 = 1 << 30;
@@ -20,8 +20,12 @@ const TTY_GROUP: u32 = 5;
 /// # Errors
 /// A sentence that says what is missing.
 pub fn check(root: &Path) -> anyhow::Result<()> {
-    let meta = fs::metadata(root)
-        .with_context(|| format!("--rootfs {} cannot be used", root.display()))?;
+    let meta = fs::metadata(root).map_err(|error| {
+        anyhow!(
+            "--rootfs {} cannot be used: {error}; name the root of a tree, as debootstrap makes one",
+            root.display()
+        )
+    })?;
     if !meta.is_dir() {
         bail!("--rootfs {} is no directory; name the root of a tree", root.display());
     }

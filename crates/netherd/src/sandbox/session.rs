@@ -12,14 +12,15 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
-use host::api::client::Client;
+use anyhow::{Context, anyhow, bail};
+use host::api::client::{Client, ClientError};
 use host::api::message::{
     Call, Closed, Event, GuestKind, Join, Joined, LinkArgs, LinkMechanism, Linked,
 };
-use host::start::{StartOptions, connect_or_start};
+use host::start::{StartError, StartOptions, connect_or_start};
 
 use crate::cli::NetworkArgs;
+use crate::command::connect::is_meant;
 
 /// Between tries to come back; the first one is made at once.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -27,6 +28,23 @@ const RETRY_LAST: Duration = Duration::from_secs(5);
 /// A place that was lost sooner than this counts as a try that failed: a link that closes at once would
 /// otherwise be handed over again and again.
 const STEADY: Duration = Duration::from_secs(10);
+
+/// What the guest's interface has from its network.
+fn planned(joined: &Joined) -> (&str, &str, &str, u16) {
+    (&joined.mac, &joined.ipv4, &joined.ipv6, joined.mtu)
+}
+
+/// How often a hypervisor may end before it answers a new guest.
+const JOIN_TRIES: u32 = 5;
+
+/// Whether the hypervisor ended before it answered.
+fn is_gone(error: &anyhow::Error) -> bool {
+    let client = match error.downcast_ref::<StartError>() {
+        Some(StartError::Client(client)) => Some(client),
+        _ => error.downcast_ref(),
+    };
+    matches!(client, Some(ClientError::Gone { .. }))
+}
 
 /// What a guest asks of its network.
 #[derive(Debug, Clone)]
@@ -71,6 +89,19 @@ impl Request {
     /// What was started on demand is started again as it was. A network that somebody configured is only waited
     /// for: started here it would have no VLANs, no isolation and no declared ports, and would be in its owner's way.
     fn join(&self, before: Option<&Joined>) -> anyhow::Result<(Client, Joined)> {
+        // Somebody may end the network between our connection and its answer, as he may have done before; then
+        // another one is started.
+        let mut tries = if before.is_none() { JOIN_TRIES } else { 1 };
+        loop {
+            tries -= 1;
+            match self.try_join(before) {
+                Err(error) if tries > 0 && is_gone(&error) => {}
+                joined => return joined,
+            }
+        }
+    }
+
+    fn try_join(&self, before: Option<&Joined>) -> anyhow::Result<(Client, Joined)> {
         let dir = self.dir.as_deref();
         let mut client = match before.map(|joined| &joined.restart) {
             None => {
@@ -81,6 +112,9 @@ impl Request {
             Some(Some(restart)) => connect_or_start(&self.net, dir, &restart.into())?,
             Some(None) => host::start::connect(&self.net, dir)?,
         };
+        if let Some(dir) = dir {
+            is_meant(&self.net, &client.hello()?.network, dir)?;
+        }
         let join = Join {
             guest: self.name.clone(),
             command: self.command.clone(),
@@ -242,7 +276,22 @@ impl Session {
     /// The hypervisor's sentence.
     pub fn link(&mut self, link: KeptLink) -> anyhow::Result<()> {
         let client = self.client.as_mut().ok_or_else(|| anyhow!("the session has ended"))?;
-        link.hand_over(client)?;
+        match link.hand_over(client) {
+            // Somebody ended the network after we had joined it: as if he had done so before.
+            Err(error) if is_gone(&error) => {
+                let (mut client, joined) = self.request.join(Some(&self.joined))?;
+                if planned(&joined) != planned(&self.joined) {
+                    bail!(
+                        "network {} was started anew with other addresses while the guest was made; try again",
+                        self.request.net
+                    );
+                }
+                link.hand_over(&mut client)?;
+                self.client = Some(client);
+                self.joined = joined;
+            }
+            result => result?,
+        }
         self.link = Some(Arc::new(link));
         Ok(())
     }
@@ -316,8 +365,7 @@ impl Session {
         self.coming = None;
         self.client = Some(client);
         self.since = Instant::now();
-        let plan = |j: &Joined| (j.mac.clone(), j.ipv4.clone(), j.ipv6.clone(), j.mtu);
-        let moved = plan(&joined) != plan(&self.joined);
+        let moved = planned(&joined) != planned(&self.joined);
         self.joined = joined;
         if moved { Change::Moved } else { Change::None }
     }

@@ -63,11 +63,18 @@ if os.path.exists(f"/proc/{hypervisor}") and "up" in open(f"/proc/{hypervisor}/c
     escaped("the hypervisor is visible")
 
 # The covers.
-for target in [base, "/proc", "/sys"]:
+for target in [base, "/proc"]:
     for flags in [0, 2, 1]:  # MNT_DETACH, MNT_FORCE
         if libc.umount2(target.encode(), flags) == 0:
             escaped(f"umount2 {target} {flags}")
     outer_nodes(directory)
+# The guest's own view of /sys is user id 0's to take away; the machine's is below, and as read-only.
+for _ in range(3):
+    if not os.statvfs("/sys").f_flag & os.ST_RDONLY:
+        escaped("/sys can be written to")
+    if libc.mount(None, b"/sys", None, 32 | 4096, None) == 0:  # MS_REMOUNT, MS_BIND
+        escaped("/sys was made writable")
+    libc.umount2(b"/sys", 2)
 for command in [
     ("unshare", "-Urm", "umount", "-l", base),
     ("unshare", "-Urm", "sh", "-c", f"mount --bind {os.path.dirname(base)} /mnt && test -S /mnt/netherd/default/api"),

@@ -75,6 +75,14 @@ impl Served {
         if config.outside.uplink != self.config.outside.uplink {
             return Err(refuse("uplink"));
         }
+        if config.plan.spec().mtu != self.config.plan.spec().mtu && !self.guests.is_empty() {
+            // Their eth0 has the old one: what is longer would be dropped, and nobody would be told.
+            return Err(ServeError::Config(format!(
+                "The MTU of network {} cannot change while guests are in it, whose interfaces have the present \
+                 one: end them first.",
+                self.config.name
+            )));
+        }
         let mut plan = if config.subnet != self.config.subnet || config.prefix != self.config.prefix
         {
             let net = config.subnet.unwrap_or(self.plan.subnet());

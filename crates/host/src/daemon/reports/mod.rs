@@ -60,6 +60,11 @@ impl Served {
         })
     }
 
+    /// Whether a port is declared, and nobody has it open.
+    pub(in crate::daemon) fn is_absent(&self, worker: &Worker, name: &str) -> bool {
+        self.is_declared(name) && worker.port_named(self.id, name).is_none()
+    }
+
     /// The report, of one port or all; with `only`, of ports of that user and nothing about others.
     pub(in crate::daemon) fn report(
         &mut self,
@@ -67,10 +72,13 @@ impl Served {
         port: Option<&str>,
         only: Option<u32>,
     ) -> Result<report::Network, Failure> {
-        let wanted = self.port_of(worker, port, only)?;
+        // A declared port that nobody has open is known all the same.
+        let absent = port.filter(|name| only.is_none() && self.is_absent(worker, name));
+        let wanted = if absent.is_some() { None } else { self.port_of(worker, port, only)? };
         let now = worker.now();
         let mut ids: Vec<PortId> = worker
             .ports(self.id)
+            .filter(|_| absent.is_none())
             .filter(|id| wanted.is_none_or(|wanted| wanted == *id))
             .filter(|id| only.is_none_or(|uid| self.is_port_of(worker, *id, uid)))
             .collect();
@@ -106,7 +114,11 @@ impl Served {
             ports,
             macs: if whole { mac_report(worker, self.id) } else { Vec::new() },
             planned: if whole { self.planned() } else { Vec::new() },
-            declared: if whole { self.declared() } else { Vec::new() },
+            declared: match absent {
+                Some(name) => self.declared().into_iter().filter(|it| it.name == name).collect(),
+                None if whole => self.declared(),
+                None => Vec::new(),
+            },
             capture_drops: self.captures.drops(),
             outside: whole.then(|| self.outside_report(worker)),
         })

@@ -564,6 +564,13 @@ impl Served {
             let message = format!("Guest {name} is uid {owner}'s: only its owner may enter it.");
             return Err(Failure::new(Code::NotAllowed, message));
         }
+        if guest.kind == GuestKind::Attach {
+            let message = format!(
+                "Guest {name} is a namespace that somebody else made, and only its interface is netherd's: enter it \
+                 with the tool that made it, or with `nsenter --target PID --user --net`."
+            );
+            return Err(Failure::new(Code::WrongState, message));
+        }
         if guest.entrance.is_empty() {
             let message = format!(
                 "Guest {name} cannot be entered: its keeper did not give its namespaces{}.",

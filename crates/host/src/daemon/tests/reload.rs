@@ -140,3 +140,34 @@ fn a_reload_that_fails_half_way_is_undone_and_told() {
     second.send([0xff; 6], B, b"new ones are served");
     until(&daemon, "the second port", || show(&mut client).ports.len() == 2);
 }
+
+/// What a guest's interface has is not changed from here, so it is not said to be.
+#[test]
+fn the_mtu_stays_while_guests_have_it() {
+    let root = Daemon::root("mtu");
+    let config = root.join("netherd.toml");
+    let write = |text: &str| std::fs::write(&config, text).expect("writable");
+    write("[network.a]\n");
+    let daemon = Daemon::start_in(root.clone(), &format!("config={}", config.display())).ready();
+    let mut client = daemon.client("a");
+    let reload = Call::Reload { config: None };
+    let mut guest = daemon.client("a");
+    let joined: Joined = guest.call(&join(Some("web"), ""), &[]).expect("free").value;
+    assert_eq!(joined.mtu, 1500);
+    for mtu in [1400, 9000] {
+        write(&format!("[network.a]\nmtu = {mtu}\nmac_total = 777\n"));
+        let (code, message) = refusal(client.call::<Reloaded>(&reload, &[]));
+        assert_eq!(code, Code::BadConfiguration);
+        assert!(message.contains("MTU") && message.contains("guests"), "{message}");
+        assert_eq!(show(&mut client).mtu, 1500);
+    }
+    write("[network.a]\nmac_total = 777\n");
+    let _: Reloaded = client.call(&reload, &[]).expect("the MTU stays").value;
+    drop(guest);
+    until(&daemon, "the end of the guest", || {
+        client.call::<Nothing>(&Call::Detach { guest: "web".into() }, &[]).is_err()
+    });
+    write("[network.a]\nmtu = 9000\n");
+    let _: Reloaded = client.call(&reload, &[]).expect("nobody is there").value;
+    assert_eq!(show(&mut client).mtu, 9000);
+}

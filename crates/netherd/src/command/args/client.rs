@@ -33,6 +33,8 @@ pub struct Attachment {
     pub node: PathBuf,
     pub guest: String,
     pub mac: MacAddr,
+    /// The network's, if it is known and another than everybody takes for granted.
+    pub mtu: Option<u16>,
 }
 
 /// The answer: words to paste, and sentences to know.
@@ -114,9 +116,24 @@ fn qemu(to: &Attachment, ask: &dyn Ask) -> anyhow::Result<Advice> {
         "-netdev".to_owned(),
         netdev,
         "-device".to_owned(),
-        format!("virtio-net-pci,netdev={id},mac={}", to.mac),
+        format!("virtio-net-pci,netdev={id},mac={}{}", to.mac, option("host_mtu", to.mtu)),
     ];
     Ok(advice)
+}
+
+/// An option with its comma, if there is something to say.
+fn option(name: &str, value: Option<u16>) -> String {
+    value.map_or_else(String::new, |value| format!(",{name}={value}"))
+}
+
+/// For clients that have no argument for it. By DHCP and router advertisement the machine hears of it, too.
+fn mtu_note(to: &Attachment) -> Vec<String> {
+    let note = |mtu| {
+        format!(
+            "the network's MTU is {mtu}: the machine's interface needs the same, which DHCP tells it"
+        )
+    };
+    to.mtu.map(note).into_iter().collect()
 }
 
 /// QEMU's name for an architecture that Rust names.
@@ -141,12 +158,12 @@ fn vde(to: &Attachment) -> anyhow::Result<Advice> {
     let directory = vde_directory(&to.directory)?;
     // The new libvdeplug reads brackets as a port number, and a scheme where there is `://`.
     let words = vec![directory.to_owned()];
-    Ok(Advice { words, notes: Vec::new() })
+    Ok(Advice { words, notes: mtu_note(to) })
 }
 
 fn libkrun(to: &Attachment, ask: &dyn Ask) -> anyhow::Result<Advice> {
     let path = c_string(socket_path(&to.node)?);
-    let mut advice = Advice::default();
+    let mut advice = Advice { notes: mtu_note(to), ..Advice::default() };
     let answer = ask.ask("pkg-config", &["--modversion", "libkrun"]);
     let version = answer.and_then(|text| Version::find(&text));
     if version.is_none() {
@@ -184,7 +201,7 @@ fn vfkit(to: &Attachment) -> anyhow::Result<Advice> {
     }
     let words =
         vec!["--device".to_owned(), format!("virtio-net,unixSocketPath={path},mac={}", to.mac)];
-    Ok(Advice { words, notes: Vec::new() })
+    Ok(Advice { words, notes: mtu_note(to) })
 }
 
 fn uml(to: &Attachment, ask: &dyn Ask) -> anyhow::Result<Advice> {
@@ -210,7 +227,11 @@ fn uml(to: &Attachment, ask: &dyn Ask) -> anyhow::Result<Advice> {
         ),
         Some(_) => {}
     }
-    advice.words = vec![format!("vec0:transport=bess,dst={path},depth=128,gro=1,mac={}", to.mac)];
+    advice.words = vec![format!(
+        "vec0:transport=bess,dst={path},depth=128,gro=1,mac={}{}",
+        to.mac,
+        option("mtu", to.mtu)
+    )];
     Ok(advice)
 }
 
@@ -274,6 +295,7 @@ mod tests {
             node: Path::new(directory).join(node(client)),
             guest: "web".to_owned(),
             mac: MacAddr([2, 0, 0, 0, 0xab, 1]),
+            mtu: None,
         }
     }
 
@@ -367,6 +389,28 @@ mod tests {
         );
         let to = attachment("/run/n", ClientKind::Uml);
         assert!(advise(ClientKind::Uml, &to, &says("4.19.0")).is_err());
+    }
+
+    #[test]
+    fn another_mtu_is_told() {
+        for (client, version, words) in [
+            (
+                ClientKind::Qemu,
+                "QEMU emulator version 9.2.0",
+                ",mac=02:00:00:00:ab:01,host_mtu=9000",
+            ),
+            (ClientKind::Uml, "6.1.176", ",mac=02:00:00:00:ab:01,mtu=9000"),
+        ] {
+            let to = Attachment { mtu: Some(9000), ..attachment("/run/n", client) };
+            let advice = advise(client, &to, &says(version)).expect("advice");
+            assert!(advice.words.join(" ").ends_with(words), "{advice:?}");
+            assert_eq!(advice.notes, [""; 0]);
+        }
+        for client in [ClientKind::Vde, ClientKind::Vfkit, ClientKind::Libkrun] {
+            let to = Attachment { mtu: Some(9000), ..attachment("/run/n", client) };
+            let advice = advise(client, &to, &says("1.15.1")).expect("advice");
+            assert!(advice.notes.iter().any(|note| note.contains("MTU is 9000")), "{advice:?}");
+        }
     }
 
     #[test]

@@ -20,6 +20,9 @@ use crate::output;
 pub mod client;
 pub mod version;
 
+/// What every client takes an Ethernet's to be.
+const MTU_USUAL: u16 = 1500;
+
 /// What `--json` prints.
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
@@ -33,25 +36,29 @@ struct Answer<'a> {
 }
 
 pub fn run(args: &ArgsArgs) -> anyhow::Result<ExitCode> {
-    let network: Name = connect::network_name(&args.network.net)?;
     let directory = host::directory::resolve(&args.network.net, args.network.dir.as_deref())?;
     let directory = std::path::absolute(&directory)
         .with_context(|| format!("cannot find {}", directory.display()))?;
 
     let mut notes = Vec::new();
-    let report = match connect::show(&args.network, None) {
-        Ok(report) => Some(report),
+    let report = match connect::connect(&args.network.net, args.network.dir.as_deref()) {
+        Ok(mut client) => Some(connect::report(&mut client, None)?),
+        Err(error) if error.downcast_ref::<connect::WrongNetwork>().is_some() => return Err(error),
         Err(_) => {
             notes.push(format!(
-                "network {network} is not up yet; start it with `netherd up {network}` before \
-                 the client"
+                "network {} is not up yet; start it with `netherd up {}` before the client",
+                args.network.net, args.network.net
             ));
             None
         }
     };
+    // What a directory holds has a name of its own, and MAC addresses follow from it.
+    let network = report.as_ref().map_or(args.network.net.as_str(), |report| &report.network);
+    let network: Name = connect::network_name(network)?;
+    let mtu = report.as_ref().map(|report| report.mtu).filter(|mtu| *mtu != MTU_USUAL);
     let declared = args.name.as_deref().and_then(|name| declared(report.as_ref()?, name));
     let attachment = match declared {
-        Some(port) => of_declared(&network, port, args.client, &directory)?,
+        Some(port) => Attachment { mtu, ..of_declared(&network, port, args.client, &directory)? },
         None => {
             let guest = match &args.name {
                 Some(name) => asked_for(&network, name, report.as_ref())?,
@@ -62,16 +69,18 @@ pub fn run(args: &ArgsArgs) -> anyhow::Result<ExitCode> {
                 directory,
                 guest: guest.to_string(),
                 mac: names::mac(&network, &guest),
+                mtu,
             }
         }
     };
     let advice = client::advise(args.client, &attachment, &version::Installed)?;
     notes.extend(advice.notes.iter().cloned());
-    print(args, &attachment, &advice, &notes)
+    print(args, &network, &attachment, &advice, &notes)
 }
 
 fn print(
     args: &ArgsArgs,
+    network: &Name,
     attachment: &Attachment,
     advice: &Advice,
     notes: &[String],
@@ -79,7 +88,7 @@ fn print(
     if args.json {
         output::print_json(&Answer {
             client: client::name(args.client),
-            network: &args.network.net,
+            network: network.as_str(),
             guest: &attachment.guest,
             mac: attachment.mac.to_string(),
             node: attachment.node.clone(),
@@ -127,7 +136,7 @@ fn of_declared(
     };
     // A VDE address is the directory in which `ctl` lies.
     let directory = node.parent().unwrap_or(directory).to_owned();
-    Ok(Attachment { node, directory, guest: port.name.clone(), mac })
+    Ok(Attachment { node, directory, guest: port.name.clone(), mac, mtu: None })
 }
 
 /// The guest's name that was asked for, if nobody else has its address.
