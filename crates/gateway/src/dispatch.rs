@@ -226,7 +226,14 @@ impl<B: Backend> Gateway<B> {
                 Err(refusal) => return Err((frame, refusal)),
             }
         }
-        if seen.ttl == 0 {
+        // The router leaves the TTL of what goes out to us: the two are one hop. The host itself is
+        // at the end of it, and beyond it everybody else.
+        let ttl = if self.plan.is_host_internal(remote.ip()) {
+            seen.ttl
+        } else {
+            seen.ttl.saturating_sub(1)
+        };
+        if ttl == 0 {
             return Err((frame, (Reason::TtlExpired, Some(IcmpError::TimeExceeded))));
         }
         let at = match at {
@@ -254,7 +261,7 @@ impl<B: Backend> Gateway<B> {
             }
         };
         self.datagrams.allow(at, to, epoch);
-        let marks = Marks { ttl: seen.ttl, class: seen.class, fragment: seen.fragment };
+        let marks = Marks { ttl, class: seen.class, fragment: seen.fragment };
         let outgoing = Outgoing { flow: at, to, marks, piece };
         let mut ctx = ctx!(self, call.pool, call.room);
         self.datagrams.send(call.now, &mut ctx, &mut self.host, &outgoing, frame);

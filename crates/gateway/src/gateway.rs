@@ -388,6 +388,7 @@ impl<B: Backend> Gateway<B> {
         if self.outside != Some((v4, v6)) {
             self.outside = Some((v4, v6));
             self.services.set_outside(now, v6 && self.plan.nat);
+            self.publishing.set_way6(v6);
             self.event(GatewayEvent::OutsideChanged { v4, v6 });
         }
     }

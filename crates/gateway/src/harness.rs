@@ -167,7 +167,7 @@ pub(crate) struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Self { ttl: 63, class: 0, dont_fragment: true, segment: None }
+        Self { ttl: 64, class: 0, dont_fragment: true, segment: None }
     }
 }
 

@@ -160,7 +160,8 @@ impl<B: Backend> Publishing<B> {
                 continue;
             };
             let client = received.from;
-            let way = addresses.and_then(|guest| way(ctx.plan, guest, client, listener.to));
+            let way =
+                addresses.and_then(|guest| way(ctx.plan, self.way6, guest, client, listener.to));
             let Some(way) = way else {
                 ctx.counters.count(Reason::PublishedUnknown);
                 continue;

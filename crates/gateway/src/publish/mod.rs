@@ -134,6 +134,8 @@ pub(crate) struct Publishing<B: Backend> {
     /// Listeners that wait for a descriptor, and until when.
     paused: Vec<u32>,
     resume: Option<Instant>,
+    /// Guests have a way out over IPv6: while the host has none, they have no route to its neighbours either.
+    way6: bool,
 }
 
 impl<B: Backend> Publishing<B> {
@@ -147,7 +149,13 @@ impl<B: Backend> Publishing<B> {
             clients: clients::Clients::new(keyed),
             paused: Vec::new(),
             resume: None,
+            way6: true,
         }
+    }
+
+    /// Whether guests have a way out over IPv6.
+    pub(crate) fn set_way6(&mut self, way6: bool) {
+        self.way6 = way6;
     }
 
     pub(crate) fn set_guest(&mut self, name: &str, addresses: GuestAddresses) {
@@ -288,7 +296,7 @@ impl<B: Backend> Publishing<B> {
     fn way(&self, plan: &GatewayPlan, listener: &Listener<B>, client: SocketAddr) -> Option<Way> {
         let addresses = self.guests.get(&listener.guest)?;
         addresses.key?;
-        way(plan, addresses, client, listener.to)
+        way(plan, self.way6, addresses, client, listener.to)
     }
 
     /// Takes clients of a listener.
@@ -365,12 +373,19 @@ struct Way {
     owner: Option<GuestKey>,
 }
 
-fn way(plan: &GatewayPlan, addresses: &GuestAddresses, client: SocketAddr, to: u16) -> Option<Way> {
+fn way(
+    plan: &GatewayPlan,
+    way6: bool,
+    addresses: &GuestAddresses,
+    client: SocketAddr,
+    to: u16,
+) -> Option<Way> {
     let v4 = addresses.v4.map(IpAddr::V4);
     let v6 = addresses.v6.map(IpAddr::V6);
     let (same, other) = if client.is_ipv4() { (v4, v6) } else { (v6, v4) };
     let owner = addresses.key;
-    if let Some(guest) = same.filter(|_| plan.nat && is_answerable(plan, client.ip())) {
+    let has_way = plan.nat && (way6 || client.is_ipv4());
+    if let Some(guest) = same.filter(|_| has_way && is_answerable(plan, client.ip())) {
         let guest = SocketAddr::new(guest, to);
         return Some(Way { client, stand_in: false, guest, owner });
     }

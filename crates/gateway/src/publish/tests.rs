@@ -2,6 +2,7 @@ use std::net::{Ipv6Addr, TcpListener, UdpSocket};
 
 use super::*;
 use crate::backend::HostBackend;
+use crate::backend::fake::FakeRoutes;
 use crate::harness::{BOTH, Family, GUEST, Got, Lab, Shape, plan};
 use crate::{Gateway, Reason};
 
@@ -222,11 +223,41 @@ fn without_a_way_out_every_client_is_the_gateway() {
     let mut plan = plan();
     plan.nat = false;
     for family in BOTH {
-        let found = way(&plan, &here(), family.outside(4000), 80).unwrap();
+        let found = way(&plan, true, &here(), family.outside(4000), 80).unwrap();
         assert_eq!((found.client, found.stand_in), (family.gateway(4000), true));
         assert_eq!(found.guest, family.guest(80));
     }
-    assert!(way(&plan, &GuestAddresses::default(), BOTH[0].outside(1), 80).is_none());
+    assert!(way(&plan, true, &GuestAddresses::default(), BOTH[0].outside(1), 80).is_none());
+}
+
+/// Guests have an IPv6 default route only while the host has one; its neighbours reach published ports all the same.
+#[test]
+fn without_a_way_out_over_ipv6_its_clients_are_the_gateway() {
+    for family in BOTH {
+        let (mut lab, _) = lab();
+        let routes_are = |lab: &mut Lab, routes| {
+            lab.host().routes = routes;
+            lab.gateway.apply(lab.now, plan()).unwrap();
+            lab.pass(1);
+            lab.got();
+        };
+        routes_are(&mut lab, FakeRoutes::default());
+        let client = family.outside(4444);
+        lab.host().arrive(socket(family), client, b"x", None);
+        lab.host_side();
+        let seen = if family.v6 { family.gateway(4444) } else { client };
+        assert_eq!(lab.one().ends(), (seen, family.guest(80)));
+        lab.udp(family.guest(80), seen, b"y");
+        assert_eq!(lab.host().sent.pop().unwrap().to, client);
+        lab.moved(&[(Reason::PublishedIn, 1), (Reason::PublishedOut, 1)]);
+        // The way comes, and clients appear as themselves.
+        routes_are(&mut lab, FakeRoutes::with_default());
+        let client = family.outside(4445);
+        lab.host().arrive(socket(family), client, b"x", None);
+        lab.host_side();
+        assert_eq!(lab.one().ends(), (client, family.guest(80)));
+        lab.moved(&[(Reason::PublishedIn, 1)]);
+    }
 }
 
 #[test]

@@ -20,8 +20,9 @@
 //! is told as RFC 2308 and RFC 8020 say: `NXDOMAIN` only where nothing is at the name nor below it,
 //! and always with the SOA record that says for how long.
 //!
-//! Questions about a top-level domain's delegation and keys (NS, SOA, DS, DNSKEY) are passed on,
-//! although its name is a single label: a guest that validates DNSSEC cannot do without.
+//! Questions about the delegation and keys (NS, SOA, DS, DNSKEY) of a single label are passed on once a
+//! name below it was (`dns::tops`): a guest that validates DNSSEC cannot do without those of
+//! top-level domains.
 //!
 //! A guest has a name because it was given one by its owner; what DHCP clients call themselves
 //! never comes here. The table has as many entries as there are named guests, which the plan
@@ -206,6 +207,12 @@ impl Zone {
         // `internal` has names below it, so that it exists.
         let here = guest.or_else(|| (*name == self.internal).then(Addresses::default));
         Some(self.at(name, &Name::root(), here, asked))
+    }
+
+    /// What is said of a single label that [`Self::find`] knows nothing of, and nobody is to be asked for.
+    pub(crate) fn no_single(&self, name: &Name) -> Option<Found> {
+        let single = name.count() == 1 && *name != self.internal;
+        single.then(|| Found::NoName(self.absent(&Name::root())))
     }
 
     /// What is said of a `name` in `zone` at which there are addresses, maybe none, or nothing.

@@ -52,7 +52,7 @@ impl<B: DatagramBackend> Datagrams<B> {
             return;
         }
         if failed {
-            self.errors(now, ctx, host, at);
+            self.errors(now, ctx, host, at, None);
         }
         if readable {
             self.receive(now, ctx, host, at);
@@ -109,7 +109,7 @@ impl<B: DatagramBackend> Datagrams<B> {
             Err(error) => {
                 if !sys::errno::is_transient(&error) {
                     // The error is in the queue as well.
-                    self.errors(now, ctx, host, at);
+                    self.errors(now, ctx, host, at, None);
                 }
                 return;
             }

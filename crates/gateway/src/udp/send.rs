@@ -111,7 +111,7 @@ impl<B: DatagramBackend> Datagrams<B> {
                 Err(error) => {
                     // An error of an earlier datagram may stand before this one, and whatever the
                     // error is, the queue may know more about it.
-                    let told = self.errors(now, ctx, host, batch.flow);
+                    let told = self.errors(now, ctx, host, batch.flow, Some(batch.to));
                     let too_long = errno::is_too_long(&error);
                     if !errno::is_transient(&error) && !too_long && told && retries > 0 {
                         retries -= 1;
@@ -213,7 +213,7 @@ impl<B: DatagramBackend> Datagrams<B> {
                 }
                 Ok(_) => return,
                 Err(error) => {
-                    let told = self.errors(now, ctx, host, batch.flow);
+                    let told = self.errors(now, ctx, host, batch.flow, Some(batch.to));
                     // One error for the frame is enough: what follows would meet the same.
                     self.failed(now, ctx, batch, &error, told);
                     return;

@@ -167,19 +167,22 @@ fn trains_and_long_datagrams_towards_the_guest() {
 fn marks_pass_from_the_packet_to_the_socket() {
     for family in BOTH {
         let mut lab = Lab::new(plan());
-        let shape = Shape { ttl: 1, class: 0xb9, dont_fragment: false, segment: None };
+        let shape = Shape { ttl: 2, class: 0xb9, dont_fragment: false, segment: None };
         lab.udp_as(GUEST, family.guest(1), family.outside(33434), b"trace", shape);
         lab.flush();
         let marks = lab.host().sent.pop().unwrap().marks;
         // Routers never cut a packet of IPv6.
         let fragment = family.of([true, false]);
         assert_eq!(marks, Some(Marks { ttl: 1, class: 0xb9, fragment }));
-        // A router would have answered; a packet that comes with nothing left is not sent.
-        let shape = Shape { ttl: 0, ..shape };
-        lab.udp_as(GUEST, family.guest(1), family.outside(33434), b"trace", shape);
-        lab.flush();
-        lab.moved(&[(Reason::UdpOut, 1), (Reason::TtlExpired, 1)]);
-        assert_eq!(lab.one().icmp(), family.of(EXCEEDED));
+        // Router and gateway are one hop. A packet that may not travel beyond it is not sent.
+        lab.moved(&[(Reason::UdpOut, 1)]);
+        for ttl in [1, 0] {
+            let shape = Shape { ttl, ..shape };
+            lab.udp_as(GUEST, family.guest(1), family.outside(33434), b"trace", shape);
+            lab.flush();
+            lab.moved(&[(Reason::TtlExpired, 1)]);
+            assert_eq!(lab.one().icmp(), family.of(EXCEEDED));
+        }
     }
 }
 
@@ -208,21 +211,27 @@ fn path_mtu_is_told() {
     for family in BOTH {
         let mut lab = Lab::new(plan());
         let (guest, remote) = (family.guest(4000), family.outside(9));
+        // As the kernel tells it of a socket that is not connected: of IPv4 without the port.
+        let told = SocketAddr::new(remote.ip(), family.of([0, remote.port()]));
         let error = SocketError {
             origin: Origin::Local,
             errno: 90,
             info: 1400,
             offender: None,
-            destination: Some(remote),
+            destination: Some(told),
             len: 0,
         };
         lab.udp(guest, remote, b"x");
         lab.host().sent.clear();
         lab.host().fail_send.push_back(90);
         lab.host().fail(0, error, b"");
-        lab.udp(guest, remote, &[0; 1450]);
-        lab.moved(&[(Reason::UdpOut, 1), (Reason::TooBig, 1), (Reason::IcmpErrorIn, 1)]);
-        assert!(lab.host().sent.is_empty());
+        // The flow's last destination is another by the time that the first is sent.
+        lab.udp_as(GUEST, guest, remote, &[0; 1450], Shape::default());
+        lab.udp_as(GUEST, guest, family.router_end(77), b"x", Shape::default());
+        lab.flush();
+        lab.moved(&[(Reason::UdpOut, 2), (Reason::TooBig, 1), (Reason::IcmpErrorIn, 1)]);
+        let sent: Vec<_> = lab.host().sent.drain(..).map(|sent| sent.to).collect();
+        assert_eq!(sent, [family.router_end(77)]);
         let got = lab.one();
         got.check();
         assert_eq!(got.icmp(), family.of(TOO_BIG));

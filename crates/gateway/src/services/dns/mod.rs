@@ -19,6 +19,7 @@ mod resolvers;
 mod response;
 mod stream;
 mod token;
+mod tops;
 mod upstream;
 
 use std::net::SocketAddr;
@@ -44,6 +45,7 @@ use message::{CLASS_IN, NoQuery, PLAIN_ANSWER_MAX, Query, Rcode, flag, flags};
 use resolvers::Resolvers;
 use stream::{State, Streams};
 use token::{Source, Token};
+use tops::Tops;
 use upstream::{Asked, Finished, Upstream, Via, Waiter};
 
 /// Longest answer that is sent in one datagram, whatever the guest would take.
@@ -72,6 +74,7 @@ pub struct Dns {
     pace: Pace,
     upstream: Upstream,
     streams: Streams,
+    tops: Tops,
     /// Questions that failed since one was answered.
     failures: u32,
 }
@@ -96,6 +99,7 @@ impl Dns {
             pace: Pace::new(RATE, BURST),
             upstream: Upstream::new(resolvers, Chance::new(hash_key, b'd')),
             streams: Streams::default(),
+            tops: Tops::default(),
             failures: 0,
         };
         dns.listen(plan);
@@ -273,7 +277,11 @@ impl Dns {
             let answer = query.answer(rcode, false, &[], None);
             return self.reply(now, via, Some(answer), out);
         }
-        if let Some(found) = zone.find(&query.name, query.kind) {
+        let found = zone.find(&query.name, query.kind).or_else(|| {
+            // What is left of single labels: the delegation and keys of one.
+            zone.no_single(&query.name).filter(|_| !self.tops.knows(&query.name))
+        });
+        if let Some(found) = found {
             out.count(ServiceReason::DnsLocal);
             let answer = match found {
                 Found::Records(records) => query.answer(Rcode::NoError, true, &records, None),
@@ -282,6 +290,7 @@ impl Dns {
             };
             return self.reply(now, via, Some(answer), out);
         }
+        self.tops.learn(&query.name);
         let waiter = Waiter { guest, via, query };
         let busy = waiter.query.answer(Rcode::Refused, false, &[], None);
         match self.upstream.ask(now, &self.poller, waiter, out) {

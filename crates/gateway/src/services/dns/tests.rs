@@ -212,6 +212,29 @@ fn what_is_absent_is_told_with_a_soa() {
 }
 
 #[test]
+fn a_single_label_is_asked_of_nobody_before_a_name_below_it_was() {
+    const CHECKS: [u16; 4] = [kind::NS, kind::SOA, kind::DS, kind::DNSKEY];
+    let resolver = Resolver::new(false);
+    let mut world = World::new(&[&resolver]);
+    for (name, asked) in ["printer", "com"].iter().flat_map(|name| CHECKS.map(|it| (name, it))) {
+        world.send(&ask_edns(7, name, asked, 1232));
+        assert_eq!(head(&world.answer().unwrap()), (7, 0x8583, [1, 0, 1, 1]), "{name} {asked}");
+    }
+    assert_eq!(world.counted(), [(R::DnsLocal, 8)]);
+    resolver.hears_nothing();
+    // As a validating resolver in a guest does it: the name, then what leads to it.
+    world.send(&ask_edns(1, "www.example.com", kind::A, 1232));
+    for (id, asked) in [2, 3, 4, 5].into_iter().zip(CHECKS) {
+        world.send(&ask_edns(id, "COM", asked, 1232));
+        world.send(&ask_edns(id + 10, ".", asked, 1232));
+    }
+    assert_eq!(world.counted(), [(R::DnsForwarded, 9)]);
+    world.send(&ask_edns(7, "printer", kind::DS, 1232));
+    assert_eq!(head(&world.answer().unwrap()).1, 0x8583);
+    assert_eq!(world.counted(), [(R::DnsLocal, 1)]);
+}
+
+#[test]
 fn what_nobody_should_ask_is_refused() {
     let mut world = World::new(&[]);
     for asked in [kind::ANY, kind::AXFR, kind::IXFR, kind::MAILA, kind::MAILB, kind::TSIG, 0] {
