@@ -118,7 +118,7 @@ pub struct Route {
     pub via: String,
     /// The network whose interface it leaves by.
     pub network: Option<String>,
-    /// `connected` or `static`.
+    /// `connected`, `static`, or `uplink` for the way out of a network, which has no other.
     pub source: String,
 }
 
@@ -242,8 +242,9 @@ pub struct Network {
     pub mode: String,
     /// Largest payload of an Ethernet frame, in bytes.
     pub mtu: u16,
+    /// Subnet and prefix: nothing where the network has none of its own.
     pub ipv4: String,
-    /// The address that is reserved for the network's gateway.
+    /// The address that is reserved for the network's gateway, likewise.
     pub gateway_ipv4: String,
     pub ipv6: String,
     /// Whether the network stays when its last guest has gone.

@@ -167,3 +167,43 @@ fn dhclient_sets_up_a_guest() {
     assert_eq!(counted(&person, "dhcp-ack"), 1);
     assert_eq!(leases(&person), [Value::Null; 0]);
 }
+
+/// The same client, with a station of which the network knows nothing beforehand.
+#[test]
+fn dhclient_takes_a_lease_for_a_station() {
+    need!(needs());
+    need!(e2e::skip::program("dhclient"));
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let root = lab.person(need!(User::root()));
+    let _daemon = person.up(NET);
+    let mac = "06:4e:00:00:00:41";
+    let plug = need!(Plug::new(&root, &person.network(NET)));
+    plug.netns.ip(&["link", "set", "tap0", "address", mac]);
+    plug.netns.ip(&["link", "set", "tap0", "up"]);
+    // Debian's own script would write the machine's resolv.conf: a namespace of networks has the same files.
+    let script = "#!/bin/sh\n[ \"$reason\" = BOUND ] || exit 0
+ip address replace \"$new_ip_address/$new_subnet_mask\" dev \"$interface\"
+ip route replace default via \"$new_routers\"\n";
+    let [script_file, lease_file, pid_file] =
+        ["script", "lease", "pid"].map(|name| root.home().join(name));
+    std::fs::write(&script_file, script).expect("the lab is ours");
+    std::fs::set_permissions(&script_file, PermissionsExt::from_mode(0o755)).expect("ours");
+    std::fs::write(&lease_file, "").expect("the lab is ours");
+    let client = |what: &str| {
+        let job = plug.job(&root, "dhclient").args(["-4", what, "-lf"]).arg(&lease_file);
+        let job = job.arg("-pf").arg(&pid_file).arg("-sf").arg(&script_file);
+        job.arg("tap0").run().ok()
+    };
+    let _said = client("-1");
+    let address = leased(&person, mac).expect("a lease");
+    let planned = leases(&person).iter().any(|row| row["reserved"].is_string());
+    assert!(!planned, "{:#?}", leases(&person));
+    assert!(plug.netns.ip(&["-4", "address", "show", "dev", "tap0"]).contains(&address));
+    let report = person.show(NET);
+    let gateway = report.0["gateway_ipv4"].as_str().expect("an address");
+    assert!(plug.netns.ip(&["route", "show", "default"]).contains(&format!("via {gateway} ")));
+    assert_eq!((counted(&person, "dhcp-ack"), counted(&person, "dhcp-nak")), (1, 0));
+    let _said = client("-r");
+    until("the lease to be given back", || leased(&person, mac).is_none().then_some(()));
+}

@@ -239,6 +239,10 @@ fn a_bridged_inner_guest_is_a_station_of_the_outer_network() {
     );
     let refused = person.netherd(["exec", "yard", "--", "sh", "-c", &second]).run();
     assert_ne!(refused.status.code(), Some(0), "{}", refused.account());
+    // Which is said by the inner `run`, and counted outside.
+    let said = format!("{}{}", refused.stdout, refused.stderr);
+    assert!(said.contains("run --macs 2"), "{said}");
+    assert!(person.port(NET, "yard").dropped("mac-limit") > 0);
     drop(yard);
 }
 
@@ -279,6 +283,10 @@ fn routed(tun: Tun) -> Result<(), String> {
     let (tip4, tip6) = (file(&person, "tip4"), file(&person, "tip6"));
     assert!(tip4.starts_with("10.99."), "{tip4}");
     assert!(tip6.starts_with("fd00:99:"), "{tip6}");
+    // Nobody else can have the addresses of the guest's end, so they are not asked for before they are used.
+    let hub_says =
+        |script: &str| person.netherd(["exec", "hub", "--", "sh", "-c", script]).run().ok();
+    assert_eq!(hub_says("cat /proc/sys/net/ipv6/conf/inner0/accept_dad"), "0\n");
     let bound = person.netherd(["show", "bindings", "hub"]).run().ok();
     assert!(bound.contains("10.99.0.0/20") && bound.contains("fd00:99::/64"), "{bound}");
     let said = in_guest(

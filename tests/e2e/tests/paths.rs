@@ -119,7 +119,6 @@ fn a_network_too_narrow_for_ipv6_has_none() {
         let text = format!("[network.{NET}]\nmtu = {mtu}\n");
         std::fs::write(&file, text).expect("the lab is ours");
         let _daemon = person.serving(NET, person.netherd(["up", "-c"]).arg(&file));
-        // A guest's /sys is the host's.
         let look = "ip -o link show dev eth0 | sed 's/.* mtu \\([0-9]*\\) .*/\\1/'
                     ip -4 -o address show dev eth0 | wc -l
                     ip -6 -o address show dev eth0 | wc -l";

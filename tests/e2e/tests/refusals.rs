@@ -63,6 +63,17 @@ fn an_unknown_guest_or_port_is_named() {
 }
 
 #[test]
+fn another_way_out_than_the_networks_is_refused() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let _daemon = person.up(NET);
+    let run = |uplink| person.netherd(["run", "--net", NET, "--uplink", uplink, "--", "true"]);
+    refused(run("none"), &["uplink is nat, not none", "netherd down n"]);
+    run("nat").run().ok();
+}
+
+#[test]
 fn a_name_that_is_taken_is_refused() {
     need!(e2e::skip::namespaces());
     let lab = Lab::new();

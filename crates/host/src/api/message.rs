@@ -322,6 +322,10 @@ pub struct Join {
     /// Prefixes that are behind the guest: they are bound to its port and routed to it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<String>,
+    /// The way out that the guest counts on, as the configuration has it: a network with another one refuses the
+    /// guest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<String>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]
@@ -421,6 +425,9 @@ pub const NAMESPACES: [&str; 9] =
 pub struct Linked {
     /// The name of the port: the guest's.
     pub port: String,
+    /// What the guest's user is to be told: that its address is not heard outside, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Answer to `exec`.

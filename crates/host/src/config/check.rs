@@ -158,6 +158,7 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
     network.peers = file.peers.unwrap_or_default();
     network.plan = check_plan(&file, name)?;
     network.outside = outside::check(&file)?;
+    outside::check_own(&file, &network)?;
     for spec in [&mut network.anonymous, &mut network.guest] {
         guard::change(&mut spec.guard, file.guard.as_ref())?;
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use gateway::Protocol;
 
-use crate::names::Name;
+use crate::names::{Name, NameError};
 
 /// Why a text names no port, or no forward; the end of a sentence that begins with the text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,8 +16,17 @@ pub enum ForwardError {
     Port(String),
     #[error("{0:?} is no address: give an IPv4 address, or an IPv6 address in brackets")]
     Address(String),
-    #[error("{0:?} is no guest's name")]
-    Guest(String),
+    #[error(
+        "nobody can listen at {0}: give an address of the host, or 0.0.0.0 or [::] for all of them"
+    )]
+    Unheard(IpAddr),
+    #[error(
+        "{0:?} is the address of one interface's neighbours, which a forward cannot name: give another address of the \
+         host, or [::] for all of them"
+    )]
+    LinkLocal(String),
+    #[error("{0:?} is no guest's name: {1}")]
+    Guest(String, NameError),
     #[error("{0:?} is no range of ports: give the first and the last, such as \"8000-8009\"")]
     Range(String),
     #[error("port {0} of the guest would be beyond 65535")]
@@ -62,8 +71,9 @@ impl Forward {
         let (listen, rest) = split_address(rest)?;
         let parts: Vec<&str> = rest.split(':').collect();
         let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-        let name =
-            |text: &str| Name::of_guest(text).map_err(|_| ForwardError::Guest(text.to_owned()));
+        let name = |text: &str| {
+            Name::of_guest(text).map_err(|why| ForwardError::Guest(text.to_owned(), why))
+        };
         let (port, guest, to) = match parts.as_slice() {
             // A guest whose name is a number is named together with its port.
             [port, guest] if own.is_none() && !is_number(guest) => (*port, name(guest)?, None),
@@ -150,16 +160,32 @@ fn split_address(text: &str) -> Result<(Option<IpAddr>, &str), ForwardError> {
     let bad = |address: &str| ForwardError::Address(address.to_owned());
     if let Some(rest) = text.strip_prefix('[') {
         let (address, rest) = rest.split_once("]:").ok_or_else(|| bad(text))?;
-        let address = address.parse::<Ipv6Addr>().map_err(|_| bad(address))?;
-        return Ok((Some(address.into()), rest));
+        let (plain, interface) = address.split_once('%').unwrap_or((address, ""));
+        let parsed = plain.parse::<Ipv6Addr>().map_err(|_| bad(address))?;
+        if parsed.is_unicast_link_local() {
+            return Err(ForwardError::LinkLocal(address.to_owned()));
+        }
+        if !interface.is_empty() {
+            return Err(bad(address));
+        }
+        return Ok((Some(can_be_heard(parsed.into())?), rest));
     }
     match text.split_once(':') {
         Some((address, rest)) if address.contains('.') => {
             let address = address.parse::<Ipv4Addr>().map_err(|_| bad(address))?;
-            Ok((Some(address.into()), rest))
+            Ok((Some(can_be_heard(address.into())?), rest))
         }
         _ => Ok((None, text)),
     }
+}
+
+/// An address at which a socket of a host can be.
+fn can_be_heard(address: IpAddr) -> Result<IpAddr, ForwardError> {
+    let nobody = match address {
+        IpAddr::V4(v4) => v4.is_multicast() || v4.octets()[0] >= 240,
+        IpAddr::V6(v6) => v6.is_multicast() || v6.to_ipv4_mapped().is_some(),
+    };
+    if nobody { Err(ForwardError::Unheard(address)) } else { Ok(address) }
 }
 
 fn parse_ports(text: &str) -> Result<(u16, u16), ForwardError> {
@@ -230,9 +256,22 @@ mod tests {
             ("81-80:web:80", ForwardError::Range("81-80".into())),
             ("80-:web:80", ForwardError::Port(String::new())),
             ("80-82:web:65534", ForwardError::Beyond(65536)),
-            ("80:WEB:80", ForwardError::Guest("WEB".into())),
-            ("80:web_1", ForwardError::Guest("web_1".into())),
-            ("80:localhost", ForwardError::Guest("localhost".into())),
+            ("80:WEB:80", ForwardError::Guest("WEB".into(), NameError::BadCharacter('W'))),
+            ("80:web_1", ForwardError::Guest("web_1".into(), NameError::BadCharacter('_'))),
+            ("80:localhost", ForwardError::Guest("localhost".into(), NameError::Localhost)),
+            ("[ff02::1]:80:web", ForwardError::Unheard("ff02::1".parse().expect("one"))),
+            (
+                "[::ffff:10.0.0.1]:80:web",
+                ForwardError::Unheard("::ffff:10.0.0.1".parse().expect("one")),
+            ),
+            ("224.0.0.1:80:web", ForwardError::Unheard("224.0.0.1".parse().expect("one"))),
+            (
+                "255.255.255.255:80:web",
+                ForwardError::Unheard("255.255.255.255".parse().expect("one")),
+            ),
+            ("[fe80::1]:80:web", ForwardError::LinkLocal("fe80::1".into())),
+            ("[fe80::1%eth0]:80:web", ForwardError::LinkLocal("fe80::1%eth0".into())),
+            ("[::1%lo]:80:web", ForwardError::Address("::1%lo".into())),
             ("80:web:80:90", ForwardError::Parts),
             ("1.2.3:80:web:80", ForwardError::Address("1.2.3".into())),
             ("[1.2.3.4]:80:web:80", ForwardError::Address("1.2.3.4".into())),

@@ -1,14 +1,15 @@
 //! The way out of a network, as the configuration says it: uplink, services, forwards and routes.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use gateway::HostPort;
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use toml::Spanned;
 
 use super::check::{Fault, fault};
 use super::file;
 use super::forward::Forward;
+use crate::address::GATEWAY;
 
 /// Longest name of a network device, in bytes (IFNAMSIZ in linux/if.h, less the zero).
 const DEVICE_NAME_MAX: usize = 15;
@@ -297,6 +298,79 @@ fn is_station(address: IpAddr) -> bool {
         && !address.is_unspecified()
         && !address.is_loopback()
         && !matches!(address, IpAddr::V4(v4) if v4.octets()[0] == 0 || v4.octets()[0] >= 240)
+}
+
+/// Reads a prefix that shall be behind a guest.
+///
+/// # Errors
+/// The end of a sentence that begins with the text.
+pub fn parse_behind(text: &str) -> Result<IpNet, String> {
+    const EXAMPLE: &str = "write one such as 10.99.0.0/20 or fd00:99::/64";
+    let net: IpNet = text.parse().map_err(|_| format!("is no prefix: {EXAMPLE}"))?;
+    let near = match net.network() {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some(),
+    };
+    if net.prefix_len() == 0 {
+        return Err(format!("is everything there is, which cannot be behind a guest: {EXAMPLE}"));
+    }
+    if net.trunc() != net {
+        return Err(format!(
+            "is no prefix that can be behind a guest: did you mean {}?",
+            net.trunc()
+        ));
+    }
+    if near || !is_station(net.network()) {
+        return Err(format!("has no addresses that stations behind a guest can have: {EXAMPLE}"));
+    }
+    Ok(net)
+}
+
+/// What is said of addresses in the file, held against the network's own, as far as these are said there as well.
+pub(super) fn check_own(file: &file::Network, network: &super::Network) -> Result<(), Fault> {
+    let mut own: Vec<(IpAddr, IpNet)> =
+        network.outside.gateway.iter().map(|net| (net.addr(), net.trunc())).collect();
+    if network.outside.uplink.plans_addresses() {
+        if let Some(subnet) = network.subnet {
+            let gateway = Ipv4Addr::from_bits(subnet.network().to_bits() + GATEWAY);
+            own.push((gateway.into(), subnet.into()));
+        }
+        if let Some((prefix, net)) =
+            network.prefix.and_then(|prefix| Some((prefix, Ipv6Net::new(prefix, 64).ok()?)))
+        {
+            let gateway = Ipv6Addr::from_bits(prefix.to_bits() | u128::from(GATEWAY));
+            own.push((gateway.into(), net.into()));
+        }
+    }
+    let is_own = |address: IpAddr| own.iter().any(|(gateway, _)| *gateway == address);
+    let resolvers = file.resolvers.as_deref().unwrap_or_default();
+    for (text, resolver) in resolvers.iter().zip(&network.outside.resolvers) {
+        if is_own(resolver.ip()) {
+            let why = format!(
+                "{} is the network's own name server, which asks the resolvers: name another",
+                resolver.ip()
+            );
+            return Err(fault(text, why));
+        }
+    }
+    let said = file.route.as_ref().map(|routes| routes.get_ref().as_slice()).unwrap_or_default();
+    for (said, route) in said.iter().zip(&network.outside.routes) {
+        let Via::Station(station) = route.via else { continue };
+        if is_own(station) {
+            let why = format!(
+                "{station} is the network's own router: give another station, behind which {} is",
+                route.to
+            );
+            return Err(fault(&said.via, why));
+        }
+        let same = |net: &&(IpAddr, IpNet)| net.1.addr().is_ipv4() == station.is_ipv4();
+        let mut nets = own.iter().filter(same).peekable();
+        if nets.peek().is_some() && !nets.any(|(_, net)| net.contains(&station)) {
+            let why = format!("{station} is in no subnet of the network's router");
+            return Err(fault(&said.via, why));
+        }
+    }
+    Ok(())
 }
 
 fn check_resolvers(texts: &[Spanned<String>]) -> Result<Vec<SocketAddr>, Fault> {

@@ -250,6 +250,32 @@ fn errors_say_where_and_what() {
             "already",
         ),
         ("[network.a]\nroute = [{ to = \"10.9.0.0/16\" }]", "n.toml:2:10", "via"),
+        (
+            "[network.a]\nsubnet = \"10.0.0.0/16\"\nroute = [{ to = \"10.9.0.0/16\", via = \"10.0.0.1\" }]",
+            "n.toml:3:38",
+            "own router",
+        ),
+        (
+            "[network.a]\nsubnet = \"10.0.0.0/16\"\nroute = [{ to = \"10.9.0.0/16\", via = \"10.1.0.9\" }]",
+            "n.toml:3:38",
+            "in no subnet",
+        ),
+        (
+            "[network.a]\nprefix = \"fd00:1::/64\"\nroute = [{ to = \"fd09::/16\", via = \"fd00:1::1\" }]",
+            "n.toml:3:36",
+            "own router",
+        ),
+        (
+            "[network.a]\nuplink = \"nic:e\"\ngateway = \"192.0.2.1/24\"\nroute = [{ to = \"10.9.0.0/16\", via = \"192.0.3.9\" }]",
+            "n.toml:4:38",
+            "in no subnet",
+        ),
+        (
+            "[network.a]\nsubnet = \"10.0.0.0/16\"\nresolvers = [\"10.0.0.1\"]",
+            "n.toml:3:14",
+            "own name server",
+        ),
+        ("[network.a]\npublish = [\"255.255.255.255:80:web\"]", "n.toml:2:12", "nobody can listen"),
         ("[network.a.port.p]\nipv4 = \"10.0.0.9\"", "n.toml:2:8", "`subnet`"),
         (
             "[network.a]\nsubnet = \"10.0.0.0/16\"\n[network.a.port.p]\nipv4 = \"10.0.0.2\"",
@@ -415,5 +441,30 @@ proptest! {
     #[test]
     fn no_text_panics(text in "(\\[network\\.[a-z]{1,3}\\]\n)?([a-z_]{1,12} = [\"\\[\\]{}0-9a-z:/.-]{0,20}\n){0,4}") {
         fuzz_config(text.as_bytes());
+    }
+}
+
+#[test]
+fn what_can_be_behind_a_guest() {
+    for good in ["10.99.0.0/20", "192.0.2.7/32", "fd00:99::/64", "2001:db8::/32"] {
+        assert_eq!(outside::parse_behind(good), Ok(good.parse().expect("a prefix")));
+    }
+    for (bad, why) in [
+        ("10.99.0.0", "is no prefix"),
+        ("0.0.0.0/0", "is everything"),
+        ("::/0", "is everything"),
+        ("10.99.0.1/20", "did you mean 10.99.0.0/20?"),
+        ("127.0.0.0/8", "has no addresses"),
+        ("0.0.0.0/8", "has no addresses"),
+        ("169.254.0.0/16", "has no addresses"),
+        ("224.0.0.0/4", "has no addresses"),
+        ("240.0.0.0/4", "has no addresses"),
+        ("::1/128", "has no addresses"),
+        ("fe80::/64", "has no addresses"),
+        ("ff02::/16", "has no addresses"),
+        ("::ffff:10.0.0.0/104", "has no addresses"),
+    ] {
+        let said = outside::parse_behind(bad).expect_err(bad);
+        assert!(said.contains(why), "{bad}: {said}");
     }
 }

@@ -189,7 +189,7 @@ impl Daemon {
             }
             Call::GuardAudit { port, on } => done(network.guard_audit(worker, port, *on)?),
             Call::GuardRelease { port } => done(network.guard_release(worker, port)?),
-            Call::Routes(page) => done(self.routes(worker, page)),
+            Call::Routes(page) => done(self.routes(worker, page)?),
         }
     }
 

@@ -356,6 +356,11 @@ pub(crate) trait Link: fmt::Debug {
     /// outside that have to be told.
     fn address(&mut self, _mac: MacAddr, _present: bool) {}
 
+    /// Addresses of guests that the outside does not take, each with what follows "it ...".
+    fn refusals(&self) -> Vec<(MacAddr, &'static str)> {
+        Vec::new()
+    }
+
     /// Frames the kernel dropped before we could read them, where it tells.
     fn kernel_drops(&mut self) -> Option<u64> {
         None

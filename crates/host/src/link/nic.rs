@@ -82,6 +82,8 @@ struct Claim {
     used: u64,
     /// It was announced: a guest of the network has it, who may only listen.
     announced: bool,
+    /// Why it was refused the last time.
+    why: Option<ClaimRefusal>,
 }
 
 /// What is to be done with a frame.
@@ -219,6 +221,7 @@ impl NicLink {
                 return;
             }
             claim.state = State::Refused(0);
+            claim.why = Some(why);
             log::guest(&format!(
                 "The address {mac} of a guest cannot be used outside: it {}.",
                 why.sentence()
@@ -291,7 +294,8 @@ impl NicLink {
         if self.claims.len() >= self.max_macs + REFUSED_MAX {
             self.claims.retain(|_, claim| claim.state == State::Ours || claim.announced);
         }
-        self.claims.insert(mac, Claim { state, used: self.clock, announced });
+        let why = (state != State::Ours).then_some(ClaimRefusal::TooMany);
+        self.claims.insert(mac, Claim { state, used: self.clock, announced, why });
         Ok(())
     }
 
@@ -514,6 +518,12 @@ impl Link for NicLink {
             (false, Some(_)) => self.release(mac),
             (false, None) => Ok(()),
         };
+    }
+
+    fn refusals(&self) -> Vec<(MacAddr, &'static str)> {
+        let announced = self.claims.iter().filter(|(_, claim)| claim.announced);
+        let refused = announced.filter(|(_, claim)| matches!(claim.state, State::Refused(_)));
+        refused.filter_map(|(mac, claim)| Some((*mac, claim.why?.sentence()))).collect()
     }
 
     fn kernel_drops(&mut self) -> Option<u64> {

@@ -17,7 +17,7 @@ use ipnet::{IpNet, Ipv4Net};
 use wire::OffloadSet;
 
 use super::{Opened, UplinkError};
-use crate::address::{PREFIX_MAX, PREFIX_MIN, SERVICES_END};
+use crate::address::{MTU_IPV6, PREFIX_MAX, PREFIX_MIN, SERVICES_END};
 use crate::link::LinkSetup;
 use crate::outer::{self, Outer, OuterError, Question, Socket};
 
@@ -100,14 +100,14 @@ pub fn bridged() -> Result<Opened, UplinkError> {
     Ok(Opened { link, mtu: outer.mtu })
 }
 
-/// Opens the link of a routed network of this MTU.
+/// Opens the link of a routed network of this MTU, which may be too short for IPv6.
 ///
 /// # Errors
 /// The prefixes are not routed to the guest, or no interface can be made in it.
 pub fn routed(routed: &Routed, mtu: u16) -> Result<Opened, UplinkError> {
     let question = Question::Route {
         ipv4: routed.subnet.zip(routed.next4()).map(|(net, next)| (next, net.prefix_len())),
-        ipv6: routed.next6().map(|next| (next, PREFIX_BITS)),
+        ipv6: routed.next6().filter(|_| mtu >= MTU_IPV6).map(|next| (next, PREFIX_BITS)),
         mtu,
     };
     let (given, fds) = outer::ask::<outer::Routed>(&question).map_err(|why| refused(&why))?;
@@ -127,6 +127,9 @@ fn offloads(words: &[String]) -> OffloadSet {
 }
 
 fn refused(why: &OuterError) -> UplinkError {
+    // Init's sentence has its end already.
+    let why = why.to_string();
+    let why = why.trim_end_matches('.');
     UplinkError::lasting(format!("There is no uplink to a network around this one: {why}."))
 }
 
@@ -160,6 +163,12 @@ mod tests {
         assert_eq!(routed.next6(), Some("fd00:99::f".parse().expect("an address")));
         let only6 = Routed::of(&outer(&["fd00:99::/64"])).expect("IPv6 alone");
         assert_eq!((only6.subnet, only6.next4()), (None, None));
+    }
+
+    #[test]
+    fn a_sentence_ends_once() {
+        let error = refused(&OuterError::Refused("start it with `netherd run --macs N`.".into()));
+        assert!(error.sentence.ends_with("--macs N`."), "{}", error.sentence);
     }
 
     #[test]

@@ -422,6 +422,13 @@ impl Worker {
         }
     }
 
+    /// Addresses of guests of a network that its uplink does not take, each with what follows "it ...".
+    #[must_use]
+    pub fn uplink_refusals(&self, net: NetworkId) -> Vec<(wire::MacAddr, &'static str)> {
+        let ports = self.networks.get(net.0).into_iter().flat_map(|network| network.ports.values());
+        ports.flat_map(|port| port.link.refusals()).collect()
+    }
+
     /// Watches a descriptor for the owner, who is told by [`WorkerEvent::Ready`]. The owner keeps
     /// the descriptor and deregisters it before closing it.
     ///

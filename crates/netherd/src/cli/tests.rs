@@ -100,7 +100,15 @@ fn ports_prefixes_and_uplinks_are_checked_for_their_shape() {
     for good in ["10.99.0.0/24", "fd00::/64", "10.0.0.1/32"] {
         assert!(parse_prefix(good).is_ok(), "{good}");
     }
-    for bad in ["10.0.0.0", "10.0.0.0/33", "10.0.0.0/0", "fd00::/129", "x/8"] {
+    for bad in [
+        "10.0.0.0",
+        "10.0.0.0/33",
+        "10.0.0.0/0",
+        "10.99.0.1/20",
+        "127.0.0.0/8",
+        "fd00::/129",
+        "x/8",
+    ] {
         assert!(parse_prefix(bad).is_err(), "{bad}");
     }
     for good in ["nat", "none", "nic:eth0", "tap:t0", "macvtap:mv0", "net", "net:routed"] {

@@ -94,21 +94,12 @@ fn is_port(text: &str) -> bool {
     text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
+/// Reads a prefix behind the guest that is being started.
 pub(super) fn parse_prefix(text: &str) -> Result<String, String> {
-    let good = text.split_once('/').is_some_and(|(address, length)| {
-        let bits = match address.parse() {
-            Ok(std::net::IpAddr::V4(_)) => 32,
-            Ok(std::net::IpAddr::V6(_)) => 128,
-            Err(_) => return false,
-        };
-        length.parse::<u8>().is_ok_and(|length| length > 0 && length <= bits)
-    });
-    if good {
-        return Ok(text.to_owned());
+    match host::config::outside::parse_behind(text) {
+        Ok(net) => Ok(net.to_string()),
+        Err(why) => Err(format!("`{text}` {why}")),
     }
-    Err(format!(
-        "`{text}` is no prefix; write an address and a length, as 10.99.0.0/24 or fd00:99::/64"
-    ))
 }
 
 pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {

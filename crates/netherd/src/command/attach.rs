@@ -47,7 +47,10 @@ fn start(args: &AttachArgs, target: &Target) -> anyhow::Result<(Session, String)
     let name = session.joined().guest.clone();
     let plan = Plan::from_joined(session.joined(), &args.ifname)?;
     let link = target.make_interface(&plan)?;
-    session.link(KeptLink::new(link.tap, link.vnet_hdr_len, link.offloads, link.fd))?;
+    let link = KeptLink::new(link.tap, link.vnet_hdr_len, link.offloads, link.fd);
+    if let Some(note) = session.link(link)? {
+        output::note(&note);
+    }
     Ok((session, name))
 }
 

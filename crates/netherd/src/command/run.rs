@@ -1,5 +1,6 @@
 //! `netherd run`.
 
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 
@@ -161,11 +162,11 @@ fn start_guest(blueprint: &Blueprint, session: Session) -> anyhow::Result<Front>
 /// The outer side's part until CMD is executed.
 fn accompany(blueprint: &Blueprint, front: &mut Front, setup: &Channel) -> anyhow::Result<()> {
     blueprint.identity.map_outer(front.inside.pid)?;
-    front.control.send(&Order::Mapped, &[])?;
+    let mut obeyed = order(&front.control, &Order::Mapped)?;
     loop {
         match setup.receive::<Report>()? {
             // The end of the channel before the link is there: init has died.
-            None if front.session.as_ref().is_some_and(|s| !s.is_linked()) => {
+            None if !obeyed || front.session.as_ref().is_some_and(|s| !s.is_linked()) => {
                 bail!("the guest's init ended before its command was started; try again")
             }
             None => return Ok(()),
@@ -174,13 +175,22 @@ fn accompany(blueprint: &Blueprint, front: &mut Front, setup: &Channel) -> anyho
             }
             Some((Report::Link(made), fds)) => {
                 let link = kept_link(made, fds, &front.inside)?;
-                if let Some(session) = &mut front.session {
-                    session.link(link)?;
+                let note = front.session.as_mut().map(|session| session.link(link)).transpose()?;
+                if let Some(note) = note.flatten() {
+                    output::note(&note);
                 }
-                setup.send(&Order::Start, &[])?;
+                obeyed &= order(setup, &Order::Start)?;
             }
             Some(_) => {}
         }
+    }
+}
+
+/// Sends an order; false if nobody is there for it. Whoever has gone has usually said why, which is read next.
+fn order(channel: &Channel, order: &Order) -> std::io::Result<bool> {
+    match channel.send(order, &[]) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        result => result.map(|()| true),
     }
 }
 

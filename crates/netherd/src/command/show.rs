@@ -21,7 +21,7 @@ pub fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         (Some("port"), None) => bail!("name the port: netherd show port PORT"),
         (Some("flows"), _) => table(args, Call::Flows, tables::flows)?,
         (Some("leases"), _) => table(args, Call::Leases, tables::leases)?,
-        (Some("routes"), _) => table(args, Call::Routes, tables::routes)?,
+        (Some("routes"), None) => table(args, Call::Routes, tables::routes)?,
         (Some("neighbours"), _) => table(args, Call::Neighbours, tables::neighbours)?,
         (Some("bindings"), _) => table(args, Call::Bindings, tables::bindings)?,
         (Some("counters"), None) => counters(args)?,
@@ -29,7 +29,7 @@ pub fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         (Some(port), None) => one(args, port)?,
         (Some(what), Some(port)) => bail!(
             "`netherd show {what} {port}` is one word too many; what can be shown for one port are flows, \
-             leases, routes, neighbours and bindings"
+             leases, neighbours and bindings"
         ),
     }
     Ok(ExitCode::SUCCESS)

@@ -75,7 +75,12 @@ fn heading(report: &Network, style: Style) -> String {
         unit::span(report.uptime),
         if report.stay { ", stays" } else { "" },
     );
-    let _ = writeln!(text, "  addresses  {} {}", report.ipv4, report.ipv6);
+    let addresses = match (report.ipv4.as_str(), report.ipv6.as_str()) {
+        ("", "") => "those of the segment outside".to_owned(),
+        (one, "") | ("", one) => one.to_owned(),
+        (v4, v6) => format!("{v4} {v6}"),
+    };
+    let _ = writeln!(text, "  addresses  {addresses}");
     if let Some(outside) = &report.outside {
         text.push_str(&way_out(outside));
     }

@@ -111,10 +111,18 @@ fn printable(text: &str) -> String {
 /// Where the router sends what.
 pub fn routes(routes: &[Route], style: Style) -> String {
     let mut table = Table::new(&[("TO", Align::Left), ("VIA", Align::Left), ("FROM", Align::Left)]);
+    let mut routes: Vec<&Route> = routes.iter().collect();
+    routes.sort_by_key(|route| (prefix(&route.to), &route.via));
     for route in routes {
         table.row([route.to.clone(), route.via.clone(), route.source.clone()]);
     }
     render(&table, "no routes", style)
+}
+
+/// For rows of prefixes: IPv4 first, each in order, the shorter of two that begin alike first.
+fn prefix(text: &str) -> (Option<IpAddr>, Option<u8>) {
+    let (address, len) = text.split_once('/').unwrap_or((text, ""));
+    (address.parse().ok(), len.parse().ok())
 }
 
 /// For rows of addresses: MAC addresses first, then IPv4, then IPv6, each in order.

@@ -141,11 +141,16 @@ impl Around {
             })?,
         };
         let index = netlink.link(&name)?.index;
+        interface::trust_addresses(&name);
         let change =
             LinkChange { mtu: Some(u32::from(mtu)), up: Some(true), ..LinkChange::default() };
         netlink.change_link(index, &change)?;
         for (address, length) in addresses {
             netlink.add_address(index, *address, *length)?;
+        }
+        if addresses.iter().any(|(address, _)| address.is_ipv6()) {
+            // The inner router asks for this station at once.
+            interface::await_link_local(&mut netlink, index)?;
         }
         interface::forward();
         let Link { fd, tap, vnet_hdr_len, offloads } = link;

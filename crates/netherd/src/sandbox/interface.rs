@@ -192,6 +192,14 @@ pub fn forward() {
     sysctl("net/ipv6/conf/all/forwarding", "1");
 }
 
+/// An interface that is not up yet shall use its IPv6 addresses at once: they belong to its port, so nobody needs
+/// to be asked whether they are taken (RFC 4862 section 5.1, DupAddrDetectTransmits 0).
+pub fn trust_addresses(interface: &str) {
+    let ipv6 = format!("net/ipv6/conf/{interface}");
+    sysctl(&format!("{ipv6}/disable_ipv6"), "0");
+    sysctl(&format!("{ipv6}/accept_dad"), "0");
+}
+
 /// Configures the interface of the plan, which exists in the current network namespace.
 ///
 /// # Errors
@@ -203,12 +211,9 @@ pub fn configure(plan: &Plan, veth: bool) -> anyhow::Result<()> {
     if veth {
         plain_inner_end(&plan.name);
     }
-    let ipv6 = format!("net/ipv6/conf/{}", plan.name);
-    // The address belongs to this port: nobody needs to be asked whether it is taken (RFC 4862
-    // section 5.1, DupAddrDetectTransmits 0), and going down must not lose it.
-    sysctl(&format!("{ipv6}/disable_ipv6"), "0");
-    sysctl(&format!("{ipv6}/accept_dad"), "0");
-    sysctl(&format!("{ipv6}/keep_addr_on_down"), "1");
+    trust_addresses(&plan.name);
+    // Going down must not lose it.
+    sysctl(&format!("net/ipv6/conf/{}/keep_addr_on_down", plan.name), "1");
     accept_advertisements(plan);
     let change = LinkChange {
         mac: Some(plan.mac),
@@ -291,7 +296,10 @@ fn accept_advertisements(plan: &Plan) {
 /// The kernel tells a new interface's carrier to the protocols by a worker of its own, a moment after
 /// the interface is up; only then is there a link-local address, and are frames sent at all. A guest
 /// shall find that done.
-fn await_link_local(netlink: &mut Netlink, index: u32) -> anyhow::Result<()> {
+///
+/// # Errors
+/// A sentence, when there is none in time.
+pub fn await_link_local(netlink: &mut Netlink, index: u32) -> anyhow::Result<()> {
     for _ in 0..READY_TRIES {
         let found = netlink.addresses().context("the addresses cannot be read")?;
         let ready = found.iter().any(|a| {

@@ -61,7 +61,7 @@ pub struct Request {
     pub allow_host: Vec<String>,
     pub macs: u16,
     pub routes: Vec<String>,
-    /// The way out of a network that has to be started for the guest.
+    /// The way out of the network, which is started with it, or has it already.
     pub uplink: Option<String>,
 }
 
@@ -125,6 +125,7 @@ impl Request {
             allow_host: self.allow_host.clone(),
             macs: self.macs,
             routes: self.routes.clone(),
+            uplink: self.uplink.clone(),
         };
         let joined = client.call::<Joined>(&Call::Join(join), &[])?.value;
         Ok((client, joined))
@@ -150,12 +151,11 @@ impl KeptLink {
         Self { args, fd, namespaces: Vec::new() }
     }
 
-    fn hand_over(&self, client: &mut Client) -> anyhow::Result<()> {
+    fn hand_over(&self, client: &mut Client) -> anyhow::Result<Linked> {
         let fds: Vec<BorrowedFd<'_>> = std::iter::once(self.fd.as_fd())
             .chain(self.namespaces.iter().map(OwnedFd::as_fd))
             .collect();
-        client.call::<Linked>(&Call::Link(self.args.clone()), &fds)?;
-        Ok(())
+        Ok(client.call::<Linked>(&Call::Link(self.args.clone()), &fds)?.value)
     }
 }
 
@@ -270,13 +270,13 @@ impl Session {
         self.request.dir.as_deref()
     }
 
-    /// Hands the guest's link to the hypervisor, and keeps it.
+    /// Hands the guest's link to the hypervisor, and keeps it. Answers what the user is to be told, if anything.
     ///
     /// # Errors
     /// The hypervisor's sentence.
-    pub fn link(&mut self, link: KeptLink) -> anyhow::Result<()> {
+    pub fn link(&mut self, link: KeptLink) -> anyhow::Result<Option<String>> {
         let client = self.client.as_mut().ok_or_else(|| anyhow!("the session has ended"))?;
-        match link.hand_over(client) {
+        let linked = match link.hand_over(client) {
             // Somebody ended the network after we had joined it: as if he had done so before.
             Err(error) if is_gone(&error) => {
                 let (mut client, joined) = self.request.join(Some(&self.joined))?;
@@ -286,14 +286,15 @@ impl Session {
                         self.request.net
                     );
                 }
-                link.hand_over(&mut client)?;
+                let linked = link.hand_over(&mut client)?;
                 self.client = Some(client);
                 self.joined = joined;
+                linked
             }
             result => result?,
-        }
+        };
         self.link = Some(Arc::new(link));
-        Ok(())
+        Ok(linked.note)
     }
 
     /// Whether the hypervisor has had the link.

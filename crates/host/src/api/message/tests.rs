@@ -17,6 +17,7 @@ fn every_call() -> Vec<Call> {
         allow_host: vec!["tcp/5432".to_owned()],
         macs: 4,
         routes: vec!["10.9.0.0/16".to_owned()],
+        uplink: Some("none".to_owned()),
     };
     let page = Page { after: Some(7), limit: Some(10), port: Some("web".to_owned()) };
     let forward = "8080:web:80".to_owned();
@@ -139,7 +140,7 @@ fn the_page_has_every_member_of_every_answer() {
         of(Networks { networks: vec![NetworkSummary::default()] }),
         of(network),
         of(Joined { restart: restart(), ..Joined::default() }),
-        of(Linked { port: String::new() }),
+        of(Linked { port: String::new(), note: None }),
         of(entrance),
         of(Capturing { snaplen: 0 }),
         of(Metrics { content_type: String::new(), text: String::new() }),

@@ -32,6 +32,13 @@ pub(in crate::daemon) fn check(config: &config::Network, plan: &Plan) -> Result<
                     Ipv6Net::new(*own, *len).is_ok_and(|net| net.contains(&station))
                 }),
             });
+        if spec.as_ref().is_some_and(|spec| own_addresses(spec).contains(&station)) {
+            return Err(ServeError::Config(format!(
+                "Network {}: the route to {} leads through {station}, which is the network's own router: give another \
+                 station.",
+                config.name, route.to
+            )));
+        }
         if !near {
             return Err(ServeError::Config(format!(
                 "Network {}: the route to {} leads through {station}, which is in no subnet of the network's router.",

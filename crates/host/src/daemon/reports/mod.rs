@@ -4,7 +4,9 @@ mod status;
 pub(super) mod tables;
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 
+use engine::bindings::Address;
 use engine::{BindingEnd, Event, MacKind, Mode, PortId, VlanMode};
 
 use wire::MacAddr;
@@ -28,11 +30,53 @@ impl Served {
             directory: self.published.path().to_owned(),
             ports: worker.ports(self.id).count(),
             guests: self.guests.len(),
-            ipv4: self.plan.subnet().to_string(),
-            ipv6: with_length_v6(self.plan.prefix()),
+            ipv4: self.subnet_text(),
+            ipv6: self.prefix_text(),
             pid: std::process::id(),
             uptime: worker.now().saturating_since(self.opened).as_secs_f64(),
         }
+    }
+
+    /// The network's subnet; nothing where addresses are those of a segment that others administer.
+    fn subnet_text(&self) -> String {
+        if self.config.outside.guests_planned {
+            self.plan.subnet().to_string()
+        } else {
+            String::new()
+        }
+    }
+
+    /// The gateway's address, likewise.
+    fn gateway_text(&self) -> String {
+        if self.config.outside.guests_planned {
+            self.plan.gateway().to_string()
+        } else {
+            String::new()
+        }
+    }
+
+    /// The network's prefix, likewise, and where it has IPv6 at all.
+    fn prefix_text(&self) -> String {
+        if self.plans_ipv6() { with_length_v6(self.plan.prefix()) } else { String::new() }
+    }
+
+    /// The addresses of a guest to which the network gave none: those that it was seen to have, that can be reached from
+    /// elsewhere first.
+    fn seen_addresses(&self, worker: &Worker, id: PortId) -> [Vec<String>; 2] {
+        let bound = worker.engine(self.id).bindings().filter(|it| it.port == Some(id));
+        let mut all: Vec<IpAddr> = bound
+            .filter_map(|it| match it.address {
+                Address::Ip(address) => Some(address),
+                Address::Mac(_) | Address::Prefix(_) => None,
+            })
+            .collect();
+        let is_near = |address: &IpAddr| match address {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        all.sort_by_key(|address| (is_near(address), *address));
+        let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = all.into_iter().partition(IpAddr::is_ipv4);
+        [v4, v6].map(|some| some.iter().map(ToString::to_string).collect())
     }
 
     fn is_port_of(&self, worker: &Worker, id: PortId, uid: u32) -> bool {
@@ -105,9 +149,9 @@ impl Served {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: mode.to_owned(),
             mtu: spec.mtu,
-            ipv4: self.plan.subnet().to_string(),
-            gateway_ipv4: self.plan.gateway().to_string(),
-            ipv6: with_length_v6(self.plan.prefix()),
+            ipv4: self.subnet_text(),
+            gateway_ipv4: self.gateway_text(),
+            ipv6: self.prefix_text(),
             stay: self.stay,
             uptime: now.saturating_since(self.opened).as_secs_f64(),
             nodes: self.published.nodes().map(str::to_owned).collect(),
@@ -185,6 +229,16 @@ impl Served {
                 macs.push(mac);
             }
         }
+        let (mut ipv4, mut ipv6) = (about.ipv4.clone(), about.ipv6.clone());
+        if guest.is_some() && (ipv4.is_empty() || ipv6.is_empty()) {
+            let [v4, v6] = self.seen_addresses(worker, id);
+            if ipv4.is_empty() {
+                ipv4 = v4;
+            }
+            if ipv6.is_empty() {
+                ipv6 = v6;
+            }
+        }
         Some(report::Port {
             name: about.name.clone(),
             link: about.kind.name().to_owned(),
@@ -192,8 +246,8 @@ impl Served {
             guest: guest.map(|guest| guest.kind.to_string()),
             init_pid: guest.and_then(|guest| guest.init_pid),
             macs,
-            ipv4: about.ipv4.clone(),
-            ipv6: about.ipv6.clone(),
+            ipv4,
+            ipv6,
             uid: about.peer.map(|peer| peer.uid),
             user: None,
             pid: about.peer.map(|peer| peer.pid),

@@ -15,6 +15,7 @@ impl Served {
             routed: outside.routed,
             ..report::Outside::default()
         };
+        report.troubles.extend(self.unheard(worker));
         if let Some(iface) = worker.interface(self.id) {
             if let Some(interface) = worker.router().interface(iface) {
                 let v4 = interface.v4.iter().map(|(address, _)| address.to_string());

@@ -15,9 +15,10 @@ use engine::bindings::{Address, Lifetime};
 use engine::router::{NeighbourState, RouteSource, Via};
 use engine::{Instant, PortId};
 use gateway::{FlowReport, FlowState, GuestKey, Protocol};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use siphasher::sip::SipHasher13;
 
-use crate::api::message::{Failure, PAGE_MAX, Page};
+use crate::api::message::{Code, Failure, PAGE_MAX, Page};
 use crate::daemon::Daemon;
 use crate::daemon::served::Served;
 use crate::report::{self, Paged};
@@ -241,39 +242,81 @@ impl Served {
     }
 }
 
+/// The source of a route that nobody made: a network's own way out.
+const UPLINK: &str = "uplink";
+
 impl Daemon {
     /// The call `routes`: those of all networks, because they are joined by one router.
-    pub(in crate::daemon) fn routes(&self, worker: &Worker, asked: &Page) -> report::Routes {
-        let routes = worker.router().routes().map(|route| (number(route.prefix), route));
-        let (rows, next, total) = page(asked, routes);
+    ///
+    /// # Errors
+    /// For one port: a route is no port's.
+    pub(in crate::daemon) fn routes(
+        &self,
+        worker: &Worker,
+        asked: &Page,
+    ) -> Result<report::Routes, Failure> {
+        if asked.port.is_some() {
+            let message = "Routes are those of all networks of the hypervisor, and not of a port: leave the port out.";
+            return Err(Failure::new(Code::BadArgument, message));
+        }
+        let table = worker.router().routes().map(|route| {
+            let source = match route.source {
+                RouteSource::Connected => "connected",
+                RouteSource::Static => "static",
+            };
+            (route.prefix, route.via, source)
+        });
+        let rows = table
+            .chain(self.ways_out(worker))
+            .map(|(to, via, source)| (number((to, via)), (to, via, source)));
+        let (rows, next, total) = page(asked, rows);
         let name = |via: Via| {
             let network = self.network(worker.network_of(via.interface()?)?)?;
             Some(network.config.name.as_str().to_owned())
         };
         let rows = rows
             .into_iter()
-            .map(|route| {
-                let network = name(route.via);
+            .map(|(to, via, source)| {
+                let network = name(via);
                 let net = network.as_deref().unwrap_or("?");
                 report::Route {
-                    to: route.prefix.to_string(),
-                    via: match route.via {
+                    to: to.to_string(),
+                    via: match via {
                         Via::Interface(_) => format!("network {net}"),
                         Via::NextHop { addr, .. } => format!("{addr} in network {net}"),
+                        Via::Gateway(_) if source == UPLINK => {
+                            format!("gateway of network {net}, for what comes from there")
+                        }
                         Via::Gateway(_) => format!("gateway of network {net}"),
                         Via::Unreachable => "unreachable".to_owned(),
                         Via::Prohibit => "prohibited".to_owned(),
                     },
                     network,
-                    source: match route.source {
-                        RouteSource::Connected => "connected",
-                        RouteSource::Static => "static",
-                    }
-                    .to_owned(),
+                    source: source.to_owned(),
                 }
             })
             .collect();
-        Paged { rows, next, total }
+        Ok(Paged { rows, next, total })
+    }
+
+    /// Where the router sends what it has no route for: out by the network that it comes from.
+    fn ways_out(&self, worker: &Worker) -> Vec<(IpNet, Via, &'static str)> {
+        let all = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        let routed = |to: &IpNet| worker.router().routes().any(|route| route.prefix == *to);
+        let all: Vec<IpNet> = all.into_iter().filter(|to| !routed(to)).collect();
+        let mut ways = Vec::new();
+        for network in &self.networks {
+            let Some(iface) = worker.interface(network.id) else { continue };
+            let Some(spec) = worker.router().interface(iface).filter(|spec| spec.outside) else {
+                continue;
+            };
+            let speaks = |to: &&IpNet| match to {
+                IpNet::V4(_) => !spec.v4.is_empty(),
+                IpNet::V6(_) => !spec.v6.is_empty(),
+            };
+            ways.extend(all.iter().filter(speaks).map(|to| (*to, Via::Gateway(iface), UPLINK)));
+        }
+        ways
     }
 }
 

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use wire::MacAddr;
 
 use super::RESOLV_CONF;
@@ -64,6 +64,19 @@ impl Around {
         let outer = self.outer.as_ref()?;
         let path = format!("{}/{}/{network}", outer.network, outer.guest);
         Some(names::mac_within(&path, guest))
+    }
+
+    /// What is reached at addresses of a subnet that the configuration gives the network: its guests cannot reach it.
+    pub(in crate::daemon) fn hidden_by(&self, net: Ipv4Net) -> Option<IpNet> {
+        let net = IpNet::V4(net);
+        self.reached.iter().copied().find(|other| !subnet::is_free(net, &[*other]))
+    }
+
+    /// How many MAC addresses beside the guest's own the network around lets through, and what the guest is called;
+    /// `None` outside of guests.
+    pub(in crate::daemon) fn allowed_macs(&self) -> Option<(usize, &str)> {
+        let outer = self.outer.as_ref()?;
+        Some((usize::from(outer.macs), &outer.guest))
     }
 
     /// What a new network must not overlap.
@@ -179,6 +192,14 @@ mod tests {
             assert!(!subnet::is_free(net(taken), &told), "{taken}");
         }
         assert_eq!(told.len(), 5, "{told:?}");
+    }
+
+    #[test]
+    fn a_subnet_that_hides_what_the_host_reaches_is_noticed() {
+        let hidden = |text: &str| inner().hidden_by(text.parse().expect("a subnet"));
+        assert_eq!(hidden("192.0.0.0/16"), Some(net("192.0.2.0/24")));
+        assert_eq!(hidden("10.2.0.0/24"), Some(net("10.2.0.0/20")));
+        assert_eq!(hidden("10.3.0.0/20"), None);
     }
 
     #[test]

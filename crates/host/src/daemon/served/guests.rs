@@ -21,14 +21,14 @@ use std::path::PathBuf;
 use engine::bindings::{BindingSource, Lifetime};
 use engine::router::{Route, Via};
 use engine::{FirstCome, GuardMode, MacKind, PortId, PortSpec, SourceMode};
-use gateway::HostPort;
 use ipnet::IpNet;
 use sys::Cred;
 use wire::{MacAddr, OffloadSet};
 
 use super::outside::{self, Publisher};
+use super::wishes::Wishes;
 use super::{Served, with_length, with_length_v6};
-use crate::address::{AssignError, Assignment};
+use crate::address::{AssignError, Assignment, MTU_IPV6};
 use crate::api::message::{
     Code, Entrance, Failure, GuestKind, Join, Joined, LinkArgs, LinkMechanism, Linked, NAMESPACES,
 };
@@ -52,64 +52,6 @@ pub(in crate::daemon) struct Guest {
     /// What it asked for beside its addresses.
     wishes: Wishes,
     entrance: Vec<(String, OwnedFd)>,
-}
-
-/// What a guest asks for when it joins: all of it is for the owner of the hypervisor only.
-#[derive(Debug, Clone, Default)]
-struct Wishes {
-    publish: Vec<Forward>,
-    allow_host: Vec<HostPort>,
-    /// MAC addresses beside its own.
-    macs: u16,
-    /// Prefixes behind it.
-    routes: Vec<IpNet>,
-}
-
-impl Wishes {
-    fn read(args: &Join, name: &Name, control: bool) -> Result<Self, Failure> {
-        let bad = |message: String| Failure::new(Code::BadArgument, message);
-        let asked = !args.publish.is_empty()
-            || !args.allow_host.is_empty()
-            || args.macs > 0
-            || !args.routes.is_empty();
-        if asked && !control {
-            let message = format!(
-                "Forwards, ports of the host, more MAC addresses and routes are for guests of the owner of this \
-                 hypervisor (uid {}) and root.",
-                sys::user::uid()
-            );
-            return Err(Failure::new(Code::NotAllowed, message));
-        }
-        let mut wishes = Self { macs: args.macs, ..Self::default() };
-        for text in &args.publish {
-            let forward = Forward::parse(text, Some(name))
-                .map_err(|why| bad(format!("{text:?} is no forward: {why}.")))?;
-            if forward.guest != *name {
-                return Err(bad(format!(
-                    "{text:?} is a forward into another guest than {name}: leave the name out."
-                )));
-            }
-            wishes.publish.push(forward);
-        }
-        for text in &args.allow_host {
-            let port =
-                text.parse().map_err(|why: gateway::HostPortError| bad(format!("{why}.")))?;
-            wishes.allow_host.push(port);
-        }
-        for text in &args.routes {
-            let net: IpNet = text.parse().map_err(|_| {
-                bad(format!("{text:?} is no prefix: write one such as 10.9.0.0/24."))
-            })?;
-            if net.trunc() != net || net.prefix_len() == 0 {
-                return Err(bad(format!(
-                    "{net} is no prefix that can be behind a guest: did you mean {}?",
-                    net.trunc()
-                )));
-            }
-            wishes.routes.push(net);
-        }
-        Ok(wishes)
-    }
 }
 
 fn system(what: &str, error: &std::io::Error) -> Failure {
@@ -185,12 +127,18 @@ impl Served {
             })?),
             None => None,
         };
+        if let Some(wanted) = args.uplink.as_deref().filter(|_| !args.resume) {
+            self.check_uplink(wanted)?;
+        }
         let name = self.name_for(worker, cred, args)?;
         if let Some(mac) = mac {
             self.check_mac(worker, &name, mac, control)?;
         }
         let mac = mac.or_else(|| self.outside_mac(&name));
         let wishes = Wishes::read(args, &name, control)?;
+        if !wishes.allow_host.is_empty() {
+            self.check_allow_host()?;
+        }
         self.check_routes(worker, &wishes.routes)?;
         let before = self.plan.guest(&name).cloned();
         let assigned = if args.resume {
@@ -274,7 +222,7 @@ impl Served {
             // The segment's own servers say.
             joined.ipv4.clear();
             joined.ipv6.clear();
-        } else if !self.config.outside.uplink.plans_addresses() && self.config.prefix.is_none() {
+        } else if !self.plans_ipv6() {
             joined.ipv6.clear();
         }
         let is_default6 = |route: &config::outside::Route| {
@@ -321,29 +269,13 @@ impl Served {
         self.unpublish(worker, |published| published.by == by);
     }
 
-    /// Whether prefixes can be behind a guest: nobody else has a part of them.
-    fn check_routes(&self, worker: &Worker, routes: &[IpNet]) -> Result<(), Failure> {
-        for prefix in routes {
-            let overlaps = |other: &IpNet| other.contains(prefix) || prefix.contains(other);
-            // A default route leads elsewhere anyway.
-            let other = worker
-                .router()
-                .routes()
-                .find(|route| route.prefix.prefix_len() > 0 && overlaps(&route.prefix));
-            if let Some(other) = other {
-                let message = format!(
-                    "{prefix} cannot be behind a guest: it overlaps {}, which is routed elsewhere. Choose another.",
-                    other.prefix
-                );
-                return Err(Failure::new(Code::BadArgument, message));
-            }
-            if worker.interface(self.id).is_none() {
-                let message =
-                    format!("{prefix} cannot be behind a guest: the network has no router.");
-                return Err(Failure::new(Code::WrongState, message));
-            }
-        }
-        Ok(())
+    /// Whether guests are given IPv6 addresses: where the segment is not the network's own, only of a configured
+    /// prefix, and never where frames are too short for IPv6.
+    pub(in crate::daemon) fn plans_ipv6(&self) -> bool {
+        let outside = &self.config.outside;
+        let planned = outside.guests_planned
+            && (outside.uplink.plans_addresses() || self.config.prefix.is_some());
+        planned && self.config.plan.spec().mtu >= MTU_IPV6
     }
 
     fn name_for(&self, worker: &Worker, cred: Cred, args: &Join) -> Result<Name, Failure> {
@@ -444,6 +376,7 @@ impl Served {
         fds: Vec<OwnedFd>,
     ) -> Result<Linked, Failure> {
         let now = worker.now();
+        let has_ipv6 = self.plans_ipv6();
         let guest = self.guests.values_mut().find(|guest| guest.session == session);
         let mut fds = fds.into_iter();
         let (Some(guest), Some(fd)) = (guest, fds.next()) else {
@@ -476,7 +409,9 @@ impl Served {
         about.peer = Some(guest.cred);
         if self.config.outside.guests_planned {
             about.ipv4 = vec![with_length(&self.plan, planned.ipv4)];
-            about.ipv6 = vec![with_length_v6(planned.ipv6)];
+            if has_ipv6 {
+                about.ipv6 = vec![with_length_v6(planned.ipv6)];
+            }
         }
         let planned = planned.clone();
         let spec = guest.spec(&self.config, &planned);
@@ -507,7 +442,8 @@ impl Served {
             worker.close_port(self.id, port, CloseReason::Requested);
             return Err(failure);
         }
-        Ok(Linked { port: name.as_str().to_owned() })
+        let note = self.note_on(worker, &name, planned.mac);
+        Ok(Linked { port: name.as_str().to_owned(), note })
     }
 
     /// Binds the prefixes behind a guest to its port, and routes them there.

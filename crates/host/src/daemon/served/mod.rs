@@ -21,6 +21,7 @@ mod kept;
 pub(super) mod outside;
 pub(super) mod rates;
 mod uplink;
+mod wishes;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::{AsFd, OwnedFd};
@@ -352,6 +353,14 @@ fn plan_for(
     kept: Option<&Plan>,
     around: &Around,
 ) -> Result<Plan, ServeError> {
+    let own = config.subnet.filter(|_| matches!(config.outside.uplink, Uplink::Nat | Uplink::None));
+    if let Some((own, hidden)) = own.and_then(|own| Some((own, around.hidden_by(own)?))) {
+        log::warn(&format!(
+            "Network {}: its subnet {own} overlaps {hidden}, which the host reaches and guests then cannot. Set another \
+             `subnet`.",
+            config.name
+        ));
+    }
     if let Some(kept) = kept.filter(|kept| around.suits(kept)) {
         let net = config.subnet.unwrap_or(kept.subnet());
         let prefix = config.prefix.unwrap_or(kept.prefix());

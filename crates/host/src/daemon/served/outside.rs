@@ -20,7 +20,7 @@ use gateway::{Gateway, GatewayPlan, GuestAddresses, PublishId};
 use ipnet::{IpNet, Ipv6Net};
 
 use super::Served;
-use crate::address::{Assignment, Declared, Plan, zone};
+use crate::address::{Assignment, Declared, MTU_IPV6, Plan, zone};
 use crate::api::message::{Code, Failure, Nothing};
 use crate::config::{self, Forward, Outside, outside};
 use crate::daemon::reload::rewire;
@@ -29,8 +29,6 @@ use crate::log;
 use crate::names::{self, Name};
 use crate::worker::{NetworkId, Worker};
 
-/// Smallest MTU with which a network has IPv6 (RFC 8200 section 5), in bytes.
-const MTU_IPV6: u16 = 1280;
 /// Smallest MTU with which a network has a gateway: what every IPv4 host takes (RFC 791 section 3.1), in bytes.
 const MTU_GATEWAY: u16 = 576;
 
@@ -314,7 +312,7 @@ pub(in crate::daemon) fn introduce(
         key: port.map(|port| worker.guest_key(id, port)),
         mac: Some(guest.mac),
         v4: Some(guest.ipv4),
-        v6: Some(guest.ipv6),
+        v6: Some(guest.ipv6).filter(|_| worker.engine(id).network().mtu >= MTU_IPV6),
     };
     worker.with_gateway(id, |gateway, _, _| gateway.set_guest(name.as_str(), addresses));
 }
@@ -391,6 +389,7 @@ impl Served {
         port: &str,
         guest: Option<&str>,
     ) -> Result<Nothing, Failure> {
+        self.check_allow_host()?;
         let port = port.parse().map_err(|why: gateway::HostPortError| {
             Failure::new(Code::BadArgument, format!("{why}."))
         })?;

@@ -176,6 +176,62 @@ impl Served {
         self.device.as_ref().is_some_and(|device| device.port == Some(port))
     }
 
+    /// What is in the way of guests whose addresses the outside does not take, a sentence each.
+    pub(in crate::daemon) fn unheard(&self, worker: &Worker) -> Vec<String> {
+        let mut unheard: Vec<(&Name, MacAddr, &str)> = Vec::new();
+        for (mac, why) in worker.uplink_refusals(self.id) {
+            let mut guests = self.plan.guests().filter(|(name, _)| self.guests.contains_key(name));
+            if let Some((name, _)) = guests.find(|(_, guest)| guest.mac == mac) {
+                unheard.push((name, mac, why));
+            }
+        }
+        unheard.sort();
+        let sentence = |(name, mac, why): (&Name, MacAddr, &str)| {
+            format!(
+                "Guest {name} is not heard outside: its address {mac} {why}. See docs/real-device.md about the list of \
+                 netherd-nic."
+            )
+        };
+        let unheard = unheard.into_iter().map(sentence);
+        unheard.chain(self.too_many_inside()).collect()
+    }
+
+    /// What is in the way where more guests are bridged to the network around than that lets through: it does not say
+    /// which of them.
+    fn too_many_inside(&self) -> Option<String> {
+        if self.config.outside.uplink != Uplink::Net(Parent::Bridged) {
+            return None;
+        }
+        let (allowed, around) = self.around.allowed_macs()?;
+        let here = self.guests.values().filter(|guest| guest.port.is_some()).count();
+        (here > allowed).then(|| {
+            format!(
+                "{here} guests are here, and the network around lets {allowed} through: those that came last are not heard \
+                 outside. Start guest {around} there with `run --macs {here}`."
+            )
+        })
+    }
+
+    /// What is to be said of an address with which a guest has just come.
+    pub(in crate::daemon) fn note_on(
+        &self,
+        worker: &Worker,
+        guest: &Name,
+        mac: MacAddr,
+    ) -> Option<String> {
+        let ranges =
+            self.device.as_ref().map(|device| device.ranges.as_slice()).unwrap_or_default();
+        if !ranges.is_empty() && !ranges.iter().any(|range| range.contains(mac)) {
+            return Some(format!(
+                "Guest {guest} is not heard outside: its address {mac} is not in your list of netherd-nic. Leave --mac \
+                 out, or choose one of the list."
+            ));
+        }
+        let begin = format!("Guest {guest} ");
+        let about_it = |sentence: &String| sentence.starts_with(&begin);
+        self.unheard(worker).into_iter().find(about_it).or_else(|| self.too_many_inside())
+    }
+
     /// The address of a guest that has not chosen one, where the outside does not take every one.
     /// `None`: the plan's own.
     pub(in crate::daemon) fn outside_mac(&self, guest: &Name) -> Option<MacAddr> {

@@ -108,3 +108,62 @@ fn a_chosen_mac_takes_nothing_from_a_live_port() {
     let joined: Joined = client.call(&choose("02:00:00:00:00:0c"), &[]).expect("free").value;
     assert_eq!(joined.mac, "02:00:00:00:00:0c");
 }
+
+/// A daemon that serves `lab` with these lines of configuration.
+fn configured(name: &str, lines: &str) -> Daemon {
+    let root = Daemon::root(name);
+    let config = root.join("lab.toml");
+    std::fs::write(&config, format!("[network.lab]\n{lines}\n")).expect("writable");
+    Daemon::start_in(root, &format!("config={}", config.display())).ready()
+}
+
+#[test]
+fn where_frames_are_too_short_for_ipv6_there_is_none() {
+    for (mtu, has) in [(1279, false), (1280, true)] {
+        let daemon = configured(&format!("mtu{mtu}"), &format!("mtu = {mtu}"));
+        let mut client = daemon.client("lab");
+        let joined: Joined = client.call(&join(Some("web"), ""), &[]).expect("free").value;
+        assert_eq!((joined.mtu, joined.ipv4.is_empty()), (mtu, false));
+        assert_eq!(!joined.ipv6.is_empty(), has);
+        assert_eq!(joined.gateway6.is_some(), has);
+        assert_eq!(joined.resolvers.iter().any(|resolver| resolver.is_ipv6()), has);
+        assert_eq!(!show(&mut client).ipv6.is_empty(), has);
+    }
+}
+
+#[test]
+fn a_guest_that_counts_on_another_way_out_is_refused() {
+    let daemon = configured("uplink", "uplink = \"none\"");
+    let counts_on = |uplink: &str, resume| {
+        Call::Join(Join { uplink: Some(uplink.to_owned()), resume, ..newcomer(Some("web"), "sh") })
+    };
+    for uplink in ["nat", "net:routed", "nic:eth0", "nonsense"] {
+        let (code, message) =
+            refusal(daemon.client("lab").call::<Joined>(&counts_on(uplink, false), &[]));
+        assert_eq!(code, Code::WrongState);
+        assert!(message.contains(&format!("its uplink is none, not {uplink}")), "{message}");
+    }
+    let _same: Joined =
+        daemon.client("lab").call(&counts_on("none", false), &[]).expect("the same").value;
+    // Who comes back lives on in what there is.
+    let _back: Joined =
+        daemon.client("lab").call(&counts_on("nat", true), &[]).expect("it was there").value;
+}
+
+#[test]
+fn the_way_out_is_a_route() {
+    use crate::api::message::Page;
+    use crate::report::Routes;
+    let daemon = configured("routes", "[network.far]\nuplink = \"none\"");
+    let mut client = daemon.client("lab");
+    let routes: Routes = client.call(&Call::Routes(Page::default()), &[]).expect("a table").value;
+    let ways: Vec<_> = routes.rows.iter().filter(|route| route.source == "uplink").collect();
+    let to: Vec<&str> = ways.iter().map(|route| route.to.as_str()).collect();
+    assert!(to.len() == 2 && to.contains(&"0.0.0.0/0") && to.contains(&"::/0"), "{to:?}");
+    assert!(ways.iter().all(|way| way.via.starts_with("gateway of network lab")), "{ways:?}");
+    assert_eq!(routes.rows.len(), routes.total);
+    let page = Page { port: Some("web".to_owned()), ..Page::default() };
+    let (code, message) = refusal(client.call::<Routes>(&Call::Routes(page), &[]));
+    assert_eq!(code, Code::BadArgument);
+    assert!(message.contains("leave the port out"), "{message}");
+}

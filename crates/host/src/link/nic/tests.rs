@@ -420,3 +420,27 @@ fn a_bad_header_costs_its_frame_only() {
     assert_eq!((progress, got), (Ok(Progress::Done), vec![frame(2, 60)]));
     assert_eq!(lost, Lost { bad_framing: 1, ..Lost::default() });
 }
+
+#[test]
+fn guests_that_are_not_heard_are_known_with_the_reason() {
+    let mut b = Bench::new(2);
+    for guest in [1, 2, 3] {
+        b.link.address(mac(guest), true);
+    }
+    let refusals = |b: &Bench| {
+        let mut refusals = b.link.refusals();
+        refusals.sort();
+        refusals
+    };
+    let too_many = ClaimRefusal::TooMany.sentence();
+    assert_eq!(refusals(&b), [(mac(3), too_many)]);
+    b.say(&claimed(mac(1), Ok(())));
+    b.say(&claimed(mac(2), Err(ClaimRefusal::NotAllowed)));
+    assert!(b.receive().0.is_ok());
+    let not_allowed = ClaimRefusal::NotAllowed.sentence();
+    assert_eq!(refusals(&b), [(mac(2), not_allowed), (mac(3), too_many)]);
+    // Who is no guest of the network, or has gone, is nobody's to be told of.
+    b.transmit(&[frame(4, 60)]);
+    b.link.address(mac(2), false);
+    assert_eq!(refusals(&b), [(mac(3), too_many)]);
+}

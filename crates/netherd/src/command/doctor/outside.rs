@@ -57,7 +57,7 @@ fn resolvers(machine: &dyn Machine) -> Finding {
         return finding(
             CHECK,
             Status::Limited,
-            "none in /etc/resolv.conf: guests know each other's names, and no others",
+            "none in /etc/resolv.conf: 127.0.0.1 is asked, as by the host's own programs",
             "set `resolvers` in the network's configuration, or repair /etc/resolv.conf",
         );
     }

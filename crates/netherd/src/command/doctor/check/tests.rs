@@ -264,6 +264,7 @@ fn what_does_not_lead_out_is_told() {
 
     let machine = healthy().file(RESOLV_CONF, "options edns0\n");
     assert_eq!(of(&machine, "resolvers").status, Status::Limited);
+    assert!(of(&machine, "resolvers").found.contains("127.0.0.1 is asked"));
     let machine = healthy().file(RESOLV_CONF, "nameserver 127.0.0.53\nnameserver ::1\n");
     assert_eq!(of(&machine, "resolvers").found, "127.0.0.53, ::1");
 

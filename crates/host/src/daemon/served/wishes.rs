@@ -1,0 +1,123 @@
+//! What guests ask for beside their addresses, and whether their network can give it.
+
+use gateway::HostPort;
+use ipnet::IpNet;
+
+use super::Served;
+use crate::api::message::{Code, Failure, Join};
+use crate::config::{self, Forward};
+use crate::names::Name;
+use crate::worker::Worker;
+
+/// What a guest asks for when it joins: all of it is for the owner of the hypervisor only.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Wishes {
+    pub(super) publish: Vec<Forward>,
+    pub(super) allow_host: Vec<HostPort>,
+    /// MAC addresses beside its own.
+    pub(super) macs: u16,
+    /// Prefixes behind it.
+    pub(super) routes: Vec<IpNet>,
+}
+
+impl Wishes {
+    /// # Errors
+    /// A sentence about the first that cannot be had.
+    pub(super) fn read(args: &Join, name: &Name, control: bool) -> Result<Self, Failure> {
+        let bad = |message: String| Failure::new(Code::BadArgument, message);
+        let asked = !args.publish.is_empty()
+            || !args.allow_host.is_empty()
+            || args.macs > 0
+            || !args.routes.is_empty();
+        if asked && !control {
+            let message = format!(
+                "Forwards, ports of the host, more MAC addresses and routes are for guests of the owner of this \
+                 hypervisor (uid {}) and root.",
+                sys::user::uid()
+            );
+            return Err(Failure::new(Code::NotAllowed, message));
+        }
+        let mut wishes = Self { macs: args.macs, ..Self::default() };
+        for text in &args.publish {
+            let forward = Forward::parse(text, Some(name))
+                .map_err(|why| bad(format!("{text:?} is no forward: {why}.")))?;
+            if forward.guest != *name {
+                return Err(bad(format!(
+                    "{text:?} is a forward into another guest than {name}: leave the name out."
+                )));
+            }
+            wishes.publish.push(forward);
+        }
+        for text in &args.allow_host {
+            let port =
+                text.parse().map_err(|why: gateway::HostPortError| bad(format!("{why}.")))?;
+            wishes.allow_host.push(port);
+        }
+        for text in &args.routes {
+            let net = config::outside::parse_behind(text).map_err(|why| {
+                let end = if why.ends_with('?') { "" } else { "." };
+                bad(format!("{text:?} {why}{end}"))
+            })?;
+            wishes.routes.push(net);
+        }
+        Ok(wishes)
+    }
+}
+
+impl Served {
+    /// Whether guests could reach the host if a port of it was allowed.
+    pub(super) fn check_allow_host(&self) -> Result<(), Failure> {
+        let uplink = &self.config.outside.uplink;
+        if uplink.is_nat() {
+            return Ok(());
+        }
+        let message = format!(
+            "The host is reached through the user-mode gateway, and the uplink of network {} is {uplink}: allow no \
+             ports of it there.",
+            self.config.name
+        );
+        Err(Failure::new(Code::WrongState, message))
+    }
+
+    /// Whether the network, which is up, leads where its guest was told it does.
+    pub(super) fn check_uplink(&self, wanted: &str) -> Result<(), Failure> {
+        let own = &self.config.outside.uplink;
+        let same = wanted.parse().is_ok_and(|wanted: config::Uplink| {
+            wanted == *own || (wanted.is_nat() && own.is_nat())
+        });
+        if same {
+            return Ok(());
+        }
+        let name = &self.config.name;
+        let message = format!(
+            "Network {name} is up, and its uplink is {own}, not {wanted}: leave --uplink out, choose another --net, or \
+             end the network first (netherd down {name})."
+        );
+        Err(Failure::new(Code::WrongState, message))
+    }
+
+    /// Whether prefixes can be behind a guest: nobody else has a part of them.
+    pub(super) fn check_routes(&self, worker: &Worker, routes: &[IpNet]) -> Result<(), Failure> {
+        for prefix in routes {
+            let overlaps = |other: &IpNet| other.contains(prefix) || prefix.contains(other);
+            // A default route leads elsewhere anyway.
+            let other = worker
+                .router()
+                .routes()
+                .find(|route| route.prefix.prefix_len() > 0 && overlaps(&route.prefix));
+            if let Some(other) = other {
+                let message = format!(
+                    "{prefix} cannot be behind a guest: it overlaps {}, which is routed elsewhere. Choose another.",
+                    other.prefix
+                );
+                return Err(Failure::new(Code::BadArgument, message));
+            }
+            if worker.interface(self.id).is_none() {
+                let message =
+                    format!("{prefix} cannot be behind a guest: the network has no router.");
+                return Err(Failure::new(Code::WrongState, message));
+            }
+        }
+        Ok(())
+    }
+}
