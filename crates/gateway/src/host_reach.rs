@@ -12,8 +12,10 @@
 //! Answers are kept in a small bounded cache. The kernel tells of every change of addresses, routes,
 //! rules and interfaces, upon which all answers are forgotten and the *epoch* rises: a flow that once
 //! asked compares the epoch, and asks again. Before a new flow is judged, what the kernel has told
-//! so far is read, so that a new address is the host's at once; datagrams of flows that are there
-//! may still go out in the turn in which the notice comes.
+//! so far is read, so that a new address is the host's at once. For datagrams of flows that are there,
+//! what the kernel had told when the owner's turn began counts: notices are taken first
+//! ([`crate::poll::is_notice`]). One that comes later in the turn finds datagrams that the guest sent
+//! before it, and to ask for each of them would cost a system call where the datagram itself has four.
 //!
 //! Some destinations are the host without being in its tables, and some are IPv4 in disguise:
 //!

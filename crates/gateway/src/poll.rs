@@ -106,6 +106,14 @@ pub fn addressee(event: &Event) -> Option<(u16, Token)> {
     Some(((event.token >> Token::PLACE_AT & 0xffff) as u16, token))
 }
 
+/// Whether a report of a shared epoll is that the host's addresses or routes have changed. An owner
+/// hands these on before it takes packets: so no packet goes where it must not by what was known
+/// before.
+#[must_use]
+pub fn is_notice(event: &Event) -> bool {
+    Token::unpack(event.token).is_some_and(|token| token.kind == Kind::Route)
+}
+
 /// An epoll whose reports carry [`Token`]s.
 #[derive(Debug)]
 pub struct Poller {

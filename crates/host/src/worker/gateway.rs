@@ -248,7 +248,7 @@ impl Worker {
                     if let (IpAddr::V4(address), Some(place)) = (address, &mut network.gateway) {
                         place.gateway.refuse_lease(now, address);
                     }
-                    let about = network.ports.get(&port).map_or("?", |it| it.about.name.as_str());
+                    let about = network.ports.get(port).map_or("?", |it| it.about.name.as_str());
                     let sentence = format!("The lease of port {about} is not bound to it: {why}.");
                     self.tell(WorkerEvent::Gateway { net, event: GatewayEvent::Trouble(sentence) });
                 }

@@ -28,6 +28,7 @@ mod handshakes;
 mod look;
 mod nodes;
 mod numbers;
+mod port_table;
 mod ports;
 mod router;
 mod slots;
@@ -63,9 +64,10 @@ use engine::router::{Router, RouterEvent, RouterLimits};
 use gateway::GatewayPlace;
 use look::Look;
 use nodes::Node;
+use port_table::PortTable;
 use router::{RouterPort, Routing};
 use slots::{Slot, Slots};
-use spin::Spin;
+use spin::{Speaker, Spin};
 use timers::Timers;
 
 /// Bounds of one worker.
@@ -160,7 +162,7 @@ struct Through {
 struct Network {
     engine: Engine,
     plan: NetworkPlan,
-    ports: HashMap<PortId, Port>,
+    ports: PortTable<Port>,
     /// The ports by name.
     names: HashMap<String, PortId>,
     users: Users,
@@ -212,7 +214,7 @@ pub struct Worker {
     traffic: bool,
     /// Frames that ports handed in during this turn, and the last port that did.
     turn_frames: usize,
-    speaker: Option<(NetworkId, PortId)>,
+    speaker: Option<Speaker>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -269,7 +271,7 @@ impl Worker {
         NetworkId(self.networks.insert(Network {
             engine,
             plan,
-            ports: HashMap::new(),
+            ports: PortTable::new(),
             names: HashMap::new(),
             users: Users::default(),
             unflushed: 0,
@@ -393,13 +395,13 @@ impl Worker {
         let network = self.networks.get(net.0)?;
         match &network.router {
             Some(router) if router.port == port => Some(&router.about),
-            _ => Some(&network.ports.get(&port)?.about),
+            _ => Some(&network.ports.get(port)?.about),
         }
     }
 
     /// The live ports of a network, in no particular order.
     pub fn ports(&self, net: NetworkId) -> impl Iterator<Item = PortId> + '_ {
-        self.networks.get(net.0).into_iter().flat_map(|n| n.ports.keys().copied())
+        self.networks.get(net.0).into_iter().flat_map(|n| n.ports.ports())
     }
 
     /// The port with this name.
@@ -410,14 +412,14 @@ impl Worker {
 
     /// Frames the kernel dropped before the link could read them, where it tells.
     pub fn link_drops(&mut self, net: NetworkId, port: PortId) -> Option<u64> {
-        self.networks.get_mut(net.0)?.ports.get_mut(&port)?.link.kernel_drops()
+        self.networks.get_mut(net.0)?.ports.get_mut(port)?.link.kernel_drops()
     }
 
     /// Tells the uplinks of a network that a guest's address is, or is no longer, behind it. Guests
     /// that send need not be told of; this is for those that only listen.
     pub fn uplink_address(&mut self, net: NetworkId, mac: wire::MacAddr, present: bool) {
         let Some(network) = self.networks.get_mut(net.0) else { return };
-        for port in network.ports.values_mut() {
+        for port in network.ports.iter_mut() {
             port.link.address(mac, present);
         }
     }

@@ -86,7 +86,7 @@ impl Worker {
     pub fn close_port(&mut self, net: NetworkId, port: PortId, why: CloseReason) {
         let now = self.now();
         let Some(network) = self.networks.get_mut(net.0) else { return };
-        let Some(entry) = network.ports.remove(&port) else { return };
+        let Some(entry) = network.ports.remove(port) else { return };
         let cut = entry.link.unfinished();
         if cut > 0 {
             network.engine.transmit_failed(port, Reason::LinkClosed, cut);

@@ -7,6 +7,7 @@ use engine::{BATCH, Budget, Event, Instant, PortId, Reason};
 use sys::poll::{Event as Ready, Interest};
 
 use super::slots::Slot;
+use super::spin::{Speaker, Wait};
 use super::timers::Timer;
 use super::{NetworkId, Source, Worker, WorkerEvent};
 use crate::link::{CloseReason, Intake, LinkState, Lost, Progress, Sent};
@@ -25,13 +26,12 @@ impl Worker {
         self.wait(deadline)?;
         self.traffic = false;
         self.turn_frames = 0;
-        let speaker = self.speaker;
         let now = self.now();
-        for i in 0..self.polled.len() {
-            if let Some(event) = self.polled.get(i) {
-                self.visit(now, event);
-            }
+        // What the host says of its addresses comes before what guests send there.
+        if self.polled.len() > 1 {
+            self.visit_all(now, gateway::poll::is_notice);
         }
+        self.visit_all(now, |_| true);
         self.visit_gateways(now);
         while let Some(timer) = self.timers.due(now) {
             self.fire(now, timer);
@@ -51,16 +51,25 @@ impl Worker {
         self.settle(now);
         self.refilling = self.refill(now);
         if self.turn_frames > 0 {
-            self.spin.turned(self.turn_frames, self.speaker != speaker);
+            self.spin.turned(self.turn_frames, self.speaker);
         }
         Ok(())
+    }
+
+    /// Visits what the poller reported, where it is wanted.
+    fn visit_all(&mut self, now: Instant, wanted: impl Fn(&Ready) -> bool) {
+        for i in 0..self.polled.len() {
+            if let Some(event) = self.polled.get(i).filter(&wanted) {
+                self.visit(now, event);
+            }
+        }
     }
 
     /// Books frames that a port has just handed to its engine, and writes when there are many.
     pub(super) fn heard(&mut self, now: Instant, net: NetworkId, port: PortId, frames: usize) {
         self.traffic = true;
         self.turn_frames += frames;
-        self.speaker = Some((net, port));
+        self.speaker = Some(Speaker::new(net, port));
         let Some(network) = self.networks.get_mut(net.0) else { return };
         network.unflushed += frames;
         if network.unflushed >= BATCH {
@@ -123,8 +132,7 @@ impl Worker {
         if window > Duration::ZERO {
             loop {
                 if self.poller.wait(&mut self.polled, Some(Duration::ZERO))? > 0 {
-                    let waited = self.now().saturating_since(start);
-                    self.spin.waited(waited);
+                    self.spin.waited(self.now().saturating_since(start), Wait::Polled);
                     return Ok(());
                 }
                 // What we wrote last has woken its reader, perhaps on this processor: it runs now,
@@ -143,8 +151,8 @@ impl Worker {
         let timeout = next.map(|at| at.saturating_since(now));
         self.poller.wait(&mut self.polled, timeout)?;
         if self.traffic {
-            let waited = self.now().saturating_since(start);
-            self.spin.waited(waited);
+            let how = if window > Duration::ZERO { Wait::InVain } else { Wait::Slept };
+            self.spin.waited(self.now().saturating_since(start), how);
         }
         Ok(())
     }
@@ -208,7 +216,7 @@ impl Worker {
         self.scratch.forget();
         loop {
             let Some(network) = self.networks.get_mut(net.0) else { return };
-            let Some(entry) = network.ports.get_mut(&port) else { return };
+            let Some(entry) = network.ports.get_mut(port) else { return };
             let mut intake = Intake {
                 pool: &mut self.pool,
                 batch: &mut self.rx,
@@ -247,7 +255,7 @@ impl Worker {
 
     fn visit_control(&mut self, net: NetworkId, port: PortId, event: Ready) {
         let Some(network) = self.networks.get_mut(net.0) else { return };
-        let Some(entry) = network.ports.get_mut(&port) else { return };
+        let Some(entry) = network.ports.get_mut(port) else { return };
         let Some(fd) = entry.link.control() else { return };
         // A client has nothing more to say here; what it says is thrown away, and its end counts.
         let mut heard = [0; 256];
@@ -276,7 +284,7 @@ impl Worker {
     /// A blocked link may have room again.
     fn resume(&mut self, now: Instant, net: NetworkId, port: PortId) {
         let Some(network) = self.networks.get_mut(net.0) else { return };
-        let Some(entry) = network.ports.get_mut(&port) else { return };
+        let Some(entry) = network.ports.get_mut(port) else { return };
         if entry.blocked {
             entry.blocked = false;
             self.write(now, net, port, true);
@@ -288,7 +296,7 @@ impl Worker {
     fn write(&mut self, now: Instant, net: NetworkId, port: PortId, mut resumed: bool) {
         loop {
             let Some(network) = self.networks.get_mut(net.0) else { return };
-            let Some(entry) = network.ports.get_mut(&port) else { return };
+            let Some(entry) = network.ports.get_mut(port) else { return };
             if entry.blocked {
                 return;
             }
@@ -312,7 +320,7 @@ impl Worker {
     /// Books what became of a batch; true when the link takes more.
     fn sent(&mut self, now: Instant, net: NetworkId, port: PortId, sent: Sent) -> bool {
         let Some(network) = self.networks.get_mut(net.0) else { return false };
-        let Some(entry) = network.ports.get_mut(&port) else { return false };
+        let Some(entry) = network.ports.get_mut(port) else { return false };
         if sent.refused > 0 {
             network.engine.transmit_failed(port, Reason::LinkRefused, sent.refused);
         }
