@@ -37,22 +37,22 @@ fn large_segments_never_meet_a_window_smaller_than_they_are() {
         < A 1 ack 1
         host room 10240                 # next to nothing, but it took everything so far
         < PA 1+5120 ack 1
-        > A 1 ack 5121 win 1800         # four segments, in units of 128 bytes
+        > A 1 ack 5121 win 1000         # four of the largest that we take, in units of 128 bytes
         < PA 5121+20480 ack 1
-        > A 1 ack 25601 win 1640        # the stream is full, and this is held
+        > A 1 ack 25601 win 840         # the stream is full, and this is held
         host got 10240
-        < PA 25601+57600 ack 1
-        > A 1 ack 83201 win 1190
-        < PA 83201+57600 ack 1
-        > A 1 ack 140801 win 740
-        < PA 140801+57600 ack 1
-        > A 1 ack 198401 win 290
+        < PA 25601+32000 ack 1
+        > A 1 ack 57601 win 590
+        < PA 57601+32000 ack 1
+        > A 1 ack 89601 win 340
+        < PA 89601+32000 ack 1
+        > A 1 ack 121601 win 90
         host room free                  # told at once, although it was not closed
-        > A 1 ack 198401 win 2048
-        host got 198400
+        > A 1 ack 121601 win 2048
+        host got 121600
         host room 10240                 # what the stream takes at once is not what counts
-        < PA 198401+57600 ack 1
-        > A 1 ack 256001 win 1598
+        < PA 121601+32000 ack 1
+        > A 1 ack 153601 win 1798
         ");
 }
 
