@@ -427,7 +427,7 @@ impl Worker {
     /// Addresses of guests of a network that its uplink does not take, each with what follows "it ...".
     #[must_use]
     pub fn uplink_refusals(&self, net: NetworkId) -> Vec<(wire::MacAddr, &'static str)> {
-        let ports = self.networks.get(net.0).into_iter().flat_map(|network| network.ports.values());
+        let ports = self.networks.get(net.0).into_iter().flat_map(|network| network.ports.iter());
         ports.flat_map(|port| port.link.refusals()).collect()
     }
 

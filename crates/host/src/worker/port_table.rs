@@ -55,6 +55,11 @@ impl<T> PortTable<T> {
     }
 
     /// All entries.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> + '_ {
+        self.places.iter().flatten().map(|(_, entry)| entry)
+    }
+
+    /// All entries, to be changed.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.places.iter_mut().flatten().map(|(_, entry)| entry)
     }
