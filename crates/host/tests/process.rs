@@ -153,11 +153,20 @@ fn signals_reload_and_end_it(root: &Path) {
     assert_eq!(show(&mut client).mtu, 1400);
     // A keeper that would start it without its configuration made another network of it, and took the lock.
     assert_eq!(client.hello().expect("an answer").restart, None);
-    let joined: Joined = client.call(&join("web", false), &[]).expect("free").value;
-    assert_eq!(joined.restart, None);
     std::fs::write(&config, "[network.sig]\nmtu = 3000\n").expect("writable");
     sys::signal::send(pid, sys::detach::SIGHUP).expect("our child");
     until("the other MTU", || show(&mut client).mtu == 3000);
+    let joined: Joined = client.call(&join("web", false), &[]).expect("free").value;
+    assert_eq!(joined.restart, None);
+    // A guest that is present has its device with the MTU of when it came.
+    std::fs::write(&config, "[network.sig]\nmtu = 1400\n").expect("writable");
+    sys::signal::send(pid, sys::detach::SIGHUP).expect("our child");
+    until("the refusal", || {
+        std::fs::read_to_string(root.join("sig.log"))
+            .expect("there")
+            .contains("The MTU of network sig cannot change")
+    });
+    assert_eq!(show(&mut client).mtu, 3000);
     std::fs::write(&config, "[network.sig]\nmtuu = 4000\n").expect("writable");
     sys::signal::send(pid, sys::detach::SIGHUP).expect("our child");
     until("the sentence", || {
