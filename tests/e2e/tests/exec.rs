@@ -82,7 +82,8 @@ fn the_guest_cannot_look_at_what_enters() {
                    \x20\x20\x20line=open(f'/proc/{p}/cmdline','rb').read()\n\
                    \x20\x20\x20if b'exec' not in line or b'netherd' not in line: continue\n\
                    \x20\x20\x20fds=os.listdir(f'/proc/{p}/fd')\n\
-                   \x20\x20\x20# By now it may have become the command, whose own streams are no secret.\n\
+                   \x20\x20\x20# By now it may have become the command, whose own files are no secret.\n\
+                   \x20\x20\x20if open(f'/proc/{p}/cmdline','rb').read()!=line: continue\n\
                    \x20\x20\x20if set(fds)-{'0','1','2'}: print('LOOKED',p,fds,flush=True)\n\
                    \x20\x20except OSError: pass\n";
     let run = person.netherd(["run", "--root", "--name", "g", "--", "python3", "-c", watcher]);
