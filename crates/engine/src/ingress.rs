@@ -8,7 +8,8 @@
 //! 1. *classify* (a file of its own): read the Ethernet header and the tag of every frame, refuse
 //!    what is malformed, and hash its addresses;
 //! 2. *look up*: the first line of the MAC tables that each address may be in. These reads do not
-//!    depend on each other, so the misses of a large table overlap;
+//!    depend on each other, so the misses of a large table overlap; the more so as all of its lines are
+//!    read before the first is looked at;
 //! 3. *decide* and queue, in the order of the frames.
 //!
 //! What the second pass finds holds for the whole batch: an entry changes hands only when it has
@@ -227,6 +228,7 @@ impl Engine {
     #[inline(never)]
     fn look_up(&mut self, from: &Origin, now: Tick, work: &mut [Work]) {
         let learns = !from.static_source && self.macs.has_learned();
+        self.macs.fetch(work);
         for work in work {
             // What was refused has no addresses.
             if work.refused.is_none() {

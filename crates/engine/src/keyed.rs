@@ -90,6 +90,9 @@ struct Entry {
 /// Entries of a cache line; a power of two.
 const LINE: usize = 4;
 
+/// Lines of a table that stays near: half of a second-level cache of 512 KiB.
+const LINES_NEAR: usize = 4096;
+
 /// A cache line.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(align(64))]
@@ -200,7 +203,19 @@ impl Keyed {
         if entry.key == key.0 { entry.value } else { 0 }
     }
 
-    /// The same, to be changed.
+    /// Whether the table is larger than the caches that a processor has for itself.
+    #[inline]
+    pub(crate) fn is_large(&self) -> bool {
+        self.lines.len() > LINES_NEAR
+    }
+
+    /// Something of the line that begins at `home`, which is in the cache then.
+    #[inline]
+    pub(crate) fn fetch(&self, home: Place) -> u64 {
+        self.lines.get(home as usize / LINE).map_or(0, |line| line.0[0].key)
+    }
+
+    /// The same as [`Self::first_try`], to be changed.
     #[inline]
     pub(crate) fn first_try_mut(&mut self, home: Place, key: Key) -> Option<&mut u64> {
         let line = self.lines.get_mut(home as usize / LINE)?;

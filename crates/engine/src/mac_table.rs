@@ -335,6 +335,23 @@ impl MacTable {
         }
     }
 
+    /// Has the lines of large tables fetched that the first tries will look at. A processor waits for
+    /// as many of them at a time as it sees ahead, and that is many more here than among the look-ups
+    /// themselves.
+    #[inline(never)]
+    pub(crate) fn fetch(&self, work: &[Work]) {
+        if self.learned.is_large() {
+            let lines = work.iter().fold(0, |all, work| {
+                all ^ self.learned.fetch(work.src_home) ^ self.learned.fetch(work.dst_home)
+            });
+            core::hint::black_box(lines);
+        }
+        if self.bound.is_large() {
+            let lines = work.iter().fold(0, |all, work| all ^ self.bound.fetch(work.bound_home));
+            core::hint::black_box(lines);
+        }
+    }
+
     /// The port where the first try finds the address, bound or learned and not aged; else
     /// [`NO_PORT`], which says nothing.
     #[inline]
