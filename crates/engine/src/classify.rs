@@ -31,9 +31,6 @@ const RESERVED_GROUP: u64 = 0x0180_c200_0000;
 const BROADCAST: u64 = 0xffff_ffff_ffff;
 const GROUP_BIT: u64 = 1 << 40;
 
-/// No port, as a destination.
-pub(crate) const NO_PORT: u16 = u16::MAX;
-
 /// No VLAN, as a lane.
 const NO_LANE: u16 = u16::MAX;
 
@@ -49,7 +46,7 @@ pub(crate) struct Work {
     /// Where that of the destination does, and in that of bound addresses.
     pub(crate) dst_home: Place,
     pub(crate) bound_home: Place,
-    /// The port behind which the destination was found at the first try, or [`NO_PORT`].
+    /// The port behind which the destination was found at the first try, or [`NO_PORT`](crate::port::NO_PORT).
     pub(crate) to: u16,
     /// The VLAN of a frame that any access port in it may send, if it is to go to one port; else one
     /// that no port is in.

@@ -25,9 +25,10 @@
 
 use alloc::vec::Vec;
 
-use crate::classify::{NO_PORT, Work};
+use crate::classify::Work;
 use crate::keyed::{Key, Keyed, Place};
 use crate::plan::NetworkSpec;
+use crate::port::NO_PORT;
 use crate::reason::Reason;
 use crate::time::Instant;
 

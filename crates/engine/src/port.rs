@@ -16,6 +16,9 @@ use crate::vlan::VlanMode;
 /// The most ports of one network.
 pub const MAX_PORTS: usize = 8192;
 
+/// The index of no port.
+pub(crate) const NO_PORT: u16 = u16::MAX;
+
 /// Names a port of one engine. A port that was removed is never named again: the generation of its
 /// place has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

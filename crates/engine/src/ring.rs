@@ -26,7 +26,7 @@ impl Ring {
     /// An empty ring for a queue of so many frames.
     pub(crate) fn new(limit: usize) -> Self {
         let mut ring = Self { places: Vec::new(), head: 0, len: 0 };
-        ring.resize(INITIAL.min(limit.next_power_of_two()));
+        ring.resize(INITIAL.min(limit).next_power_of_two());
         ring
     }
 

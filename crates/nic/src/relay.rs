@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use sys::poll::{Events, Interest, Poller};
 use sys::{errno, packet};
-use wire::MacAddr;
+use wire::{HEADER_MAX, MacAddr, Offload, vnet};
 
 use self::inbound::Inbound;
 use self::outbound::Outbound;
@@ -303,6 +303,14 @@ impl Relay {
         }
         Ok(())
     }
+}
+
+/// The header that goes with a frame whose metadata was found to be good; that of a packet socket is
+/// shorter than that of the protocol.
+fn encode<const N: usize>(offload: &Offload, front: &[u8]) -> [u8; N] {
+    let mut header = [0; N];
+    vnet::encode(offload, &front[..front.len().min(HEADER_MAX)], &mut header);
+    header
 }
 
 fn ended(e: &io::Error) -> End {

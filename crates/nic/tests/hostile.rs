@@ -7,6 +7,7 @@
 mod lab;
 
 use std::net::Ipv6Addr;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use lab::{Client, Heard, Lab, MACS, OTHER, OURS, OUTSIDE, PATIENCE, ip, make_device, message};
@@ -410,6 +411,48 @@ fn who_does_not_read_harms_nobody() {
     let dropped = stuck.counter(Reason::InKernelDrops);
     let delivered = stuck.counter(Reason::Delivered);
     assert!(dropped > 0 && delivered < 20_000, "{dropped} dropped, {delivered} delivered");
+}
+
+/// What was left of small frames, when he reads again, is told in a message of its own: not with the large ones.
+#[test]
+fn who_reads_late_is_told_of_small_frames_and_large_ones_apart() {
+    let Some(lab) = Lab::new(MACS) else { return };
+    let wire = lab.wire();
+    let client = lab.connect();
+    assert!(client.claim(OURS));
+    let small = udp(OURS, OUTSIDE, "small");
+    let mut large = vec![0; 31_000];
+    let builder = Builder::new(&mut large).ethernet(OURS, OUTSIDE).ipv4(&Ipv4::default());
+    let made = builder.tcp(&Tcp::default()).payload(&[0x5a; 30_000]).finish_partial();
+    let (len, checksum) = made.expect("room");
+    large.truncate(len);
+    let gso = Some(Gso { kind: GsoKind::Tcp4, size: 1400, ecn: false });
+    let offload = Offload { checksum: Some(checksum), gso };
+    let mut heard = [0; 2];
+    for round in 0..40 {
+        // More than the socket takes, of both kinds, in an order that differs from round to round.
+        for nth in 0..200 {
+            if nth % (2 + round % 7) == 0 {
+                wire.send_with(&offload, &large);
+            } else {
+                wire.send(&small);
+            }
+        }
+        let waits = Some(Duration::from_millis(20));
+        while sys::wait::readable(client.socket.as_fd(), waits).expect("poll") {
+            let Some(Heard::Frames(frames)) = client.hear() else { panic!("frames, nothing else") };
+            for (metadata, frame) in frames {
+                let is_large = metadata == offload && frame == large;
+                assert!(
+                    is_large || (metadata == Offload::NONE && frame == small),
+                    "{}",
+                    frame.len()
+                );
+                heard[usize::from(is_large)] += 1;
+            }
+        }
+    }
+    assert!(heard.iter().all(|count| *count > 100), "{heard:?}");
 }
 
 #[test]

@@ -36,7 +36,9 @@ pub mod option {
     pub const CLIENT_ID: u16 = 1;
     /// Addresses, for as long as the server says.
     pub const IA_NA: u16 = 3;
-    /// One address, inside [`IA_NA`].
+    /// Addresses for a short while (RFC 8415, 21.5).
+    pub const IA_TA: u16 = 4;
+    /// One address, inside [`IA_NA`] or [`IA_TA`].
     pub const ADDRESS: u16 = 5;
     /// Prefixes for a network behind the client.
     pub const IA_PD: u16 = 25;

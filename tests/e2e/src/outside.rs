@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use crate::{Job, Lab, Netns, Person, Running, until};
 
@@ -199,6 +200,23 @@ impl Outside {
         let run = person.netherd(["run", "--net", NET, "--name", name]).args(options);
         run.args(["--", "sh", "-c", script]).netns(&self.host)
     }
+}
+
+/// A guest of [`NET`] that stays, for [`inside`].
+///
+/// # Panics
+/// When it does not come.
+#[must_use]
+pub fn stays(outside: &Outside, person: &Person<'_>, name: &str) -> Running {
+    person.guest(NET, name, outside.guest(person, name, &[], "exec sleep 600"))
+}
+
+/// What a command in the guest `name` of [`NET`] says, however it ends.
+#[must_use]
+pub fn inside(person: &Person<'_>, name: &str, script: &str) -> String {
+    let exec = person.netherd(["exec", name, "--net", NET, "--", "sh", "-c", script]);
+    let output = exec.limit(Duration::from_secs(60)).run();
+    format!("{}{}", output.stdout, output.stderr)
 }
 
 /// A path as an argument.

@@ -20,29 +20,30 @@ pub fn until<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
 /// # Panics
 /// When none came, with `what` was waited for.
 pub fn until_for<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + limit;
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(Instant::now() < end, "waited {} s in vain for: {what}", limit.as_secs());
-        std::thread::sleep(STEP);
-    }
+    poll(limit, what, || ask().ok_or_else(|| "nothing came".to_owned()))
 }
 
 /// Asks until the answer is one, at most [`PATIENCE`].
 ///
 /// # Panics
 /// When none was, with `what` was waited for and the last thing that was said instead.
-pub fn until_ok<T>(what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
-    let end = Instant::now() + PATIENCE;
+pub fn until_ok<T>(what: &str, ask: impl FnMut() -> Result<T, String>) -> T {
+    poll(PATIENCE, what, ask)
+}
+
+fn poll<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Result<T, String>) -> T {
+    let end = Instant::now() + limit;
     loop {
         match ask() {
             Ok(answer) => return answer,
-            Err(instead) if Instant::now() >= end => {
-                panic!("waited {} s in vain for: {what}: {instead}", PATIENCE.as_secs())
+            Err(instead) => {
+                assert!(
+                    Instant::now() < end,
+                    "waited {} s in vain for: {what}: {instead}",
+                    limit.as_secs()
+                );
             }
-            Err(_) => std::thread::sleep(STEP),
         }
+        std::thread::sleep(STEP);
     }
 }

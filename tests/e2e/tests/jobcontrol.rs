@@ -5,9 +5,10 @@ use e2e::{Lab, Person, Tun, User, need, until};
 use rustix::process::Signal;
 
 /// Types at a shell on a pseudo-terminal; each step it has taken is a line.
-const TYPIST: &str = include_str!("programs/typist.py");
+const TYPIST: &str = concat!(include_str!("programs/shell.py"), include_str!("programs/typist.py"));
 /// The same at a shell in a guest alone, which it leaves.
-const RETURNER: &str = include_str!("programs/returner.py");
+const RETURNER: &str =
+    concat!(include_str!("programs/shell.py"), include_str!("programs/returner.py"));
 
 #[test]
 fn a_guest_is_a_job_of_an_interactive_shell() {

@@ -1,10 +1,8 @@
 //! What guests learn of the path to the outside: how long it is, and how long its packets may be.
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
-
-use e2e::outside::{FAR, NET};
-use e2e::{Lab, Netns, Outside, Person, Running, User, need};
+use e2e::outside::{FAR, NET, inside, stays};
+use e2e::{Lab, Netns, Outside, User, need};
 
 /// Behind the far end, by a router more.
 const BEYOND: [&str; 2] = ["198.51.100.2", "2001:db8:51::2"];
@@ -18,18 +16,6 @@ fn program(lab: &Lab, name: &str, text: &str) -> String {
     let path = lab.root().join(name);
     std::fs::write(&path, text).expect("the lab is ours");
     format!("{}", path.display())
-}
-
-/// A guest that stays, for [`inside`].
-fn stays(outside: &Outside, person: &Person<'_>, name: &str) -> Running {
-    person.guest(NET, name, outside.guest(person, name, &[], "exec sleep 600"))
-}
-
-/// What a command in the guest `name` says, however it ends.
-fn inside(person: &Person<'_>, name: &str, script: &str) -> String {
-    let exec = person.netherd(["exec", name, "--net", NET, "--", "sh", "-c", script]);
-    let output = exec.limit(Duration::from_secs(60)).run();
-    format!("{}{}", output.stdout, output.stderr)
 }
 
 /// A connected UDP socket of a guest learns how long its packets may be, from the host's own interface, and from what the

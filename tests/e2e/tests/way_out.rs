@@ -1,10 +1,8 @@
 //! What the outside and a guest see of each other through the user-mode gateway, when all is well and when not.
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
-
-use e2e::outside::{FAR, HOST, NAME, NET};
-use e2e::{Lab, Outside, Person, Running, User, need, until};
+use e2e::outside::{FAR, HOST, NAME, NET, inside, stays};
+use e2e::{Lab, Outside, Person, User, need, until};
 use serde_json::Value;
 
 /// Says who connects, and answers.
@@ -39,18 +37,6 @@ fn counter(person: &Person<'_>, name: &str) -> u64 {
 /// What a service counted.
 fn service(person: &Person<'_>, name: &str) -> u64 {
     person.show(NET).0["outside"]["service_counters"][name].as_u64().unwrap_or(0)
-}
-
-/// A guest that stays, for [`inside`].
-fn stays(outside: &Outside, person: &Person<'_>, name: &str) -> Running {
-    person.guest(NET, name, outside.guest(person, name, &[], "exec sleep 600"))
-}
-
-/// What a command in the guest `name` says, however it ends.
-fn inside(person: &Person<'_>, name: &str, script: &str) -> String {
-    let exec = person.netherd(["exec", name, "--net", NET, "--", "sh", "-c", script]);
-    let output = exec.limit(Duration::from_secs(60)).run();
-    format!("{}{}", output.stdout, output.stderr)
 }
 
 /// What a command in the far namespace says.

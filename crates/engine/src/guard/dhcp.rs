@@ -264,11 +264,13 @@ fn fingerprint(identifier: &[u8]) -> u64 {
 
 /// The addresses and prefixes that a client says it does not need, or that are in use.
 fn given_up(message: dhcp6::Message<'_>) -> impl Iterator<Item = IpNet> + '_ {
-    use dhcp6::option::{ADDRESS, IA_NA, IA_PD, PREFIX};
+    use dhcp6::option::{ADDRESS, IA_NA, IA_PD, IA_TA, PREFIX};
     message.options().flat_map(|(code, body)| {
-        let inner = dhcp6::Options::new(body.get(12..).unwrap_or_default());
+        // An identifier, and two times for what is renewed.
+        let head = if code == IA_TA { 4 } else { 12 };
+        let inner = dhcp6::Options::new(body.get(head..).unwrap_or_default());
         inner.filter_map(move |(part, bytes)| match (code, part) {
-            (IA_NA, ADDRESS) => address_option(bytes).map(|(net, _)| net),
+            (IA_NA | IA_TA, ADDRESS) => address_option(bytes).map(|(net, _)| net),
             (IA_PD, PREFIX) => prefix_option(bytes).map(|(net, _)| net),
             _ => None,
         })

@@ -65,7 +65,8 @@ impl Packed {
         core::net::IpAddr::V6(bits.into())
     }
 
-    /// Whoever the frame is for may have it, whatever its packet says. Multicast in both versions.
+    /// Whoever the frame is for may have it, whatever its packet says. No packet has it: it is an
+    /// IPv4 address of more than 32 bits, and begins as IPv6 multicast.
     pub(crate) const ANYBODY: Self = Self(V4, u64::MAX);
 
     #[inline]

@@ -4,8 +4,8 @@
 //!
 //! A worker owns one [`Pool`] and hands it to every call that touches frame bytes. There are three
 //! classes of buffers: *small* (2 KiB, an ordinary frame), *large* (64 KiB and a little, a GSO or
-//! jumbo frame) and *header* (256 bytes and room for a tag). Memory is taken from the allocator in
-//! chunks, up to a limit per class, and never given back; no call allocates per frame. The free
+//! jumbo frame) and *header* (256 bytes and room for a tag). Memory is taken from the allocator some
+//! buffers at a time, up to a limit per class, and never given back; no call allocates per frame. The free
 //! list of each class is last-in first-out, so an idle network keeps to few pages.
 //!
 //! A [`Frame`] is an owning handle: a range of a body buffer, and optionally a header piece that
@@ -19,8 +19,9 @@
 //! * The reference count of a body equals the number of frames that name it; a buffer with count
 //!   zero is in the free list exactly once. Frames are neither `Copy` nor `Clone`, so only
 //!   [`Pool::release`] can undo a count.
-//! * A buffer's generation changes each time it becomes free. A frame whose generation is not its
-//!   buffer's came from another pool; it reads as empty, and releasing it does nothing.
+//! * A body's generation changes each time it becomes free. A frame whose generation is not its
+//!   body's came from another pool, or is not to be used any more; it reads as empty, and releasing it
+//!   does nothing. A header piece has none: it lives and ends with the body that its frame names.
 //! * Bytes of a buffer outside the frame's range are never shown: they belong to earlier frames of
 //!   other guests.
 //!

@@ -5,9 +5,9 @@ use std::os::fd::AsFd;
 
 use sys::mmsg::{self, ReceiveRing};
 use sys::{errno, shared};
-use wire::{HEADER_MAX, Offload, VNET_HDR_LEN, vnet};
+use wire::{HEADER_MAX, Offload, vnet};
 
-use super::{End, Relay, VNET, ended};
+use super::{End, Relay, VNET, encode, ended};
 use crate::policy;
 use crate::protocol::{
     self, ALONE, FRAME_MAX, HEADER_LEN, MESSAGE_MAX, Place, RECORD_LEN, RECORDS_MAX,
@@ -60,6 +60,8 @@ impl Inbound {
             self.message.clear();
             self.message.extend_from_slice(&[0; HEADER_LEN]);
         }
+        // What is left of small frames went before: the device is not read while something waits.
+        debug_assert_eq!(self.of_places, of_places, "a message has records of one kind");
         self.message.extend_from_slice(head);
         self.message.extend_from_slice(frame);
         self.records += 1;
@@ -274,10 +276,4 @@ impl Relay {
             Err(e) => Err(ended(&e)),
         }
     }
-}
-
-fn encode(offload: &Offload, front: &[u8]) -> [u8; VNET_HDR_LEN] {
-    let mut header = [0; VNET_HDR_LEN];
-    vnet::encode(offload, &front[..front.len().min(HEADER_MAX)], &mut header);
-    header
 }

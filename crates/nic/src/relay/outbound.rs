@@ -9,9 +9,8 @@ use std::ops::Range;
 use std::os::fd::AsFd;
 
 use sys::{errno, mmsg, packet, shared};
-use wire::{HEADER_MAX, Offload, vnet};
 
-use super::{ANSWERS_MAX, End, Relay, VNET, ended};
+use super::{ANSWERS_MAX, End, Relay, VNET, encode, ended};
 use crate::policy::{self, FRONT, Outgoing};
 use crate::protocol::{self, MESSAGE_MAX, Places, Records, ToHelper};
 use crate::reason::Reason;
@@ -254,10 +253,4 @@ impl Relay {
             self.counters.count(Reason::Throttled);
         }
     }
-}
-
-fn encode(offload: &Offload, front: &[u8]) -> [u8; VNET] {
-    let mut header = [0; VNET];
-    vnet::encode(offload, &front[..front.len().min(HEADER_MAX)], &mut header);
-    header
 }

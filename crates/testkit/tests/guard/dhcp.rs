@@ -226,14 +226,17 @@ fn dhcpv6_clients_and_servers() {
     }
     both_refused(Reason::Dhcpv6Server, |g| dhcpv6(g, g.link_local(), (547, 546), &solicit));
     // Only what is its own does a client give up: an address of a lease, in an association.
-    let give_up = |g: &Guest, kind: u8, address: Ipv6Addr| {
+    let give_up = |g: &Guest, kind: u8, association: u8, address: Ipv6Addr| {
         let lease = [&[0, 5, 0, 24], &address.octets()[..], &[0; 8]].concat();
-        let bytes = [&[kind, 0, 0, 1, 0, 3, 0, 40], &[0; 12][..], &lease].concat();
+        let head = if association == 4 { 4 } else { 12 };
+        let len = head + lease.len() as u8;
+        let start = [kind, 0, 0, 1, 0, association, 0, len];
+        let bytes = [&start, &[0; 12][..usize::from(head)], &lease].concat();
         dhcpv6(g, g.link_local(), (546, 547), &bytes)
     };
-    for kind in [8, 9] {
-        both_passed(|g| give_up(g, kind, g.v6()));
-        both_refused(Reason::Dhcpv6Release, |g| give_up(g, kind, v6(PEER)));
+    for (kind, association) in [(8, 3), (9, 3), (8, 4), (9, 4)] {
+        both_passed(|g| give_up(g, kind, association, g.v6()));
+        both_refused(Reason::Dhcpv6Release, |g| give_up(g, kind, association, v6(PEER)));
     }
     // Few clients, as with the other version, and beside its own.
     for guest in [a(), t()] {

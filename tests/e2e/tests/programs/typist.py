@@ -1,21 +1,7 @@
-"""Types at an interactive shell on a pseudo-terminal; argument: the netherd to run."""
+"""Types at an interactive shell (shell.py); argument: the netherd to run."""
 
-import os, pty, re, select, sys, time
 N=sys.argv[1]
-pid,fd=pty.fork()
-if pid==0:
-    os.execvp('bash',['bash','--norc','--noprofile','-i'])
-buf=b''
-def expect(pat,t=10):
-    global buf
-    end=time.time()+t
-    while not re.search(pat,buf):
-        r,_,_=select.select([fd],[],[],max(0,end-time.time()))
-        if not r: print('TIMEOUT',pat,repr(buf[-600:])); os.kill(pid,9); sys.exit(1)
-        try: buf+=os.read(fd,4096)
-        except OSError: break
-    m=re.search(pat,buf); buf=buf[m.end():]; return m
-def send(s): os.write(fd,s.encode())
+shell('bash','--norc','--noprofile','-i')
 send("PS1='OUT''ER> '\n"); expect(rb'OUTER> ')
 # a stopped command
 send(N+" run --name j1 -- sleep 100\n"); time.sleep(1); send('\x1a'); expect(rb'Stopped'); expect(rb'OUTER> ')

@@ -178,6 +178,12 @@ impl Served {
 
     /// What is in the way of guests whose addresses the outside does not take, a sentence each.
     pub(in crate::daemon) fn unheard(&self, worker: &Worker) -> Vec<String> {
+        let unheard = self.unheard_guests(worker).into_iter().map(|(_, sentence)| sentence);
+        unheard.chain(self.too_many_inside()).collect()
+    }
+
+    /// Those guests, and the sentence about each.
+    fn unheard_guests(&self, worker: &Worker) -> Vec<(&Name, String)> {
         let mut unheard: Vec<(&Name, MacAddr, &str)> = Vec::new();
         for (mac, why) in worker.uplink_refusals(self.id) {
             let mut guests = self.plan.guests().filter(|(name, _)| self.guests.contains_key(name));
@@ -186,14 +192,13 @@ impl Served {
             }
         }
         unheard.sort();
-        let sentence = |(name, mac, why): (&Name, MacAddr, &str)| {
+        let sentence = |name: &Name, mac: MacAddr, why: &str| {
             format!(
                 "Guest {name} is not heard outside: its address {mac} {why}. See docs/real-device.md about the list of \
                  netherd-nic."
             )
         };
-        let unheard = unheard.into_iter().map(sentence);
-        unheard.chain(self.too_many_inside()).collect()
+        unheard.into_iter().map(|(name, mac, why)| (name, sentence(name, mac, why))).collect()
     }
 
     /// What is in the way where more guests are bridged to the network around than that lets through: it does not say
@@ -227,9 +232,8 @@ impl Served {
                  out, or choose one of the list."
             ));
         }
-        let begin = format!("Guest {guest} ");
-        let about_it = |sentence: &String| sentence.starts_with(&begin);
-        self.unheard(worker).into_iter().find(about_it).or_else(|| self.too_many_inside())
+        let about_it = self.unheard_guests(worker).into_iter().find(|(name, _)| *name == guest);
+        about_it.map(|(_, sentence)| sentence).or_else(|| self.too_many_inside())
     }
 
     /// The address of a guest that has not chosen one, where the outside does not take every one.
