@@ -16,8 +16,11 @@ use alloc::vec::Vec;
 use bpf::Program;
 use wire::Offload;
 
+use crate::engine::Engine;
 use crate::filter::{tag_bytes, wants};
 use crate::frame::Frame;
+use crate::guard::Audits;
+use crate::ingress::Origin;
 use crate::pool::Pool;
 use crate::port::PortId;
 use crate::time::Instant;
@@ -53,6 +56,9 @@ pub struct CaptureRecord {
     pub port: PortId,
     /// What was decided.
     pub verdict: Verdict,
+    /// Checks of the guard that the frame failed, and whose action is to let it go on; the first
+    /// eight.
+    pub audits: Audits,
     /// What was missing from the frame.
     pub offload: Offload,
     /// Which of the plan's filters want the frame, the first in the lowest bit; all bits if the plan
@@ -72,14 +78,49 @@ pub(crate) struct Capture {
 }
 
 /// The frame to show, beside what the engine did to it since it was read.
-pub(crate) struct Subject<'a> {
-    pub(crate) frame: &'a Frame,
+struct Subject<'a> {
+    frame: &'a Frame,
     /// The tag that was taken off the frame when it came in.
-    pub(crate) removed_tag: Option<u16>,
-    pub(crate) port: PortId,
-    pub(crate) verdict: Verdict,
+    removed_tag: Option<u16>,
+    port: PortId,
+    verdict: Verdict,
+    audits: Audits,
     /// Which of the plan's filters want it.
-    pub(crate) wanted: u8,
+    wanted: u8,
+}
+
+impl Engine {
+    /// Shows a frame that was decided, if it is wanted.
+    #[cold]
+    pub(crate) fn show(
+        &mut self,
+        now: Instant,
+        pool: &Pool,
+        from: &mut Origin,
+        frame: &Frame,
+        removed_tag: Option<u16>,
+        verdict: Verdict,
+    ) {
+        let audits = core::mem::take(&mut from.audits);
+        let Some(capture) = &self.capture else { return };
+        let wanted = match capture.plan.port {
+            None => true,
+            Some(port) if port == from.id => true,
+            Some(port) => match verdict {
+                Verdict::Forward(to) => to == port,
+                Verdict::Flood { .. } => {
+                    self.ports.get(port).is_some() && self.targets.contains(&port.index)
+                }
+                Verdict::Answered | Verdict::Consumed | Verdict::Drop(_) => false,
+            },
+        };
+        let Some(capture) = &mut self.capture else { return };
+        let wanted = if wanted { capture.wanted(pool, frame, removed_tag) } else { 0 };
+        if wanted != 0 {
+            let subject = Subject { frame, removed_tag, port: from.id, verdict, audits, wanted };
+            self.capture_drops += u64::from(!capture.record(now, pool, subject));
+        }
+    }
 }
 
 impl Capture {
@@ -88,7 +129,7 @@ impl Capture {
     }
 
     /// Which of the plan's filters want the frame.
-    pub(crate) fn wanted(&self, pool: &Pool, frame: &Frame, removed_tag: Option<u16>) -> u8 {
+    fn wanted(&self, pool: &Pool, frame: &Frame, removed_tag: Option<u16>) -> u8 {
         if self.plan.filters.is_empty() {
             return u8::MAX;
         }
@@ -100,8 +141,8 @@ impl Capture {
 
     /// Copies the frame; false when the queue has no room for it.
     #[must_use]
-    pub(crate) fn record(&mut self, now: Instant, pool: &Pool, subject: &Subject<'_>) -> bool {
-        let Subject { frame, removed_tag, port, verdict, wanted } = *subject;
+    fn record(&mut self, now: Instant, pool: &Pool, subject: Subject<'_>) -> bool {
+        let Subject { frame, removed_tag, port, verdict, audits, wanted } = subject;
         let [head, tail] = pool.pieces(frame);
         let tag_len = if removed_tag.is_some() { 4 } else { 0 };
         let len = frame.len() + tag_len;
@@ -125,7 +166,16 @@ impl Capture {
             }
         }
         self.queued_bytes += cost;
-        self.queue.push_back(CaptureRecord { now, port, verdict, offload, wanted, len, bytes });
+        self.queue.push_back(CaptureRecord {
+            now,
+            port,
+            verdict,
+            audits,
+            offload,
+            wanted,
+            len,
+            bytes,
+        });
         true
     }
 

@@ -31,13 +31,12 @@ use bpf::Program;
 
 use crate::batch::RxBatch;
 use crate::bindings::Bindings;
-use crate::capture::Subject;
 use crate::classify::{Heard, Work};
 use crate::engine::{Engine, mac_addr};
 use crate::event::Event;
 use crate::filter;
 use crate::frame::Frame;
-use crate::guard::{self, Answer, Memory, Outcome, Packed, PortGuard, Reach, Role};
+use crate::guard::{self, Answer, Audits, Memory, Outcome, Packed, PortGuard, Reach, Role};
 use crate::mac_table::{Destination, Source, Tick, tick};
 use crate::plan::{Mode, SourceMode};
 use crate::pool::{Pool, PoolEmpty};
@@ -62,6 +61,8 @@ pub(crate) struct Origin {
     filter: Option<Arc<Program>>,
     /// A frame that the network itself sends to the port, after the one that is decided.
     pub(crate) answer: Option<Answer>,
+    /// Checks that the frame that is decided failed without consequence.
+    pub(crate) audits: Audits,
     /// To which ports the frame that is decided may go, if it goes to many, as far as the guard
     /// has looked at it.
     pub(crate) reach: Reach,
@@ -151,6 +152,7 @@ impl Engine {
             guard: target.guard.take(),
             filter: target.spec.filter.from_guest.take(),
             answer: None,
+            audits: Audits::default(),
             reach: Reach::All,
             isolated,
             community,
@@ -181,7 +183,7 @@ impl Engine {
             verdict = Verdict::Drop(self.failed(now, pool, from, frame, reason));
         }
         if self.capture.is_some() {
-            self.show(now, pool, from, frame, work, verdict);
+            self.show(now, pool, from, frame, work.removed_tag, verdict);
         }
         match verdict {
             Verdict::Forward(to) => {
@@ -417,37 +419,6 @@ impl Engine {
         pool.end(frame);
     }
 
-    #[cold]
-    fn show(
-        &mut self,
-        now: Instant,
-        pool: &Pool,
-        from: &Origin,
-        frame: &Frame,
-        work: &Work,
-        verdict: Verdict,
-    ) {
-        let Some(capture) = &self.capture else { return };
-        let wanted = match capture.plan.port {
-            None => true,
-            Some(port) if port == from.id => true,
-            Some(port) => match verdict {
-                Verdict::Forward(to) => to == port,
-                Verdict::Flood { .. } => {
-                    self.ports.get(port).is_some() && self.targets.contains(&port.index)
-                }
-                Verdict::Answered | Verdict::Consumed | Verdict::Drop(_) => false,
-            },
-        };
-        let Some(capture) = &mut self.capture else { return };
-        let removed_tag = work.removed_tag;
-        let wanted = if wanted { capture.wanted(pool, frame, removed_tag) } else { 0 };
-        if wanted != 0 {
-            let subject = Subject { frame, removed_tag, port: from.id, verdict, wanted };
-            self.capture_drops += u64::from(!capture.record(now, pool, &subject));
-        }
-    }
-
     /// Puts hints and guard back and counts the verdicts.
     fn settle(&mut self, from: Origin, heard: &Heard, counts: &Counts, verdicts: &[Verdict]) {
         let Some(port) = self.ports.get_mut(from.id) else { return };
@@ -556,7 +527,8 @@ fn offer(
     destination: Packed,
 ) {
     to.counters.tx_offered += 1;
-    let takes = if to.picky { takes(to, bindings, pool, frame, destination, true) } else { Ok(()) };
+    let asks = to.picky && !to.last_destinations.hold(bindings.generation(), destination);
+    let takes = if asks { takes(to, bindings, pool, frame, destination, true) } else { Ok(()) };
     match takes.and_then(|()| to.queue.admit(pool, frame)) {
         Ok(()) => enqueue(to, ready, frame),
         Err(reason) => turn_away(to, pool, frame, reason),

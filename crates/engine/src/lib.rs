@@ -126,7 +126,7 @@ pub use event::{BindingEnd, EVENT_CAPACITY, Event, Summary};
 pub use filter::PortFilter;
 pub use frame::{Frame, Lease};
 pub use guard::{
-    Action, Actions, CHECK_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard,
+    Action, Actions, Audits, CHECK_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard,
     Quarantine, Rate, Rates, Role, Storm,
 };
 pub use plan::{

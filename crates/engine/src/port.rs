@@ -7,7 +7,7 @@ use wire::MacAddr;
 
 use crate::counters::PortCounters;
 use crate::filter::PortFilter;
-use crate::guard::PortGuard;
+use crate::guard::{LastDestinations, PortGuard};
 use crate::mac_table::Tick;
 use crate::plan::{PortSpec, SourceMode};
 use crate::queue::Queue;
@@ -51,6 +51,8 @@ pub(crate) struct Port {
     pub(crate) access: u16,
     /// Not every frame for the guest gets there: a guard or a filter has to be asked.
     pub(crate) picky: bool,
+    /// Destinations for which a picky port need not be asked.
+    pub(crate) last_destinations: LastDestinations,
     /// The guard, unless it is off; `ingress` has it while it works on a batch of the port.
     pub(crate) guard: Option<Box<PortGuard>>,
     pub(crate) queue: Queue,
@@ -70,6 +72,7 @@ impl Port {
             id,
             access: 0,
             picky: false,
+            last_destinations: LastDestinations::NONE,
             guard: None,
             queue,
             counters: PortCounters::default(),
@@ -100,6 +103,7 @@ impl Port {
     }
 
     fn look_at_egress(&mut self) {
+        self.last_destinations = LastDestinations::NONE;
         self.picky = self.spec.filter.to_guest.is_some()
             || self.guard.as_ref().is_some_and(|guard| guard.is_strict());
     }

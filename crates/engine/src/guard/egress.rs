@@ -19,6 +19,40 @@ use crate::reason::Reason;
 /// The key under which destinations are remembered: they hold in every VLAN.
 const ANYWHERE: Key = Key::new(0, 0);
 
+/// The destinations that a port was last found to have, one of each IP version, for the frame path:
+/// while they are these, nothing has to be asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LastDestinations {
+    /// The generation of the bindings that they hold for.
+    generation: u32,
+    /// The second word of the IPv4 address.
+    v4: u64,
+    v6: Packed,
+}
+
+impl LastDestinations {
+    /// None, of which a frame's destination is not one either.
+    pub(crate) const NONE: Self = Self { generation: 0, v4: 1 << 32, v6: Packed::ANYBODY };
+
+    #[inline]
+    pub(crate) fn hold(&self, generation: u32, destination: Packed) -> bool {
+        let known =
+            if destination.is_v4() { destination.1 == self.v4 } else { destination == self.v6 };
+        known && self.generation == generation
+    }
+
+    fn remember(&mut self, generation: u32, destination: Packed) {
+        if self.generation != generation {
+            *self = Self { generation, ..Self::NONE };
+        }
+        if destination.is_v4() {
+            self.v4 = destination.1;
+        } else {
+            self.v6 = destination;
+        }
+    }
+}
+
 /// To which ports a flooded frame may go, among those of its VLAN.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Reach {
@@ -117,15 +151,18 @@ pub(crate) fn takes(
     if !known && guard.fixed_macs {
         failed = Some(Reason::NotAddressed);
     } else if !destination.is_none() && destination != Packed::ANYBODY {
-        guard.renew_egress(bindings.generation());
-        if guard.egress.holds(ANYWHERE, destination) {
+        let generation = bindings.generation();
+        guard.renew_egress(generation);
+        let known = guard.egress.holds(ANYWHERE, destination);
+        if known || is_its(bindings, to.id, destination) {
+            guard.egress.remember(ANYWHERE, destination);
+            // A filter has to be asked about every frame.
+            if to.spec.filter.to_guest.is_none() {
+                to.last_destinations.remember(generation, destination);
+            }
             return Ok(());
         }
-        if is_its(bindings, to.id, destination) {
-            guard.egress.remember(ANYWHERE, destination);
-        } else {
-            failed = Some(Reason::NotDestination);
-        }
+        failed = Some(Reason::NotDestination);
     }
     let Some(reason) = failed else { return Ok(()) };
     match guard.spec.actions.of(reason) {

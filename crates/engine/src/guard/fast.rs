@@ -70,6 +70,11 @@ impl Packed {
     pub(crate) const ANYBODY: Self = Self(V4, u64::MAX);
 
     #[inline]
+    pub(crate) fn is_v4(self) -> bool {
+        self.0 == V4
+    }
+
+    #[inline]
     pub(crate) fn is_none(self) -> bool {
         self == Self(0, 0)
     }

@@ -77,9 +77,10 @@ impl Engine {
         from.reach = said.reach;
         work.destination = said.destination;
         from.answer = said.answer;
-        for reason in said.audits {
-            self.audited(now, pool, &mut me, from.id, frame, reason);
+        for reason in &said.audits {
+            self.audited(now, pool, &mut me, from.id, frame, *reason);
         }
+        from.audits = said.audits;
         from.guard = Some(me);
         outcome
     }
@@ -149,6 +150,7 @@ impl Engine {
                 let mut me: Box<PortGuard> = from.guard.take()?;
                 self.audited(now, pool, &mut me, from.id, frame, reason);
                 from.guard = Some(me);
+                let _ = from.audits.try_push(reason);
                 None
             }
         }

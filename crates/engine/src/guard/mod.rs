@@ -68,7 +68,7 @@ use crate::port::PortId;
 use crate::reason::Reason;
 use crate::time::Instant;
 
-pub(crate) use egress::{Reach, apart, takes};
+pub(crate) use egress::{LastDestinations, Reach, apart, takes};
 pub(crate) use fast::{Packed, passes};
 pub(crate) use memory::Memory;
 pub(crate) use port::PortGuard;
@@ -82,6 +82,9 @@ pub(crate) const ANSWER_MAX: usize = 192;
 
 /// Audits of one frame that are counted.
 const AUDITS_MAX: usize = 8;
+
+/// Checks that one frame failed without consequence.
+pub type Audits = ArrayVec<Reason, AUDITS_MAX>;
 
 /// A frame that the network itself sends.
 pub(crate) type Answer = ArrayVec<u8, ANSWER_MAX>;
@@ -103,7 +106,7 @@ pub(crate) struct Judgement {
     /// A frame for the port that the judged one came from.
     pub(crate) answer: Option<Answer>,
     /// Checks that failed and whose action is not to drop.
-    pub(crate) audits: ArrayVec<Reason, AUDITS_MAX>,
+    pub(crate) audits: Audits,
     /// To whom the frame may go, if it is flooded.
     pub(crate) reach: Reach,
     /// The packet's destination.

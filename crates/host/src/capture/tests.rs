@@ -169,6 +169,32 @@ fn frames_are_shown_once_with_their_verdicts() {
 }
 
 #[test]
+fn a_frame_that_passed_under_audit_says_so() {
+    let mut guard = engine::GuardSpec { mode: engine::GuardMode::Static, ..Default::default() };
+    for check in 1..=engine::CHECK_MAX {
+        guard.actions.set(check, engine::Action::Audit);
+    }
+    let guarded = PortSpec {
+        guard,
+        macs: vec![station(1)],
+        source: engine::SourceMode::Static,
+        ..PortSpec::default()
+    };
+    let mut stage = Stage::with([guarded, PortSpec::default()].into_iter());
+    let (id, out) = stage.start(None, SNAPLEN_MAX);
+    stage.send(1, 2, 1);
+    stage.send(0, 1, 2);
+    stage.captures.stop(&mut stage.engine, id);
+    let (_, frames, _) = parsed(&read(out));
+    let comments: Vec<&str> = frames.iter().map(|it| it.comment.as_str()).collect();
+    let reason = engine::Reason::Ethertype;
+    let check = reason.check().expect("a check of the guard");
+    let why = format!("; audited: {} (check {check}): {}", reason.name(), reason.describe());
+    assert_eq!(comments, ["forwarded to port-0", &format!("forwarded to port-1{why}")]);
+    assert_eq!(frames[1].verdict, [0, 0, 0]);
+}
+
+#[test]
 fn each_capture_has_its_filter() {
     let filter = |text: &str| {
         let options = bpf::expression::Options::default();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use engine::{CaptureRecord, PortId, RECORD_OVERHEAD, Verdict};
+use engine::{CaptureRecord, PortId, RECORD_OVERHEAD, Reason, Verdict};
 use wire::MacAddr;
 
 use super::pcapng::{self, Packet, Reception};
@@ -247,13 +247,11 @@ impl Encoder {
             Verdict::Flood { copies } => format!("flooded to {copies} ports"),
             Verdict::Answered => "answered by the network".to_owned(),
             Verdict::Consumed => "taken note of by the network".to_owned(),
-            Verdict::Drop(reason) => match reason.check() {
-                Some(check) => {
-                    format!("dropped: {} (check {check}): {}", reason.name(), reason.describe())
-                }
-                None => format!("dropped: {}: {}", reason.name(), reason.describe()),
-            },
+            Verdict::Drop(reason) => format!("dropped: {}", in_words(reason)),
         };
+        for reason in &record.audits {
+            comment.push_str(&format!("; audited: {}", in_words(*reason)));
+        }
         if let Some(gso) = record.offload.gso {
             comment.push_str(&format!("; to be cut into segments of {} bytes", gso.size));
         }
@@ -261,6 +259,14 @@ impl Encoder {
             comment.push_str("; checksum left for the receiver to complete");
         }
         comment
+    }
+}
+
+/// A reason, its check, and what happened.
+fn in_words(reason: Reason) -> String {
+    match reason.check() {
+        Some(check) => format!("{} (check {check}): {}", reason.name(), reason.describe()),
+        None => format!("{}: {}", reason.name(), reason.describe()),
     }
 }
 

@@ -1,13 +1,16 @@
 //! What is a port's as a whole: modes, actions, quarantine, changes, and what it is sent (checks 52
 //! to 55, 57 and 60).
 
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use bpf::expression::{Options, compile};
 use engine::bindings::BindingSource::{Configuration, Lease};
 use engine::bindings::{BindError, Lifetime, Owner};
 use engine::{
-    Action, Event, GuardMode, GuardSpec, NetworkGuard, NetworkSpec, PortError, PortPlan, PortSpec,
-    Quarantine, Reason, Verdict,
+    Action, CapturePlan, Event, GuardMode, GuardSpec, NetworkGuard, NetworkSpec, PortError,
+    PortFilter, PortPlan, PortSpec, Quarantine, Reason, Verdict,
 };
 use testkit::frames::{Ip, tcp_gso, udp_gso};
 use testkit::mac;
@@ -293,6 +296,66 @@ fn a_guest_is_sent_what_is_its_own() {
         &format!("a rx_frames rx_bytes+{} rx_unicast rx_forwarded", frame.len()),
         "peer tx_offered tx_queued audit.not-destination",
     ]);
+}
+
+/// What was found a moment ago is not asked for again, until something is another.
+#[test]
+fn what_a_guest_is_sent_is_asked_about_again_when_something_changes() {
+    let mut net = world();
+    let port = net.id("peer");
+    let lease: [IpAddr; 2] = [v4(60).into(), v6(60).into()];
+    for address in lease {
+        net.engine.bind(port, address, Lifetime::Forever, Lease).expect("it is free");
+    }
+    let old = a().udp4(&Ipv4 { destination: v4(60), ..a().ip4() }, 1, 2);
+    let old6 = a().udp6(&Ipv6 { destination: v6(60), ..a().ip6() }, 1, 2);
+    let other = a().udp4(&Ipv4 { destination: v4(PEER), ..a().ip4() }, 1, 2);
+    for frame in [&old, &old6, &old, &old6, &other, &old, &other] {
+        reaches(&mut net, "a", frame, &["peer"]);
+    }
+    for address in lease {
+        assert!(net.engine.unbind(address));
+    }
+    refused_on_egress(&mut net, "a", "peer", &old, Reason::NotDestination);
+    refused_on_egress(&mut net, "a", "peer", &old6, Reason::NotDestination);
+    reaches(&mut net, "a", &other, &["peer"]);
+    // A filter is asked about every frame, also about one that is like the last.
+    let program = |text| Some(Arc::new(compile(text, &Options::default()).expect("a filter")));
+    let filter = PortFilter { to_guest: program("tcp"), from_guest: None };
+    net.engine.set_filter(port, filter).expect("the port is there");
+    for _ in 0..2 {
+        refused_on_egress(&mut net, "a", "peer", &other, Reason::FilterOut);
+    }
+    let filter = PortFilter { to_guest: program("udp"), from_guest: None };
+    net.engine.set_filter(port, filter).expect("the port is there");
+    for _ in 0..2 {
+        reaches(&mut net, "a", &other, &["peer"]);
+    }
+}
+
+#[test]
+fn a_capture_tells_what_was_let_pass_under_audit() {
+    let mut net = world();
+    let mut spec = strict(2);
+    for check in [21, 12] {
+        assert!(spec.guard.actions.set(check, Action::Audit));
+    }
+    net.change("a", spec);
+    net.engine.capture(Some(CapturePlan {
+        port: None,
+        snaplen: 64,
+        queue_bytes: 1 << 20,
+        filters: Vec::new(),
+    }));
+    net.send("a", &forged());
+    net.send("a", &a().udp4(&a().ip4(), 1, 2));
+    net.send("a", &forged());
+    let shown: Vec<_> = std::iter::from_fn(|| net.engine.poll_capture())
+        .map(|record| (record.verdict, record.audits.to_vec()))
+        .collect();
+    let to = Verdict::Forward(net.id("peer"));
+    let audited = (to, vec![Reason::Ipv4Source]);
+    assert_eq!(shown, [audited.clone(), (to, Vec::new()), audited]);
 }
 
 #[test]
