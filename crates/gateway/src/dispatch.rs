@@ -12,7 +12,8 @@ use crate::backend::{Backend, StreamBackend};
 use crate::counters::Reason;
 use crate::ctx::{Packet, Room};
 use crate::fragments::Whole;
-use crate::gateway::{Gateway, GuestKey, ctx};
+use crate::gateway::{Gateway, ctx};
+use crate::guests::GuestKey;
 use crate::host_reach::Reach;
 use crate::icmp;
 use crate::packet;
@@ -25,9 +26,6 @@ mod icmp_in;
 mod read;
 
 use read::Seen;
-
-/// Bytes from which the headers of every packet can be read (see [`wire::parse()`]).
-pub(crate) const HEADERS: usize = 384;
 
 /// Where something ends that does not go on, and what the guest is told.
 type Refusal = (Reason, Option<IcmpError>);

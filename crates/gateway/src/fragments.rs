@@ -125,7 +125,7 @@ impl Fragments {
         parsed: &Parsed,
         frame: Frame,
     ) -> Whole {
-        let mut headers = [0; crate::dispatch::HEADERS];
+        let mut headers = [0; packet::HEADERS];
         let filled = packet::gather(ctx.pool, &frame, &mut headers);
         let headers = headers.get(..filled).unwrap_or_default();
         let Some(found) = describe(headers, parsed).filter(|found| {

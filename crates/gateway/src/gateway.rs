@@ -14,7 +14,7 @@ use crate::counters::GatewayCounters;
 use crate::ctx::{Room, Spent};
 use crate::dispatch::Call;
 use crate::event::GatewayEvent;
-use crate::guests::Guests;
+use crate::guests::{GuestKey, Guests};
 use crate::host_allow::AllowHost;
 use crate::host_reach::{self, HostReach};
 use crate::icmp;
@@ -22,7 +22,7 @@ use crate::keyed::{Keyed, subkey};
 use crate::packet;
 use crate::plan::{GatewayError, GatewayPlan, HostPort};
 use crate::poll::{Events, Interest, Kind, Poller, Token};
-use crate::publish::{PublishError, PublishId, PublishSpec, Published, Publishing};
+use crate::publish::{PublishError, PublishId, PublishSpec, PublishedRange, Publishing};
 use crate::report::{FlowReport, GatewayStatus, LeaseReport};
 use crate::services::Services;
 use crate::services::leases::SavedLease;
@@ -34,11 +34,6 @@ const TURN: usize = 64;
 
 /// Events that wait to be asked for; the oldest go.
 const EVENTS_MAX: usize = 1024;
-
-/// Who sent a packet: a number that its owner chose, and that stands for one port of the network
-/// as long as that port lives. Limits are kept per guest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GuestKey(pub u32);
 
 /// Where a named guest is reached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -348,7 +343,7 @@ impl<B: Backend> Gateway<B> {
                 StreamError::Prohibited => IcmpError::Prohibited,
                 _ => IcmpError::NoRoute,
             };
-            let mut headers = [0; crate::dispatch::HEADERS];
+            let mut headers = [0; packet::HEADERS];
             let len = packet::gather(ctx.pool, &unreachable.quote, &mut headers);
             if let Ok(parsed) = wire::parse(headers.get(..len).unwrap_or_default()) {
                 let (guest, quote) = (unreachable.guest, &unreachable.quote);
@@ -455,7 +450,7 @@ impl<B: Backend> Gateway<B> {
     }
 
     /// What is published.
-    pub fn published(&self) -> impl Iterator<Item = Published> + '_ {
+    pub fn published(&self) -> impl Iterator<Item = PublishedRange> + '_ {
         self.publishing.published()
     }
 

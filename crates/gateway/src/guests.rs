@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use engine::Instant;
 
-use crate::GuestKey;
 use crate::counters::Reason;
 use crate::keyed::Keyed;
 use crate::plan::{Limits, Protocol};
@@ -20,6 +19,11 @@ use crate::plan::{Limits, Protocol};
 /// ICMP errors that a guest gets at once, and per second.
 const ERRORS_BURST: u32 = 64;
 const ERROR_EVERY: Duration = Duration::from_millis(10);
+
+/// Who sent a packet: a number that its owner chose, and that stands for one port of the network
+/// as long as that port lives. Limits are kept per guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GuestKey(pub u32);
 
 /// Flows and error credit of all guests.
 #[derive(Debug)]

@@ -18,6 +18,9 @@ const IPV4: usize = wire::ipv4::HEADER_LEN;
 const IPV6: usize = wire::ipv6::HEADER_LEN;
 const UDP: usize = wire::udp::HEADER_LEN;
 
+/// Bytes from which the headers of every packet can be read (see [`wire::parse()`]).
+pub(crate) const HEADERS: usize = 384;
+
 /// Time to live of what the gateway sends.
 const TTL: u8 = 64;
 

@@ -9,12 +9,12 @@ use wire::parse::L3;
 use wire::{icmpv4, icmpv6, ndp};
 
 use super::read::Seen;
-use super::{Call, HEADERS, Refusal};
+use super::{Call, Refusal};
 use crate::backend::Backend;
 use crate::counters::Reason;
 use crate::gateway::{Gateway, ctx};
 use crate::icmp;
-use crate::packet::{self, ETHERNET};
+use crate::packet::{self, ETHERNET, HEADERS};
 use crate::services::Solicitation;
 use crate::tcp;
 use crate::udp::{Key, Piece};

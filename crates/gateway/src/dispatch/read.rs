@@ -6,9 +6,8 @@ use engine::{Frame, Pool};
 use wire::checksum;
 use wire::parse::{L3, Parsed, Transport};
 
-use super::HEADERS;
 use crate::counters::Reason;
-use crate::packet::{self, ETHERNET};
+use crate::packet::{self, ETHERNET, HEADERS};
 use crate::udp::Piece;
 
 /// A packet with its ends.

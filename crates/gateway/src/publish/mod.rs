@@ -86,7 +86,7 @@ pub struct PublishId(pub u32);
 
 /// One published range, as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
+pub struct PublishedRange {
     pub id: PublishId,
     pub spec: PublishSpec,
     /// Where it listens: one address of each kind, with the first port.
@@ -278,8 +278,8 @@ impl<B: Backend> Publishing<B> {
         true
     }
 
-    pub(crate) fn published(&self) -> impl Iterator<Item = Published> + '_ {
-        self.ranges.iter().map(|(id, range)| Published {
+    pub(crate) fn published(&self) -> impl Iterator<Item = PublishedRange> + '_ {
+        self.ranges.iter().map(|(id, range)| PublishedRange {
             id: *id,
             spec: range.spec.clone(),
             listening: range.listening.clone(),

@@ -44,7 +44,8 @@ pub use message::{ANSWER_MAX, Answer, Body, Datagram, Solicitation};
 pub use reason::{ServiceCounters, ServiceReason};
 
 use crate::event::GatewayEvent;
-use crate::gateway::{GuestAddresses, GuestKey};
+use crate::gateway::GuestAddresses;
+use crate::guests::GuestKey;
 use crate::plan::GatewayPlan;
 use crate::report::LeaseReport;
 

@@ -28,7 +28,7 @@ use sys::dir::{Dir, Kind, Status};
 
 use crate::names::{Name, NameError};
 
-pub use publish::{Access, Published};
+pub use publish::{Access, PublishedDirectory};
 pub use registry::covers;
 pub use staged::Staged;
 

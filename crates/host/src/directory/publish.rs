@@ -76,7 +76,7 @@ impl Access {
 
 /// A network's directory, held by us.
 #[derive(Debug)]
-pub struct Published {
+pub struct PublishedDirectory {
     path: PathBuf,
     dir: Dir,
     /// Held as long as this lives.
@@ -88,10 +88,10 @@ pub struct Published {
     registered: Option<PathBuf>,
 }
 
-impl Published {
+impl PublishedDirectory {
     /// Makes or opens the directory `path`, takes its lock and removes what a killed daemon left.
     ///
-    /// `adopted` are sockets that are bound to nodes already, by the nodes' names; [`Published::bind`] hands them
+    /// `adopted` are sockets that are bound to nodes already, by the nodes' names; [`PublishedDirectory::bind`] hands them
     /// out, and the nodes stay when we go.
     ///
     /// # Errors
@@ -309,7 +309,7 @@ impl Published {
     }
 }
 
-impl Drop for Published {
+impl Drop for PublishedDirectory {
     /// Removes the nodes; the plan stays for the next time, and so does the lock's file.
     fn drop(&mut self) {
         for node in std::mem::take(&mut self.nodes) {

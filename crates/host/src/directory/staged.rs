@@ -2,13 +2,13 @@
 //!
 //! Binding a node can fail in many ways: a group that we are not in, no space, no descriptors. All of them show while
 //! the node has its temporary name, `.NAME.new`, beside the place it is for. What is left are renames, and each can be
-//! taken back until [`Published::settle`].
+//! taken back until [`PublishedDirectory::settle`].
 
 use std::os::fd::OwnedFd;
 
 use sys::dir::Dir;
 
-use super::publish::{Access, Published};
+use super::publish::{Access, PublishedDirectory};
 use super::{DirectoryError, NODES};
 
 /// A node on its way to its place.
@@ -43,8 +43,8 @@ pub(super) fn is_temporary(name: &str) -> bool {
     node.is_some_and(|node| NODES.contains(&node))
 }
 
-impl Published {
-    /// Binds a socket as [`Published::bind`] does, beside the place it is for.
+impl PublishedDirectory {
+    /// Binds a socket as [`PublishedDirectory::bind`] does, beside the place it is for.
     ///
     /// # Errors
     /// As there; nothing is left then.
@@ -90,7 +90,7 @@ impl Published {
     /// Puts a staged node in its place, in the same moment in which the one that it replaces leaves it.
     ///
     /// # Errors
-    /// When the system refuses it, or something that is not ours is in the place. [`Published::take_back`] is to be
+    /// When the system refuses it, or something that is not ours is in the place. [`PublishedDirectory::take_back`] is to be
     /// called all the same.
     pub fn put(&mut self, staged: &mut Staged) -> Result<(), DirectoryError> {
         let path = self.path().join(&staged.node);

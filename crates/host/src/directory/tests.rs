@@ -40,8 +40,8 @@ impl Place {
         path
     }
 
-    fn publish(&self, path: &Path, access: &Access) -> Result<Published, DirectoryError> {
-        Published::open_in(&self.environment, path, access, BTreeMap::new())
+    fn publish(&self, path: &Path, access: &Access) -> Result<PublishedDirectory, DirectoryError> {
+        PublishedDirectory::open_in(&self.environment, path, access, BTreeMap::new())
     }
 }
 
@@ -169,8 +169,9 @@ fn what_a_killed_daemon_left_is_cleaned() {
     std::fs::write(path.join("ctl"), "").expect("written");
     let held: OwnedFd = std::fs::File::open("/dev/null").expect("there").into();
     let adopted = BTreeMap::from([("api".to_owned(), held)]);
-    let mut published = Published::open_in(&place.environment, &path, &Access::default(), adopted)
-        .expect("nobody holds it");
+    let mut published =
+        PublishedDirectory::open_in(&place.environment, &path, &Access::default(), adopted)
+            .expect("nobody holds it");
     let mut left = published.dir().names().expect("readable");
     left.sort();
     assert_eq!(left, ["api", "ctl", "lock", "plan.json"]);
@@ -216,7 +217,7 @@ fn staged_nodes_take_their_place_or_leave_no_trace() {
     let open = Access { mode: 0o666, ..Access::default() };
     let _old = published.bind("stream", SocketKind::Stream, &Access::default()).expect("free");
     let before = path.join("stream").metadata().expect("there").ino();
-    let names = |published: &Published| {
+    let names = |published: &PublishedDirectory| {
         let mut names = published.dir().names().expect("readable");
         names.sort();
         names

@@ -154,7 +154,7 @@ impl Served {
     /// Gives up the ports of the host that are not wanted any more.
     pub(in crate::daemon) fn release(&mut self, worker: &mut Worker, change: &mut Change) {
         let wanted = &change.config.outside.publish;
-        let gone = |it: &outside::Published| {
+        let gone = |it: &outside::OpenForward| {
             it.by == Publisher::Configuration && !wanted.contains(&it.forward)
         };
         let released = self.forwards.iter().filter(|it| gone(it)).map(|it| it.forward.clone());

@@ -220,7 +220,7 @@ impl Served {
 
     /// The call `published`.
     pub(in crate::daemon) fn publishes(&self, worker: &Worker) -> report::Publishes {
-        let open: Vec<gateway::Published> =
+        let open: Vec<gateway::PublishedRange> =
             worker.gateway(self.id).map(|it| it.published().collect()).unwrap_or_default();
         let rows: Vec<report::Publish> = self
             .forwards

@@ -40,7 +40,7 @@ use crate::api::message::Restart;
 use crate::capture::{Captures, Remains};
 use crate::config;
 use crate::config::Uplink;
-use crate::directory::{self, Access, PORTS, Published};
+use crate::directory::{self, Access, PORTS, PublishedDirectory};
 use crate::log;
 use crate::names::Name;
 use crate::node::{NodeKind, NodeTemplate, vde_directory_fits};
@@ -67,7 +67,7 @@ const EXPECTED: Duration = Duration::from_secs(60);
 pub(in crate::daemon) struct Served {
     pub(in crate::daemon) id: NetworkId,
     pub(in crate::daemon) config: config::Network,
-    pub(in crate::daemon) published: Published,
+    pub(in crate::daemon) published: PublishedDirectory,
     pub(in crate::daemon) access: Access,
     pub(in crate::daemon) plan: Plan,
     pub(in crate::daemon) api: OwnedFd,
@@ -80,7 +80,7 @@ pub(in crate::daemon) struct Served {
     pub(in crate::daemon) zone: Name,
     /// What was around the network when it was opened.
     pub(in crate::daemon) around: Around,
-    pub(in crate::daemon) forwards: Vec<outside::Published>,
+    pub(in crate::daemon) forwards: Vec<outside::OpenForward>,
     /// The uplink, where it is a network device.
     pub(in crate::daemon) device: Option<DeviceUplink>,
     /// Ports whose guards only audit for a while.
@@ -136,7 +136,7 @@ impl Served {
     ) -> Result<Self, ServeError> {
         let path = directory::resolve(config.name.as_str(), config.dir.as_deref())?;
         let access = Access::named(None, config.group.as_deref(), config.mode)?;
-        let mut published = Published::open(&path, &access, startup.sockets_in(&path))?;
+        let mut published = PublishedDirectory::open(&path, &access, startup.sockets_in(&path))?;
         let (kept, complaint) = store::load(published.dir(), &config.name);
         if let Some(sentence) = complaint {
             log::warn(&sentence);
@@ -472,7 +472,7 @@ fn directory_of(path: &std::path::Path, node: &str) -> PathBuf {
 pub(in crate::daemon) fn serve_node(
     worker: &mut Worker,
     id: NetworkId,
-    published: &Published,
+    published: &PublishedDirectory,
     wanted: &WantedNode,
     socket: OwnedFd,
 ) -> std::io::Result<NodeId> {

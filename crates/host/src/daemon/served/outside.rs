@@ -9,7 +9,7 @@
 //!   take it while its guest is away, and bound to the guest's port while it is here.
 //! * The gateway knows guests by their names, for the zone of the network, for DHCP, and for forwards.
 //!
-//! Forwards ([`Published`]) are the configuration's, a guest's, which end with it, or made by the call `publish`.
+//! Forwards ([`OpenForward`]) are the configuration's, a guest's, which end with it, or made by the call `publish`.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -55,7 +55,7 @@ impl Publisher {
 
 /// A forward that the gateway has open.
 #[derive(Debug, Clone)]
-pub(in crate::daemon) struct Published {
+pub(in crate::daemon) struct OpenForward {
     pub(in crate::daemon) forward: Forward,
     pub(in crate::daemon) id: PublishId,
     pub(in crate::daemon) by: Publisher,
@@ -364,7 +364,7 @@ impl Served {
         let id = id.map_err(|why| {
             Failure::new(Code::PortTaken, format!("{forward} cannot be forwarded: {why}."))
         })?;
-        self.forwards.push(Published { forward, id, by });
+        self.forwards.push(OpenForward { forward, id, by });
         Ok(())
     }
 
@@ -372,7 +372,7 @@ impl Served {
     pub(in crate::daemon) fn unpublish(
         &mut self,
         worker: &mut Worker,
-        which: impl Fn(&Published) -> bool,
+        which: impl Fn(&OpenForward) -> bool,
     ) -> usize {
         let (gone, kept): (Vec<_>, Vec<_>) = self.forwards.drain(..).partition(|it| which(it));
         self.forwards = kept;
