@@ -36,7 +36,7 @@ use crate::engine::{Engine, mac_addr};
 use crate::event::Event;
 use crate::filter;
 use crate::frame::Frame;
-use crate::guard::{self, Answer, Audits, Memory, Outcome, Packed, PortGuard, Reach, Role};
+use crate::guard::{self, Answer, Audits, Memory, Outcome, Packed, PortGuard, Privacy, Reach};
 use crate::mac_table::{Destination, Source, Tick, tick};
 use crate::plan::{Mode, SourceMode};
 use crate::pool::{Pool, PoolEmpty};
@@ -66,11 +66,8 @@ pub(crate) struct Origin {
     /// To which ports the frame that is decided may go, if it goes to many, as far as the guard
     /// has looked at it.
     pub(crate) reach: Reach,
-    isolated: bool,
-    community: Option<u16>,
-    /// A guest whose network has all guests behind the router.
-    routed: bool,
-    /// Any of these three: it does not exchange frames with everybody.
+    privacy: Privacy,
+    /// It does not exchange frames with everybody.
     apart: bool,
     /// Ordinary frames may go to their port at once: neither that nor a capture asks for more.
     quick: bool,
@@ -143,9 +140,8 @@ impl Engine {
     /// [`Self::settle`].
     fn origin(&mut self, port: PortId) -> Option<Origin> {
         let target = self.ports.get_mut(port)?;
-        let routed = self.network.guard.routed && target.spec.role == Role::Guest;
-        let (isolated, community) = (target.spec.isolated, target.spec.community);
-        let apart = isolated || community.is_some() || routed;
+        let privacy = Privacy::new(&target.spec, self.network.guard.routed);
+        let apart = privacy.is_any();
         Some(Origin {
             id: port,
             own: target.own,
@@ -154,9 +150,7 @@ impl Engine {
             answer: None,
             audits: Audits::default(),
             reach: Reach::All,
-            isolated,
-            community,
-            routed,
+            privacy,
             apart,
             quick: !apart && self.capture.is_none(),
             static_source: target.spec.source == SourceMode::Static,
@@ -461,15 +455,7 @@ impl Origin {
     /// Why the port exchanges no frames with another one, if it does not.
     #[inline]
     fn refuses(&self, to: &Port) -> Option<Reason> {
-        if self.apart { self.refuses_some(to) } else { None }
-    }
-
-    #[cold]
-    fn refuses_some(&self, to: &Port) -> Option<Reason> {
-        if guard::apart((self.isolated, self.community), (to.spec.isolated, to.spec.community)) {
-            return Some(Reason::Isolated);
-        }
-        (self.routed && to.spec.role == Role::Guest).then_some(Reason::Routed)
+        if self.apart { self.privacy.refuses(&to.spec) } else { None }
     }
 }
 

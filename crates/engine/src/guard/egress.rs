@@ -4,14 +4,12 @@
 use wire::L3;
 
 use crate::bindings::{Bindings, Owner};
-use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::guard::fast::Packed;
 use crate::guard::memory::Memory;
 use crate::guard::port::PortGuard;
 use crate::guard::spec::{Action, Role};
 use crate::keyed::Key;
-use crate::plan::PortSpec;
 use crate::pool::Pool;
 use crate::port::{Port, PortId};
 use crate::reason::Reason;
@@ -105,27 +103,6 @@ impl PortGuard {
     /// The port was allowed to answer as a DHCP server (check 29).
     fn allows_service(&self) -> bool {
         matches!(self.spec.actions.of(Reason::DhcpServer), Action::Allow | Action::Audit)
-    }
-}
-
-/// Whether two ports exchange no frames (check 52), by whether each is isolated and its community. The network's own rule about its guests comes on
-/// top of it, see [`Engine::are_apart`].
-pub(crate) fn apart(a: (bool, Option<u16>), b: (bool, Option<u16>)) -> bool {
-    match (a, b) {
-        ((true, _), (true, _)) => true,
-        ((true, _), (false, community)) | ((false, community), (true, _)) => community.is_some(),
-        ((false, Some(a)), (false, Some(b))) => a != b,
-        _ => false,
-    }
-}
-
-impl Engine {
-    /// Whether a port exchanges no frames with another.
-    pub(crate) fn are_apart(&self, from: PortId, to: &Port) -> bool {
-        let Some(from) = self.ports.get(from) else { return true };
-        let guests = from.spec.role == Role::Guest && to.spec.role == Role::Guest;
-        let privacy = |spec: &PortSpec| (spec.isolated, spec.community);
-        apart(privacy(&from.spec), privacy(&to.spec)) || (guests && self.network.guard.routed)
     }
 }
 

@@ -50,6 +50,7 @@ mod multicast;
 mod nd;
 mod outside;
 mod port;
+mod privacy;
 mod reject;
 mod spec;
 mod stations;
@@ -68,10 +69,11 @@ use crate::port::PortId;
 use crate::reason::Reason;
 use crate::time::Instant;
 
-pub(crate) use egress::{LastDestinations, Reach, apart, takes};
+pub(crate) use egress::{LastDestinations, Reach, takes};
 pub(crate) use fast::{Packed, passes};
 pub(crate) use memory::Memory;
 pub(crate) use port::PortGuard;
+pub(crate) use privacy::Privacy;
 pub use spec::{
     Action, Actions, CHECK_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard,
     Quarantine, Rate, Rates, Role, Storm,
