@@ -16,7 +16,7 @@ use crate::counters::PortCounters;
 use crate::event::{Event, EventQueue};
 use crate::filter::PortFilter;
 use crate::guard::{GuardSpec, Memory, PortGuard, Reach, Role};
-use crate::mac_table::{MacTable, tick};
+use crate::mac_table::{Hold, MacTable, tick};
 use crate::plan::{Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec};
 use crate::pool::Pool;
 use crate::port::PortId;
@@ -161,8 +161,10 @@ impl Engine {
         self.check_addresses_free(&spec.guard, &spec.macs, None)?;
         let (macs, guard) = (spec.macs.clone(), spec.guard.clone());
         let full = PortError::TooManyPorts(self.ports.len());
+        let hold = Hold::of(&spec);
         let id = self.ports.insert(spec).ok_or(full)?;
         self.macs.add_port(id.index);
+        self.macs.set_hold(id.index, hold);
         self.macs.bind(macs.into_iter().map(mac_bits), id.index);
         self.count_guards();
         self.bind_addresses(id, &GuardSpec::default(), &guard);
@@ -187,8 +189,10 @@ impl Engine {
         }
         self.macs.bind(spec.macs.iter().copied().map(mac_bits), port.index);
         let old = core::mem::take(&mut target.spec.guard);
+        let hold = Hold::of(&spec);
         target.configure(spec);
         self.macs.forget_learned(port.index);
+        self.macs.set_hold(port.index, hold);
         self.count_guards();
         self.bind_addresses(port, &old, &guard);
         Ok(())
@@ -211,6 +215,7 @@ impl Engine {
         };
         let old = core::mem::replace(&mut target.spec.guard, guard.clone());
         target.set_guard(PortGuard::new(&target.spec));
+        self.macs.set_hold(port.index, Hold::of(&target.spec));
         self.count_guards();
         self.bind_addresses(port, &old, &guard);
         Ok(())

@@ -308,8 +308,8 @@ impl Engine {
             } else {
                 Source::Refused(Reason::MacForeign, None)
             }
-        } else if from.hub {
-            // A hub learns nothing, so an address that is nobody's is anybody's.
+        } else if from.hub && from.guard.is_none() {
+            // Without a guard a hub learns nothing, so an address that is nobody's is anybody's.
             self.macs.check_bound(mac, index).unwrap_or(Source::Known)
         } else {
             self.macs.learn(work.src, index, from.max_learned, now)
@@ -393,11 +393,17 @@ impl Engine {
 
     /// Offers a copy of the frame to each port that [`Self::flood_verdict`] found.
     fn flood(&mut self, pool: &mut Pool, work: &Work, frame: &Frame) {
+        let hub = self.network.mode == Mode::Hub;
         for nth in 0..self.targets.len() {
             let to = self.targets.get(nth).and_then(|&index| self.ports.at_mut(index));
             let Some(to) = to else { continue };
             to.counters.tx_offered += 1;
-            let takes = takes(to, &self.bindings, pool, frame, work.destination, false);
+            // A hub is for looking at what is others'.
+            let takes = if hub {
+                lets_out(to, pool, frame)
+            } else {
+                takes(to, &self.bindings, pool, frame, work.destination, false)
+            };
             match takes.and_then(|()| to.queue.admit(pool, frame)) {
                 Ok(()) => match pool.share(frame) {
                     Ok(copy) => enqueue(to, &mut self.ready, &copy),
@@ -538,6 +544,11 @@ fn takes(
     known: bool,
 ) -> Result<(), Reason> {
     guard::takes(to, bindings, pool, frame, destination, known)?;
+    lets_out(to, pool, frame)
+}
+
+/// Whether the filter of a port does.
+fn lets_out(to: &Port, pool: &Pool, frame: &Frame) -> Result<(), Reason> {
     if filter::lets_out(&to.spec, pool, frame) { Ok(()) } else { Err(Reason::FilterOut) }
 }
 

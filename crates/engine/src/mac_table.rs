@@ -17,13 +17,18 @@
 //!   as many addresses as they may cannot keep others from having some. Addresses that aged count
 //!   against all bounds until the sweep removed them.
 //!
-//! The sweep looks at a bounded number of slots per call and starts when the oldest entry may have
-//! aged, but not more often than eight times per ageing time, so that a table with steadily ageing
-//! entries is not walked all the time.
+//! * A guest that may have one address, and that the guard looks at, keeps it for as long as its port
+//!   lives, silent or not, and what is outside is kept from those inside for an hour: see [`Hold`].
 //!
 //! Ageing has a resolution of 2^20 nanoseconds (1.05 ms), so that an entry fits 16 bytes.
 
+mod hold;
+mod sweep;
+
 use alloc::vec::Vec;
+
+pub(crate) use hold::Hold;
+use sweep::Sweep;
 
 use crate::classify::Work;
 use crate::keyed::{Key, Keyed, Place};
@@ -31,9 +36,6 @@ use crate::plan::NetworkSpec;
 use crate::port::NO_PORT;
 use crate::reason::Reason;
 use crate::time::Instant;
-
-/// How many slots one step of the sweep looks at.
-const SWEEP_STEP: usize = 4096;
 
 /// Time in units of 2^20 ns; 48 bits of it last 9,000 years.
 pub(crate) type Tick = u64;
@@ -116,8 +118,8 @@ pub(crate) enum Source {
 pub(crate) struct MacTable {
     bound: Keyed,
     learned: Keyed,
-    /// How many addresses each port has learned, by its index.
-    per_port: Vec<u32>,
+    /// What there is to know of each port, by its index.
+    per_port: Vec<PerPort>,
     ageing: Tick,
     /// What each port is sure of.
     share: u32,
@@ -128,17 +130,14 @@ pub(crate) struct MacTable {
     sweep: Sweep,
 }
 
-/// The state of the sweep.
-#[derive(Debug, Default)]
-struct Sweep {
-    /// When it starts, or goes on; none when nothing is learned.
-    due: Option<Tick>,
-    /// The next slot, while one is under way.
-    cursor: Option<usize>,
-    /// The oldest entry that it has kept.
-    oldest: Tick,
-    /// Entries moved under its feet: it may have missed some.
-    disturbed: bool,
+/// One port's part of the table.
+#[derive(Clone, Copy, Debug, Default)]
+struct PerPort {
+    /// How many addresses it has learned.
+    count: u32,
+    hold: Hold,
+    /// When its aged addresses may be looked for again.
+    next_look: Tick,
 }
 
 /// A configured or learned entry, for `netherd show`.
@@ -174,7 +173,7 @@ impl MacTable {
         let (total, ports) = (network.mac_total, network.ports.max(1));
         self.share = u32::try_from(total / 2 / ports).unwrap_or(u32::MAX);
         self.common = total.saturating_sub(self.share as usize * ports);
-        self.beyond = self.per_port.iter().map(|&count| self.beyond_share(count)).sum();
+        self.beyond = self.per_port.iter().map(|port| self.beyond_share(port.count)).sum();
         if !self.learned.is_empty() {
             self.sweep.due = Some(0);
         }
@@ -183,19 +182,31 @@ impl MacTable {
     pub(crate) fn add_port(&mut self, port: u16) {
         let needed = usize::from(port) + 1;
         if self.per_port.len() < needed {
-            self.per_port.resize(needed, 0);
+            self.per_port.resize(needed, PerPort::default());
+        }
+    }
+
+    /// How long what a port has learned is kept for it.
+    pub(crate) fn set_hold(&mut self, port: u16, hold: Hold) {
+        if let Some(port) = self.per_port.get_mut(usize::from(port))
+            && port.hold != hold
+        {
+            port.hold = hold;
+            if port.count > 0 {
+                self.sweep.due = Some(0);
+            }
         }
     }
 
     /// Forgets what a port has learned.
     pub(crate) fn forget_learned(&mut self, port: u16) {
-        let count = self.per_port.get(usize::from(port)).copied().unwrap_or(0);
+        let count = self.count(port);
         if count > 0 {
             self.learned.remove_all(|_, value| Seen(value).port() == port);
             self.sweep.disturbed = true;
             self.beyond -= self.beyond_share(count);
-            if let Some(count) = self.per_port.get_mut(usize::from(port)) {
-                *count = 0;
+            if let Some(port) = self.per_port.get_mut(usize::from(port)) {
+                port.count = 0;
             }
         }
     }
@@ -213,7 +224,7 @@ impl MacTable {
     /// Forgets everything that was learned.
     pub(crate) fn forget_all_learned(&mut self) {
         self.learned.remove_all(|_, _| true);
-        self.per_port.fill(0);
+        self.per_port.iter_mut().for_each(|port| port.count = 0);
         self.beyond = 0;
         self.sweep = Sweep::default();
     }
@@ -285,9 +296,9 @@ impl MacTable {
         }
         let removed = learned.remove_all(|key, value| {
             let hit = macs.contains(&key.mac());
-            if hit && let Some(count) = per_port.get_mut(usize::from(Seen(value).port())) {
-                *count -= 1;
-                *beyond -= usize::from(*count >= *share);
+            if hit && let Some(port) = per_port.get_mut(usize::from(Seen(value).port())) {
+                port.count -= 1;
+                *beyond -= usize::from(port.count >= *share);
             }
             hit
         });
@@ -331,7 +342,7 @@ impl MacTable {
             return Binding(bound).port().map_or(Destination::Away, Destination::Port);
         }
         match self.learned.get(key) {
-            Some(value) if !self.aged(Seen(value), now) => Destination::Port(Seen(value).port()),
+            Some(value) if now < self.end(Seen(value)) => Destination::Port(Seen(value).port()),
             _ => Destination::Unknown,
         }
     }
@@ -403,14 +414,36 @@ impl MacTable {
         }
     }
 
+    /// When an entry is nobody's any more, if it is not used again.
+    fn end(&self, seen: Seen) -> Tick {
+        let hold = self.hold(seen.port());
+        hold.time(self.ageing).map_or(Tick::MAX, |time| seen.tick() + time)
+    }
+
+    fn hold(&self, port: u16) -> Hold {
+        self.per_port.get(usize::from(port)).map_or(Hold::Ageing, |port| port.hold)
+    }
+
+    /// Whether `port` may not have what another port has learned.
+    fn is_kept_from(&self, seen: Seen, port: u16, now: Tick) -> bool {
+        let both = [self.hold(seen.port()), self.hold(port)];
+        // Outside a station moves as from port to port of any bridge.
+        let outside = both == [Hold::Outside; 2];
+        if outside { !self.aged(seen, now) } else { now < self.end(seen) }
+    }
+
     /// Takes note that `port` uses an address, if it may.
     pub(crate) fn learn(&mut self, key: Key, port: u16, max: u32, now: Tick) -> Source {
-        if let Some(place) = self.learned.find(key) {
-            if self.refresh(place, key, port, now) {
-                return Source::Known;
-            }
+        let mut place = self.learned.find(key);
+        if place.is_some_and(|place| self.refresh(place, key, port, now)) {
+            return Source::Known;
+        }
+        if (self.count(port) >= max || self.is_full_for(port)) && self.give_up_aged(port, now) {
+            place = self.learned.find(key);
+        }
+        if let Some(place) = place {
             let seen = Seen(self.learned.at(place, key).unwrap_or(0));
-            if !self.aged(seen, now) {
+            if self.is_kept_from(seen, port, now) {
                 return Source::Refused(Reason::MacMoved, Some(seen.port()));
             }
             // The old owner has been silent for too long. Its entry changes hands, if the newcomer
@@ -439,8 +472,28 @@ impl MacTable {
         let (_, moved) = self.learned.insert(key, Seen::new(port, now).0);
         self.sweep.disturbed |= moved;
         self.add_one(port);
-        self.sweep.due.get_or_insert(now + self.ageing);
+        if let Some(time) = self.hold(port).time(self.ageing) {
+            self.sweep.due.get_or_insert(now + time);
+        }
         Source::New
+    }
+
+    /// Makes room for a port that wants another address: what is kept for it longer than for others
+    /// is given up if it has aged. Looked for now and then only, because all of the table is looked at.
+    fn give_up_aged(&mut self, port: u16, now: Tick) -> bool {
+        let ageing = self.ageing;
+        let Some(its) = self.per_port.get_mut(usize::from(port)) else { return false };
+        if its.hold == Hold::Ageing || now < its.next_look {
+            return false;
+        }
+        its.next_look = now + (ageing / 8).max(1);
+        let removed = self.learned.remove_all(|_, value| {
+            let seen = Seen(value);
+            seen.port() == port && now.saturating_sub(seen.tick()) >= ageing
+        });
+        (0..removed).for_each(|_| self.remove_one(port));
+        self.sweep.disturbed |= removed > 0;
+        removed > 0
     }
 
     /// Whether the address is bound: to this port, or elsewhere.
@@ -455,70 +508,21 @@ impl MacTable {
     }
 
     fn count(&self, port: u16) -> u32 {
-        self.per_port.get(usize::from(port)).copied().unwrap_or(0)
+        self.per_port.get(usize::from(port)).map_or(0, |port| port.count)
     }
 
     fn add_one(&mut self, port: u16) {
-        if let Some(count) = self.per_port.get_mut(usize::from(port)) {
-            self.beyond += usize::from(*count >= self.share);
-            *count += 1;
+        if let Some(port) = self.per_port.get_mut(usize::from(port)) {
+            self.beyond += usize::from(port.count >= self.share);
+            port.count += 1;
         }
     }
 
     fn remove_one(&mut self, port: u16) {
-        if let Some(count) = self.per_port.get_mut(usize::from(port)) {
-            *count -= 1;
-            self.beyond -= usize::from(*count >= self.share);
+        if let Some(port) = self.per_port.get_mut(usize::from(port)) {
+            port.count -= 1;
+            self.beyond -= usize::from(port.count >= self.share);
         }
-    }
-
-    /// When [`Self::sweep`] wants to be called.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.sweep.due.map(instant)
-    }
-
-    /// One bounded step of the sweep, if it is due.
-    pub(crate) fn sweep(&mut self, now: Tick) {
-        if self.sweep.due.is_none_or(|due| now < due) {
-            return;
-        }
-        let mut place = self.sweep.cursor.unwrap_or_else(|| {
-            self.sweep.oldest = now;
-            self.sweep.disturbed = false;
-            0
-        });
-        let slots = self.learned.slots();
-        for _ in 0..SWEEP_STEP {
-            let Some((_, value)) = self.learned.peek(place) else {
-                place += 1;
-                if place >= slots {
-                    break;
-                }
-                continue;
-            };
-            let seen = Seen(value);
-            if self.aged(seen, now) {
-                self.learned.remove_at(place);
-                self.remove_one(seen.port());
-            } else {
-                self.sweep.oldest = self.sweep.oldest.min(seen.tick());
-                place += 1;
-            }
-        }
-        if place < slots {
-            self.sweep.cursor = Some(place);
-            self.sweep.due = Some(now);
-            return;
-        }
-        self.sweep.cursor = None;
-        let pause = now + (self.ageing / 8).max(1);
-        self.sweep.due = if self.learned.is_empty() {
-            None
-        } else if self.sweep.disturbed {
-            Some(pause)
-        } else {
-            Some(pause.max(self.sweep.oldest + self.ageing))
-        };
     }
 
     /// Every entry, in no order.

@@ -344,8 +344,8 @@ impl Reason {
     }
 
     /// Whether a frame that is dropped for this reason speaks against its sender: it failed a check
-    /// of the guard, and not one that keeps well-behaved guests apart, or spares others a question
-    /// that leads nowhere.
+    /// of the guard, and not one that keeps well-behaved guests apart, spares others a question that
+    /// leads nowhere, or limits what others can make it say: answers and errors.
     #[must_use]
     pub const fn is_violation(self) -> bool {
         self.check().is_some()
@@ -354,8 +354,11 @@ impl Reason {
                 Self::SamePort
                     | Self::Isolated
                     | Self::Routed
+                    | Self::ArpRate
                     | Self::ArpNegative
+                    | Self::NdRate
                     | Self::NdNegative
+                    | Self::ErrorRate
                     | Self::AddressAsked
                     | Self::GroupUnregistered
                     | Self::Mdns

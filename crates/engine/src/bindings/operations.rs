@@ -41,7 +41,12 @@ impl Engine {
                 }
                 self.check_ip(port, ip)?;
             }
-            Address::Prefix(prefix) => self.bindings.check_prefix(port, prefix)?,
+            Address::Prefix(prefix) => {
+                let given = source > BindingSource::FirstUse;
+                for ip in self.bindings.check_prefix(port, prefix, given)? {
+                    self.end_binding(Address::Ip(ip), BindingEnd::Given);
+                }
+            }
         }
         let fresh = self.bindings.set(port, address, lifetime, source)?;
         if let Address::Mac(mac) = address {
@@ -230,8 +235,16 @@ impl Engine {
 }
 
 impl Bindings {
-    fn check_prefix(&self, port: PortId, prefix: IpNet) -> Result<(), BindError> {
+    /// Whether the prefix is free for a port. What other ports have of it by first use is in nobody's
+    /// way if the prefix is `given`, and returned.
+    fn check_prefix(
+        &self,
+        port: PortId,
+        prefix: IpNet,
+        given: bool,
+    ) -> Result<Vec<IpAddr>, BindError> {
         let address = Address::Prefix(prefix);
+        let mut used = Vec::new();
         for &(other, owner) in &self.prefixes {
             if owner != port && overlap(prefix, other) {
                 return Err(BindError::Taken { address, owner });
@@ -243,6 +256,11 @@ impl Bindings {
                 continue;
             }
             match *entry {
+                Entry {
+                    port: Some(owner), source: BindingSource::FirstUse, planned: None, ..
+                } if owner != port && given => {
+                    used.push(ip);
+                }
                 Entry { port: Some(owner), .. } if owner != port => {
                     return Err(BindError::Taken { address, owner });
                 }
@@ -252,7 +270,7 @@ impl Bindings {
                 _ => {}
             }
         }
-        Ok(())
+        Ok(used)
     }
 
     /// Binds what the caller has found to be free. True if the port did not have it before.

@@ -94,6 +94,45 @@ fn a_planned_address_waits_for_its_guest() {
 }
 
 #[test]
+fn a_given_prefix_ends_the_first_use_of_its_addresses() {
+    for (prefix, inside) in prefixes() {
+        let mut engine = engine();
+        let (a, b) = (port(&mut engine, &[]), port(&mut engine, &[]));
+        use_first_as(&mut engine, a, inside.into()).expect("nobody's");
+        let planned = host_after(inside);
+        engine.plan_address(planned, mac(9)).expect("nobody's");
+        // Something of it is somebody's by right: nothing is changed.
+        let reserved = BindError::Planned { address: prefix.into(), mac: mac(9) };
+        assert_eq!(bind(&mut engine, b, prefix), Err(reserved));
+        assert_eq!(engine.owner_of(inside), Some(Owner::Port(a)));
+        engine.unplan_address(planned);
+        while engine.poll_event().is_some() {}
+        bind(&mut engine, b, prefix).expect("it was only used first");
+        assert_eq!(engine.owner_of(inside), Some(Owner::Port(b)));
+        let why = BindingEnd::Given;
+        let ended = Event::BindingEnded { port: a, address: inside.into(), why };
+        assert_eq!(engine.poll_event(), Some(ended));
+        // First use itself has no such right.
+        let mut engine = self::engine();
+        let (a, b) = (port(&mut engine, &[]), port(&mut engine, &[]));
+        use_first_as(&mut engine, a, inside.into()).expect("nobody's");
+        let taken = BindError::Taken { address: prefix.into(), owner: a };
+        assert_eq!(use_first_as(&mut engine, b, prefix.into()), Err(taken));
+    }
+}
+
+fn use_first_as(engine: &mut Engine, port: PortId, address: Address) -> Result<(), BindError> {
+    engine.bind(port, address, Lifetime::Forever, BindingSource::FirstUse)
+}
+
+fn host_after(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() + 1).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() + 1).into(),
+    }
+}
+
+#[test]
 fn a_prefix_and_its_addresses_have_one_owner() {
     for (prefix, inside) in prefixes() {
         let mut engine = engine();

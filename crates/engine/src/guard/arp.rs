@@ -27,7 +27,12 @@ const RARP_RATE: Rate = Rate::new(1, 1);
 impl Judge<'_> {
     pub(super) fn arp(&mut self) -> Result<Outcome, Reason> {
         let rate = self.me.spec.rates.arp;
-        if !self.me.buckets.arp.take(self.now, rate) {
+        let buckets = &mut self.me.buckets;
+        let bucket = match self.cast {
+            Cast::Unicast => &mut buckets.arp_unicast,
+            Cast::Broadcast | Cast::Multicast => &mut buckets.arp,
+        };
+        if !bucket.take(self.now, rate) {
             self.refuse(Reason::ArpRate)?;
         }
         let Some(L3::Arp(arp)) = self.parsed.l3 else {

@@ -15,7 +15,7 @@ use crate::guard::egress::Reach;
 use crate::guard::fast::Packed;
 use crate::guard::spec::{GuardMode, Role};
 use crate::mac_table::tick;
-use crate::port::PortId;
+use crate::port::{Port, PortId};
 use crate::reason::Reason;
 use crate::time::Instant;
 
@@ -97,7 +97,8 @@ impl<'a> Judge<'a> {
     /// Takes note of a client; false if the port is too many of them (checks 32 and 46).
     fn client(&mut self, client: Client) -> bool {
         let now = self.now;
-        let most = self.engine.ports.get(self.id).map_or(0, |port| port.spec.macs.len()) + CLIENTS;
+        let stations = |port: &Port| port.spec.macs.len() + port.max_learned() as usize;
+        let most = self.engine.ports.get(self.id).map_or(0, stations) + CLIENTS;
         let clients = &mut self.me.clients;
         if let Some((_, seen)) = clients.iter_mut().find(|(known, _)| *known == client) {
             *seen = now;

@@ -23,8 +23,11 @@ use crate::keyed::Key;
 use crate::reason::Reason;
 use crate::time::Instant;
 
-/// Memberships of all ports of a network together.
-const MEMBERS_MAX: usize = 8192;
+/// Memberships that a port is sure of, whatever others join.
+const SURE: usize = 8;
+
+/// Memberships of all ports of a network together beyond those.
+const COMMON: usize = 8192;
 
 /// Between two queries (RFC 3376, 8.2).
 const QUERY_INTERVAL: Duration = Duration::from_secs(125);
@@ -44,6 +47,8 @@ pub(crate) struct Groups {
     /// The port, and VLAN and group; with the round of the last report. What one port has lies
     /// together, because it is counted for every group that a report names.
     members: BTreeMap<(u16, u64), u32>,
+    /// How many ports have beyond [`SURE`], all together.
+    beyond: usize,
     /// Queries that were asked, by whomever.
     round: u32,
     asked: Option<Instant>,
@@ -62,26 +67,39 @@ impl Groups {
         let known = self.members.contains_key(&key);
         if !known {
             let version = group.mac() >> 32;
-            let its = self
-                .members
-                .range((port, u64::MIN)..=(port, u64::MAX))
-                .filter(|((_, other), _)| Key::of_bits(*other).mac() >> 32 == version)
-                .count();
-            if its >= most || self.members.len() >= MEMBERS_MAX {
+            let its = || self.members.range((port, u64::MIN)..=(port, u64::MAX));
+            let alike = its().filter(|((_, other), _)| Key::of_bits(*other).mac() >> 32 == version);
+            let sure = its().count() < SURE;
+            if alike.count() >= most || !sure && self.beyond >= COMMON {
                 return false;
             }
+            self.beyond += usize::from(!sure);
         }
         self.members.insert(key, self.round);
         true
     }
 
     fn leave(&mut self, group: Key, port: u16) {
-        self.members.remove(&(port, group.bits()));
+        let left = self.members.remove(&(port, group.bits())).is_some();
+        let its = self.members.range((port, u64::MIN)..=(port, u64::MAX)).count();
+        self.beyond -= usize::from(left && its >= SURE);
+    }
+
+    /// Keeps some of the memberships.
+    fn retain(&mut self, keep: impl Fn(u16, u32) -> bool) {
+        self.members.retain(|(port, _), answered| keep(*port, *answered));
+        let (mut last, mut its, mut beyond) = (None, 0, 0);
+        for (port, _) in self.members.keys() {
+            its = if last == Some(*port) { its + 1 } else { 1 };
+            last = Some(*port);
+            beyond += usize::from(its > SURE);
+        }
+        self.beyond = beyond;
     }
 
     /// Forgets a port.
     pub(crate) fn forget(&mut self, port: u16) {
-        self.members.retain(|(its, _), _| *its != port);
+        self.retain(|its, _| its != port);
     }
 
     /// Somebody asked: whoever does not answer is forgotten in time.
@@ -89,7 +107,7 @@ impl Groups {
         self.asked = Some(now);
         self.round = self.round.wrapping_add(1);
         let round = self.round;
-        self.members.retain(|_, answered| round.wrapping_sub(*answered) < ROUNDS);
+        self.retain(|_, answered| round.wrapping_sub(answered) < ROUNDS);
     }
 
     /// A router of the outside asked.
@@ -324,12 +342,30 @@ mod tests {
         assert!(groups.join(Key::new(1, 0x0100_5e00_0020), 8, 32));
         groups.forget(7);
         assert_eq!(groups.len(), 1);
+        let group = |number: u64| Key::new(1, 0x0100_5e00_0000 | number);
         for port in 10..1000 {
             for number in 0..32 {
-                groups.join(Key::new(1, 0x0100_5e00_0000 | number), port, 32);
+                groups.join(group(number), port, 32);
             }
         }
-        assert_eq!(groups.len(), MEMBERS_MAX);
+        // Who comes late is sure of some all the same.
+        let others = groups.len();
+        for number in 0..=SURE as u64 {
+            assert_eq!(groups.join(group(number), 2000, 32), number < SURE as u64);
+        }
+        assert_eq!(groups.len(), COMMON + 991 * SURE + 1);
+        assert_eq!(groups.len() - others, SURE);
+        // What one gives up another may have.
+        assert!(groups.beyond == COMMON && !groups.join(group(8), 2000, 32));
+        groups.leave(group(5), 10);
+        assert!(groups.join(group(8), 2000, 32) && !groups.join(group(9), 2000, 32));
+        groups.forget(11);
+        assert_eq!(groups.beyond, COMMON - (32 - SURE));
+        assert!(groups.join(group(9), 2000, 32));
+        for _ in 0..ROUNDS {
+            groups.queries(Instant::from_nanos(1), None);
+        }
+        assert_eq!((groups.len(), groups.beyond), (0, 0));
     }
 
     #[test]

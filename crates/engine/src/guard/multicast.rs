@@ -44,8 +44,10 @@ impl Group {
             },
             Self::V6(group) => match group.segments() {
                 [0xff02, 0, 0, 0, 0, 0, 0, 0xfb] => Use::Mdns,
-                [0xff02, 0, 0, 0, 0, 0, 1, 3]
-                | [0xff02 | 0xff05 | 0xff08, 0, 0, 0, 0, 0, 0, 0xc] => Use::Discovery,
+                // Multicast DNS beyond the link, and SSDP, in any scope.
+                [0xff00..=0xff0f, 0, 0, 0, 0, 0, 0, 0xfb | 0xc] | [0xff02, 0, 0, 0, 0, 0, 1, 3] => {
+                    Use::Discovery
+                }
                 // Interface and link scope.
                 [0xff01 | 0xff02, ..] => Use::Link,
                 _ => Use::Other,

@@ -45,7 +45,12 @@ impl<'a> Judge<'a> {
             return self.router_solicitation(ip, code);
         }
         let rate = self.me.spec.rates.nd;
-        if !self.me.buckets.nd.take(self.now, rate) {
+        let buckets = &mut self.me.buckets;
+        let bucket = match self.cast {
+            Cast::Unicast => &mut buckets.nd_unicast,
+            Cast::Broadcast | Cast::Multicast => &mut buckets.nd,
+        };
+        if !bucket.take(self.now, rate) {
             self.refuse(Reason::NdRate)?;
         }
         match message {

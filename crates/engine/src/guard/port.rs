@@ -53,11 +53,15 @@ pub(crate) struct PortGuard {
 #[derive(Debug, Default)]
 pub(crate) struct Buckets {
     pub(crate) arp: Bucket,
+    /// ARP to one station. Others make a guest answer, so it has a bucket of its own.
+    pub(crate) arp_unicast: Bucket,
     pub(crate) rarp: Bucket,
     pub(crate) unknown: Bucket,
     pub(crate) dhcp: Bucket,
     pub(crate) dhcpv6: Bucket,
     pub(crate) nd: Bucket,
+    /// Neighbour discovery to one station, likewise.
+    pub(crate) nd_unicast: Bucket,
     pub(crate) advertisements: Bucket,
     pub(crate) solicitations: Bucket,
     pub(crate) duplicates: Bucket,

@@ -197,6 +197,11 @@ fn too_many() {
     net.wait(Duration::from_millis(67));
     passed(&mut net, "a", &frame);
     refused(&mut net, "a", &frame, Reason::ArpRate);
+    // Others can make it answer so often: it may still ask, and it has done no wrong.
+    let question = broadcast(&guest, &request(&guest, v4(PEER)));
+    answered(&mut net, "a", &question);
+    assert!(!Reason::ArpRate.is_violation() && !Reason::NdRate.is_violation());
+    assert!(!Reason::ErrorRate.is_violation() && Reason::ArpScan.is_violation());
 }
 
 #[test]

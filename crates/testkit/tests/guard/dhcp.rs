@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use engine::bindings::Owner;
-use engine::{GuardMode, GuardSpec, PortSpec, Rate, Reason};
+use engine::{GuardMode, GuardSpec, PortSpec, Rate, Reason, SourceMode};
 use testkit::mac;
 use wire::MacAddr;
 use wire::build::{Ipv4, Ipv6};
@@ -141,6 +141,24 @@ fn starvation() {
         net.wait(Duration::from_secs(600));
         passed(&mut net, guest.port, &ask(5));
     }
+    // A cable to a switch has as many stations behind it as the port may learn.
+    let guest = a();
+    let mut net = world();
+    let mut spec = strict(2);
+    spec.source = SourceMode::Learn { max_macs: 3 };
+    net.change("a", spec);
+    for number in 0..8 {
+        let ask = discover(&guest, |m| {
+            m.pop();
+            m.extend([61, 2, 0, number, 255]);
+        });
+        passed(&mut net, "a", &ask);
+    }
+    let ask = discover(&guest, |m| {
+        m.pop();
+        m.extend([61, 2, 0, 8, 255]);
+    });
+    refused(&mut net, "a", &ask, Reason::DhcpStarvation);
     let mut net = world();
     let mut spec = strict(2);
     spec.guard.rates.dhcp = Rate::new(1, 2);

@@ -302,7 +302,9 @@ fn multicast_dns_and_its_like() {
         reaches(&mut net, "a", frame, &all);
     }
     let mut net = with(MdnsPolicy::Off);
-    for frame in [&mdns, &mdns6].into_iter().chain(others) {
+    let wider = ["ff0e::c", "ff05::fb", "ff08::c"]
+        .map(|group| to_group6(&a(), group.parse().expect("a group"), 1900));
+    for frame in [&mdns, &mdns6].into_iter().chain(others).chain(&wider) {
         refused(&mut net, "a", frame, Reason::Mdns);
     }
     let mut net = with(MdnsPolicy::Proxy);

@@ -189,6 +189,8 @@ fn questions_about_unknown_stations_are_few() {
     net.wait(Duration::from_secs(5));
     passed(&mut net, "a", &advertise(&guest, SOLICITED, guest.v6()));
     refused(&mut net, "a", &advertise(&guest, SOLICITED, guest.v6()), Reason::NdRate);
+    // It may still ask.
+    answered(&mut net, "a", &solicit(&guest, v6(PEER)));
 }
 
 #[test]
