@@ -1,6 +1,8 @@
 //! The main job: two programs, each with an Ethernet of its own, reach each other.
 #![forbid(unsafe_code)]
 
+use std::os::unix::fs::PermissionsExt;
+
 use e2e::{Lab, Person, Running, Tun, User, need};
 use serde_json::Value;
 
@@ -89,6 +91,26 @@ fn a_tap_and_a_packet_socket_reach_each_other() {
             .ok();
         assert!(said.contains("receiver"), "{said}");
     }
+}
+
+/// A hub carries what a switch does, and by name, with the guard that guests of `run` have.
+#[test]
+fn guests_on_a_hub_reach_each_other() {
+    need!(e2e::skip::program("ping"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let config = person.home().join("hub.toml");
+    std::fs::write(&config, format!("[network.{NET}]\nforwarding = \"hub\"\n")).expect("ours");
+    std::fs::set_permissions(&config, PermissionsExt::from_mode(0o644)).expect("ours");
+    let _daemon = person.serving(NET, person.netherd(["up", "-c"]).arg(&config));
+    let _one = stays(&person, "one", Tun::AsIs, &["sleep", "60"]);
+    for family in ["-4", "-6"] {
+        let ping = ["run", "--", "ping", family, "-c", "2", "-i", "0.2", "-W", "5", "one"];
+        let said = person.netherd(ping).run().ok();
+        assert!(said.contains("2 received"), "{said}");
+    }
+    assert_eq!(person.port(NET, "one").dropped("not-addressed"), 0);
 }
 
 /// Root is a user too: everything works for him, in his own directory.
