@@ -1,6 +1,7 @@
 //! Saying loudly what was not tested, and why.
 
 use std::io::Write;
+use std::time::Duration;
 
 /// The file that collects the skips of a run; `./test` prints and sums it at the end.
 pub const SKIPS: &str = "NETHERD_TEST_SKIPS";
@@ -68,6 +69,24 @@ pub fn root() -> Result<(), String> {
         Ok(())
     } else {
         Err("only root may do this, and the tests run as an ordinary user".to_owned())
+    }
+}
+
+/// `Ok` where the kernel of Debian's user-mode-linux runs programs. It knows registers up to AVX-512, and
+/// on a processor that has more (AMX) the first program dies.
+///
+/// # Errors
+/// A reason for [`skip!`], with what the kernel said.
+pub fn user_mode_linux() -> Result<(), String> {
+    let uml = program("linux.uml")?;
+    let lab = crate::Lab::new();
+    let person = lab.person(crate::User::first()?);
+    let options =
+        "mem=64M quiet root=/dev/root rootfstype=hostfs ro init=/bin/true con=null con0=null,fd:1";
+    let said = person.job(uml).args(options.split(' ')).limit(Duration::from_secs(30)).run();
+    match said.stdout.lines().chain(said.stderr.lines()).find(|line| line.contains("set fp regs")) {
+        None => Ok(()),
+        Some(line) => Err(format!("linux.uml runs no program on this processor: {line}")),
     }
 }
 

@@ -215,7 +215,7 @@ fn socat() {
 
 #[test]
 fn uml() {
-    need!(e2e::skip::program("linux.uml"));
+    need!(e2e::skip::user_mode_linux());
     // Of the init system, which is not for the tests to install.
     need!(e2e::skip::program("poweroff"));
     need!(follow("clients/uml.md"));
