@@ -134,7 +134,8 @@ pub use plan::{
     PortSpec, QUEUE_FRAMES_MAX, SourceMode,
 };
 pub use pool::{
-    ClassUsage, HEADROOM, LARGE_CAPACITY, Pool, PoolEmpty, PoolLimits, PoolUsage, SMALL_CAPACITY,
+    ClassUsage, Elsewhere, Foreign, HEADROOM, LARGE_CAPACITY, Pool, PoolEmpty, PoolLimits,
+    PoolUsage, SMALL_CAPACITY,
 };
 pub use port::{MAX_PORTS, PortId};
 pub use reason::{Reason, Side};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use sys::Cred;
 use sys::caps::Capabilities;
+use sys::shared::Memory;
 
 use crate::device::{self, Port};
 use crate::ledger::{Line, Question};
@@ -17,7 +18,7 @@ use crate::list::{Allowance, List};
 use crate::log;
 use crate::protocol::{self, Hello, ToHelper, VERSION, Welcome};
 use crate::relay::{End, Relay};
-use crate::slots::Slots;
+use crate::slots::{LENT_MAX, Slots};
 
 /// How long a hypervisor may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -41,7 +42,7 @@ pub(crate) fn serve(user: OwnedFd, peer: Cred, line: OwnedFd, list: &Path) {
 fn prepare(user: OwnedFd, peer: Cred, line: OwnedFd, list: &Path) -> Option<Relay> {
     let now = sys::clock::monotonic_nanos();
     let line = Line::new(line);
-    let (port, allowance) = match admit(user.as_fd(), peer, &line, list, now) {
+    let (port, allowance, lent) = match admit(user.as_fd(), peer, &line, list, now) {
         Ok(admitted) => admitted,
         // Said while the line is open: its end is the end of this process to the broker.
         Err(Refusal::Told(sentence)) => {
@@ -61,7 +62,7 @@ fn prepare(user: OwnedFd, peer: Cred, line: OwnedFd, list: &Path) -> Option<Rela
     let make = || {
         sys::unix::force_buffers(user.as_fd(), 4 << 20)?;
         let (slots, memory) = Slots::create()?;
-        let relay = Relay::new(user, port, line, allowance, slots, now)?;
+        let relay = Relay::new(user, port, line, allowance, (slots, lent), now)?;
         confine()?;
         relay.welcome(&welcome, memory.as_fd())?;
         Ok::<Relay, io::Error>(relay)
@@ -92,8 +93,8 @@ fn admit(
     line: &Line,
     list: &Path,
     now: u64,
-) -> Result<(Port, Allowance), Refusal> {
-    let device = hello(user)?;
+) -> Result<(Port, Allowance, Option<Memory>), Refusal> {
+    let (device, lends) = hello(user)?;
     let list = List::read(list).map_err(|e| {
         // What is wrong with root's file is for the log; its text is nobody's business.
         log::say(&e.to_string());
@@ -135,18 +136,43 @@ fn admit(
             _ => format!("The network device {device} cannot be used: {e}."),
         })
     })?;
-    Ok((port, allowance.clone()))
+    let lent = if lends { Some(borrow(user)?) } else { None };
+    Ok((port, allowance.clone(), lent))
 }
 
-fn hello(user: BorrowedFd<'_>) -> Result<String, Refusal> {
-    let mute = |e: io::Error| Refusal::Mute(e.to_string());
-    if !sys::wait::readable(user, Some(PATIENCE)).map_err(mute)? {
+impl From<io::Error> for Refusal {
+    fn from(e: io::Error) -> Refusal {
+        Refusal::Mute(e.to_string())
+    }
+}
+
+/// Asks for the memory that is to be lent. What else a user sends here it may take him long to have closed, but that is
+/// the time of his own connection.
+fn borrow(user: BorrowedFd<'_>) -> Result<Memory, Refusal> {
+    let _older = sys::unix::take_descriptors(user, true)?;
+    sys::unix::send_vectored(user, &[IoSlice::new(&protocol::lend())])?;
+    if !sys::wait::readable(user, Some(PATIENCE))? {
+        return Err(Refusal::Mute("it lent nothing".into()));
+    }
+    let mut message = [0; 64];
+    let received = sys::unix::receive_with_fds(user, &mut message, 1)?;
+    let _older = sys::unix::take_descriptors(user, false)?;
+    let (said, fd) = (ToHelper::decode(&message[..received.len]), received.fds.first());
+    let (Ok(ToHelper::Memory), Some(fd)) = (said, fd) else {
+        return Err(Refusal::Mute("it lent nothing".into()));
+    };
+    Memory::map_lent(fd.as_fd(), LENT_MAX).map_err(Refusal::from)
+}
+
+/// Which device is wanted, and whether memory can be lent.
+fn hello(user: BorrowedFd<'_>) -> Result<(String, bool), Refusal> {
+    if !sys::wait::readable(user, Some(PATIENCE))? {
         return Err(Refusal::Mute("it was silent".into()));
     }
     let mut message = [0; 64];
-    let (len, _) = sys::unix::receive_message(user, &mut message).map_err(mute)?;
+    let (len, _) = sys::unix::receive_message(user, &mut message)?;
     match ToHelper::decode(&message[..len]) {
-        Ok(ToHelper::Hello(Hello { version: VERSION, device })) => Ok(device),
+        Ok(ToHelper::Hello(Hello { version: VERSION, device, lends })) => Ok((device, lends)),
         Ok(ToHelper::Hello(Hello { version, .. })) => Err(Refusal::Told(format!(
             "This netherd speaks version {version} of the protocol with netherd-nic, which speaks \
              {VERSION}; install both from one release."

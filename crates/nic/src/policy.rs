@@ -15,8 +15,8 @@ use wire::ethernet::{self, ethertype};
 use wire::ipv4::Fragment;
 use wire::parse::Arp;
 use wire::{
-    Gso, GsoKind, HEADER_MAX, L3, L4, MacAddr, Offload, Parsed, PartialChecksum, Transport, arp,
-    checksum, icmpv4, ndp, offload, parse, tcp, vlan, vnet,
+    Gso, GsoKind, HEADER_MAX, L3, L4, MacAddr, Offload, Parsed, PartialChecksum, Transport,
+    VNET_HDR_LEN, arp, checksum, icmpv4, ndp, offload, parse, tcp, vlan, vnet,
 };
 
 use crate::reason::Reason;
@@ -24,6 +24,14 @@ use crate::reason::Reason;
 /// Bytes of a frame that are looked at, from its first on: more than any headers, and a whole
 /// message of neighbour discovery. One that were longer is refused.
 pub const FRONT: usize = 2048;
+
+/// How much of a frame of `len` bytes has to be at hand to judge it, by its vnet header: what says that it is to be
+/// segmented is TCP or UDP, or refused, and of these nothing behind the headers matters.
+#[must_use]
+pub fn front_len(header: &[u8; VNET_HDR_LEN], len: usize) -> usize {
+    let [_, gso_type, ..] = *header;
+    len.min(if gso_type == 0 { FRONT } else { HEADER_MAX })
+}
 
 /// Ports of DHCP (RFC 2131, 4.1) and DHCPv6 (RFC 8415, 7.2).
 const DHCP_SERVER: u16 = 67;
@@ -41,7 +49,7 @@ pub struct Outgoing {
 }
 
 /// Judges a frame of the user: `header` is the vnet header it came with, `front` its first
-/// [`FRONT`] bytes or all of its `len`, `mtu` the device's; `claimed` says which addresses are the
+/// [`front_len`] bytes or more, `mtu` the device's; `claimed` says which addresses are the
 /// connection's.
 ///
 /// # Errors

@@ -22,24 +22,33 @@
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 2 | number of the slot |
-//! | 2 | 2 | zero |
+//! | 2 | 2 | bytes of the frame that lie in the slot, if its rest lies in memory that was lent |
 //! | 4 | 4 | length of the frame |
 //! | 8 | 12 | `virtio_net_hdr_v1` |
+//! | 20 | 4 | where in the memory that was lent the rest lies; all ones: all of the frame lies in the slot |
+//!
+//! The hypervisor may lend memory of its own ([`sys::shared::lend`]): what is in it stays there, only the helper is told
+//! where. It must not change before the slot is given back, for the hypervisor's own sake. That it will lend it says in its
+//! first message; it is asked for it, if it may use the device, sends the descriptor and is welcomed then. Nobody else's
+//! descriptors come to the helper.
 //!
 //! Both kinds have many records in a message, because a message costs the kernel as much as the bytes
 //! of a small frame many times over. Nothing waits for a message to become full. A large frame may
 //! come in a message of frames as well, when no slot is free.
 //!
-//! The hypervisor speaks first ([`Hello`]) and is answered with [`Welcome`], with which the memory's
+//! The hypervisor speaks first ([`Hello`]) and is, perhaps asked for memory before, answered with [`Welcome`], with which the memory's
 //! descriptor comes, or with a sentence and the end. After that either end sends frames at any time; claims are answered in their order. A
 //! frame behind a claim in the same direction is judged after it.
 
+mod places;
+
 use wire::{MacAddr, OffloadSet};
 
-use crate::slots::SLOTS;
+use self::places::places;
+pub use self::places::{Lent, Place, Places, places_header};
 
 /// What both ends must agree on.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Bytes in front of a message's body.
 pub const HEADER_LEN: usize = 4;
@@ -57,7 +66,7 @@ pub const FRAME_MAX: usize = 65_568;
 pub const MESSAGE_MAX: usize = HEADER_LEN + RECORD_LEN + FRAME_MAX;
 
 /// Bytes of a record of a frame that lies in a slot.
-pub const PLACE_LEN: usize = 8 + wire::VNET_HDR_LEN;
+pub const PLACE_LEN: usize = 8 + wire::VNET_HDR_LEN + 4;
 
 /// A frame longer than this is large: it lies in a slot, or travels alone.
 pub const ALONE: usize = 2048;
@@ -80,10 +89,12 @@ const RELEASE: u8 = 3;
 const FRAMES: u8 = 4;
 const COUNTERS: u8 = 5;
 const PLACES: u8 = 6;
+const MEMORY: u8 = 7;
 const WELCOME: u8 = 129;
 const REFUSED: u8 = 130;
 const CLAIMED: u8 = 131;
 const CARRIER: u8 = 132;
+const LEND: u8 = 133;
 
 /// The bytes make no message of this protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,6 +118,8 @@ pub enum ProtocolError {
 pub struct Hello {
     pub version: u16,
     pub device: String,
+    /// It has memory to lend, when it is asked.
+    pub lends: bool,
 }
 
 /// An inclusive range of MAC addresses, as integers below 2^48 with the first byte the most
@@ -193,12 +206,16 @@ pub enum ToHelper<'a> {
     Places(Places<'a>),
     /// Asks for the counters.
     Counters,
+    /// What the descriptor that came with it is.
+    Memory,
 }
 
 /// A message from the helper.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FromHelper<'a> {
     Welcome(Welcome),
+    /// Asks for the memory that is to be lent.
+    Lend,
     /// A sentence; the connection ends.
     Refused(&'a str),
     Claimed(MacAddr, Result<(), ClaimRefusal>),
@@ -262,92 +279,6 @@ fn split_record(bytes: &[u8]) -> Option<(Record<'_>, &[u8])> {
     let len = usize::try_from(u32::from_ne_bytes(*len)).ok()?;
     let (frame, rest) = rest.split_at_checked(len)?;
     Some((Record { header, frame }, rest))
-}
-
-/// Where the frames of one message lie; each is known to be possible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Places<'a>(&'a [[u8; PLACE_LEN]]);
-
-/// Where one frame lies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Below [`SLOTS`].
-    pub slot: u16,
-    /// At most [`FRAME_MAX`].
-    pub len: usize,
-    /// A `virtio_net_hdr_v1`, believed by nobody yet.
-    pub header: [u8; wire::VNET_HDR_LEN],
-}
-
-impl Place {
-    fn read(record: &[u8; PLACE_LEN]) -> Option<Place> {
-        let [s, t, 0, 0, a, b, c, d, header @ ..] = *record else { return None };
-        let (slot, len) = (u16::from_ne_bytes([s, t]), u32::from_ne_bytes([a, b, c, d]));
-        let len = usize::try_from(len).ok().filter(|len| *len <= FRAME_MAX)?;
-        (slot < SLOTS).then_some(Place { slot, len, header })
-    }
-
-    #[must_use]
-    pub fn encode(&self) -> [u8; PLACE_LEN] {
-        let mut record = [0; PLACE_LEN];
-        record[..2].copy_from_slice(&self.slot.to_ne_bytes());
-        // At most FRAME_MAX.
-        record[4..8].copy_from_slice(&(self.len as u32).to_ne_bytes());
-        record[8..].copy_from_slice(&self.header);
-        record
-    }
-}
-
-impl Iterator for Places<'_> {
-    type Item = Place;
-
-    fn next(&mut self) -> Option<Place> {
-        let (first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Place::read(first)
-    }
-}
-
-impl Places<'_> {
-    /// How many are left.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Puts a message of those that are left into `message`, in place of what is there.
-    pub fn write_message(&self, message: &mut Vec<u8>) {
-        message.clear();
-        // At most RECORDS_MAX.
-        message.extend_from_slice(&places_header(self.0.len() as u16));
-        message.extend_from_slice(self.0.as_flattened());
-    }
-}
-
-/// The header of a message of places.
-#[must_use]
-pub fn places_header(records: u16) -> [u8; HEADER_LEN] {
-    let [a, b] = records.to_ne_bytes();
-    [PLACES, 0, a, b]
-}
-
-fn places(count: u16, body: &[u8]) -> Result<Places<'_>, ProtocolError> {
-    if count == 0 || usize::from(count) > RECORDS_MAX {
-        return Err(ProtocolError::Records(count));
-    }
-    let (records, rest) = body.as_chunks();
-    if !rest.is_empty() || records.len() != usize::from(count) {
-        return Err(ProtocolError::Records(count));
-    }
-    if records.iter().any(|record| Place::read(record).is_none()) {
-        return Err(ProtocolError::Place);
-    }
-    Ok(Places(records))
 }
 
 /// Integers of a message, in the order of their numbers.
@@ -422,13 +353,15 @@ impl<'a> ToHelper<'a> {
                 if !sys::device::is_name(name) {
                     return Err(ProtocolError::Name);
                 }
-                ToHelper::Hello(Hello { version, device: name.to_owned() })
+                let lends = body.get(2 + NAME_LEN).is_some_and(|byte| *byte != 0);
+                ToHelper::Hello(Hello { version, device: name.to_owned(), lends })
             }
             CLAIM => ToHelper::Claim(mac(message, body)?),
             RELEASE => ToHelper::Release(mac(message, body)?),
             FRAMES => ToHelper::Frames(records(count, body)?),
             PLACES => ToHelper::Places(places(count, body)?),
             COUNTERS => ToHelper::Counters,
+            MEMORY => ToHelper::Memory,
             other => return Err(ProtocolError::Kind(other)),
         })
     }
@@ -442,6 +375,7 @@ impl<'a> FromHelper<'a> {
         let (kind, count, body) = split_header(message)?;
         Ok(match kind {
             WELCOME => FromHelper::Welcome(welcome(body).ok_or(short)?),
+            LEND => FromHelper::Lend,
             REFUSED => FromHelper::Refused(std::str::from_utf8(body).unwrap_or("it was refused")),
             CLAIMED => {
                 let mac = mac(message, body)?;
@@ -485,18 +419,31 @@ fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     message
 }
 
-/// The first message.
+/// The first message; `lends`: memory can be lent.
 ///
 /// # Errors
 /// When `device` cannot name one.
-pub fn hello(device: &str) -> Result<Vec<u8>, ProtocolError> {
+pub fn hello(device: &str, lends: bool) -> Result<Vec<u8>, ProtocolError> {
     if !sys::device::is_name(device) {
         return Err(ProtocolError::Name);
     }
     let mut body = VERSION.to_ne_bytes().to_vec();
     body.extend_from_slice(device.as_bytes());
     body.resize(2 + NAME_LEN, 0);
+    body.push(lends.into());
     Ok(message(HELLO, &body))
+}
+
+/// Asks for memory.
+#[must_use]
+pub fn lend() -> Vec<u8> {
+    message(LEND, &[])
+}
+
+/// Goes with the descriptor of the memory.
+#[must_use]
+pub fn memory() -> Vec<u8> {
+    message(MEMORY, &[])
 }
 
 #[must_use]

@@ -17,6 +17,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use sys::poll::{Events, Interest, Poller};
+use sys::shared::Memory;
 use sys::{errno, packet};
 use wire::{HEADER_MAX, MacAddr, Offload, vnet};
 
@@ -69,6 +70,8 @@ pub struct Relay {
     groups_rate: Bucket,
     changes_rate: Bucket,
     slots: Slots,
+    /// What the hypervisor has lent.
+    lent: Option<Memory>,
     outbound: Outbound,
     inbound: Inbound,
     answers: VecDeque<Vec<u8>>,
@@ -99,7 +102,7 @@ impl Relay {
         port: Port,
         line: Line,
         allowance: Allowance,
-        slots: Slots,
+        (slots, lent): (Slots, Option<Memory>),
         now: u64,
     ) -> io::Result<Relay> {
         let poller = Poller::new()?;
@@ -118,6 +121,7 @@ impl Relay {
             macs: Vec::new(),
             counters: Counters::default(),
             slots,
+            lent,
             outbound: Outbound::default(),
             inbound: Inbound::default(),
             answers: VecDeque::new(),

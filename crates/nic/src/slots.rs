@@ -9,6 +9,10 @@
 //! slot no more. Few slots are better than many: what lies in them is to be still in the cache. The
 //! first that is free is taken.
 //!
+//! What the hypervisor sends lies in memory of its own already, from which it would have to be copied. So the hypervisor
+//! may lend that memory: the helper can read it and nobody but the hypervisor can write to it. Then a slot has the first
+//! bytes of a frame at most, and its word says until when the rest is needed where it lies.
+//!
 //! Neither end believes the other:
 //!
 //! * the size is sealed, the layout is fixed, and a number of a slot or a length out of range is a
@@ -32,6 +36,9 @@ use crate::protocol::FRAME_MAX;
 
 /// Large frames that can be under way in one direction.
 pub const SLOTS: u16 = 16;
+
+/// Most bytes of memory that a hypervisor can lend. The helper is charged for pages of it that nobody has touched before.
+pub const LENT_MAX: usize = 64 << 20;
 
 /// Bytes of a slot: whole pages for a frame.
 const SLOT: usize = 17 * 4096;
@@ -102,6 +109,12 @@ impl Slots {
         Some(slot)
     }
 
+    /// Whether a slot that was taken has been given back.
+    #[must_use]
+    pub fn is_free(&self, way: Way, slot: u16) -> bool {
+        slot < SLOTS && self.0.word(word(way, slot)).is_ok_and(|it| it == FREE)
+    }
+
     /// Gives a slot back: its receiver, when the frame is no longer needed there.
     pub fn give_back(&self, way: Way, slot: u16) {
         if slot < SLOTS {
@@ -120,10 +133,16 @@ impl Slots {
         Some(start + part.start..start + part.end)
     }
 
-    /// Copies a frame, from its byte `from` on, out of its slot; false when that cannot be.
+    /// Copies the front of a frame out of its slot; false when that cannot be.
     #[must_use]
     pub fn read(&self, way: Way, slot: u16, to: &mut [u8]) -> bool {
-        Slots::place(way, slot, 0..to.len())
+        self.read_at(way, slot, 0, to)
+    }
+
+    /// Copies a piece of a frame, from its byte `at` on, out of its slot; false when that cannot be.
+    #[must_use]
+    pub fn read_at(&self, way: Way, slot: u16, at: usize, to: &mut [u8]) -> bool {
+        Slots::place(way, slot, at..at.saturating_add(to.len()))
             .is_some_and(|place| self.0.read(place.start, to).is_ok())
     }
 

@@ -210,7 +210,7 @@ fn a_front_that_changes_after_it_was_told_is_judged_as_it_is_sent() {
     let slots = client.slots.get().expect("mapped");
     let slot = slots.take(Way::Out).expect("a free slot");
     let len = frames[0].len();
-    let place = Place { slot, len, header: [0; VNET_HDR_LEN] }.encode();
+    let place = Place { slot, len, header: [0; VNET_HDR_LEN], lent: None }.encode();
     let message = [&protocol::places_header(1)[..], &place].concat();
     let (mut said, start) = (0, Instant::now());
     while said < 2000 && start.elapsed() < Duration::from_secs(3) {
@@ -233,17 +233,17 @@ fn places_that_are_none_end_their_connection() {
     let Some(lab) = Lab::new(&format!("{MACS}connections = 32\n")) else { return };
     let header = [0; VNET_HDR_LEN];
     for place in [
-        Place { slot: SLOTS, len: 60, header },
-        Place { slot: u16::MAX, len: 60, header },
-        Place { slot: 0, len: FRAME_MAX + 1, header },
-        Place { slot: 0, len: u32::MAX as usize, header },
+        Place { slot: SLOTS, len: 60, header, lent: None },
+        Place { slot: u16::MAX, len: 60, header, lent: None },
+        Place { slot: 0, len: FRAME_MAX + 1, header, lent: None },
+        Place { slot: 0, len: u32::MAX as usize, header, lent: None },
     ] {
         let client = lab.connect();
         client.say(&[&protocol::places_header(1)[..], &place.encode()].concat());
         assert_eq!(client.hear(), None, "{place:?}");
     }
     // More, or fewer, than the message has.
-    let place = Place { slot: 0, len: 60, header }.encode();
+    let place = Place { slot: 0, len: 60, header, lent: None }.encode();
     for count in [0, 2, 65] {
         let client = lab.connect();
         client.say(&[&protocol::places_header(count)[..], &place].concat());
@@ -285,7 +285,7 @@ fn addresses_have_one_owner_and_frames_one_receiver() {
     let wire = lab.wire();
     let (a, b) = (lab.connect(), lab.connect());
     let third = Client::raw(&lab.socket());
-    third.say(&protocol::hello("nic0").expect("a name"));
+    third.say(&protocol::hello("nic0", false).expect("a name"));
     assert!(matches!(third.hear(), Some(Heard::Refused(why)) if why.contains("2 networks")));
     assert!(a.claim(OURS) && a.claim(OURS));
     assert!(!b.claim(OURS), "taken");
@@ -339,7 +339,7 @@ fn whoever_breaks_the_protocol_is_sent_away_alone() {
     assert!(good.claim(OURS));
     let mut lie = message(&[0; VNET_HDR_LEN], &[udp(OUTSIDE, OTHER, "x")]);
     lie[4] = 0xff;
-    let hello = protocol::hello("nic0").expect("a name");
+    let hello = protocol::hello("nic0", false).expect("a name");
     for bad in [&[][..], &[0], &[9, 0, 0, 0], &[4, 0, 0, 0], &lie, &hello, &vec![4; 70_000]] {
         let client = lab.connect();
         if client.try_say(bad) {
@@ -514,7 +514,7 @@ fn only_the_listed_are_served_and_a_changed_list_counts() {
     let Some(lab) = Lab::new(MACS) else { return };
     let refused = |device: &str, word: &str| {
         let client = Client::raw(&lab.socket());
-        client.say(&protocol::hello(device).expect("a name"));
+        client.say(&protocol::hello(device, false).expect("a name"));
         match client.hear() {
             Some(Heard::Refused(why)) => assert!(why.contains(word), "{why}"),
             other => panic!("{other:?}"),

@@ -415,7 +415,15 @@ const SO_PASSRIGHTS: libc::c_int = 83;
 /// # Errors
 /// As setsockopt(2).
 pub fn refuse_descriptors(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    match set_int_option(fd, libc::SOL_SOCKET, SO_PASSRIGHTS, 0) {
+    take_descriptors(fd, false)
+}
+
+/// Whether descriptors may be sent to this socket; see [`refuse_descriptors`].
+///
+/// # Errors
+/// As setsockopt(2).
+pub fn take_descriptors(fd: BorrowedFd<'_>, may: bool) -> io::Result<bool> {
+    match set_int_option(fd, libc::SOL_SOCKET, SO_PASSRIGHTS, may.into()) {
         Ok(()) => Ok(true),
         Err(e) if e.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(false),
         Err(e) => Err(e),

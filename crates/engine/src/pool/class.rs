@@ -3,16 +3,21 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::ops::Range;
+use core::slice::IterMut;
 
+use super::lazy::{Elsewhere, Lazy, Memory, Storage};
 use super::{ClassUsage, INDEX_MAX, RESERVE};
 use crate::frame::Body;
 
 /// One class of equal buffers, of `N` bytes each. Their size is known to the compiler, so that a frame
 /// is found with one look at its slot.
 #[derive(Debug)]
-pub(super) struct Class<const N: usize> {
-    slots: Vec<Slot<N>>,
+pub(super) struct Class<const N: usize, S = Box<[u8; N]>> {
+    slots: Vec<Slot<S>>,
     free: Vec<u32>,
+    /// Memory that the first buffers are made of.
+    lent: IterMut<'static, [u8; N]>,
     limit: usize,
     /// How many buffers the allocator may still be asked for.
     more: usize,
@@ -22,10 +27,10 @@ pub(super) struct Class<const N: usize> {
 }
 
 #[derive(Debug)]
-struct Slot<const N: usize> {
+struct Slot<S> {
     refs: u32,
     generation: u32,
-    bytes: Box<[u8; N]>,
+    bytes: S,
 }
 
 /// A buffer that was taken just now.
@@ -35,11 +40,17 @@ pub(super) struct Taken<'a, const N: usize> {
     pub(super) bytes: &'a mut [u8; N],
 }
 
-impl<const N: usize> Class<N> {
+impl<const N: usize, S: Storage<N>> Class<N, S> {
     pub(super) fn new(limit: usize, step: usize) -> Self {
         let limit = limit.min(INDEX_MAX);
         let reserve = RESERVE.min(limit / 4);
-        Self { slots: Vec::new(), free: Vec::new(), limit, more: limit, reserve, step }
+        let lent = [].iter_mut();
+        Self { slots: Vec::new(), free: Vec::new(), lent, limit, more: limit, reserve, step }
+    }
+
+    /// The same, whose first buffers are made of this memory.
+    pub(super) fn with_memory(limit: usize, step: usize, memory: &'static mut [u8]) -> Self {
+        Self { lent: memory.as_chunks_mut().0.iter_mut(), ..Self::new(limit, step) }
     }
 
     #[inline]
@@ -50,7 +61,7 @@ impl<const N: usize> Class<N> {
         };
         let slot = self.slots.get_mut(index as usize)?;
         slot.refs = 1;
-        Some(Taken { index, generation: slot.generation, bytes: &mut slot.bytes })
+        Some(Taken { index, generation: slot.generation, bytes: slot.bytes.bytes_mut()? })
     }
 
     /// Takes some more buffers from the allocator and returns the first of them.
@@ -62,8 +73,12 @@ impl<const N: usize> Class<N> {
             return None;
         }
         for _ in 0..count {
-            // Zeroed by the allocator, which mostly has such memory and need not touch it.
-            let bytes = vec![0; N].into_boxed_slice().try_into().ok()?;
+            let memory = match self.lent.next() {
+                Some(lent) => Memory::Lent(lent),
+                // Zeroed by the allocator, which mostly has such memory and need not touch it.
+                None => Memory::Own(vec![0; N].into_boxed_slice().try_into().ok()?),
+            };
+            let bytes = S::new(memory)?;
             self.slots.push(Slot { refs: 0, generation: 0, bytes });
         }
         self.more -= count;
@@ -75,14 +90,14 @@ impl<const N: usize> Class<N> {
     }
 
     #[inline]
-    fn slot(&self, body: Body) -> Option<&Slot<N>> {
+    fn slot(&self, body: Body) -> Option<&Slot<S>> {
         let slot = self.slots.get(body.index() as usize)?;
         debug_assert_eq!(slot.generation, body.generation, "the frame belongs to another pool");
         (slot.generation == body.generation).then_some(slot)
     }
 
     #[inline]
-    fn slot_mut(&mut self, body: Body) -> Option<&mut Slot<N>> {
+    fn slot_mut(&mut self, body: Body) -> Option<&mut Slot<S>> {
         let slot = self.slots.get_mut(body.index() as usize)?;
         debug_assert_eq!(slot.generation, body.generation, "the frame belongs to another pool");
         (slot.generation == body.generation).then_some(slot)
@@ -103,6 +118,7 @@ impl<const N: usize> Class<N> {
         } else {
             slot.refs = 0;
             slot.generation = slot.generation.wrapping_add(1);
+            slot.bytes.freed();
             self.free.push(body.index());
         }
         true
@@ -121,6 +137,7 @@ impl<const N: usize> Class<N> {
             && slot.refs > 0
         {
             slot.refs = 0;
+            slot.bytes.freed();
             self.free.push(index);
         }
     }
@@ -128,22 +145,21 @@ impl<const N: usize> Class<N> {
     /// The bytes of such a buffer.
     #[inline]
     pub(super) fn owned(&self, index: u32) -> &[u8] {
-        self.slots.get(index as usize).map_or(&[], |slot| &slot.bytes[..])
+        self.slots.get(index as usize).and_then(|slot| slot.bytes.bytes()).map_or(&[], |it| &it[..])
     }
 
     /// The same, to be changed.
     #[inline]
     pub(super) fn owned_mut(&mut self, index: u32) -> &mut [u8] {
-        self.slots.get_mut(index as usize).map_or(&mut [], |slot| &mut slot.bytes[..])
+        let slot = self.slots.get_mut(index as usize);
+        slot.and_then(|slot| slot.bytes.bytes_mut()).map_or(&mut [], |it| &mut it[..])
     }
 
     /// `len` bytes of a buffer from `start` on; nothing if it has not so many.
     #[inline]
     pub(super) fn part(&self, body: Body, start: usize, len: usize) -> &[u8] {
-        match self.slot(body) {
-            Some(slot) => {
-                slot.bytes.get(start..).and_then(|rest| rest.get(..len)).unwrap_or_default()
-            }
+        match self.slot(body).and_then(|slot| slot.bytes.bytes()) {
+            Some(bytes) => bytes.get(start..).and_then(|rest| rest.get(..len)).unwrap_or_default(),
             None => &[],
         }
     }
@@ -151,14 +167,16 @@ impl<const N: usize> Class<N> {
     /// A whole buffer; nothing if the handle is stale.
     #[inline]
     pub(super) fn bytes_mut(&mut self, body: Body) -> &mut [u8] {
-        self.slot_mut(body).map_or(&mut [], |slot| &mut slot.bytes[..])
+        self.slot_mut(body)
+            .and_then(|slot| slot.bytes.bytes_mut())
+            .map_or(&mut [], |it| &mut it[..])
     }
 
     /// A whole buffer, if no other frame shares it.
     #[inline]
     pub(super) fn exclusive_mut(&mut self, body: Body) -> Option<&mut [u8]> {
         let slot = self.slot_mut(body)?;
-        (slot.refs == 1).then_some(&mut slot.bytes[..])
+        if slot.refs == 1 { slot.bytes.bytes_mut().map(|it| &mut it[..]) } else { None }
     }
 
     #[inline]
@@ -177,5 +195,25 @@ impl<const N: usize> Class<N> {
             grown: self.slots.len(),
             limit: self.limit,
         }
+    }
+}
+
+impl<const N: usize> Class<N, Lazy<N>> {
+    /// What begins at byte `at` of a buffer that was taken just now is elsewhere.
+    pub(super) fn borrow(&mut self, body: Body, at: usize, elsewhere: Elsewhere) {
+        if let Some(slot) = self.slot_mut(body) {
+            slot.bytes.borrow(at, elsewhere);
+        }
+    }
+
+    /// Where a range of a buffer lies, if it is elsewhere.
+    pub(super) fn elsewhere(&self, body: Body, range: Range<usize>) -> Option<Elsewhere> {
+        self.slot(body)?.bytes.elsewhere(range)
+    }
+
+    /// Where a buffer begins in the memory that was lent, if it is of that.
+    pub(super) fn lent_at(&self, body: Body) -> Option<usize> {
+        // The first buffers are, in their order.
+        self.slot(body)?.bytes.is_lent().then(|| body.index() as usize * N)
     }
 }

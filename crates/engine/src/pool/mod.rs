@@ -36,9 +36,12 @@ use crate::batch::{BATCH, TxBatch};
 use crate::frame::{Body, Frame, Lease};
 
 mod class;
+mod lazy;
 mod rewrite;
 
 use class::{Class, Taken};
+use lazy::Lazy;
+pub use lazy::{Elsewhere, Foreign};
 
 /// Bytes before every frame body, for a VLAN tag or a link's own header.
 pub const HEADROOM: usize = 64;
@@ -128,9 +131,12 @@ pub(crate) enum RewriteError {
 #[derive(Debug)]
 pub struct Pool {
     small: Class<SMALL>,
-    large: Class<LARGE>,
+    large: Large,
     headers: Class<HEADER>,
 }
+
+/// The large class.
+type Large = Class<LARGE, Lazy<LARGE>>;
 
 impl Pool {
     /// A pool that may grow to `limits`; it holds no memory yet.
@@ -141,6 +147,18 @@ impl Pool {
             large: Class::new(limits.large, 8),
             headers: Class::new(limits.headers, 64),
         }
+    }
+
+    /// The same; the first large buffers are made of this memory, which somebody else may read.
+    #[must_use]
+    pub fn with_memory(limits: PoolLimits, memory: &'static mut [u8]) -> Self {
+        Self { large: Class::with_memory(limits.large, 8, memory), ..Self::new(limits) }
+    }
+
+    /// Bytes of memory that so many large buffers are made of.
+    #[must_use]
+    pub const fn memory_for(large: usize) -> usize {
+        large * LARGE
     }
 
     /// Makes a frame of a copy of `bytes`.
@@ -213,6 +231,62 @@ impl Pool {
         Frame::of_body(lease.0, HEADROOM + start, len, offload)
     }
 
+    /// Makes a frame of a copy of `front`, and of a rest that lies elsewhere: it is fetched when somebody asks for
+    /// its bytes, if anybody does. What decides about the frame must be in the front.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolEmpty`] if no buffer is free, or the front is not [`HEADER_MAX`] bytes long, or the frame too long;
+    /// the place is given back.
+    pub fn borrow_in(
+        &mut self,
+        front: &[u8],
+        rest: Elsewhere,
+        offload: Offload,
+    ) -> Result<Frame, PoolEmpty> {
+        let len = rest.range.len();
+        let fits = front.len() == HEADER_MAX && front.len() + len <= LARGE_CAPACITY;
+        let lease = if fits { self.lease_large() } else { Err(PoolEmpty) };
+        let Ok(Lease(body)) = lease else {
+            rest.memory.give_back(rest.place);
+            return Err(PoolEmpty);
+        };
+        let Some(header) = self.headers.take().map(|it| it.index) else {
+            self.large.put(body);
+            rest.memory.give_back(rest.place);
+            return Err(PoolEmpty);
+        };
+        if let Some(room) = self.headers.owned_mut(header).get_mut(HEADER_ROOM..) {
+            copy(room.get_mut(..front.len()).unwrap_or_default(), front);
+        }
+        // Where the rest would be if all of the frame were here.
+        let at = HEADROOM + front.len();
+        self.large.borrow(body, at, rest);
+        let mut frame = Frame::of_body(body, at, len, offload);
+        frame.set_header(header, HEADER_ROOM, front.len());
+        Ok(frame)
+    }
+
+    /// The piece before a frame's rest, and where the rest lies, if it is elsewhere and was not fetched.
+    #[inline]
+    #[must_use]
+    pub fn foreign(&self, frame: &Frame) -> Option<(&[u8], Elsewhere)> {
+        let header = frame.header().filter(|_| frame.body.is_large())?;
+        let (start, len) = (frame.start(), frame.body_len());
+        let elsewhere = self.large.elsewhere(frame.body, start..start + len)?;
+        Some((self.piece(frame, header), elsewhere))
+    }
+
+    /// Where a frame's rest, or all of it, begins in the memory that the pool was made with, if it is there.
+    #[inline]
+    #[must_use]
+    pub fn lent_at(&self, frame: &Frame) -> Option<usize> {
+        if !frame.body.is_large() {
+            return None;
+        }
+        self.large.lent_at(frame.body).map(|at| at + frame.start())
+    }
+
     /// Takes back a lease that became no frame.
     #[expect(clippy::needless_pass_by_value, reason = "the handle ends here")]
     pub fn give_back(&mut self, lease: Lease) {
@@ -262,7 +336,7 @@ impl Pool {
     #[inline]
     pub(crate) fn end(&mut self, frame: &Frame) {
         let known = if frame.body.is_large() {
-            self.large.put(frame.body)
+            put_large(&mut self.large, frame.body)
         } else {
             self.small.put(frame.body)
         };
@@ -284,7 +358,7 @@ impl Pool {
     fn whole(&self, frame: &Frame) -> &[u8] {
         let (start, len) = (frame.start(), frame.len());
         if frame.body.is_large() {
-            self.large.part(frame.body, start, len)
+            large_part(&self.large, frame.body, start, len)
         } else {
             self.small.part(frame.body, start, len)
         }
@@ -325,19 +399,39 @@ impl Pool {
     #[inline]
     fn exclusive_mut(&mut self, body: Body) -> Option<&mut [u8]> {
         if body.is_large() {
-            self.large.exclusive_mut(body)
+            exclusive_large(&mut self.large, body)
         } else {
             self.small.exclusive_mut(body)
         }
     }
 }
 
+// What is done to large buffers stays out of the way of small frames: it is more, and matters less.
+
+#[cold]
+#[inline(never)]
+fn large_part(large: &Large, body: Body, start: usize, len: usize) -> &[u8] {
+    large.part(body, start, len)
+}
+
+#[cold]
+#[inline(never)]
+fn put_large(large: &mut Large, body: Body) -> bool {
+    large.put(body)
+}
+
+#[cold]
+#[inline(never)]
+fn exclusive_large(large: &mut Large, body: Body) -> Option<&mut [u8]> {
+    large.exclusive_mut(body)
+}
+
 /// [`Pool::body`] for callers that hold the header class mutably at the same time.
 #[inline]
-fn body_of<'a>(small: &'a Class<SMALL>, large: &'a Class<LARGE>, frame: &Frame) -> &'a [u8] {
+fn body_of<'a>(small: &'a Class<SMALL>, large: &'a Large, frame: &Frame) -> &'a [u8] {
     let (start, len) = (frame.start(), frame.body_len());
     if frame.body.is_large() {
-        large.part(frame.body, start, len)
+        large_part(large, frame.body, start, len)
     } else {
         small.part(frame.body, start, len)
     }

@@ -12,12 +12,15 @@
 //!   [`Link::transmit`]. What the descriptor does not take stays in the batch, and the worker gives
 //!   it back to the engine, where it is in its port's account again. So a link holds no buffers of
 //!   the pool between two calls, the queue is the engine's alone, and a guest that stops reading
-//!   fills only its own. A stream that was cut within a frame keeps a copy of that frame's rest.
+//!   fills only its own. A stream that was cut within a frame keeps a copy of that frame's rest. The link to the
+//!   helper of a network device is the exception: a few frames that were sent stay its own until the
+//!   helper has read them where they lie ([`Link::lent`]).
 //!
 //! A link never waits, never allocates per frame, and never closes its port itself: it returns a
 //! [`CloseReason`] and the worker closes the port. Errors that concern one frame are counted
 //! (`link-refused`, `bad-framing`, `no-buffer`) and do not close anything.
 
+pub(crate) mod borrowed;
 pub(crate) mod datagram;
 pub mod framing;
 pub(crate) mod nic;
@@ -92,7 +95,13 @@ pub enum LinkSetup {
     Seqpacket { fd: OwnedFd },
     /// A connection to the helper that has a network device, after its welcome, and the memory that came
     /// with it.
-    Nic { fd: OwnedFd, slots: ::nic::slots::Slots, welcome: ::nic::protocol::Welcome },
+    Nic {
+        fd: OwnedFd,
+        slots: ::nic::slots::Slots,
+        welcome: ::nic::protocol::Welcome,
+        /// The helper reads the memory of the worker's pool ([`Worker::memory`](crate::worker::Worker::memory)).
+        lent: bool,
+    },
 }
 
 impl LinkSetup {
@@ -346,6 +355,11 @@ pub(crate) trait Link: fmt::Debug {
     /// batch could not be written now; a link that is [`LinkState::Free`] leaves nothing. With an
     /// empty batch it goes on with the rest of a frame that was cut.
     fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Sent;
+
+    /// Frames that somebody may still read, at the end: their buffers are not to be used for others yet.
+    fn lent(&mut self) -> Vec<Frame> {
+        Vec::new()
+    }
 
     /// Frames that are partly out, at the end.
     fn unfinished(&self) -> u64 {

@@ -4,9 +4,14 @@
 //!
 //! Frames go in messages of one or many records ([`::nic::protocol`]), which are read into the scratch
 //! space and copied out. The bytes of a large frame are in a slot of the memory that is shared with the
-//! helper ([`::nic::slots`]) and are copied from there, so nobody can change them when the engine looks;
-//! large frames that are sent are copied into a slot. When all are full, the helper has enough to do for
-//! a while, and the link waits.
+//! helper ([`::nic::slots`]). They are copied from there, so nobody can change them when the engine looks;
+//! but of TCP to be segmented only the headers are looked at, so only they are copied at once, and the
+//! rest when somebody asks for it ([`super::borrowed`]).
+//!
+//! Large frames that are sent stay in the pool, where the helper can read them, and are this link's until
+//! the helper gives their slot back, which is looked at whenever something is sent or received. Where it cannot read
+//! the pool they are copied into the slot. When all slots are taken, the helper has enough to do for a while, and
+//! the link waits.
 //!
 //! The helper lets only those addresses send and receive that were *claimed*. This link claims the
 //! source address of a frame in front of the first frame that has it, so that guests may come and go
@@ -22,11 +27,12 @@
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use ::nic::protocol::{
-    self, ALONE, ClaimRefusal, FRAME_MAX, FromHelper, HEADER_LEN, MESSAGE_MAX, PLACE_LEN, Place,
-    Places, RECORD_LEN, RECORDS_MAX, Records, Welcome,
+    self, ALONE, ClaimRefusal, FRAME_MAX, FromHelper, HEADER_LEN, Lent, MESSAGE_MAX, PLACE_LEN,
+    Place, RECORD_LEN, RECORDS_MAX, Records, Welcome,
 };
 use ::nic::reason::Reason;
 use ::nic::slots::{SLOTS, Slots, Way};
@@ -34,6 +40,7 @@ use engine::{BATCH, Frame, Pool, TxBatch};
 use sys::errno;
 use wire::{MacAddr, VNET_HDR_LEN, vnet};
 
+use super::borrowed::{Lender, take_from_slots};
 use super::tap::encode_header;
 use super::{CloseReason, Intake, Link, LinkState, Progress, Sent, copy_frame, release_front};
 use crate::log;
@@ -104,7 +111,12 @@ pub(crate) struct NicLink {
     last: Option<MacAddr>,
     /// The time of [`Claim::used`], read once a batch.
     clock: u64,
-    slots: Slots,
+    memory: Rc<Lender>,
+    /// Whether the helper reads the memory of the pool.
+    lends: bool,
+    /// Frames that it was told of there, by the slot that it gives back when it needs them no more.
+    lent: [Option<Frame>; SLOTS as usize],
+    lent_count: usize,
     /// How long to wait for a free slot the next time.
     pause: Duration,
     /// Frames that were read and did not fit the batch: a message of their own.
@@ -113,7 +125,13 @@ pub(crate) struct NicLink {
 }
 
 impl NicLink {
-    pub(crate) fn new(fd: OwnedFd, slots: Slots, welcome: &Welcome) -> io::Result<NicLink> {
+    /// `lends`: the helper reads the memory of the pool.
+    pub(crate) fn new(
+        fd: OwnedFd,
+        slots: Slots,
+        welcome: &Welcome,
+        lends: bool,
+    ) -> io::Result<NicLink> {
         sys::unix::set_nonblocking(fd.as_fd(), true)?;
         sys::unix::force_buffers(fd.as_fd(), 4 << 20)?;
         Ok(NicLink {
@@ -122,7 +140,10 @@ impl NicLink {
             claims: HashMap::new(),
             last: None,
             clock: 0,
-            slots,
+            memory: Rc::new(Lender::new(slots)),
+            lends,
+            lent: Default::default(),
+            lent_count: 0,
             pause: RETRY_FIRST,
             rest: Vec::new(),
             kernel_drops: 0,
@@ -160,7 +181,7 @@ impl NicLink {
                 }
             }
             Ok(FromHelper::Places(mut places)) => {
-                let bytes = take_from_slots(pool, batch, lost, &mut places, &self.slots);
+                let bytes = take_from_slots(pool, batch, lost, &mut places, &self.memory);
                 if !places.is_empty() {
                     places.write_message(&mut self.rest);
                 }
@@ -178,7 +199,7 @@ impl NicLink {
             Ok(FromHelper::Refused(sentence)) => {
                 return Err(CloseReason::Protocol(sentence.to_owned()));
             }
-            Ok(FromHelper::Welcome(_)) => {}
+            Ok(FromHelper::Welcome(_) | FromHelper::Lend) => {}
             Err(e) => return Err(CloseReason::Protocol(format!("the helper is not ours: {e}"))),
         }
         Ok(len)
@@ -196,7 +217,7 @@ impl NicLink {
                 }
             }
             Ok(FromHelper::Places(mut places)) => {
-                take_from_slots(pool, batch, lost, &mut places, &self.slots);
+                take_from_slots(pool, batch, lost, &mut places, &self.memory);
                 if !places.is_empty() {
                     places.write_message(&mut self.rest);
                 }
@@ -351,12 +372,13 @@ impl NicLink {
         sys::unix::send_vectored(self.fd.as_fd(), &pieces[..used]).map(|_| count)
     }
 
-    /// Puts large frames from the front of the batch into slots, and tells of them in one message.
-    /// Returns how many went, which is none when no slot is free.
-    fn send_large(&mut self, pool: &Pool, batch: &TxBatch) -> io::Result<usize> {
+    /// Gives large frames from the front of the batch to the helper, and tells of them in one message: those that lie in
+    /// memory that it can read stay there, others are copied into slots. Returns how many went, which is none when no
+    /// slot is free.
+    fn send_large(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> io::Result<usize> {
         self.touch_last();
         let mut message = [0; HEADER_LEN + LARGE_BATCH * PLACE_LEN];
-        let mut taken = [0; LARGE_BATCH];
+        let mut taken = [(0, false); LARGE_BATCH];
         let mut count = 0;
         for frame in batch.iter().take(LARGE_BATCH) {
             let [front, rest] = pool.pieces(frame);
@@ -365,66 +387,75 @@ impl NicLink {
             {
                 break;
             }
-            let Some(slot) = self.slots.take(Way::Out) else { break };
-            let written = self.slots.write(Way::Out, slot, 0, front)
-                && self.slots.write(Way::Out, slot, front.len(), rest);
+            let Some(slot) = self.memory.slots.take(Way::Out) else { break };
+            let lent = if self.lends { lent_at(pool, frame) } else { None };
+            let slots = &self.memory.slots;
+            let written = match lent {
+                Some(Lent { front: 0, .. }) => true,
+                Some(_) => slots.write(Way::Out, slot, 0, front),
+                None => {
+                    slots.write(Way::Out, slot, 0, front)
+                        && slots.write(Way::Out, slot, front.len(), rest)
+                }
+            };
             debug_assert!(written, "the frame is at most FRAME_MAX long");
             let mut header = [0; VNET_HDR_LEN];
             encode_header(frame, front, rest, &mut header);
             let at = HEADER_LEN + count * PLACE_LEN;
-            let place = Place { slot, len: frame.len(), header };
+            let place = Place { slot, len: frame.len(), header, lent };
             message[at..at + PLACE_LEN].copy_from_slice(&place.encode());
-            taken[count] = slot;
+            taken[count] = (slot, lent.is_some());
             count += 1;
         }
         if count == 0 {
             return Ok(0);
         }
         message[..HEADER_LEN].copy_from_slice(&protocol::places_header(count as u16));
-        let said = self.say(&message[..HEADER_LEN + count * PLACE_LEN]);
-        if said.is_err() {
-            for slot in &taken[..count] {
-                self.slots.give_back(Way::Out, *slot);
+        if let Err(e) = self.say(&message[..HEADER_LEN + count * PLACE_LEN]) {
+            for (slot, _) in &taken[..count] {
+                self.memory.slots.give_back(Way::Out, *slot);
+            }
+            return Err(e);
+        }
+        for (frame, (slot, lent)) in batch.drain(..count).zip(taken) {
+            // One of the slot's that was given back since they were looked at last.
+            self.end_lent(pool, slot);
+            if lent {
+                self.lent[usize::from(slot)] = Some(frame);
+                self.lent_count += 1;
+            } else {
+                pool.release(frame);
             }
         }
-        said.map(|()| count)
+        Ok(count)
+    }
+
+    fn end_lent(&mut self, pool: &mut Pool, slot: u16) {
+        if let Some(frame) = self.lent.get_mut(usize::from(slot)).and_then(Option::take) {
+            self.lent_count -= 1;
+            pool.release(frame);
+        }
+    }
+
+    /// Releases what the helper needs no more.
+    fn take_back(&mut self, pool: &mut Pool) {
+        for slot in 0..SLOTS {
+            if self.lent_count == 0 {
+                break;
+            }
+            if self.lent[usize::from(slot)].is_some() && self.memory.slots.is_free(Way::Out, slot) {
+                self.end_lent(pool, slot);
+            }
+        }
     }
 }
 
-/// Copies frames out of their slots until the batch is full. Returns how many bytes came.
-fn take_from_slots(
-    pool: &mut Pool,
-    batch: &mut engine::RxBatch,
-    lost: &mut super::Lost,
-    places: &mut Places<'_>,
-    slots: &Slots,
-) -> usize {
-    let mut bytes = 0;
-    while !batch.is_full() {
-        let Some(Place { slot, len, header }) = places.next() else { break };
-        bytes += len;
-        match (vnet::decode(&header), pool.lease_large()) {
-            (Ok(offload), Ok(lease)) => {
-                let room = pool.lease_mut(&lease).get_mut(..len).unwrap_or_default();
-                if slots.read(Way::In, slot, room) {
-                    let frame = pool.fill(lease, 0..len, offload);
-                    super::push_frame(pool, batch, lost, frame);
-                } else {
-                    pool.give_back(lease);
-                    lost.oversize += 1;
-                }
-            }
-            (Ok(_), Err(_)) => lost.no_buffer += 1,
-            (Err(_), lease) => {
-                if let Ok(lease) = lease {
-                    pool.give_back(lease);
-                }
-                lost.bad_framing += 1;
-            }
-        }
-        slots.give_back(Way::In, slot);
-    }
-    bytes
+/// Where a frame lies in the memory that the helper can read, if it does.
+fn lent_at(pool: &Pool, frame: &Frame) -> Option<Lent> {
+    let at = pool.lent_at(frame)?;
+    let [front, rest] = pool.pieces(frame);
+    let front = if rest.is_empty() { 0 } else { front.len() };
+    (front <= ALONE).then_some(Lent { front, at })
 }
 
 /// Copies frames into the batch until it is full.
@@ -452,6 +483,7 @@ impl Link for NicLink {
         if !self.rest.is_empty() {
             self.receive_rest(intake);
         }
+        self.take_back(intake.pool);
         let mut bytes = 0;
         for _ in 0..VISIT_MESSAGES.min(intake.limit) {
             if bytes >= VISIT_BYTES || intake.batch.is_full() || !self.rest.is_empty() {
@@ -468,6 +500,7 @@ impl Link for NicLink {
     fn transmit(&mut self, pool: &mut Pool, batch: &mut TxBatch) -> Sent {
         let mut refused = 0;
         self.clock = sys::clock::monotonic_nanos();
+        self.take_back(pool);
         while let Some(first) = batch.first() {
             let [front, rest] = pool.pieces(first);
             let result = match self.admission(first, front, rest) {
@@ -487,7 +520,8 @@ impl Link for NicLink {
                             return Sent { state: Ok(LinkState::RetryAfter(pause)), refused };
                         }
                         self.pause = RETRY_FIRST;
-                        sent
+                        // They are out of the batch already.
+                        sent.map(|_| 0)
                     }
                 }
             };
@@ -518,6 +552,11 @@ impl Link for NicLink {
             (false, Some(_)) => self.release(mac),
             (false, None) => Ok(()),
         };
+    }
+
+    fn lent(&mut self) -> Vec<Frame> {
+        self.lent_count = 0;
+        self.lent.iter_mut().filter_map(Option::take).collect()
     }
 
     fn refusals(&self) -> Vec<(MacAddr, &'static str)> {

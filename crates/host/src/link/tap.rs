@@ -135,14 +135,20 @@ pub(super) fn write_one(
     header_len: usize,
     pool: &Pool,
     frame: &Frame,
-) -> io::Result<usize> {
+) -> io::Result<()> {
     let mut header = [0; VNET_HDR_LEN];
+    let header = &mut header[..header_len];
+    if let Some((front, elsewhere)) = pool.foreign(frame)
+        && let Some((memory, rest)) = super::borrowed::place(&elsewhere)
+    {
+        // From where it lies.
+        encode_header(frame, front, &[], header);
+        return sys::shared::write_frame(fd, header, front, memory, rest);
+    }
     let [front, rest] = pool.pieces(frame);
-    encode_header(frame, front, rest, &mut header[..header_len]);
-    sys::tap::write_frame(
-        fd,
-        &[IoSlice::new(&header[..header_len]), IoSlice::new(front), IoSlice::new(rest)],
-    )
+    encode_header(frame, front, rest, header);
+    sys::tap::write_frame(fd, &[IoSlice::new(header), IoSlice::new(front), IoSlice::new(rest)])
+        .map(|_| ())
 }
 
 /// The virtio header of a frame in two pieces.

@@ -26,6 +26,8 @@ pub use self::plan::{PlanError, UplinkPlan};
 pub use self::retry::Retry;
 pub use self::tap::macvtap_file;
 
+use std::os::fd::BorrowedFd;
+
 use crate::link::LinkSetup;
 
 /// Where the helper for real devices listens.
@@ -60,13 +62,13 @@ impl UplinkError {
 
 /// Opens the link of an uplink.
 ///
-/// Waits for the helper's answer for at most a second.
+/// Waits for the helper's answer for at most a second. `memory` is that of the worker's pool, which the helper may read.
 ///
 /// # Errors
 /// [`UplinkError`]; nothing is left open.
-pub fn open(plan: &UplinkPlan) -> Result<Opened, UplinkError> {
+pub fn open(plan: &UplinkPlan, memory: Option<BorrowedFd<'_>>) -> Result<Opened, UplinkError> {
     match plan {
-        UplinkPlan::Nic(device) => nic::open(device),
+        UplinkPlan::Nic(device) => nic::open(device, memory),
         UplinkPlan::Tap(device) => tap::open(device),
         UplinkPlan::Macvtap(device) => tap::open_macvtap(device),
         UplinkPlan::Bridged => parent::bridged(),

@@ -1,7 +1,7 @@
 //! An uplink through the helper `netherd-nic`: the first words, and which addresses guests may have.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Where the helper is, if not at its usual place: for tests and unusual installations.
 const PLACE: &str = "NETHERD_NIC_SOCKET";
 
-pub(super) fn open(device: &str) -> Result<Opened, UplinkError> {
-    let (fd, memory, welcome) = connect(device)?;
+pub(super) fn open(device: &str, lent: Option<BorrowedFd<'_>>) -> Result<Opened, UplinkError> {
+    let (fd, memory, welcome) = connect(device, lent)?;
     let slots =
         memory.map_or_else(|| Err(io::ErrorKind::InvalidData.into()), |it| Slots::map(it.as_fd()));
     let slots = slots.map_err(|e| {
@@ -29,11 +29,15 @@ pub(super) fn open(device: &str) -> Result<Opened, UplinkError> {
         ))
     })?;
     let mtu = welcome.mtu;
-    Ok(Opened { link: LinkSetup::Nic { fd, slots, welcome }, mtu })
+    Ok(Opened { link: LinkSetup::Nic { fd, slots, welcome, lent: lent.is_some() }, mtu })
 }
 
-/// Connects and asks for a device. The second descriptor is that of the memory.
-fn connect(device: &str) -> Result<(OwnedFd, Option<OwnedFd>, Welcome), UplinkError> {
+/// Connects and asks for a device; `lent` is memory that the helper may read. The second descriptor that is returned is
+/// that of the memory that it shares.
+fn connect(
+    device: &str,
+    lent: Option<BorrowedFd<'_>>,
+) -> Result<(OwnedFd, Option<OwnedFd>, Welcome), UplinkError> {
     let place = std::env::var_os(PLACE).unwrap_or_else(|| SOCKET.into());
     let place = Path::new(&place);
     let failed = |e: &io::Error| {
@@ -56,16 +60,15 @@ fn connect(device: &str) -> Result<(OwnedFd, Option<OwnedFd>, Welcome), UplinkEr
     let exchange = || -> io::Result<(OwnedFd, Option<OwnedFd>, Vec<u8>)> {
         let fd = sys::unix::socket(SocketKind::Seqpacket, true)?;
         sys::unix::connect(fd.as_fd(), &Address::from_path(place)?)?;
-        let hello =
-            protocol::hello(device).map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
+        let hello = protocol::hello(device, lent.is_some())
+            .map_err(|e| io::Error::new(io::ErrorKind::InvalidInput, e))?;
         sys::unix::send_vectored(fd.as_fd(), &[io::IoSlice::new(&hello)])?;
-        if !sys::wait::readable(fd.as_fd(), Some(PATIENCE))? {
-            return Err(io::ErrorKind::TimedOut.into());
+        let (mut answer, mut memory) = answer(fd.as_fd())?;
+        if let (Ok(FromHelper::Lend), Some(lent)) = (FromHelper::decode(&answer), lent) {
+            sys::unix::send_with_fds(fd.as_fd(), &protocol::memory(), &[lent])?;
+            (answer, memory) = self::answer(fd.as_fd())?;
         }
-        let mut answer = vec![0; MESSAGE_MAX];
-        let mut received = sys::unix::receive_with_fds(fd.as_fd(), &mut answer, 1)?;
-        answer.truncate(received.len);
-        Ok((fd, received.fds.pop(), answer))
+        Ok((fd, memory, answer))
     };
     let (fd, memory, answer) = exchange().map_err(|e| failed(&e))?;
     match FromHelper::decode(&answer) {
@@ -80,12 +83,23 @@ fn connect(device: &str) -> Result<(OwnedFd, Option<OwnedFd>, Welcome), UplinkEr
     }
 }
 
+/// What the helper says next, and the descriptor that comes with it.
+fn answer(helper: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Option<OwnedFd>)> {
+    if !sys::wait::readable(helper, Some(PATIENCE))? {
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let mut answer = vec![0; MESSAGE_MAX];
+    let mut received = sys::unix::receive_with_fds(helper, &mut answer, 1)?;
+    answer.truncate(received.len);
+    Ok((answer, received.fds.pop()))
+}
+
 /// Which addresses this user's guests may have on a device.
 ///
 /// # Errors
 /// As [`super::open`].
 pub fn addresses(device: &str) -> Result<Vec<MacRange>, UplinkError> {
-    connect(device).map(|(_, _, welcome)| welcome.ranges)
+    connect(device, None).map(|(_, _, welcome)| welcome.ranges)
 }
 
 /// An address in `ranges` that follows from `wanted` alone: `wanted` itself where it is allowed,

@@ -43,11 +43,12 @@ mod tests;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use ::nic::slots::LENT_MAX;
 use engine::{
-    Engine, GuardSpec, Instant, NetworkPlan, PlanError, Pool, PoolLimits, PoolUsage, PortError,
-    PortId, PortPlan, PortSpec, RxBatch, TxBatch,
+    Engine, Frame, GuardSpec, Instant, NetworkPlan, PlanError, Pool, PoolLimits, PoolUsage,
+    PortError, PortId, PortPlan, PortSpec, RxBatch, TxBatch,
 };
 use sys::poll::{Events, Interest, Poller};
 
@@ -190,6 +191,10 @@ pub struct Worker {
     poller: Poller,
     polled: Events,
     pool: Pool,
+    /// The memory of the pool's large buffers, for the helpers of network devices to read.
+    memory: Option<OwnedFd>,
+    /// What links have lent that are gone, and when nobody reads it any more.
+    retired: VecDeque<(Instant, Vec<Frame>)>,
     limits: WorkerLimits,
     /// For the engines' tables, whose keys guests choose.
     hash_key: [u8; 16],
@@ -233,10 +238,18 @@ impl Worker {
     /// When the kernel gives no epoll descriptor or no randomness.
     pub fn new(limits: WorkerLimits) -> io::Result<Worker> {
         let hash_key = sys::random::key()?;
+        // A kernel that cannot do it has large frames copied for their helper.
+        let large = limits.pool.large.min(LENT_MAX / Pool::memory_for(1));
+        let (pool, memory) = match sys::shared::lend(Pool::memory_for(large)) {
+            Ok((memory, fd)) => (Pool::with_memory(limits.pool, memory), Some(fd)),
+            Err(_) => (Pool::new(limits.pool), None),
+        };
         Ok(Worker {
             poller: Poller::new()?,
             polled: Events::with_capacity(256),
-            pool: Pool::new(limits.pool),
+            pool,
+            memory,
+            retired: VecDeque::new(),
             limits,
             hash_key,
             networks: Slots::new(),
@@ -348,9 +361,17 @@ impl Worker {
                 Box::new(DatagramLink::vde(control, data, None, false)?)
             }
             LinkSetup::Seqpacket { fd } => Box::new(DatagramLink::new(fd, false)?),
-            LinkSetup::Nic { fd, slots, welcome } => Box::new(NicLink::new(fd, slots, &welcome)?),
+            LinkSetup::Nic { fd, slots, welcome, lent } => {
+                Box::new(NicLink::new(fd, slots, &welcome, lent)?)
+            }
         };
         self.open_boxed(net, spec, link, about, None)
+    }
+
+    /// The descriptor by which a helper of network devices reads what frames it is told of, without a copy for it.
+    #[must_use]
+    pub fn memory(&self) -> Option<BorrowedFd<'_>> {
+        self.memory.as_ref().map(AsFd::as_fd)
     }
 
     /// Changes a live port. Its offloads stay what its link fixed when it opened.

@@ -1,12 +1,18 @@
 //! Ports come and go.
 
-use engine::{PortId, PortPlan, PortSpec, Reason};
+use std::time::Duration;
+
+use engine::{Instant, PortId, PortPlan, PortSpec, Reason};
 use sys::poll::Interest;
 
 use super::look::Look;
 use super::slots::Slot;
+use super::timers::Timer;
 use super::{NetworkId, OpenError, Port, Source, Through, Worker, WorkerEvent};
 use crate::link::{CloseReason, Link, PortAbout};
+
+/// How long the helper of a device may take to see that a link is gone, at whose frames it perhaps looks.
+const RETIREMENT: Duration = Duration::from_secs(10);
 
 impl Worker {
     /// Adds a port with its link; on any error nothing is left behind.
@@ -86,12 +92,17 @@ impl Worker {
     pub fn close_port(&mut self, net: NetworkId, port: PortId, why: CloseReason) {
         let now = self.now();
         let Some(network) = self.networks.get_mut(net.0) else { return };
-        let Some(entry) = network.ports.remove(port) else { return };
+        let Some(mut entry) = network.ports.remove(port) else { return };
         let cut = entry.link.unfinished();
         if cut > 0 {
             network.engine.transmit_failed(port, Reason::LinkClosed, cut);
         }
         network.engine.remove_port(&mut self.pool, port);
+        let lent = entry.link.lent();
+        if !lent.is_empty() {
+            self.retired.push_back((now + RETIREMENT, lent));
+            self.timers.set(now + RETIREMENT, Timer::Retired);
+        }
         // What it said of itself holds no longer, bound or not; the next port may get its number.
         if let (Some(place), Ok(number)) = (&network.router, u16::try_from(port.index())) {
             self.routing.router.purge_port(&mut self.pool, place.iface, number);
@@ -115,5 +126,12 @@ impl Worker {
         }
         self.forget_guest(now, net, port);
         self.outbox.push_back(WorkerEvent::PortClosed { net, port, about: entry.about, why });
+    }
+
+    /// Releases what links have lent that are gone for long enough.
+    pub(super) fn release_retired(&mut self, now: Instant) {
+        while let Some((_, frames)) = self.retired.pop_front_if(|(at, _)| *at <= now) {
+            frames.into_iter().for_each(|frame| self.pool.release(frame));
+        }
     }
 }

@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Accept(NodeId),
     /// Datagram clients are looked after.
     Clients(NodeId),
+    /// Nobody reads any more what a link that is gone has lent.
+    Retired,
 }
 
 /// A timer that is set. Its place among others is when it is due, and of those due together, which

@@ -202,12 +202,13 @@ impl Worker {
         }
     }
 
-    fn fire(&mut self, now: Instant, timer: Timer) {
+    pub(super) fn fire(&mut self, now: Instant, timer: Timer) {
         match timer {
             Timer::Handshakes => self.handshakes_expire(now),
             Timer::Retry(net, port) => self.resume(now, net, port),
             Timer::Accept(node) => self.resume_accepting(node),
             Timer::Clients(node) => self.look_after_clients(now, node),
+            Timer::Retired => self.release_retired(now),
         }
     }
 

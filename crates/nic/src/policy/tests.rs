@@ -23,7 +23,9 @@ fn outgoing(
     mtu: usize,
     claimed: impl Fn(MacAddr) -> bool,
 ) -> Result<Outgoing, Reason> {
-    super::outgoing(header, &frame[..frame.len().min(FRONT)], frame.len(), mtu, claimed)
+    let len = frame.len();
+    let front = header.try_into().map_or(len.min(FRONT), |header| front_len(header, len));
+    super::outgoing(header, &frame[..front], len, mtu, claimed)
 }
 
 fn incoming(
@@ -115,6 +117,19 @@ fn arp_speaks_for_its_sender_only() {
     // RARP is another protocol.
     for operation in [3, 4] {
         assert_eq!(arp(operation, OURS), Err(Reason::Ethertype));
+    }
+}
+
+#[test]
+fn of_what_is_to_be_segmented_only_the_headers_are_looked_at() {
+    let target = "fe80::1".parse().unwrap();
+    let mut frame = built(|b| b.ipv6(&Ipv6::default()).neighbour(136, 0, target, OURS));
+    frame.resize(3000, 0);
+    for (gso_type, front) in [(0, FRONT), (1, HEADER_MAX), (4, HEADER_MAX), (5, HEADER_MAX)] {
+        let header = [1, gso_type, 0, 0, 0xa0, 5, 54, 0, 16, 0, 1, 0];
+        assert_eq!(front_len(&header, 3000), front);
+        assert_eq!(front_len(&header, 60), 60);
+        assert!(outgoing(&header, &frame, MTU, ours).is_err(), "no such frame is one of these");
     }
 }
 

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::slots::SLOTS;
 
 const MAC: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 
@@ -15,9 +16,14 @@ fn frames(parts: &[&[u8]]) -> Vec<u8> {
 
 #[test]
 fn what_is_said_is_heard() {
-    let hello = hello("eth0").unwrap();
-    let expected = Hello { version: VERSION, device: "eth0".into() };
+    let hello = hello("eth0", true).unwrap();
+    let expected = Hello { version: VERSION, device: "eth0".into(), lends: true };
     assert_eq!(ToHelper::decode(&hello), Ok(ToHelper::Hello(expected)));
+    let without = hello[..hello.len() - 1].to_vec();
+    let expected = Hello { version: VERSION, device: "eth0".into(), lends: false };
+    assert_eq!(ToHelper::decode(&without), Ok(ToHelper::Hello(expected)));
+    assert_eq!(ToHelper::decode(&memory()), Ok(ToHelper::Memory));
+    assert_eq!(FromHelper::decode(&lend()), Ok(FromHelper::Lend));
     assert_eq!(ToHelper::decode(&claim(MAC)), Ok(ToHelper::Claim(MAC)));
     assert_eq!(ToHelper::decode(&release(MAC)), Ok(ToHelper::Release(MAC)));
     assert_eq!(ToHelper::decode(&ask_counters()), Ok(ToHelper::Counters));
@@ -74,17 +80,20 @@ fn a_message_that_lies_about_its_frames_is_none() {
 
 #[test]
 fn places_come_out_as_they_went_in_and_impossible_ones_not_at_all() {
-    let place = |slot, len| Place { slot, len, header: [7; 12] };
+    let place = |slot, len| Place { slot, len, header: [7; 12], lent: None };
+    let lent = |front, at| Place { lent: Some(Lent { front, at }), ..place(3, 3000) };
     let message = |places: &[Place]| {
         let mut message = places_header(places.len().try_into().unwrap()).to_vec();
         places.iter().for_each(|place| message.extend_from_slice(&place.encode()));
         message
     };
-    let good = [place(0, 0), place(SLOTS - 1, FRAME_MAX), place(3, 60)];
+    let good =
+        [place(0, 0), place(SLOTS - 1, FRAME_MAX), place(3, 60), lent(0, 0), lent(ALONE, 1 << 26)];
     let bytes = message(&good);
     let Ok(ToHelper::Places(mut places)) = ToHelper::decode(&bytes) else { panic!("places") };
     assert!(FromHelper::decode(&bytes) == Ok(FromHelper::Places(places)));
-    assert_eq!(places.len(), 3);
+    assert_eq!(places.len(), good.len());
+    assert!(places.eq(good), "{places:?}");
     assert_eq!(places.next(), Some(good[0]));
     let mut rest = Vec::new();
     places.write_message(&mut rest);
@@ -92,13 +101,19 @@ fn places_come_out_as_they_went_in_and_impossible_ones_not_at_all() {
     for len in 0..bytes.len() {
         assert!(ToHelper::decode(&bytes[..len]).is_err(), "{len}");
     }
-    for bad in [place(SLOTS, 1), place(u16::MAX, 1), place(0, FRAME_MAX + 1)] {
+    let long = Place { len: FRAME_MAX, ..lent(ALONE + 1, 0) };
+    let behind = Place { len: 300, ..lent(300, 0) };
+    for bad in [place(SLOTS, 1), place(u16::MAX, 1), place(0, FRAME_MAX + 1), long, behind] {
         let bytes = message(&[good[2], bad]);
         assert_eq!(ToHelper::decode(&bytes), Err(ProtocolError::Place), "{bad:?}");
     }
     let mut padded = message(&good[..1]);
     padded[HEADER_LEN + 2] = 1;
-    assert_eq!(ToHelper::decode(&padded), Err(ProtocolError::Place), "bytes that are to be zero");
+    assert_eq!(
+        ToHelper::decode(&padded),
+        Err(ProtocolError::Place),
+        "a front, and nothing that was lent"
+    );
     let many = vec![good[2]; RECORDS_MAX + 1];
     assert_eq!(ToHelper::decode(&message(&many)), Err(ProtocolError::Records(65)));
     assert_eq!(ToHelper::decode(&message(&[])), Err(ProtocolError::Records(0)));
@@ -107,9 +122,9 @@ fn places_come_out_as_they_went_in_and_impossible_ones_not_at_all() {
 #[test]
 fn names_that_are_none_are_refused() {
     for bad in ["", "a name", "a/b", ".", "..", "sixteen-letters-"] {
-        assert_eq!(hello(bad), Err(ProtocolError::Name), "{bad:?}");
+        assert_eq!(hello(bad, false), Err(ProtocolError::Name), "{bad:?}");
     }
-    let mut message = hello("eth0").unwrap();
+    let mut message = hello("eth0", true).unwrap();
     for byte in &mut message[6..] {
         *byte = b'x';
     }

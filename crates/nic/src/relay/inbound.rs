@@ -104,7 +104,7 @@ impl Relay {
                             self.judge_incoming(&header, head, received.len, received.tagged, now);
                         judged.filter(|_| self.slots.write(Way::In, slot, 0, head)).map(|offload| {
                             let header = encode(&offload, head);
-                            Place { slot, len: received.len, header }
+                            Place { slot, len: received.len, header, lent: None }
                         })
                     }
                 }

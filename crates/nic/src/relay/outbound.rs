@@ -1,8 +1,8 @@
 //! From the user to the device.
 //!
-//! A frame is judged in memory that only we can write: a message is one, and of a frame in a slot the
-//! front is copied out first. What goes to the device is that copy, and behind it the rest of the
-//! slot, about which nothing is decided.
+//! A frame is judged in memory that only we can write: a message is one, and of a frame in a slot, or in
+//! memory that the user has lent, the front is copied out first. What goes to the device is that copy,
+//! and behind it the rest from where it lies, about which nothing is decided.
 
 use std::io;
 use std::ops::Range;
@@ -11,8 +11,8 @@ use std::os::fd::AsFd;
 use sys::{errno, mmsg, packet, shared};
 
 use super::{ANSWERS_MAX, End, Relay, VNET, encode, ended};
-use crate::policy::{self, FRONT, Outgoing};
-use crate::protocol::{self, MESSAGE_MAX, Places, Records, ToHelper};
+use crate::policy::{self, Outgoing};
+use crate::protocol::{self, Lent, MESSAGE_MAX, Place, Places, Records, ToHelper};
 use crate::reason::Reason;
 use crate::slots::{Slots, Way};
 
@@ -38,8 +38,9 @@ struct Passed {
 enum Body {
     /// In the message.
     Message(Range<usize>),
-    /// The front is ours, the rest is in a slot.
-    Slot { slot: u16, front: Range<usize>, len: usize },
+    /// The front is ours, the rest is in memory to which the user can write, and needed there until the slot is given
+    /// back.
+    Slot { slot: u16, front: Range<usize>, rest: Range<usize>, lent: bool },
 }
 
 impl Outbound {
@@ -82,10 +83,7 @@ impl Relay {
                 self.judge_frames(message, records, now);
                 Ok(())
             }
-            Ok(ToHelper::Places(places)) => {
-                self.judge_places(places, now);
-                Ok(())
-            }
+            Ok(ToHelper::Places(places)) => self.judge_places(places, now),
             Ok(ToHelper::Claim(mac)) => {
                 self.charge(now, 1, 0);
                 let result = self.claim(mac, now)?;
@@ -106,6 +104,7 @@ impl Relay {
                 self.answer(protocol::counters(self.counters.numbers()))
             }
             Ok(ToHelper::Hello(_)) => Err(End::Broken("it said hello twice".into())),
+            Ok(ToHelper::Memory) => Err(End::Broken("it lent what it was not asked for".into())),
             Err(e) => Err(End::Broken(format!("it sent what is no message: {e}"))),
         }
     }
@@ -125,29 +124,47 @@ impl Relay {
     }
 
     /// The same for frames that lie in slots.
-    fn judge_places(&mut self, places: Places<'_>, now: u64) {
+    fn judge_places(&mut self, places: Places<'_>, now: u64) -> Result<(), End> {
         self.begin();
         let mut fronts = std::mem::take(&mut self.outbound.fronts);
         fronts.clear();
         for place in places {
-            let (slot, len) = (place.slot, place.len);
             let start = fronts.len();
-            fronts.resize(start + len.min(FRONT), 0);
+            let front = policy::front_len(&place.header, place.len);
+            fronts.resize(start + front.max(place.lent.map_or(0, |lent| lent.front)), 0);
             let front = &mut fronts[start..];
-            let judged = if self.slots.read(Way::Out, slot, front) {
-                self.judge(&place.header, front, len, now)
-            } else {
-                None
+            let Some((rest, lent)) = self.copy_front(&place, front) else {
+                return Err(End::Broken(
+                    "it told of a frame in memory that it has not lent".into(),
+                ));
             };
-            if let Some(outgoing) = judged {
+            let slot = place.slot;
+            if let Some(outgoing) = self.judge(&place.header, front, place.len, now) {
                 let header = encode(&outgoing.offload, front);
-                let body = Body::Slot { slot, front: start..fronts.len(), len };
+                let body = Body::Slot { slot, front: start..fronts.len(), rest, lent };
                 self.outbound.frames.push(Passed { header, body });
             } else {
                 self.slots.give_back(Way::Out, slot);
             }
         }
         self.outbound.fronts = fronts;
+        Ok(())
+    }
+
+    /// Copies the first bytes of a frame to where only we can write. Returns where the others are, and whether that is
+    /// in what was lent; `None` when the frame cannot be there.
+    fn copy_front(&self, place: &Place, front: &mut [u8]) -> Option<(Range<usize>, bool)> {
+        let Some(Lent { front: in_slot, at }) = place.lent else {
+            let rest = Slots::place(Way::Out, place.slot, front.len()..place.len)?;
+            return self.slots.read(Way::Out, place.slot, front).then_some((rest, false));
+        };
+        let memory = self.lent.as_ref()?;
+        let (first, second) = front.split_at_mut_checked(in_slot)?;
+        let rest = at + second.len()..at + (place.len - in_slot);
+        let read = self.slots.read(Way::Out, place.slot, first)
+            && memory.holds(&rest)
+            && memory.read(at, second).is_ok();
+        read.then_some((rest, true))
     }
 
     fn begin(&mut self) {
@@ -222,12 +239,11 @@ impl Relay {
         let Outbound { bytes, fronts, frames, next } = &self.outbound;
         let frames = &frames[*next..];
         let device = self.port.socket();
-        if let Some(Passed { header, body: Body::Slot { slot, front, len } }) = frames.first() {
+        if let Some(Passed { header, body: Body::Slot { front, rest, lent, .. } }) = frames.first()
+        {
+            let memory = self.lent.as_ref().filter(|_| *lent).unwrap_or(self.slots.memory());
             let front = &fronts[front.clone()];
-            let rest = Slots::place(Way::Out, *slot, front.len()..*len);
-            let rest = rest.ok_or(io::ErrorKind::InvalidInput)?;
-            return shared::send_packet(device, header, front, self.slots.memory(), rest)
-                .map(|()| 1);
+            return shared::send_packet(device, header, front, memory, rest.clone()).map(|()| 1);
         }
         let datagrams = frames.iter().map_while(|passed| match &passed.body {
             Body::Message(range) => Some([&passed.header[..], &bytes[range.clone()], &[][..]]),

@@ -102,7 +102,7 @@ impl Lab {
     /// A connection that was welcomed.
     pub(crate) fn connect(&self) -> Client {
         let client = Client::raw(&self.socket());
-        client.say(&protocol::hello("nic0").expect("a name"));
+        client.say(&protocol::hello("nic0", false).expect("a name"));
         match client.hear() {
             Some(Heard::Welcome(_)) => client,
             other => panic!("no welcome: {other:?}"),
@@ -186,6 +186,7 @@ impl Wire {
 pub(crate) enum Heard {
     Welcome(Welcome),
     Refused(String),
+    Lend,
     Claimed(MacAddr, bool),
     Frames(Vec<(Offload, Vec<u8>)>),
     Carrier(bool),
@@ -240,6 +241,7 @@ impl Client {
         Some(match FromHelper::decode(&buffer[..len]).expect("the helper speaks its protocol") {
             FromHelper::Welcome(welcome) => Heard::Welcome(welcome),
             FromHelper::Refused(sentence) => Heard::Refused(sentence.to_owned()),
+            FromHelper::Lend => Heard::Lend,
             FromHelper::Claimed(mac, result) => Heard::Claimed(mac, result.is_ok()),
             FromHelper::Frames(records) => Heard::Frames(
                 records
@@ -288,7 +290,7 @@ impl Client {
         };
         assert!(slots.write(Way::Out, slot, 0, frame));
         let mut message = protocol::places_header(1).to_vec();
-        message.extend_from_slice(&Place { slot, len: frame.len(), header }.encode());
+        message.extend_from_slice(&Place { slot, len: frame.len(), header, lent: None }.encode());
         self.say(&message);
     }
 

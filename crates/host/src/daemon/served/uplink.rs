@@ -77,7 +77,8 @@ impl Served {
     /// A sentence.
     pub(in crate::daemon) fn open_uplink(&mut self, worker: &mut Worker) -> Result<(), ServeError> {
         let Some(plan) = plan(&self.config) else { return Ok(()) };
-        let opened = uplink::open(&plan).map_err(|e| ServeError::Config(e.sentence))?;
+        let opened =
+            uplink::open(&plan, worker.memory()).map_err(|e| ServeError::Config(e.sentence))?;
         self.device =
             Some(DeviceUplink { plan, port: None, retry: Retry::default(), ranges: Vec::new() });
         self.connect_uplink(worker, opened).map_err(ServeError::Config)
@@ -148,7 +149,7 @@ impl Served {
         let Some(device) = self.device.as_mut().filter(|it| it.retry.is_due(now)) else { return };
         // Set for the case that it fails; forgotten when it is open.
         device.retry.failed(now);
-        let result = uplink::open(&device.plan).map_err(|e| e.sentence);
+        let result = uplink::open(&device.plan, worker.memory()).map_err(|e| e.sentence);
         if let Err(sentence) = result.and_then(|opened| self.connect_uplink(worker, opened)) {
             log::debug(&format!("Network {}: {sentence}", self.config.name));
             self.trouble(sentence);

@@ -1,17 +1,21 @@
 use ::nic::protocol::{ToHelper, claimed, frames_header, record_header};
 use engine::{PoolLimits, RxBatch};
 use sys::unix::SocketKind;
-use wire::{Offload, OffloadSet};
+use wire::{Gso, GsoKind, HEADER_MAX, Offload, OffloadSet};
 
 use super::super::Lost;
 use super::*;
 use crate::link::scratch::Scratch;
+
+const LIMITS: PoolLimits = PoolLimits { small: 256, large: 16, headers: 16 };
 
 struct Bench {
     link: NicLink,
     helper: OwnedFd,
     /// The helper's view of the memory.
     slots: Slots,
+    /// Its view of the pool.
+    view: Option<sys::shared::Memory>,
     pool: Pool,
     scratch: Scratch,
 }
@@ -40,6 +44,18 @@ enum Seen {
 
 impl Bench {
     fn new(max_macs: u16) -> Bench {
+        Bench::with(max_macs, Pool::new(LIMITS), None)
+    }
+
+    /// The helper can read the pool.
+    fn lending(max_macs: u16) -> Bench {
+        let len = Pool::memory_for(LIMITS.large);
+        let (memory, fd) = sys::shared::lend(len).unwrap();
+        let view = sys::shared::Memory::map_lent(fd.as_fd(), len).unwrap();
+        Bench::with(max_macs, Pool::with_memory(LIMITS, memory), Some(view))
+    }
+
+    fn with(max_macs: u16, pool: Pool, view: Option<sys::shared::Memory>) -> Bench {
         let (ours, helper) = sys::unix::pair(SocketKind::Seqpacket, true).unwrap();
         let welcome = Welcome {
             version: protocol::VERSION,
@@ -52,10 +68,11 @@ impl Bench {
         let (slots, memory) = Slots::create().unwrap();
         let mapped = Slots::map(memory.as_fd()).unwrap();
         Bench {
-            link: NicLink::new(ours, mapped, &welcome).unwrap(),
+            link: NicLink::new(ours, mapped, &welcome, view.is_some()).unwrap(),
             helper,
             slots,
-            pool: Pool::new(PoolLimits { small: 256, large: 16, headers: 8 }),
+            view,
+            pool,
             scratch: Scratch::new(),
         }
     }
@@ -85,14 +102,19 @@ impl Bench {
                     places
                         .map(|place| {
                             let mut frame = vec![0; place.len];
-                            assert!(self.slots.read(Way::Out, place.slot, &mut frame));
+                            let front = place.lent.map_or(place.len, |lent| lent.front);
+                            let (front, rest) = frame.split_at_mut(front);
+                            assert!(self.slots.read(Way::Out, place.slot, front));
+                            if let (Some(view), Some(lent)) = (&self.view, place.lent) {
+                                view.read(lent.at, rest).unwrap();
+                            }
                             self.slots.give_back(Way::Out, place.slot);
                             frame
                         })
                         .collect(),
                 ),
                 ToHelper::Counters => Seen::Counters,
-                ToHelper::Hello(_) => panic!("the first word was said before"),
+                ToHelper::Hello(_) | ToHelper::Memory => panic!("that was said before"),
             });
         }
         seen
@@ -106,10 +128,25 @@ impl Bench {
     fn place(&self, frame: &[u8]) -> Place {
         let slot = self.slots.take(Way::In).expect("a free slot");
         assert!(self.slots.write(Way::In, slot, 0, frame));
-        Place { slot, len: frame.len(), header: [0; 12] }
+        Place { slot, len: frame.len(), header: [0; 12], lent: None }
     }
 
-    /// The frames of one visit.
+    /// The frames of one visit, as they are.
+    fn batch(&mut self) -> RxBatch {
+        let mut batch = RxBatch::new();
+        let mut intake = Intake {
+            pool: &mut self.pool,
+            batch: &mut batch,
+            scratch: &mut self.scratch,
+            mtu: 1500,
+            limit: BATCH,
+            lost: Lost::default(),
+        };
+        self.link.receive(&mut intake).unwrap();
+        batch
+    }
+
+    /// What one visit reads.
     fn receive(&mut self) -> (Result<Progress, CloseReason>, Vec<Vec<u8>>, Lost) {
         let mut batch = RxBatch::new();
         let mut intake = Intake {
@@ -184,6 +221,32 @@ fn large_frames_travel_in_slots_and_too_long_ones_not_at_all() {
     assert!(b.seen() == [Seen::Large(first.to_vec()), Seen::Large(rest.to_vec())]);
 }
 
+/// Frames that are sent from where they lie have their buffers until the helper gives their slots back.
+#[test]
+fn what_is_lent_is_kept_until_it_is_given_back() {
+    let mut b = Bench::lending(4);
+    b.link.address(mac(1), true);
+    let frames = [frame(1, 3000), frame(1, 60_000), frame(1, FRAME_MAX)];
+    for _ in 0..3 {
+        assert_eq!(b.transmit(&frames), FREE);
+        assert_eq!(b.pool.usage().large.used, 3);
+        assert!(b.seen().last() == Some(&Seen::Large(frames.to_vec())));
+        assert_eq!(b.pool.usage().large.used, 3, "it has not looked yet");
+        assert_eq!(b.receive().1, Vec::<Vec<u8>>::new());
+        assert_eq!(b.pool.usage().large.used, 0);
+    }
+    // A slot that is taken again the moment it was given back ends what it stood for.
+    assert_eq!(b.transmit(&frames), FREE);
+    assert_eq!(b.seen().len(), 1);
+    assert_eq!(b.transmit(&frames[..2]), FREE);
+    assert_eq!(b.pool.usage().large.used, 2);
+    // The link ends, and the helper perhaps still reads.
+    let lent = b.link.lent();
+    assert_eq!((lent.len(), b.link.lent().len()), (2, 0));
+    lent.into_iter().for_each(|frame| b.pool.release(frame));
+    assert_eq!(b.pool.usage().large.used, 0);
+}
+
 #[test]
 fn full_slots_are_waited_for_ever_longer_and_used_again_when_they_are_free() {
     let mut b = Bench::new(4);
@@ -231,6 +294,55 @@ fn what_comes_in_slots_is_copied_and_the_slots_are_free_again() {
         assert_eq!(free, usize::from(::nic::slots::SLOTS));
         (0..::nic::slots::SLOTS).for_each(|slot| b.slots.give_back(Way::In, slot));
     }
+    assert_eq!(b.pool.usage().large.used, 0);
+}
+
+/// The rest of a large TCP frame stays where it is: a tap's link writes it from there, whoever else looks gets a copy,
+/// and the place is free when the frame ends. What the helper does to the front afterwards changes nothing.
+#[test]
+fn tcp_to_be_segmented_stays_in_its_slot_until_it_is_written() {
+    let mut b = Bench::new(2);
+    let mut large = frame(1, 60_000);
+    large[12..14].copy_from_slice(&[0x08, 0x00]);
+    let gso = Gso { kind: GsoKind::Tcp4, size: 1448, ecn: false };
+    let checksum = wire::PartialChecksum { start: 34, offset: 16 };
+    let offload = Offload { checksum: Some(checksum), gso: Some(gso) };
+    let mut header = [0; VNET_HDR_LEN];
+    vnet::encode(&offload, &large, &mut header);
+    let mut tagged = large.clone();
+    tagged[12..14].copy_from_slice(&[0x81, 0x00]);
+    let all = 0..usize::from(SLOTS);
+    let mut message = protocol::places_header(SLOTS).to_vec();
+    for i in all.clone() {
+        let place = b.place(if i == 0 { &tagged } else { &large });
+        message.extend_from_slice(&Place { header, ..place }.encode());
+    }
+    b.say(&message);
+    let mut batch = b.batch();
+    let frames: Vec<&Frame> = batch.frames().collect();
+    assert_eq!(frames.len(), all.len());
+    let foreign =
+        |b: &Bench| frames.iter().map(|frame| b.pool.foreign(frame).is_some()).collect::<Vec<_>>();
+    let kept: Vec<bool> = all.map(|i| (1..13).contains(&i)).collect();
+    assert_eq!(foreign(&b), kept, "a tag has to be taken out, and some places stay free");
+    let free: Vec<u16> = std::iter::from_fn(|| b.slots.take(Way::In)).collect();
+    assert_eq!(free, [0, 13, 14, 15]);
+    for slot in free {
+        b.slots.give_back(Way::In, slot);
+    }
+    assert!(b.slots.write(Way::In, 1, 0, &[0xee; HEADER_MAX]));
+    let (tap, guest) = sys::unix::pair(SocketKind::Seqpacket, true).unwrap();
+    crate::link::tap::write_one(tap.as_fd(), VNET_HDR_LEN, &b.pool, frames[1]).unwrap();
+    let mut got = vec![0; MESSAGE_MAX];
+    let (len, _) = sys::unix::receive_message(guest.as_fd(), &mut got).unwrap();
+    assert!(got[..VNET_HDR_LEN] == header && got[VNET_HDR_LEN..len] == large);
+    assert_eq!(foreign(&b), kept, "it was not fetched");
+    let [front, rest] = b.pool.pieces(frames[2]);
+    assert!([front, rest].concat() == large);
+    assert_eq!(b.slots.take(Way::In), Some(0));
+    assert_eq!(b.slots.take(Way::In), Some(2), "what was fetched is needed there no more");
+    batch.clear(&mut b.pool);
+    assert_eq!(std::iter::from_fn(|| b.slots.take(Way::In)).count(), usize::from(SLOTS) - 2);
     assert_eq!(b.pool.usage().large.used, 0);
 }
 

@@ -3,14 +3,17 @@
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use engine::{Frame, Pool, TxBatch};
 use sys::netlink::{LinkChange, Netlink, PeerNamespace};
 use sys::ns::Namespaces;
 use wire::OffloadSet;
 
+use super::super::timers::Timer;
 use super::*;
-use crate::link::tap_offloads;
+use crate::link::{Intake, Link, LinkState, Progress, Sent, tap_offloads};
 
 /// Bytes that each test moves through the network.
 const VOLUME: usize = 4 << 20;
@@ -315,4 +318,46 @@ fn a_descriptor_that_is_no_tap_is_refused() {
     let e = s.worker.open_link(s.net, PortSpec::default(), setup, about).unwrap_err();
     assert!(e.to_string().contains("packet socket"), "{e}");
     assert_eq!(s.worker.ports(s.net).count(), 0);
+}
+
+/// A link whose frame somebody perhaps still reads.
+#[derive(Debug)]
+struct Lending(Option<Frame>);
+
+impl Link for Lending {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    fn receive(&mut self, _: &mut Intake<'_>) -> Result<Progress, CloseReason> {
+        Ok(Progress::Done)
+    }
+
+    fn transmit(&mut self, _: &mut Pool, _: &mut TxBatch) -> Sent {
+        Sent { state: Ok(LinkState::Free), refused: 0 }
+    }
+
+    fn lent(&mut self) -> Vec<Frame> {
+        self.0.take().into_iter().collect()
+    }
+}
+
+#[test]
+fn what_a_link_has_lent_is_nobody_elses_for_a_while_after_its_end() {
+    let mut stage = Stage::new("lent");
+    let worker = &mut stage.worker;
+    let frame = worker.pool.copy_in(&[7; 5000], wire::Offload::NONE).unwrap();
+    let about = PortAbout::new("lending", LinkKind::Nic, worker.now());
+    let link = Box::new(Lending(Some(frame)));
+    let port = worker.open_boxed(stage.net, PortSpec::default(), link, about, None).unwrap();
+    let now = worker.now();
+    worker.close_port(stage.net, port, CloseReason::Requested);
+    let end = worker.timers.next().expect("it is looked at again");
+    assert!(end >= now + Duration::from_secs(5));
+    let used = |worker: &Worker| worker.pool.usage().large.used;
+    assert_eq!(used(worker), 1);
+    worker.release_retired(now);
+    assert_eq!(used(worker), 1, "too soon");
+    worker.fire(end, Timer::Retired);
+    assert_eq!(used(worker), 0);
 }
