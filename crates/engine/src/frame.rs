@@ -163,10 +163,12 @@ impl Frame {
         self.start_and_facts & OFFLOAD != 0
     }
 
-    /// Whether the frame is one of the many: for one station, in a small buffer, and nothing missing.
+    /// Whether the frame is one of the many: for one station, in a small buffer, and nothing to be done for
+    /// its link, which `takes_partial` checksums or does not.
     #[inline]
-    pub(crate) fn is_plain(&self) -> bool {
-        self.start_and_facts & (CAST | OFFLOAD) == 0 && !self.body.is_large()
+    pub(crate) fn is_plain(&self, takes_partial: bool) -> bool {
+        let more = if takes_partial { GSO | ECN } else { OFFLOAD };
+        self.start_and_facts & (CAST | more) == 0 && !self.body.is_large()
     }
 
     /// Whether it is to be cut.

@@ -3,7 +3,7 @@
 use alloc::boxed::Box;
 use core::fmt;
 
-use wire::MacAddr;
+use wire::{MacAddr, OffloadSet};
 
 use crate::counters::PortCounters;
 use crate::filter::PortFilter;
@@ -51,6 +51,8 @@ pub(crate) struct Port {
     pub(crate) access: u16,
     /// Not every frame for the guest gets there: a guard or a filter has to be asked.
     pub(crate) picky: bool,
+    /// The link takes frames whose checksum is partial. A copy as well.
+    pub(crate) takes_partial: bool,
     /// Destinations for which a picky port need not be asked.
     pub(crate) last_destinations: LastDestinations,
     /// The guard, unless it is off; `ingress` has it while it works on a batch of the port.
@@ -72,6 +74,7 @@ impl Port {
             id,
             access: 0,
             picky: false,
+            takes_partial: false,
             last_destinations: LastDestinations::NONE,
             guard: None,
             queue,
@@ -90,6 +93,7 @@ impl Port {
             VlanMode::Access(vid) => *vid,
             VlanMode::Trunk { .. } => 0,
         };
+        self.takes_partial = spec.offloads_to_guest.contains(OffloadSet::CSUM);
         self.own = 0;
         let guard = PortGuard::new(&spec);
         *self.spec = spec;

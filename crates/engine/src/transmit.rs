@@ -103,15 +103,18 @@ impl Engine {
     }
 }
 
-/// Gives the plain frames at the head of the queue, which are all of them as a rule: they need nothing,
-/// are copied from where they lie, and counted together. Tells how many, and their bytes.
+/// Gives the plain frames at the head of the queue, which are all of them as a rule: they need nothing
+/// that the link does not do, are copied from where they lie, and counted together. Tells how many, and their bytes.
 #[inline(always)]
 fn give_plain(port: &mut Port, budget: Budget, out: &mut TxBatch) -> (usize, usize) {
-    let Port { access, queue, counters, .. } = port;
+    let Port { access, takes_partial, queue, counters, .. } = port;
     let most = if *access == 0 { 0 } else { budget.frames.min(out.remaining_capacity()) };
     let (mut frames, mut bytes) = (0, 0);
     for frame in queue.front(most) {
-        if !frame.is_plain() || bytes >= budget.bytes || out.try_push(frame.moved()).is_err() {
+        if !frame.is_plain(*takes_partial)
+            || bytes >= budget.bytes
+            || out.try_push(frame.moved()).is_err()
+        {
             break;
         }
         frames += 1;
