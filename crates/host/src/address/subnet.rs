@@ -72,12 +72,27 @@ pub fn choose(network: &Name, occupied: &[IpNet]) -> Option<Ipv4Net> {
 /// the next in its unique local /48.
 #[must_use]
 pub fn choose_prefix(network: &Name, occupied: &[IpNet]) -> Option<Ipv6Addr> {
+    let free = prefixes(network).find(|prefix| is_free((*prefix).into(), occupied))?;
+    Some(free.addr())
+}
+
+/// The prefix of a network that has `had` and whose configuration says none: `had`, if it comes from the name and not
+/// from what the configuration said before.
+#[must_use]
+pub fn keep_prefix(network: &Name, had: Ipv6Addr, occupied: &[IpNet]) -> Ipv6Addr {
+    if prefixes(network).any(|prefix| prefix.addr() == had) {
+        return had;
+    }
+    choose_prefix(network, occupied).unwrap_or(had)
+}
+
+/// The prefixes that a network may have by its name, the first one first.
+fn prefixes(network: &Name) -> impl Iterator<Item = Ipv6Net> {
     let first = names::ipv6_prefix(network).to_bits();
-    (0..PREFIX_TRIES).find_map(|step| {
+    (0..PREFIX_TRIES).filter_map(move |step| {
         let subnet_id = ((first >> 64) as u16).wrapping_add(step as u16);
         let bits = (first & !(0xffff << 64)) | (u128::from(subnet_id) << 64);
-        let prefix = Ipv6Net::new(Ipv6Addr::from_bits(bits), 64).ok()?;
-        is_free(prefix.into(), occupied).then_some(prefix.addr())
+        Ipv6Net::new(Ipv6Addr::from_bits(bits), 64).ok()
     })
 }
 
@@ -146,6 +161,17 @@ mod tests {
         assert_ne!(next, first);
         assert_eq!(next.octets()[..6], first.octets()[..6]);
         assert_eq!(choose_prefix(&name("default"), &[net("fc00::/7")]), None);
+    }
+
+    #[test]
+    fn only_a_prefix_that_comes_from_the_name_is_kept() {
+        let own = choose_prefix(&name("default"), &[]).expect("all are free");
+        let taken = IpNet::new(IpAddr::V6(own), 64).expect("a prefix");
+        let next = choose_prefix(&name("default"), &[taken]).expect("others are free");
+        let keep = |had| keep_prefix(&name("default"), had, &[]);
+        assert_eq!(keep(own), own);
+        assert_eq!(keep(next), next, "it was chosen where the first was taken");
+        assert_eq!(keep("fd12:3456:789a:1::".parse().expect("a prefix")), own);
     }
 
     #[test]

@@ -132,12 +132,16 @@ impl Client {
         if line.len() > LINE_MAX || fds.len() > FDS_MAX {
             return Err(self.protocol(&"the request is longer than the interface allows"));
         }
-        self.send(&line, fds)?;
+        match self.send(&line, fds) {
+            // What the daemon said before it closed is there to be read: why it has no place for us.
+            Ok(()) | Err(ClientError::Gone { .. }) => {}
+            Err(error) => return Err(error),
+        }
         self.fds.clear();
         loop {
             match self.next_reply(Some(ANSWER_TIMEOUT))? {
                 Some(Reply::Event(event)) => self.events.push_back(event),
-                // Id 0 answers a request whose id could not be read; there is only ours.
+                // Id 0 answers the connection, or a request whose id could not be read; there is only ours.
                 Some(Reply::Answer { id: answered, result }) if answered == id || answered == 0 => {
                     let value = result.map_err(ClientError::Refused)?;
                     let value = value_as(value).map_err(|why| self.protocol(&why))?;

@@ -43,6 +43,8 @@ pub enum Over {
     Backlog,
     #[error("too many descriptors came with requests of this user that are not finished")]
     Parked,
+    #[error("it asked nothing for long, and another one needs its place")]
+    Silent,
     #[error("{0}")]
     Io(#[from] io::Error),
 }

@@ -15,7 +15,7 @@ use wire::MacAddr;
 
 use super::filter;
 use super::guard;
-use super::outside::{self, Outside};
+use super::outside::{self, Outside, Parent, Uplink};
 use super::{Checked, NETWORKS_MAX, Network, PORTS_MAX, Port, file};
 use crate::address::{PREFIX_MAX, PREFIX_MIN, Plan, SERVICES_END, Use};
 use crate::directory::{Access, DirectoryError};
@@ -357,6 +357,13 @@ fn check_ipv4(file: &file::Port, network: &Network) -> Result<Vec<Ipv4Addr>, Fau
 /// IPv6 addresses that a port has by configuration.
 fn check_ipv6(file: &file::Port, network: &Network) -> Result<Vec<Ipv6Addr>, Fault> {
     let Some(texts) = &file.ipv6 else { return Ok(Vec::new()) };
+    // Without the key it follows from the name, unless it is what the network around routes to us.
+    let uplink = &network.outside.uplink;
+    let prefix = match uplink {
+        Uplink::Net(Parent::Routed) => network.prefix,
+        _ => Some(network.prefix.unwrap_or_else(|| names::ipv6_prefix(&network.name))),
+    };
+    let prefix = prefix.filter(|_| uplink.plans_addresses());
     let mut addresses = Vec::new();
     for text in texts.get_ref().as_slice() {
         let address: Ipv6Addr = text.parse().map_err(|_| {
@@ -369,14 +376,16 @@ fn check_ipv6(file: &file::Port, network: &Network) -> Result<Vec<Ipv6Addr>, Fau
             );
             return Err(fault(texts, why));
         }
-        if let (Some(prefix), true) = (network.prefix, network.outside.uplink.plans_addresses())
-            && !address.is_unicast_link_local()
+        if !address.is_unicast_link_local()
+            && let Some(prefix) = prefix
             && address.to_bits() >> 64 != prefix.to_bits() >> 64
         {
-            return Err(fault(
-                texts,
-                format!("{address} is not in the network's prefix {prefix}/64"),
-            ));
+            let whose = match network.prefix {
+                Some(_) => "",
+                None => ", which follows from its name: choose one of that, or set `prefix`",
+            };
+            let why = format!("{address} is not in the network's prefix {prefix}/64{whose}");
+            return Err(fault(texts, why));
         }
         addresses.push(address);
     }
@@ -451,17 +460,18 @@ fn check_trunk(trunk: &Spanned<file::Trunk>) -> Result<VlanMode, Fault> {
 
 /// An owner or group: one that is there, and that we may give nodes to.
 fn check_account(
-    name: Option<&Spanned<String>>,
+    account: Option<&Spanned<file::Account>>,
     look_up: impl Fn(&str) -> Result<Access, DirectoryError>,
 ) -> Result<Option<String>, Fault> {
-    let Some(name) = name else { return Ok(None) };
-    match look_up(name.get_ref()) {
-        Ok(_) => Ok(Some(name.get_ref().clone())),
+    let Some(account) = account else { return Ok(None) };
+    let name = account.get_ref().to_string();
+    match look_up(&name) {
+        Ok(_) => Ok(Some(name)),
         Err(why) => {
             // A sentence of its own elsewhere; here it goes on after the place.
             let why = why.to_string();
             let (first, rest) = why.split_at(why.char_indices().nth(1).map_or(0, |(at, _)| at));
-            Err(fault(name, format!("{}{}", first.to_lowercase(), rest.trim_end_matches('.'))))
+            Err(fault(account, format!("{}{}", first.to_lowercase(), rest.trim_end_matches('.'))))
         }
     }
 }

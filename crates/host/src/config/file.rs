@@ -29,7 +29,7 @@ pub enum LogLevel {
 #[serde(deny_unknown_fields)]
 pub struct Network {
     pub dir: Option<Spanned<PathBuf>>,
-    pub group: Option<Spanned<String>>,
+    pub group: Option<Spanned<Account>>,
     pub mode: Option<Spanned<String>>,
     pub nodes: Option<Vec<Spanned<Node>>>,
     pub idle_timeout: Option<Spanned<u64>>,
@@ -92,6 +92,23 @@ pub enum Peers {
     Any,
 }
 
+/// A user or group, by name or number; a number may be written as text as well.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a name, or a number from 0 to 4294967295")]
+pub enum Account {
+    Number(u32),
+    Name(String),
+}
+
+impl std::fmt::Display for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Name(name) => name.fmt(f),
+        }
+    }
+}
+
 /// One of `nodes`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,8 +127,8 @@ pub struct Port {
     pub ipv4: Option<Spanned<OneOrMore<String>>>,
     pub ipv6: Option<Spanned<OneOrMore<String>>>,
     pub max_macs: Option<Spanned<u16>>,
-    pub owner: Option<Spanned<String>>,
-    pub group: Option<Spanned<String>>,
+    pub owner: Option<Spanned<Account>>,
+    pub group: Option<Spanned<Account>>,
     pub mode: Option<Spanned<String>>,
     pub nodes: Option<Vec<Spanned<Node>>>,
     pub connections: Option<Spanned<usize>>,

@@ -186,6 +186,7 @@ pub fn parse(text: &str, path: &Path) -> Result<Checked, ConfigError> {
 /// As [`parse`], or that the file cannot be read.
 pub fn read(path: &Path) -> Result<Checked, ConfigError> {
     use std::io::Read;
+    use std::os::unix::fs::OpenOptionsExt;
     let unreadable = |error: std::io::Error| {
         let remedy = match error.kind() {
             std::io::ErrorKind::InvalidData => {
@@ -197,7 +198,13 @@ pub fn read(path: &Path) -> Result<Checked, ConfigError> {
         };
         ConfigError::whole(path, format!("it cannot be read: {error}; {remedy}"))
     };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
+    // Whoever reads it moves frames and hears signals, and waits for nobody: a FIFO would have it wait for a writer.
+    let mut options = std::fs::File::options();
+    let file = options.read(true).custom_flags(sys::mount::NO_WAIT).open(path);
+    let file = file.map_err(unreadable)?;
+    if !file.metadata().map_err(unreadable)?.is_file() {
+        return Err(ConfigError::whole(path, "it is no regular file; name one that is"));
+    }
     let mut text = String::new();
     let bound = u64::try_from(TEXT_MAX).unwrap_or(u64::MAX) + 1;
     file.take(bound).read_to_string(&mut text).map_err(unreadable)?;

@@ -283,15 +283,38 @@ fn errors_say_where_and_what() {
             "10.0.0.3",
         ),
         ("[network.a.port.p]\nipv6 = \"fd00::f\"", "n.toml:2:8", "more than f"),
-        ("[network.a.port.p]\nipv6 = [\"fd00::ff\", \"fd00::ff\"]", "n.toml:2:8", "twice"),
+        ("[network.a.port.p]\nipv6 = \"fd00::ff\"", "n.toml:2:8", "follows from its name"),
+        ("[network.a]\ngroup = -1", "n.toml:2:9", "a name, or a number"),
+        ("[network.a.port.p]\nipv6 = [\"fe80::ff\", \"fe80::ff\"]", "n.toml:2:8", "twice"),
         (
-            "[network.a.port.p]\nipv6 = \"fd00::1:1\"\n[network.a.port.q]\nipv6 = \"fd00::1:1\"",
+            "[network.a.port.p]\nipv6 = \"fe80::1:1\"\n[network.a.port.q]\nipv6 = \"fe80::1:1\"",
             "n.toml:4:8",
             "port p",
         ),
         ("", "n.toml: ", "names no network"),
         ("[network]", "n.toml:1:", "1 to 64"),
     ]);
+}
+
+#[test]
+fn accounts_may_be_numbers() {
+    let (uid, gid) = (sys::user::uid(), sys::user::gid());
+    let checked = good(&format!(
+        "[network.a]\ngroup = {gid}\n[network.a.port.p]\nowner = {uid}\ngroup = {gid}\n"
+    ));
+    let network = &checked.networks()[0];
+    assert_eq!(network.group, Some(gid.to_string()));
+    assert_eq!(network.ports[0].owner, Some(uid.to_string()));
+}
+
+/// Opening a FIFO as a file waits for a writer, for ever.
+#[test]
+fn a_fifo_is_no_configuration_and_nobody_waits_for_it() {
+    let path = std::env::temp_dir().join(format!("netherd-fifo-{}", std::process::id()));
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("it runs").success());
+    let error = read(&path).expect_err("it has no text").to_string();
+    std::fs::remove_file(&path).expect("ours");
+    assert!(error.contains("no regular file"), "{error}");
 }
 
 #[test]

@@ -59,6 +59,7 @@ impl Daemon {
             );
             return Err(Failure::new(Code::NotAllowed, message));
         }
+        self.hold(token, call)?;
         let gone = || Failure::new(Code::WrongState, "The network is gone: it was stopped.");
         let network = self.network_mut(id).ok_or_else(gone)?;
         match call {
@@ -144,7 +145,8 @@ impl Daemon {
                 done(Metrics { content_type, text })
             }
             Call::Reload { config } => {
-                done(Reloaded { changes: self.reload(worker, config.as_deref())? })
+                let changes = self.reload_for(worker, token, config.as_deref())?;
+                done(Reloaded { changes })
             }
             Call::Down {} => {
                 log::info(&format!("{cred} asks for the end."));
@@ -217,6 +219,27 @@ impl Daemon {
             self.clients.insert(token, client);
         }
         done(Nothing {})
+    }
+
+    /// The caller's own network may be among those that end; he is told what changed all the same.
+    fn reload_for(
+        &mut self,
+        worker: &mut Worker,
+        token: Token,
+        text: Option<&str>,
+    ) -> Result<Vec<String>, Failure> {
+        // Set apart, his connection is not closed with the network's others.
+        let client = self.clients.remove(&token);
+        let reloaded = self.reload(worker, text);
+        if let Some(mut client) = client {
+            if self.network(client.network).is_none() {
+                client.captures.clear();
+                client.more = false;
+                client.closing = true;
+            }
+            self.clients.insert(token, client);
+        }
+        reloaded
     }
 
     fn snapshots(&mut self, worker: &mut Worker) -> Vec<crate::report::Network> {

@@ -13,6 +13,7 @@ use sys::peer::PeerPlace;
 use sys::poll::Interest;
 
 use super::Daemon;
+use super::admission::{Place, turn_away};
 use crate::api::message::{Closed, Code, Event, Failure};
 use crate::api::server::{Connection, Over, REQUESTS_PER_VISIT};
 use crate::capture::CaptureId;
@@ -23,8 +24,6 @@ use crate::log;
 use crate::names::Name;
 use crate::worker::{NetworkId, Token, Worker};
 
-/// Connections to `api` of all users together; each holds a descriptor.
-const CLIENTS_MAX: usize = 4096;
 /// Time of one turn of the loop for all requests together. One request may go beyond it.
 const TURN: Duration = Duration::from_millis(1);
 /// Descriptors that came with unfinished requests of one user.
@@ -52,10 +51,21 @@ pub(super) struct Client {
     pub(super) finished: bool,
     /// The client is to be disconnected once its answers are out.
     pub(super) closing: bool,
+    /// What it may be used for.
+    pub(super) place: Place,
+    /// When it asked for something last.
+    pub(super) asked: Instant,
     /// Why it may not make any call: what its first request is answered with.
     refused: Option<String>,
     /// When it is disconnected whatever it does: it may not make any call.
     until: Option<Instant>,
+}
+
+impl Client {
+    /// It may not make any call, and waits for being told so.
+    pub(super) fn is_refused(&self) -> bool {
+        self.until.is_some()
+    }
 }
 
 /// What a session is told about the end of its guest's port.
@@ -97,53 +107,45 @@ impl Daemon {
             let refused = (network.config.peers == Peers::OwnNamespace)
                 .then(|| stranger(stream.as_fd(), cred))
                 .flatten();
-            // A guest's processes may have the owner's uid: those who may not come in take no place of his.
-            let (refusals, served): (Vec<_>, Vec<_>) =
-                self.clients.values().partition(|it| it.until.is_some());
-            let of_user = served
-                .iter()
-                .filter(|it| it.network == network.id && it.connection.cred().uid == cred.uid)
-                .count();
-            let is_full = if refused.is_some() {
-                refusals.len() >= REFUSED_MAX
-            } else {
-                of_user >= network.config.clients_per_user || served.len() >= CLIENTS_MAX
-            };
-            if is_full {
-                log::guest(&format!(
-                    "A connection of uid {} to api was refused: the limit of connections is reached.",
-                    cred.uid
-                ));
-                let _ended = sys::unix::end(stream.as_fd());
-                closer::close(cred.uid, [stream]);
-                continue;
-            }
-            if closer::is_stuck(cred.uid) {
-                log::guest(&format!(
-                    "A connection of uid {} to api was refused: descriptors that this user sent before take too long \
-                     to close.",
-                    cred.uid
-                ));
-                let _ended = sys::unix::end(stream.as_fd());
-                closer::close(cred.uid, [stream]);
-                continue;
-            }
+            let control = cred.uid == sys::user::uid() || cred.uid == 0;
             let id = network.id;
-            let until = refused.is_some().then(|| worker.now() + REFUSED_TIME);
-            let own = sys::user::uid();
+            let place = match &refused {
+                _ if closer::is_stuck(cred.uid) => Err(Failure::new(
+                    Code::Limit,
+                    "Descriptors that you sent before take too long to close: end what holds them, and try again.",
+                )),
+                Some(why) => {
+                    let refusals = self.clients.values().filter(|it| it.is_refused()).count();
+                    (refusals < REFUSED_MAX)
+                        .then_some(Place::Whole)
+                        .ok_or_else(|| Failure::new(Code::NotAllowed, why.clone()))
+                }
+                None => self.place(worker, at, cred, control),
+            };
+            let place = match place {
+                Ok(place) => place,
+                Err(why) => {
+                    turn_away(stream, cred, why);
+                    continue;
+                }
+            };
+            let asked = worker.now();
+            let until = refused.is_some().then(|| asked + REFUSED_TIME);
             let connection = Connection::new(stream, cred);
             match worker.register(connection.fd(), Interest::READABLE) {
                 Ok(token) => {
                     let client = Client {
                         connection,
                         network: id,
-                        control: cred.uid == own || cred.uid == 0,
+                        control,
                         captures: Vec::new(),
                         interest: Interest::READABLE,
                         more: false,
                         in_line: false,
                         finished: false,
                         closing: false,
+                        place,
+                        asked,
                         refused,
                         until,
                     };
@@ -258,6 +260,7 @@ impl Daemon {
                 client.connection.drop_fds();
                 break;
             };
+            client.asked = worker.now();
             let refused = client.refused.take();
             client.closing |= refused.is_some();
             let (id, result) = match asked {
@@ -321,7 +324,7 @@ impl Daemon {
     }
 
     /// A connection is over, and with it what it kept alive.
-    fn disconnect(&mut self, worker: &mut Worker, token: Token, over: &Over) {
+    pub(super) fn disconnect(&mut self, worker: &mut Worker, token: Token, over: &Over) {
         let Some(client) = self.clients.remove(&token) else { return };
         if !matches!(over, Over::Closed) {
             log::guest(&format!(

@@ -13,6 +13,7 @@
 //! A guest lives as long as the connection that joined it ([`guests`]). A network is *idle* when it has no port and no
 //! connection to its `api`: a command that has just connected to join keeps it.
 
+mod admission;
 mod brought;
 mod calls;
 mod clients;

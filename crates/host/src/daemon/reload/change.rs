@@ -16,7 +16,7 @@
 use engine::PortSpec;
 
 use super::rewire;
-use crate::address::Plan;
+use crate::address::{Plan, subnet};
 use crate::config::{self, Forward};
 use crate::daemon::ServeError;
 use crate::daemon::served::outside::{self, Publisher};
@@ -86,10 +86,12 @@ impl Served {
         let mut plan = if config.subnet != self.config.subnet || config.prefix != self.config.prefix
         {
             let net = config.subnet.unwrap_or(self.plan.subnet());
-            let prefix = config.prefix.unwrap_or(self.plan.prefix());
+            let by_name =
+                || subnet::keep_prefix(&config.name, self.plan.prefix(), self.around.reached());
+            let prefix = config.prefix.unwrap_or_else(by_name);
             let present = || {
                 ServeError::Config(format!(
-                    "The subnet of network {} cannot change while guests are in it: end them first.",
+                    "Subnet and prefix of network {} cannot change while guests are in it: end them first.",
                     self.config.name
                 ))
             };

@@ -363,7 +363,8 @@ fn plan_for(
     }
     if let Some(kept) = kept.filter(|kept| around.suits(kept)) {
         let net = config.subnet.unwrap_or(kept.subnet());
-        let prefix = config.prefix.unwrap_or(kept.prefix());
+        let by_name = || subnet::keep_prefix(&config.name, kept.prefix(), around.reached());
+        let prefix = config.prefix.unwrap_or_else(by_name);
         if net == kept.subnet() && prefix == kept.prefix() {
             return Ok(kept.clone());
         }

@@ -322,13 +322,20 @@ fn refused_connections_take_no_place_and_end() {
     for client in &mut owners {
         client.hello().expect("he has all his places");
     }
+    // A few more look and end, but hold nothing; then there is a sentence, and no silence.
+    let mut spare: Vec<Client> = (0..4).map(|_| daemon.client("lab")).collect();
+    for client in &mut spare {
+        client.hello().expect("short calls have places of their own");
+    }
+    let (code, message) = refusal(spare[0].call::<Joined>(&join(Some("web"), ""), &[]));
+    assert_eq!(code, Code::Limit);
+    assert!(message.contains("clients_per_user"), "{message}");
+    let (code, message) = refusal(daemon.client("lab").hello());
+    assert_eq!(code, Code::Limit);
+    assert!(message.contains("network lab") && message.contains("netherd detach"), "{message}");
     until(&daemon, "the end of those who ask nothing", || {
         silent.iter_mut().all(|it| matches!(it.try_wait(), Ok(Some(_))))
     });
-    assert!(
-        Client::connect(&daemon.path("lab")).is_err() || {
-            let mut fifth = daemon.client("lab");
-            fifth.hello().is_err()
-        }
-    );
+    drop(owners.pop());
+    let _: Joined = spare[0].call(&join(Some("web"), ""), &[]).expect("there is a place now").value;
 }

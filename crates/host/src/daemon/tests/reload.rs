@@ -171,3 +171,20 @@ fn the_mtu_stays_while_guests_have_it() {
     let _: Reloaded = client.call(&reload, &[]).expect("nobody is there").value;
     assert_eq!(show(&mut client).mtu, 9000);
 }
+
+/// The answer of a reload goes out before the caller's own network does, and a prefix goes with its key.
+#[test]
+fn a_reload_that_ends_the_callers_network_is_answered() {
+    let root = Daemon::root("gone");
+    let config = root.join("netherd.toml");
+    let write = |text: &str| std::fs::write(&config, text).expect("writable");
+    write("[network.a]\nprefix = \"fd12:3456:789a:1::/64\"\n[network.b]\n");
+    let daemon = Daemon::start_in(root.clone(), &format!("config={}", config.display())).ready();
+    let reload = Call::Reload { config: None };
+    let mut client = daemon.client("a");
+    assert!(show(&mut client).ipv6.starts_with("fd12:3456:789a:1:"));
+    write("[network.a]\n");
+    let reloaded: Reloaded = daemon.client("b").call(&reload, &[]).expect("it succeeded").value;
+    assert!(reloaded.changes.iter().any(|it| it == "Network b is gone."), "{reloaded:?}");
+    assert!(!show(&mut client).ipv6.starts_with("fd12:"), "it follows from the name again");
+}
