@@ -113,20 +113,44 @@ pub fn peek_from(fd: BorrowedFd<'_>, offset: usize, room: &mut [u8]) -> io::Resu
 
 /// Takes away `count` bytes of a TCP stream without copying them. Says how many were there.
 ///
+/// The kernel ends a read before an urgent byte, in line or not, and before a signal that waits
+/// there, so that it may take more than one call.
+///
 /// # Errors
-/// As [`peek`].
+/// As [`peek`], when nothing was taken.
 pub fn discard(fd: BorrowedFd<'_>, count: usize) -> io::Result<usize> {
-    // SAFETY: for TCP the kernel writes nothing to the buffer when MSG_TRUNC is given (tcp(7)), so
-    // that a null one is allowed.
-    let n = unsafe {
-        libc::recv(
-            fd.as_raw_fd(),
-            std::ptr::null_mut(),
-            count,
-            libc::MSG_TRUNC | libc::MSG_DONTWAIT,
-        )
-    };
-    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+    /// More than there are marks, which is one, with some signals.
+    const CALLS: usize = 16;
+    let mut taken = 0;
+    let mut failed = None;
+    for _ in 0..CALLS {
+        if taken == count {
+            break;
+        }
+        // SAFETY: for TCP the kernel writes nothing to the buffer when MSG_TRUNC is given (tcp(7)), so
+        // that a null one is allowed.
+        let n = unsafe {
+            libc::recv(
+                fd.as_raw_fd(),
+                std::ptr::null_mut(),
+                count - taken,
+                libc::MSG_TRUNC | libc::MSG_DONTWAIT,
+            )
+        };
+        match usize::try_from(n) {
+            Ok(0) => break,
+            Ok(n) => taken += n,
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                let is_signal = crate::errno::is_transient(&error);
+                failed = Some(error);
+                if !is_signal {
+                    break;
+                }
+            }
+        }
+    }
+    failed.filter(|_| taken == 0).map_or(Ok(taken), Err)
 }
 
 /// Takes away `count` bytes of any stream, which copies them.
@@ -313,6 +337,42 @@ mod tests {
         }
         assert_eq!(peek_from(fd.as_fd(), 100_000, &mut room).unwrap(), Some(0));
         assert_eq!(peek_from(fd.as_fd(), 100_001, &mut room).unwrap(), None);
+    }
+
+    /// A stream in which an urgent byte lies between others, all of them there.
+    fn marked() -> (TcpStream, OwnedFd) {
+        let (mut peer, fd) = pair();
+        peer.write_all(b"abc").unwrap();
+        rustix::net::send(&peer, b"U", SendFlags::OOB).unwrap();
+        peer.write_all(b"def").unwrap();
+        while unread(fd.as_fd()) < 7 {
+            std::thread::yield_now();
+        }
+        (peer, fd)
+    }
+
+    /// An urgent byte is in the stream, and what lies on both of its sides is taken at once.
+    #[test]
+    fn an_urgent_mark_does_not_end_a_take() {
+        let mut room = [0; 8];
+        let (_peer, fd) = marked();
+        // Without offsets nothing is seen behind the mark until it is the first byte.
+        assert_eq!(peek_from(fd.as_fd(), 0, &mut room).unwrap(), Some(3));
+        assert_eq!(discard(fd.as_fd(), 5).unwrap(), 5);
+        assert_eq!(discard(fd.as_fd(), 7).unwrap(), 2, "no more than there are");
+        discard(fd.as_fd(), 1).unwrap_err();
+        if !has_peek_offset(false) {
+            return;
+        }
+        let (_peer, fd) = marked();
+        set_peek_offset(fd.as_fd(), 0).unwrap();
+        assert_eq!((peek(fd.as_fd(), &mut room).unwrap(), &room[..3]), (3, &b"abc"[..]));
+        assert_eq!((peek(fd.as_fd(), &mut room).unwrap(), &room[..4]), (4, &b"Udef"[..]));
+        assert_eq!(discard(fd.as_fd(), 7).unwrap(), 7);
+    }
+
+    fn unread(fd: BorrowedFd<'_>) -> u64 {
+        rustix::io::ioctl_fionread(fd).unwrap()
     }
 
     #[test]

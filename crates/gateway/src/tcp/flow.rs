@@ -166,9 +166,7 @@ pub(super) struct Flow<S> {
     pub(super) mss: u32,
     /// There may be something to read.
     pub(super) readable: bool,
-    /// The outside has ended its direction, or the connection.
-    pub(super) hung_up: bool,
-    /// Urgent data was seen, at which reads stop short.
+    /// Urgent data was seen, at which reads stop short, or the outside's end.
     pub(super) careful: bool,
     pub(super) window: Window,
     pub(super) trip: RoundTrip,
@@ -252,7 +250,6 @@ impl<S: Stream> Flow<S> {
             sack: false,
             mss: u32::from(emit::mss_for(&key, mtu)),
             readable: false,
-            hung_up: false,
             careful: false,
             window: Window::new(),
             trip: RoundTrip::default(),

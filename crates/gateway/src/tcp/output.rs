@@ -63,8 +63,8 @@ impl<S: Stream> Flow<S> {
         {
             stream.discard(count as usize)?;
             self.head = done;
-            // Some streams tell their end only when nothing is before it.
-            self.readable |= self.hung_up && self.fin_at.is_none() && done == self.max;
+            // Some streams tell their end, and what is behind a mark, only when nothing is before it.
+            self.readable |= self.careful && self.fin_at.is_none() && done == self.max;
         }
         Ok(())
     }

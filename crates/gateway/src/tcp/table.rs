@@ -352,7 +352,6 @@ impl<B: StreamBackend> Table<B> {
         }
         flow.readable |= event.readable || event.hangup;
         // A short read is not the last one where there may be a mark in between, or an end behind.
-        flow.hung_up |= event.hangup;
         flow.careful |= event.urgent || event.hangup;
         if event.writable || event.hangup {
             flow.full = false;

@@ -25,6 +25,8 @@ pub struct Peer {
     pub error: Option<StreamError>,
     /// Reads stop short here, counted from the first byte of all: an urgent mark.
     pub urgent_at: Option<u64>,
+    /// Peeks begin at the oldest byte, as on a kernel without offsets.
+    pub has_no_offsets: bool,
     pub discarded: u64,
     /// What the guest sent.
     pub got: Vec<u8>,
@@ -108,11 +110,14 @@ impl Stream for FakeStream {
             let position = peer.discarded + offset as u64;
             if position < mark {
                 count = count.min(usize::try_from(mark - position).unwrap());
+            } else if peer.has_no_offsets && peer.discarded < mark {
+                return Ok(Peek::Nothing);
             }
         }
         if count == 0 && offset == peer.sent.len() {
             return match (peer.error, peer.has_ended) {
                 (Some(error), _) => Err(error),
+                (None, true) if peer.has_no_offsets && offset > 0 => Ok(Peek::Nothing),
                 (None, true) => Ok(Peek::End),
                 (None, false) => Ok(Peek::Nothing),
             };

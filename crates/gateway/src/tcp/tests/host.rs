@@ -5,6 +5,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use engine::Instant;
+use rustix::net::SendFlags;
 use smoltcp::socket::tcp;
 
 use super::super::harness::Rig;
@@ -228,6 +229,57 @@ fn a_port_where_nothing_listens_refuses() {
     }
     assert_eq!(world.rig.count(Reason::TcpRefused), 1);
     assert!(world.rig.table.is_empty());
+}
+
+/// The kernel ends every read before an urgent byte, whatever is asked of it: what lies behind comes
+/// all the same, and the guest's acknowledgement of both sides at once is as any other.
+fn urgent(backend: HostStreams, address: &str) {
+    let Ok(listener) = TcpListener::bind(address) else { return };
+    let mut events = Events::with_capacity(8);
+    let mut world = world(backend, listener.local_addr().unwrap(), CLEAN);
+    world.connect();
+    let end = now() + DEADLINE;
+    while world.socket().state() != tcp::State::Established {
+        assert!(now() < end);
+        go_on(&mut world, &mut events);
+    }
+    let (mut peer, _) = listener.accept().unwrap();
+    let mut all = Vec::new();
+    for round in 0..20 {
+        peer.write_all(b"abc").unwrap();
+        assert_eq!(rustix::net::send(&peer, b"U", SendFlags::OOB).unwrap(), 1);
+        peer.write_all(b"def").unwrap();
+        if round % 2 == 0 {
+            // All of it is there before anything is read, or it comes little by little.
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        while all.len() < 7 * (round + 1) {
+            assert!(now() < end, "{round}: {:?}", String::from_utf8_lossy(&all));
+            go_on(&mut world, &mut events);
+            while world.socket().can_recv() {
+                world.socket().recv(|bytes| (bytes.len(), all.extend_from_slice(bytes))).unwrap();
+            }
+        }
+        world.socket().send_slice(b"x").unwrap();
+        let mut answer = [0];
+        peer.set_nonblocking(true).unwrap();
+        while peer.read(&mut answer).is_err() {
+            assert!(now() < end, "{round}: the guest is not heard");
+            assert_eq!(world.rig.count(Reason::TcpReset), 0, "{round}");
+            go_on(&mut world, &mut events);
+        }
+    }
+    assert_eq!(all, b"abcUdef".repeat(20));
+    assert_eq!(world.socket().state(), tcp::State::Established);
+    assert_eq!(world.rig.count(Reason::TcpReset), 0);
+}
+
+#[test]
+fn urgent_data_is_inline() {
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        urgent(HostStreams::new(), address);
+        urgent(HostStreams::without_peek_offset(), address);
+    }
 }
 
 /// What ten thousand open connections cost of our own memory.

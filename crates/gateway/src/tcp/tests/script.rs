@@ -367,6 +367,7 @@ impl Script {
                 peer.room = words[1].parse().unwrap_or(usize::MAX);
                 event.writable = std::mem::take(&mut peer.was_full) && peer.room > 0;
             }
+            "has-no-offsets" => peer.borrow_mut().has_no_offsets = true,
             "withholds" => peer.borrow_mut().acknowledges = false,
             "acknowledges" => peer.borrow_mut().acknowledges = true,
             other => panic!("{}: {other}", self.at),

@@ -255,6 +255,30 @@ fn urgent_data_is_inline() {
         host sends 50                   # reads stop short at the mark, and go on
         > PA 1+100
         > PA 101+50
+        < A 101 ack 151                 # across the mark
+        host holds 0
+        ",
+    );
+}
+
+/// Such a kernel shows what is behind the mark, or the end, when nothing is before it any more, and
+/// tells nobody then.
+#[test]
+fn urgent_data_is_inline_on_a_kernel_that_cannot_peek_at_an_offset() {
+    opened(
+        "
+        host has-no-offsets
+        host queues 100
+        host urgent
+        host sends 50
+        > PA 1+100
+        +100ms
+        < A 1 ack 51
+        < A 1 ack 101
+        > PA 101+50
+        host ends
+        < A 1 ack 151
+        > FA 151 ack 1
         ",
     );
 }
