@@ -84,6 +84,8 @@ pub struct GatewayPlan {
     pub dns: bool,
     /// Multicast DNS and LLMNR of guests come here, and are answered for all.
     pub mdns: bool,
+    /// Names of the outside are asked there. False: such questions are refused.
+    pub outside_names: bool,
     /// Where names are asked; empty: where the host's resolv.conf says.
     pub resolvers: Vec<SocketAddr>,
     /// Ports of the host that every guest may reach.
@@ -125,6 +127,7 @@ impl GatewayPlan {
             dhcpv6: true,
             dns: true,
             mdns: false,
+            outside_names: true,
             resolvers: Vec::new(),
             allow_host: Vec::new(),
             limits: Limits::default(),

@@ -15,7 +15,7 @@ const CURL: &str = "curl --silent --show-error --max-time 20 --retry 9 --retry-a
 
 fn needs() -> Result<(), String> {
     e2e::skip::namespaces()?;
-    for program in ["python3", "curl", "ping", "getent"] {
+    for program in ["python3", "curl", "ping", "getent", "dig"] {
         e2e::skip::program(program)?;
     }
     Ok(())
@@ -125,6 +125,10 @@ fn a_network_without_a_way_out_has_none() {
     let said = in_guest(&person, &["--net", "alone", "--uplink", "none"], script);
     assert!(said.contains("Destination Net Unreachable"), "{said}");
     assert!(said.ends_with("ping: connect: Network is unreachable\n"), "{said}");
+    // Nor does a question lead out, whatever the host's resolvers would say.
+    let dig = "dig +time=3 +tries=1 www.example.com; dig +tcp +time=3 +tries=1 www.example.com";
+    let said = in_guest(&person, &["--net", "alone", "--uplink", "none"], dig);
+    assert_eq!(said.matches("status: REFUSED").count(), 2, "{said}");
     // The wrong word says which are right.
     let wrong = person.netherd(["run", "--uplink", "wifi", "--", "true"]).run();
     assert_eq!(wrong.status.code(), Some(2));

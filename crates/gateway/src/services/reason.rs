@@ -38,7 +38,7 @@ reasons! {
     DnsJoined, "dns-joined", "Questions that wait for the answer to the same question, passed on before.";
     DnsAnswered, "dns-answered", "Answers of resolvers passed to guests.";
     DnsTruncated, "dns-truncated", "Answers cut because they are longer than the guest takes in a datagram.";
-    DnsRefused, "dns-refused", "Questions refused: zone transfers, questions for everything, other classes and kinds of requests.";
+    DnsRefused, "dns-refused", "Questions refused: zone transfers, questions for everything, other classes and kinds of requests; about the outside, where nothing leads out.";
     DnsMalformed, "dns-malformed", "DNS messages that could not be read; answered as such where they can be.";
     DnsNotQuery, "dns-not-query", "Answers where questions are taken; dropped, so that nothing is answered for ever.";
     DnsLimited, "dns-limited", "Questions dropped because their guest asks too fast.";

@@ -106,8 +106,9 @@ fn way_out(outside: &Outside) -> String {
         }
     };
     let has_gateway = outside.flows_max > 0;
+    let is_closed = outside.uplink == "none";
     let mut uplink = outside.uplink.clone();
-    if has_gateway {
+    if has_gateway && !is_closed {
         let families: Vec<&str> = [("IPv4", outside.ipv4), ("IPv6", outside.ipv6)]
             .into_iter()
             .filter_map(|(family, works)| works.then_some(family))
@@ -121,13 +122,14 @@ fn way_out(outside: &Outside) -> String {
         let _ = write!(uplink, ", {} of at most {} connections", outside.flows, outside.flows_max);
     }
     line("uplink", &uplink);
-    if has_gateway && !outside.ping {
+    if has_gateway && !is_closed && !outside.ping {
         let why = outside.ping_refused.as_deref().unwrap_or("the host refuses ICMP sockets");
         line("ping", &format!("does not reach outside: {why}"));
     }
     line("services", &outside.services.join(" "));
     if outside.services.iter().any(|service| service == "dns") {
         let resolvers = match outside.resolvers.as_slice() {
+            [] if is_closed => "nobody, as nothing leads out".to_owned(),
             [] => "nobody, as the host names no resolvers".to_owned(),
             some => some.join(" "),
         };

@@ -5,7 +5,8 @@
 //! A question comes in a datagram or on a connection ([`stream`]). What the zone knows
 //! ([`super::zone`]) is answered at once. What nobody should ask a forwarder is refused: zone
 //! transfers, questions for everything (RFC 8482 gives no reason to answer them), other classes.
-//! All else goes to the host's resolvers ([`upstream`]).
+//! All else goes to the host's resolvers ([`upstream`]), unless the network has no way out: a question is
+//! a message to whoever serves the name.
 //!
 //! An answer is never longer than the guest says that it takes in a datagram, nor than what the
 //! network carries in one packet: then it is cut to the question and says so, and the guest asks
@@ -73,6 +74,8 @@ pub struct Dns {
     events: Events,
     pace: Pace,
     upstream: Upstream,
+    /// Questions about other names are passed on.
+    passes_on: bool,
     streams: Streams,
     tops: Tops,
     /// Questions that failed since one was answered.
@@ -98,6 +101,7 @@ impl Dns {
             events: Events::with_capacity(BATCH),
             pace: Pace::new(RATE, BURST),
             upstream: Upstream::new(resolvers, Chance::new(hash_key, b'd')),
+            passes_on: plan.outside_names,
             streams: Streams::default(),
             tops: Tops::default(),
             failures: 0,
@@ -109,6 +113,7 @@ impl Dns {
     pub(crate) fn apply(&mut self, plan: &GatewayPlan) {
         self.listen(plan);
         self.mtu = usize::from(plan.mtu);
+        self.passes_on = plan.outside_names;
         self.upstream.resolvers.configure(&plan.resolvers);
     }
 
@@ -205,7 +210,7 @@ impl Dns {
 
     /// Whom questions are passed on to.
     pub(crate) fn resolvers(&self) -> Vec<SocketAddr> {
-        self.upstream.resolvers.list()
+        if self.passes_on { self.upstream.resolvers.list() } else { Vec::new() }
     }
 
     /// Reads from a connection, answers, and ends it where it has ended.
@@ -288,6 +293,11 @@ impl Dns {
                 Found::NoData(soa) => query.answer(Rcode::NoError, true, &[], Some(&soa)),
                 Found::NoName(soa) => query.answer(Rcode::NxDomain, true, &[], Some(&soa)),
             };
+            return self.reply(now, via, Some(answer), out);
+        }
+        if !self.passes_on {
+            out.count(ServiceReason::DnsRefused);
+            let answer = query.answer(Rcode::Refused, false, &[], None);
             return self.reply(now, via, Some(answer), out);
         }
         self.tops.learn(&query.name);

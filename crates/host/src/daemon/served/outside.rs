@@ -153,6 +153,8 @@ pub(in crate::daemon) fn gateway_plan(
         dhcpv6: services.dhcpv6,
         dns: services.dns,
         mdns,
+        // Who names resolvers for a network without a way out wants them to be asked.
+        outside_names: *uplink != outside::Uplink::None || !resolvers.is_empty(),
         resolvers: resolvers.clone(),
         allow_host: allow_host.clone(),
         ..GatewayPlan::new(zone.as_str(), mac, Some(plan.subnet()), prefix)
