@@ -16,7 +16,7 @@ use crate::dispatch::Call;
 use crate::event::GatewayEvent;
 use crate::guests::{GuestKey, Guests};
 use crate::host_allow::AllowHost;
-use crate::host_reach::{self, HostReach};
+use crate::host_reach::{self, HostReach, Reach};
 use crate::icmp;
 use crate::keyed::{Keyed, subkey};
 use crate::packet;
@@ -65,6 +65,8 @@ pub struct Gateway<B: Backend = HostBackend> {
     events: VecDeque<GatewayEvent>,
     /// Default routes of the host, of IPv4 and of IPv6; none until it was first asked.
     outside: Option<(bool, bool)>,
+    /// The epoch of the host's addresses in which connections that are not open yet were judged last.
+    judged: u32,
     /// For messages that are in two pieces.
     pub(crate) scratch: Vec<u8>,
 }
@@ -169,6 +171,7 @@ impl<B: Backend> Gateway<B> {
             fragments: crate::fragments::Fragments::new(keyed),
             events: VecDeque::new(),
             outside: None,
+            judged: 0,
             scratch: Vec::new(),
             plan,
         })
@@ -258,7 +261,20 @@ impl<B: Backend> Gateway<B> {
         token: Token,
         event: &crate::poll::Event,
     ) {
+        // Whom a guest wanted to reach may have become the host before he was.
+        let opens = token.kind == Kind::Tcp && self.tcp.pending(token).is_some();
+        if opens || token.kind == Kind::Route {
+            self.host.reach.refresh(&mut self.host.backend);
+        }
         let mut ctx = ctx!(self, pool, room);
+        if self.judged != self.host.reach.epoch() && (opens || token.kind == Kind::Route) {
+            self.judged = self.host.reach.epoch();
+            let (plan, host) = (&self.plan, &mut self.host);
+            self.tcp.refuse_pending(now, &mut ctx, |remote| {
+                !plan.is_host_internal(remote.ip())
+                    && host.reach.judge(&mut host.backend, remote.ip()) == Reach::Host
+            });
+        }
         match token.kind {
             Kind::Tcp => self.tcp.host_ready(now, &mut ctx, token, event),
             Kind::Udp | Kind::Icmp => self.datagrams.host_ready(

@@ -10,7 +10,7 @@ use wire::{MacAddr, Offload};
 
 use crate::backend::fake::FakeRoutes;
 use crate::harness::{BOTH, Family, GUEST, Got, Lab, Shape, ip, plan};
-use crate::poll::{Event, Token};
+use crate::poll::{Event, Kind, Token};
 use crate::{GuestKey, Reason};
 
 const OTHER: GuestKey = GuestKey(8);
@@ -139,6 +139,36 @@ fn opens(lab: &mut Lab, guest: GuestKey, family: Family, port: u16) {
     tcp(lab, guest, ends, 1001, ours + 1, flag::ACK);
     lab.flush();
     assert!(lab.got().is_empty());
+}
+
+/// The kernel goes on with a connection that was begun, to whoever has the address by then.
+#[test]
+fn a_connection_that_is_not_open_is_refused_when_its_address_becomes_the_hosts() {
+    for (family, told) in BOTH.into_iter().flat_map(|family| [(family, true), (family, false)]) {
+        let mut plan = plan();
+        plan.allow_host = vec!["tcp/443".parse().unwrap()];
+        let mut lab = Lab::new(plan);
+        let allowed = [family.guest(4001), family.host_internal(443)];
+        syn(&mut lab, GUEST, allowed[0], allowed[1]);
+        let ends = [family.guest(4000), family.outside(443)];
+        syn(&mut lab, GUEST, ends[0], ends[1]);
+        lab.flush();
+        let (_, token) = *lab.gateway.tcp.backend_mut().connects.last().unwrap();
+        lab.moved(&[(Reason::TcpOut, 2)]);
+        lab.host().routes.local(&family.outside(443).ip().to_string());
+        let notice = Token { kind: Kind::Route, ..token };
+        // By the kernel's notice, or at the latest when the connection opens.
+        let token = if told { notice } else { token };
+        let event =
+            Event { token: 0, readable: true, writable: true, hangup: false, urgent: false };
+        lab.gateway.host_ready(lab.now, &mut lab.pool, &*lab.room, token, &event);
+        lab.flush();
+        let got = lab.one();
+        assert_eq!(got.icmp(), if family.v6 { (1, 1) } else { (3, 13) });
+        assert_eq!(got.quoted().ends(), (ends[0], ends[1]));
+        lab.moved(&[(Reason::TcpUnreachable, 1)]);
+        assert_eq!(lab.gateway.tcp.len(), 1, "host.internal is what it was");
+    }
 }
 
 #[test]

@@ -22,6 +22,7 @@ use crate::poll::{Event, Token};
 use crate::report::FlowReport;
 use crate::{GuestKey, Reason, share};
 
+mod pending;
 mod places;
 
 /// Services of one turn; each sends one large frame at most.
