@@ -126,8 +126,8 @@ pub use event::{BindingEnd, EVENT_CAPACITY, Event, Summary};
 pub use filter::PortFilter;
 pub use frame::{Frame, Lease};
 pub use guard::{
-    Action, Actions, Audits, CHECK_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard,
-    Quarantine, Rate, Rates, Role, Storm,
+    Action, Actions, Audits, CHECK_MAX, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec,
+    MdnsPolicy, NetworkGuard, Quarantine, Rate, Rates, Role, Storm, can_reject,
 };
 pub use plan::{
     MAC_TOTAL_MAX, MTU_MIN, Mode, NetworkPlan, NetworkSpec, OWN_MACS_MAX, PlanError, PortPlan,

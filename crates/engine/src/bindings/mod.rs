@@ -35,6 +35,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use wire::MacAddr;
 
+use crate::guard::{FIRST_COME_MAX, FirstCome};
 use crate::keyed_slab::{KeyedSlab, Number};
 use crate::port::PortId;
 use crate::time::Instant;
@@ -227,7 +228,8 @@ pub enum BindError {
 /// How many bindings guests can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BindingLimits {
-    /// Leases and first uses that one port may have.
+    /// Leases and first uses that one port may have. One whose guard lets it take more than the
+    /// usual first-come addresses ([`FirstCome`]) may have as many more.
     pub per_port: u32,
     /// Leases and first uses that all ports together may have. Half of them are shared out among
     /// the ports that the network may have.
@@ -260,6 +262,8 @@ pub(crate) struct Bindings {
     timers: BTreeSet<(Instant, Number)>,
     /// How many leases and first uses each port has, by its index.
     per_port: Vec<u32>,
+    /// How many of them it may have beyond what every port may, by its index.
+    extra: Vec<u32>,
     limits: BindingLimits,
     /// What each port is sure of.
     share: u32,
@@ -275,6 +279,7 @@ impl Bindings {
             prefixes: Vec::new(),
             timers: BTreeSet::new(),
             per_port: Vec::new(),
+            extra: Vec::new(),
             limits: BindingLimits::default(),
             share: 0,
             beyond: 0,
@@ -294,6 +299,20 @@ impl Bindings {
 
     pub(crate) fn limits(&self) -> BindingLimits {
         self.limits
+    }
+
+    /// What the guard of a port lets it take.
+    pub(crate) fn allow(&mut self, port: PortId, first_come: FirstCome) {
+        let usual = FirstCome::default();
+        let beyond =
+            |may: u16, usual: u16| u32::from(may.min(FIRST_COME_MAX).saturating_sub(usual));
+        let extra = beyond(first_come.v4, usual.v4) + beyond(first_come.v6, usual.v6);
+        if self.extra.len() <= port.index() {
+            self.extra.resize(port.index() + 1, 0);
+        }
+        if let Some(place) = self.extra.get_mut(port.index()) {
+            *place = extra;
+        }
     }
 
     /// Changes with every change of an owner. An answer that was got at this generation holds for
@@ -366,7 +385,8 @@ impl Bindings {
 
     /// Whether a port may have one more binding that counts.
     fn check_room(&self, port: PortId) -> Result<(), BindError> {
-        let limit = self.limits.per_port;
+        let extra = self.extra.get(port.index()).copied().unwrap_or(0);
+        let limit = self.limits.per_port.saturating_add(extra);
         if self.count(port) >= limit {
             return Err(BindError::PortLimit { port, limit });
         }

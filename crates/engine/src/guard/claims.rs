@@ -38,7 +38,7 @@ use crate::guard::Judge;
 use crate::guard::arp::compose;
 use crate::guard::ipv4::METADATA as METADATA_V4;
 use crate::guard::ipv6::METADATA as METADATA_V6;
-use crate::guard::spec::{GuardMode, NetworkGuard, Role};
+use crate::guard::spec::{FIRST_COME_MAX, GuardMode, NetworkGuard, Role};
 use crate::port::PortId;
 
 /// How long a first-come address holds after it was last seen to be used: long enough for a guest
@@ -51,6 +51,11 @@ const RENEWAL: Duration = Duration::from_secs(600);
 /// A port that has as many first-come addresses as it may gives up one that was not used for so
 /// long when it takes another.
 const IDLE: Duration = Duration::from_secs(1800);
+
+/// First-come addresses that are looked through at every wish for one more. Where there are more of
+/// them, that is done once in [`FULL_TIME`] for as long as the port has as many as it may.
+const FEW: usize = 64;
+const FULL_TIME: Duration = Duration::from_millis(1);
 
 /// How long the outside is waited for: about the second that stations wait after their own probes,
 /// and less than the second after which stacks send again what was not answered.
@@ -327,6 +332,14 @@ impl Judge<'_> {
             IpAddr::V4(_) => self.me.spec.first_come.v4,
             IpAddr::V6(_) => self.me.spec.first_come.v6,
         };
+        let limit = limit.min(FIRST_COME_MAX);
+        // Who has many and tries for more costs the others little.
+        let found_full = self.me.found_full;
+        if self.me.claims.len() > FEW
+            && found_full.is_some_and(|at| self.now.saturating_since(at) < FULL_TIME)
+        {
+            return Err(());
+        }
         // Those that ended meanwhile are nobody's, or somebody else's.
         let (engine, id, now) = (&*self.engine, self.id, self.now);
         self.me
@@ -338,7 +351,11 @@ impl Judge<'_> {
             return Ok(None);
         }
         let idle = its().filter(|(_, at)| now.saturating_since(*at) >= IDLE);
-        idle.min_by_key(|(_, at)| *at).map(|(known, _)| Some(*known)).ok_or(())
+        let idle = idle.min_by_key(|(_, at)| *at).map(|(known, _)| Some(*known));
+        if idle.is_none() {
+            self.me.found_full = Some(now);
+        }
+        idle.ok_or(())
     }
 
     fn take(&mut self, address: IpAddr) -> Claim {

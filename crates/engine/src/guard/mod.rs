@@ -74,9 +74,10 @@ pub(crate) use fast::{Packed, passes};
 pub(crate) use memory::Memory;
 pub(crate) use port::PortGuard;
 pub(crate) use privacy::Privacy;
+pub use reject::can_reject;
 pub use spec::{
-    Action, Actions, CHECK_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard,
-    Quarantine, Rate, Rates, Role, Storm,
+    Action, Actions, CHECK_MAX, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy,
+    NetworkGuard, Quarantine, Rate, Rates, Role, Storm,
 };
 
 /// Bytes of the longest frame that the guard makes.

@@ -42,6 +42,8 @@ pub(crate) struct PortGuard {
     pub(crate) violations: Violations,
     /// First-come addresses of the port, and when they were last seen to be used.
     pub(crate) claims: Vec<(IpAddr, Instant)>,
+    /// When the port last wanted one more than it may have.
+    pub(crate) found_full: Option<Instant>,
     /// Addresses that the outside was asked for on the port's behalf, and when.
     pub(crate) asked: ArrayVec<(IpAddr, Instant), ASKED>,
     /// DHCP clients that were seen, and when.
@@ -93,6 +95,7 @@ impl PortGuard {
             buckets: Buckets::default(),
             violations: Violations::default(),
             claims: Vec::new(),
+            found_full: None,
             asked: ArrayVec::new(),
             clients: Vec::new(),
             fragments: Fragments::default(),

@@ -101,7 +101,11 @@ impl Default for Actions {
     }
 }
 
-/// How many addresses a port may take without being given them.
+/// The most first-come addresses of each IP version that a port may have, whatever its
+/// [`FirstCome`] says: the guard looks through them.
+pub const FIRST_COME_MAX: u16 = 256;
+
+/// How many addresses a port may take without being given them, up to [`FIRST_COME_MAX`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FirstCome {
     /// IPv4, in mode [`GuardMode::Learn`] only.

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use engine::{
-    FirstCome, GuardMode, GuardSpec, Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec,
-    SourceMode, VlanMode, VlanSet,
+    FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, Mode, NetworkPlan, NetworkSpec, PortPlan,
+    PortSpec, SourceMode, VlanMode, VlanSet,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use toml::Spanned;
@@ -283,7 +283,10 @@ fn check_port(
     if let Some(max_macs) = max_macs.filter(|max_macs| *max_macs > 1) {
         // A network is behind it: its stations have addresses of their own.
         let FirstCome { v4, v6 } = FirstCome::default();
-        spec.guard.first_come = FirstCome { v4: v4.max(max_macs), v6: v6.saturating_mul(max_macs) };
+        spec.guard.first_come = FirstCome {
+            v4: v4.max(max_macs).min(FIRST_COME_MAX),
+            v6: v6.saturating_mul(max_macs).min(FIRST_COME_MAX),
+        };
     }
     guard::check_port(file.guard.as_ref())?;
     guard::change(&mut spec.guard, network_guard)?;

@@ -177,7 +177,7 @@ impl<'de> Deserialize<'de> for Guard {
 pub struct GuardTable {
     pub mode: Option<GuardMode>,
     pub actions: Option<BTreeMap<Spanned<String>, Spanned<String>>>,
-    pub first_come: Option<u16>,
+    pub first_come: Option<Spanned<u16>>,
     pub ethertypes: Option<Spanned<Vec<u16>>>,
     pub link_local_v4: Option<bool>,
     pub delegated_prefixes: Option<bool>,

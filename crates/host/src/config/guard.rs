@@ -4,12 +4,13 @@
 //! said there. Who has chosen no mode gets one by what is known about a port: `static` where its addresses are the
 //! network's own to give, `learn` elsewhere.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
 use engine::{
-    Action, CHECK_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard, Quarantine, Rate,
-    Reason,
+    Action, Actions, CHECK_MAX, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy,
+    NetworkGuard, Quarantine, Rate, Reason,
 };
 use toml::Spanned;
 
@@ -30,16 +31,43 @@ impl Check {
         self.0
     }
 
-    /// Whether the check of this number has an action: the others are never anything but drops.
+    /// Whether the check of this number has an action: of the others some are never anything but drops, and some are
+    /// ways in which the hypervisor is built, which no frame can fail.
     #[must_use]
     pub fn has_action(number: u8) -> bool {
-        !ALWAYS.contains(&number)
+        !ALWAYS.contains(&number) && can_fail(number)
+    }
+
+    /// Refuses an action that this check cannot have.
+    ///
+    /// # Errors
+    /// A sentence without its end.
+    pub fn check_action(self, action: Action) -> Result<(), String> {
+        if action == Action::Reject && !engine::can_reject(self.0) {
+            return Err(format!(
+                "nobody can be told that a frame failed check {}: an ICMP error answers only packets for one \
+                 station, with a source, that are no errors and no neighbour discovery; choose \"drop\"",
+                self.0
+            ));
+        }
+        Ok(())
+    }
+
+    /// Sets the action of this check as one of all: those that cannot tell anybody drop instead of that.
+    pub fn set(self, actions: &mut Actions, action: Action) {
+        let can = self.check_action(action).is_ok();
+        actions.set(self.0, if can { action } else { Action::Drop });
     }
 
     /// Every check that has an action, in the order of their numbers.
     pub fn all() -> impl Iterator<Item = Self> {
         (1..=CHECK_MAX).filter(|number| Self::has_action(*number)).map(Self)
     }
+}
+
+/// Whether there is a reason for which a frame can fail this check.
+fn can_fail(number: u8) -> bool {
+    Reason::ALL.into_iter().any(|reason| reason.check() == Some(number))
 }
 
 impl FromStr for Check {
@@ -63,6 +91,12 @@ impl FromStr for Check {
         if ALWAYS.contains(&number) {
             return Err(format!(
                 "check {number} holds the network itself together, and is never anything but a drop"
+            ));
+        }
+        if !can_fail(number) {
+            return Err(format!(
+                "check {number} is no test of a frame but how the network is built: no frame can fail it, so it has \
+                 no action"
             ));
         }
         Ok(Self(number))
@@ -145,21 +179,17 @@ pub(super) fn change(
     if let Some(said) = table.mode {
         guard.mode = mode(said);
     }
-    for (name, said) in table.actions.iter().flatten() {
-        let said = action(said.get_ref()).map_err(|why| fault(said, why))?;
-        if name.get_ref() == "all" {
-            Check::all().for_each(|check| {
-                guard.actions.set(check.number(), said);
-            });
+    if let Some(said) = &table.actions {
+        change_actions(&mut guard.actions, said)?;
+    }
+    if let Some(said) = &table.first_come {
+        let addresses = *said.get_ref();
+        if addresses > FIRST_COME_MAX {
+            return Err(fault(
+                said,
+                format!("at most {FIRST_COME_MAX} addresses can be first come"),
+            ));
         }
-    }
-    // What is said of one goes before what is said of all.
-    for (name, said) in table.actions.iter().flatten().filter(|(name, _)| name.get_ref() != "all") {
-        let check: Check = name.get_ref().parse().map_err(|why: String| fault(name, why))?;
-        let said = action(said.get_ref()).map_err(|why| fault(said, why))?;
-        guard.actions.set(check.number(), said);
-    }
-    if let Some(addresses) = table.first_come {
         guard.first_come = FirstCome { v4: addresses, v6: addresses };
     }
     if let Some(types) = &table.ethertypes {
@@ -215,6 +245,32 @@ pub(super) fn change(
         }
         guard.quarantine =
             Some(Quarantine { violations, within: seconds(within), release: seconds(release) });
+    }
+    Ok(())
+}
+
+fn change_actions(
+    actions: &mut Actions,
+    said: &BTreeMap<Spanned<String>, Spanned<String>>,
+) -> Result<(), Fault> {
+    // In the order of the file, so that of two that are about the same check the second is pointed at.
+    let mut said: Vec<_> = said.iter().collect();
+    said.sort_by_key(|(name, _)| name.span().start);
+    for (_, to) in said.iter().filter(|(name, _)| name.get_ref() == "all") {
+        let to = action(to.get_ref()).map_err(|why| fault(to, why))?;
+        Check::all().for_each(|check| check.set(actions, to));
+    }
+    // What is said of one goes before what is said of all.
+    let mut before: BTreeMap<u8, &str> = BTreeMap::new();
+    for (name, to) in said.into_iter().filter(|(name, _)| name.get_ref() != "all") {
+        let check: Check = name.get_ref().parse().map_err(|why: String| fault(name, why))?;
+        let action = action(to.get_ref()).map_err(|why| fault(to, why))?;
+        check.check_action(action).map_err(|why| fault(to, why))?;
+        if let Some(other) = before.insert(check.number(), name.get_ref()) {
+            let why = format!("check {} has an action already, as {other:?}", check.number());
+            return Err(fault(name, why));
+        }
+        check.set(actions, action);
     }
     Ok(())
 }

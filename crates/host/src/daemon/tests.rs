@@ -5,6 +5,7 @@
 
 mod clients;
 mod filters;
+mod guard;
 mod guests;
 mod reload;
 

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bpf::expression::{Options, compile};
-use engine::bindings::BindingSource::{Configuration, Lease};
+use engine::bindings::BindingSource::{Configuration, FirstUse, Lease};
 use engine::bindings::{BindError, Lifetime, Owner};
 use engine::{
-    Action, CapturePlan, Event, GuardMode, GuardSpec, NetworkGuard, NetworkSpec, PortError,
-    PortFilter, PortPlan, PortSpec, Quarantine, Reason, Verdict,
+    Action, CapturePlan, Event, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, NetworkGuard,
+    NetworkSpec, PortError, PortFilter, PortPlan, PortSpec, Quarantine, Reason, Verdict,
 };
 use testkit::frames::{Ip, tcp_gso, udp_gso};
-use testkit::mac;
+use testkit::{TestNetwork, mac};
 use wire::arp::operation::REQUEST;
 use wire::build::{Ipv4, Ipv6};
 use wire::parse::Arp;
@@ -121,6 +121,48 @@ fn learn_takes_free_addresses_up_to_its_cap() {
     assert_eq!(net.engine.owner_of(v4(20)), Some(Owner::Port(net.id("client"))));
     net.unplug("client");
     assert_eq!(net.engine.owner_of(v4(20)), None);
+}
+
+#[test]
+fn who_may_take_many_addresses_can() {
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("peer", strict(PEER));
+    let client = Guest { port: "client", number: 20, tags: Vec::new() };
+    // Without the last one of every 256, which is nobody's.
+    let number = |n: u32| 256 + n + n / 255;
+    let from4 = |n| client.udp4(&Ipv4 { source: v4(number(n)), ..client.ip4() }, 1, 2);
+    let from6 = |n| client.udp6(&Ipv6 { source: v6(number(n)), ..client.ip6() }, 1, 2);
+    // What is said, and what is had, of each version.
+    for (said, most) in [(64, 64), (u16::MAX, FIRST_COME_MAX)] {
+        let mut spec = learning();
+        spec.guard.first_come = FirstCome { v4: said, v6: said };
+        net.plug("client", spec);
+        let port = net.id("client");
+        for number in 0..u32::from(most) {
+            for frame in [from4(number), from6(number)] {
+                let verdict = net.send("client", &frame);
+                assert!(matches!(verdict, Verdict::Forward(_)), "{number} of {said}: {verdict:?}");
+            }
+            net.receive("peer");
+        }
+        let mut full = |frame: &[u8], reason| {
+            assert_eq!(net.send("client", frame), Verdict::Drop(reason), "of {said}");
+        };
+        for number in [most, most + 1].map(u32::from) {
+            full(&from4(number), Reason::Ipv4SourceLimit);
+            full(&from6(number), Reason::Ipv6SourceLimit);
+        }
+        // A lease has its place beside them.
+        net.engine.bind(port, v4(90), Lifetime::Forever, Lease).expect("room");
+        net.unplug("client");
+    }
+    // The next port in its place has what every port has.
+    let mut spec = learning();
+    spec.guard.first_come = FirstCome::default();
+    net.plug("client", spec);
+    let port = net.id("client");
+    let bind = |number| net.engine.bind(port, v4(number + 1000), Lifetime::Forever, FirstUse);
+    assert_eq!((0..40u32).map(bind).filter(Result::is_ok).count(), 32);
 }
 
 #[test]

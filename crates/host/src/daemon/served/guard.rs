@@ -132,13 +132,23 @@ impl Served {
             "all" => Check::all().collect(),
             one => vec![one.parse().map_err(bad)?],
         };
-        for check in checks {
-            spec.actions.set(check.number(), to);
+        if let [check] = checks[..] {
+            check.check_action(to).map_err(bad)?;
         }
-        // What is said now holds, and is not taken back when auditing ends.
-        self.audited.remove(&port);
+        for check in &checks {
+            check.set(&mut spec.actions, to);
+        }
+        self.give(worker, port, name, spec)?;
+        // What is said now holds, and is not taken back when auditing ends. The other checks go on auditing until then.
+        if check == "all" {
+            self.audited.remove(&port);
+        } else if let Some(before) = self.audited.get_mut(&port) {
+            for check in checks {
+                check.set(before, to);
+            }
+        }
         log::info(&format!("The guard of port {name}: check {check} is set to {action}."));
-        self.give(worker, port, name, spec)
+        Ok(Nothing {})
     }
 
     /// The call `guard-audit`: every check only counts, until that ends.
@@ -150,10 +160,8 @@ impl Served {
     ) -> Result<Nothing, Failure> {
         let (port, mut spec) = self.guarded(worker, name)?;
         if on {
-            if self.audited.contains_key(&port) {
-                return Ok(Nothing {});
-            }
-            let before = spec.actions;
+            // Asked for once more, it is about what was set meanwhile, too.
+            let before = self.audited.get(&port).copied().unwrap_or(spec.actions);
             // What is not made at all is not made now either.
             for check in Check::all().filter(|it| before.get(it.number()) != Action::Allow) {
                 spec.actions.set(check.number(), Action::Audit);

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 
 use engine::bindings::{BindingSource, Lifetime};
 use engine::router::{Route, Via};
-use engine::{FirstCome, GuardMode, MacKind, PortId, PortSpec, SourceMode};
+use engine::{FIRST_COME_MAX, FirstCome, GuardMode, MacKind, PortId, PortSpec, SourceMode};
 use ipnet::IpNet;
 use sys::Cred;
 use wire::{MacAddr, OffloadSet};
@@ -85,8 +85,10 @@ fn guest_spec(template: &PortSpec, planned: &Assignment, wishes: &Wishes) -> Por
             spec.guard.mode = GuardMode::Learn;
         }
         let first_come = FirstCome::default();
-        spec.guard.first_come =
-            FirstCome { v4: wishes.macs, v6: wishes.macs.saturating_mul(first_come.v6) };
+        spec.guard.first_come = FirstCome {
+            v4: wishes.macs.min(FIRST_COME_MAX),
+            v6: wishes.macs.saturating_mul(first_come.v6).min(FIRST_COME_MAX),
+        };
     }
     spec
 }
