@@ -68,6 +68,10 @@ impl Default for Options {
     }
 }
 
+/// Characters of an expression that an excerpt shows, and what it has for the others.
+const SHOWN: usize = 160;
+const DOTS: &str = "... ";
+
 /// Why an expression makes no sense, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -86,16 +90,24 @@ impl Error {
         self.at.clone()
     }
 
-    /// The expression on a line, and carets under the place on the next.
+    /// The expression on a line, and carets under the place on the next; of a long one the part around the
+    /// place, with dots for what is left out.
     #[must_use]
     pub fn excerpt(&self, expression: &str) -> String {
-        let before = expression.get(..self.at.start).unwrap_or(expression);
-        let place = expression.get(self.at.clone()).unwrap_or_default();
-        let mut text: String =
-            expression.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let before = expression.get(..self.at.start).unwrap_or(expression).chars().count();
+        let place = expression.get(self.at.clone()).unwrap_or_default().chars().count().max(1);
+        let all = expression.chars().count();
+        let first = if all > SHOWN { before.saturating_sub(SHOWN / 2).min(all - SHOWN) } else { 0 };
+        let last = first + SHOWN;
+        let dots = |left_out: bool| if left_out { DOTS } else { "" };
+        let mut text = String::from(dots(first > 0));
+        let shown = expression.chars().skip(first).take(SHOWN);
+        text.extend(shown.map(|c| if c.is_control() { ' ' } else { c }));
+        text.push_str(dots(last < all));
         text.push('\n');
-        text.extend(before.chars().map(|_| ' '));
-        text.extend((0..place.chars().count().max(1)).map(|_| '^'));
+        let indent = dots(first > 0).len() + before.min(last) - first;
+        text.extend((0..indent).map(|_| ' '));
+        text.extend((0..place.min(last.saturating_sub(before)).max(1)).map(|_| '^'));
         text
     }
 }

@@ -128,6 +128,7 @@ pub(super) fn llc_type(word: &str) -> Option<Control> {
         "rnr" => (0x0f, 0x05),
         "rej" => (0x0f, 0x09),
         "ui" => (0xef, 0x03),
+        "dm" => (0xef, 0x0f),
         "disc" => (0xef, 0x43),
         "ua" => (0xef, 0x63),
         "sabme" => (0xef, 0x6f),

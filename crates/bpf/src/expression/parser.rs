@@ -379,7 +379,7 @@ impl Parser<'_> {
         };
         let Some(control) = names::llc_type(word) else {
             return Err(self.error(format!(
-                "\"{word}\" is no type of LLC frame: i, s, u, rr, rnr, rej, ui, ua, disc, sabme, \
+                "\"{word}\" is no type of LLC frame: i, s, u, rr, rnr, rej, ui, ua, disc, dm, sabme, \
                  test, xid or frmr"
             )));
         };

@@ -25,7 +25,7 @@ const WORDS: &str = r"
     ip; ip6; arp; rarp; atalk; aarp; decnet; iso; stp; ipx; netbeui; lat; moprc; mopdl; sca;
     decnet src 1.2; decnet dst 1.300; decnet host 63.1023; decnet src or dst 5.5;
     decnet src and dst 1.2; llc; llc i; llc s; llc u; llc rr; llc rnr; llc rej; llc ui; llc ua;
-    llc disc; llc sabme; llc test; llc xid; llc frmr; vlan; vlan 5; vlan and vlan 7;
+    llc disc; llc dm; llc sabme; llc test; llc xid; llc frmr; vlan; vlan 5; vlan and vlan 7;
     vlan and llc xid; vlan and l2; vlan and decnet src 1.2; mpls; mpls 5; mpls and mpls 5; pppoed;
     pppoes; pppoes 3; pppoes and isis; pppoes and clnp; pppoes and snp;
     pppoes and decnet host 1.2; iso proto 0x81; iso proto \clnp; iso proto \esis; iso proto \isis;
@@ -134,8 +134,8 @@ fn rarely_seen(random: &mut Random) -> String {
             let kind = pick(
                 random,
                 &[
-                    "", " i", " s", " u", " rr", " rnr", " rej", " ui", " ua", " disc", " sabme",
-                    " test", " xid", " frmr",
+                    "", " i", " s", " u", " rr", " rnr", " rej", " ui", " ua", " disc", " dm",
+                    " sabme", " test", " xid", " frmr",
                 ],
             );
             format!("llc{kind}")

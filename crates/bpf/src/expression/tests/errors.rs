@@ -23,6 +23,23 @@ fn refuses(cases: &[(&str, &str, &str)]) {
 }
 
 #[test]
+fn of_a_long_expression_what_is_around_the_place_is_shown() {
+    let good = "tcp port 80 or ".repeat(60);
+    for text in [
+        format!("{good}udp port x5"),
+        format!("udp port x5 or {good}udp"),
+        format!("{good}udp port x5 or {good}udp"),
+    ] {
+        let Err(error) = compile(&text, &Options::default()) else { panic!("no port is x5") };
+        let excerpt = error.excerpt(&text);
+        let (shown, carets) = excerpt.split_once('\n').expect("two lines");
+        assert!(shown.len() <= 170 && shown.contains("..."), "{shown}");
+        let place = carets.find('^').expect("a caret")..carets.len();
+        assert_eq!(shown.get(place), Some("x5"), "{excerpt}");
+    }
+}
+
+#[test]
 fn numbers_are_pointed_at() {
     refuses(&[
         ("tcp port 99999", "99999", "no port"),

@@ -30,6 +30,7 @@ fn llc_frames_are_told_apart_by_their_control_byte() {
         "llc ui",
         "llc ua",
         "llc disc",
+        "llc dm",
         "llc sabme",
         "llc test",
         "llc xid",
@@ -50,7 +51,8 @@ fn llc_frames_are_told_apart_by_their_control_byte() {
         ([0xe3, 0xf3], &["llc", "llc u", "llc test"]),
         ([0xaf, 0xbf], &["llc", "llc u", "llc xid"]),
         ([0x87, 0x97], &["llc", "llc u", "llc frmr"]),
-        ([0x0f, 0x1f], &["llc", "llc u"]),
+        ([0x0f, 0x1f], &["llc", "llc u", "llc dm"]),
+        ([0x07, 0x17], &["llc", "llc u"]),
     ] {
         for control in controls {
             let frame = frame(&[0, 40, 0x42, 0x42, control]);

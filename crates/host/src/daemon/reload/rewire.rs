@@ -10,8 +10,8 @@ use crate::config::{self, outside};
 use crate::daemon::ServeError;
 use crate::daemon::served::Served;
 use crate::daemon::served::outside::{
-    bind_guest, bind_router, gateway_plan, interface, introduce, network_plan, own_addresses,
-    plan_addresses, static_route, unplan_addresses,
+    addresses, bind_guest, bind_router, gateway_plan, interface, introduce, network_plan,
+    own_addresses, plan_addresses, static_route, unplan_addresses,
 };
 use crate::worker::Worker;
 
@@ -96,8 +96,9 @@ impl Served {
             if has.is_some_and(|has| has.ipv4 == had.ipv4 && has.mac == had.mac) {
                 continue;
             }
-            worker.unbind(self.id, had.ipv4.into());
-            worker.unbind(self.id, had.ipv6.into());
+            for address in addresses(had) {
+                worker.unbind(self.id, address.into());
+            }
             worker.with_gateway(self.id, |gateway, _, _| gateway.remove_guest(name.as_str()));
             worker.engine_mut(self.id).unreserve_mac(had.mac);
             if let Some(has) = has {

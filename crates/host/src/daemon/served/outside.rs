@@ -5,8 +5,9 @@
 //! The worker moves frames (`worker/gateway.rs`); here is decided who has which address:
 //!
 //! * The router's addresses, and those that stand for the host, are bound to the router's port.
-//! * Every address of the plan is planned in the engine for the MAC address that it belongs to, so that nobody else can
-//!   take it while its guest is away, and bound to the guest's port while it is here.
+//! * Every address of the plan, and the link-local one of each guest in it, is planned in the engine for the MAC address
+//!   that it belongs to, so that nobody else can take it while its guest is away, and bound to the guest's port while it
+//!   is here.
 //! * The gateway knows guests by their names, for the zone of the network, for DHCP, and for forwards.
 //!
 //! Forwards ([`OpenForward`]) are the configuration's, a guest's, which end with it, or made by the call `publish`.
@@ -276,8 +277,10 @@ pub(in crate::daemon) fn unplan_guest(worker: &mut Worker, id: NetworkId, guest:
     }
 }
 
-fn addresses(guest: &Assignment) -> [IpAddr; 2] {
-    [guest.ipv4.into(), guest.ipv6.into()]
+/// The addresses that are a guest's: those that it is told, and the link-local one that its stack makes of its MAC
+/// address, which follows from its name, so that anybody can compute it before the guest comes.
+pub(in crate::daemon) fn addresses(guest: &Assignment) -> [IpAddr; 3] {
+    [guest.ipv4.into(), guest.ipv6.into(), link_local(guest.mac).into()]
 }
 
 /// Binds an address to a port for as long as that lives. What is wrong is logged: a guest that is told its address and
