@@ -50,6 +50,8 @@ const QUEUE: usize = 256;
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Info as u8);
 static GUESTS: Mutex<Option<Limiter>> = Mutex::new(None);
+/// Of its own, so that who comes and goes cannot keep others' violations out of the log.
+static FRAMES: Mutex<Option<Limiter>> = Mutex::new(None);
 static WRITER: OnceLock<Writer> = OnceLock::new();
 
 enum Item {
@@ -210,8 +212,17 @@ pub fn debug(sentence: &str) {
 
 /// Something that a guest or client caused: as [`info`], rate limited over all of them.
 pub fn guest(sentence: &str) {
+    limited(&GUESTS, sentence);
+}
+
+/// Something that a guest caused by its frames, likewise.
+pub fn frames(sentence: &str) {
+    limited(&FRAMES, sentence);
+}
+
+fn limited(limiter: &Mutex<Option<Limiter>>, sentence: &str) {
     let now = Instant::now();
-    let Ok(mut limiter) = GUESTS.lock() else { return };
+    let Ok(mut limiter) = limiter.lock() else { return };
     let limiter = limiter.get_or_insert_with(|| Limiter::new(BURST, INTERVAL, now));
     if let Some(suppressed) = limiter.admit(now) {
         if suppressed > 0 {

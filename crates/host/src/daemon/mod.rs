@@ -306,9 +306,13 @@ impl Daemon {
             }
             WorkerEvent::Gateway { net, event } => self.gateway_event(worker, net, event),
             WorkerEvent::Engine { net, event } => {
+                let may_tell = self.network_mut(net).is_none_or(|it| it.tellers.admit(&event));
+                if !may_tell {
+                    return;
+                }
                 let network = self.network(net).map_or("?", |it| it.config.name.as_str());
                 if let Some(sentence) = reports::engine_event(worker, net, &event) {
-                    log::guest(&format!("Network {network}: {sentence}"));
+                    log::frames(&format!("Network {network}: {sentence}"));
                 }
             }
         }

@@ -20,6 +20,7 @@ mod guests;
 mod kept;
 pub(super) mod outside;
 pub(super) mod rates;
+mod tellers;
 mod uplink;
 mod wishes;
 
@@ -50,6 +51,7 @@ use guard::Audited;
 use guests::Guest;
 use kept::KeptFile;
 use rates::RateMeter;
+use tellers::Tellers;
 use uplink::DeviceUplink;
 
 /// Connections that wait to be accepted on `api` and the nodes.
@@ -85,6 +87,7 @@ pub(in crate::daemon) struct Served {
     pub(in crate::daemon) device: Option<DeviceUplink>,
     /// Ports whose guards only audit for a while.
     pub(in crate::daemon) audited: Audited,
+    pub(in crate::daemon) tellers: Tellers,
     /// What the gateway complained about last, the oldest first.
     pub(in crate::daemon) troubles: VecDeque<String>,
     pub(in crate::daemon) captures: Captures,
@@ -208,6 +211,7 @@ impl Served {
             forwards: Vec::new(),
             device: None,
             audited: Audited::new(),
+            tellers: Tellers::default(),
             troubles: VecDeque::new(),
             captures: Captures::default(),
             rates: BTreeMap::new(),
