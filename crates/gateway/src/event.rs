@@ -18,6 +18,20 @@ pub enum GatewayEvent {
     LeasesChanged,
     /// The host's default routes came or went.
     OutsideChanged { v4: bool, v6: bool },
-    /// Something that a person should know: a sentence with what, where and what to do.
-    Trouble(String),
+    /// Something that a person should know: a sentence with what, where and what to do. It is so until
+    /// [`GatewayEvent::Well`] names the same subject.
+    Trouble { about: Subject, sentence: String },
+    /// What a trouble was about is well.
+    Well(Subject),
+}
+
+/// What a [`GatewayEvent::Trouble`] is about.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Subject {
+    /// Names of the outside.
+    Names,
+    /// The planned address of the guest of this name.
+    Address(String),
+    /// The lease of this address.
+    Lease(IpAddr),
 }

@@ -79,7 +79,7 @@ mod udp;
 
 pub use counters::{GatewayCounters, Reason};
 pub use ctx::{Ctx, Packet, Room, Unbounded};
-pub use event::GatewayEvent;
+pub use event::{GatewayEvent, Subject};
 pub use gateway::{Gateway, GuestAddresses};
 pub use guests::{GuestKey, Guests};
 pub use keyed::Keyed;

@@ -202,15 +202,17 @@ const ALLOWED: &[libc::c_long] = &[
 ];
 
 /// Requests to drivers and sockets (ioctl(2)) that serving makes: to attach to a tap of the user's that was made anew, what a tap is, what a socket has not delivered yet,
+/// which number the device has that a resolver's address names,
 /// and how the standard library marks descriptors.
 #[allow(clippy::unnecessary_cast, reason = "the type of requests depends on the C library")]
-const IOCTLS: [u64; 8] = [
+const IOCTLS: [u64; 9] = [
     libc::TUNSETIFF as u64,
     libc::TUNSETOFFLOAD as u64,
     libc::TUNSETVNETHDRSZ as u64,
     libc::TUNGETIFF as u64,
     libc::TUNGETVNETHDRSZ as u64,
     libc::TIOCOUTQ as u64,
+    libc::SIOCGIFINDEX as u64,
     libc::FIONBIO as u64,
     libc::FIOCLEX as u64,
 ];
@@ -471,7 +473,7 @@ mod tests {
         let refused = |result: io::Result<()>| {
             result.expect_err("not on the list").raw_os_error().expect("the kernel's")
         };
-        let (socket, file, memory, thread, uevents, terminal) = in_thread(|| {
+        let (socket, file, memory, thread, uevents, terminal, device) = in_thread(|| {
             no_new_privileges().expect("always allowed");
             filter_system_calls(Unlisted::Refuse).expect("a kernel with seccomp");
             let udp = rustix::net::SocketType::DGRAM;
@@ -495,8 +497,11 @@ mod tests {
             let null = std::fs::File::open("/dev/null").expect("there");
             let terminal = rustix::termios::tcgetattr(&null);
             let (uevents, terminal) = (uevents.map(drop), terminal.map(drop));
-            (socket, file, link, thread, uevents.map_err(Into::into), terminal.map_err(Into::into))
+            let device = crate::device::number("lo");
+            let (uevents, terminal) = (uevents.map_err(Into::into), terminal.map_err(Into::into));
+            (socket, file, link, thread, uevents, terminal, device)
         });
+        assert_eq!(device.expect("devices have numbers"), 1);
         assert_eq!(refused(uevents), libc::EPERM, "no other netlink than for routes and sockets");
         assert_eq!(refused(terminal), libc::EPERM, "no other requests than those of the list");
         let socket = socket.expect_err("no other protocols of the internet");

@@ -65,6 +65,17 @@ pub fn index(socket: BorrowedFd<'_>, name: &str) -> io::Result<u32> {
     u32::try_from(index).map_err(|_| io::Error::from_raw_os_error(libc::ENODEV))
 }
 
+/// The index of the device called `name`, for who has no socket to ask through.
+///
+/// # Errors
+/// ENODEV when there is none.
+pub fn number(name: &str) -> io::Result<u32> {
+    let (family, kind) = (rustix::net::AddressFamily::UNIX, rustix::net::SocketType::DGRAM);
+    let flags = rustix::net::SocketFlags::CLOEXEC;
+    let socket = rustix::net::socket_with(family, kind, flags, None)?;
+    index(std::os::fd::AsFd::as_fd(&socket), name)
+}
+
 /// The device called `name`.
 ///
 /// # Errors

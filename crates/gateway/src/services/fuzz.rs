@@ -133,7 +133,9 @@ impl Clients {
                 GatewayEvent::Unbind { address: IpAddr::V4(address) } => {
                     self.bound.remove(&address);
                 }
-                GatewayEvent::LeasesChanged | GatewayEvent::Trouble(_) => {}
+                GatewayEvent::LeasesChanged
+                | GatewayEvent::Trouble { .. }
+                | GatewayEvent::Well(_) => {}
                 other => panic!("{other:?}"),
             }
         }

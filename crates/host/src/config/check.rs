@@ -13,6 +13,7 @@ use ipnet::{Ipv4Net, Ipv6Net};
 use toml::Spanned;
 use wire::MacAddr;
 
+use super::claims::{Claims, Places};
 use super::filter;
 use super::guard;
 use super::outside::{self, Outside, Parent, Uplink};
@@ -99,10 +100,10 @@ pub(super) fn check(file: file::File) -> Result<Checked, Fault> {
     }
     let mut checked = Vec::new();
     let mut dirs = BTreeSet::new();
-    let mut subnets: Vec<(Ipv4Net, Name)> = Vec::new();
+    let mut claims = Claims::default();
     for (name, network) in networks {
         let dir = network.dir.as_ref().map(|dir| (dir.span(), dir.get_ref().clone()));
-        let subnet_span = network.subnet.as_ref().map(Spanned::span);
+        let places = Places::of(&network);
         let network = check_network(&name, network)?;
         if let Some((span, dir)) = dir
             && !dirs.insert(dir)
@@ -110,17 +111,10 @@ pub(super) fn check(file: file::File) -> Result<Checked, Fault> {
             let why = "another network has this directory; every network needs its own".to_owned();
             return Err(Fault { span: Some(span), why });
         }
-        if let Some(subnet) = network.subnet {
-            let other =
-                subnets.iter().find(|(other, _)| other.contains(&subnet) || subnet.contains(other));
-            if let Some((other, owner)) = other {
-                let why = format!("{subnet} overlaps {other} of network {owner}; choose another");
-                return Err(Fault { span: subnet_span, why });
-            }
-            subnets.push((subnet, network.name.clone()));
-        }
+        claims.take(&network, places)?;
         checked.push(network);
     }
+    claims.check_routes()?;
     Ok(Checked { level, networks: checked })
 }
 
@@ -533,6 +527,7 @@ fn check_subnet(text: &Spanned<String>) -> Result<Ipv4Net, Fault> {
     let first = net.network();
     if first.is_multicast()
         || first.is_loopback()
+        || first.is_link_local()
         || first.octets()[0] == 0
         || first.octets()[0] >= 240
     {

@@ -15,6 +15,7 @@
 //! `docs/configuration.md` documents each key, and a test reads its example.
 
 pub mod check;
+mod claims;
 pub mod excerpt;
 pub mod file;
 pub mod filter;

@@ -22,7 +22,20 @@ pub const ROUTES_MAX: usize = 4096;
 /// Most resolvers that are asked.
 pub const RESOLVERS_MAX: usize = 8;
 /// Port of DNS (RFC 1035 section 4.2).
-const DNS: u16 = 53;
+pub const DNS: u16 = 53;
+
+/// What no router forwards to, a block and its length: "this network", loopback, link-local, multicast and reserved
+/// addresses (RFC 6890), and IPv4 addresses in the clothes of IPv6 (RFC 4291 section 2.5.5.2).
+const NEVER_ROUTED: [(IpAddr, u8); 8] = [
+    (IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8),
+    (IpAddr::V4(Ipv4Addr::new(127, 0, 0, 0)), 8),
+    (IpAddr::V4(Ipv4Addr::new(169, 254, 0, 0)), 16),
+    (IpAddr::V4(Ipv4Addr::new(224, 0, 0, 0)), 3),
+    (IpAddr::V6(Ipv6Addr::UNSPECIFIED), 127),
+    (IpAddr::V6(Ipv6Addr::new(0, 0, 0, 0, 0, 0xffff, 0, 0)), 96),
+    (IpAddr::V6(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)), 10),
+    (IpAddr::V6(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0)), 8),
+];
 
 /// What is behind a network.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -388,6 +401,15 @@ fn check_resolvers(texts: &[Spanned<String>]) -> Result<Vec<SocketAddr>, Fault> 
         if resolver.port() == 0 || address.is_unspecified() || address.is_multicast() {
             return Err(fault(text, format!("{resolver} is not the address of a resolver")));
         }
+        if let SocketAddr::V6(v6) = resolver
+            && v6.ip().is_unicast_link_local()
+            && v6.scope_id() == 0
+        {
+            let why = format!(
+                "{address} is known on every link: say the number of its interface, \"[{address}%2]:53\""
+            );
+            return Err(fault(text, why));
+        }
         if resolvers.len() == RESOLVERS_MAX {
             return Err(fault(text, format!("at most {RESOLVERS_MAX} resolvers are asked")));
         }
@@ -467,6 +489,12 @@ fn check_routes(routes: Option<&Spanned<Vec<file::Route>>>) -> Result<Vec<Route>
         if to.trunc() != to {
             let why = format!("{to} has bits set in its host part; {} is the prefix", to.trunc());
             return Err(fault(&route.to, why));
+        }
+        if NEVER_ROUTED
+            .iter()
+            .any(|(block, len)| IpNet::new(*block, *len).is_ok_and(|block| block.contains(&to)))
+        {
+            return Err(fault(&route.to, format!("{to} has no addresses that are routed")));
         }
         if checked.iter().any(|other| other.to == to) {
             return Err(fault(&route.to, format!("there is a route to {to} already")));

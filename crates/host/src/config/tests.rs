@@ -169,6 +169,7 @@ fn errors_say_where_and_what() {
         ("[network.a]\nsubnet = \"10.0.0.0/24\"", "n.toml:2:10", "/20"),
         ("[network.a]\nsubnet = \"10.0.0.1/20\"", "n.toml:2:10", "10.0.0.0/20"),
         ("[network.a]\nsubnet = \"224.0.0.0/20\"", "n.toml:2:10", "stations"),
+        ("[network.a]\nsubnet = \"169.254.0.0/20\"", "n.toml:2:10", "stations"),
         ("[network.a]\nsubnet = \"fd00::/64\"", "n.toml:2:10", "IPv4"),
         ("[network.a]\nprefix = \"fd00::/48\"", "n.toml:2:10", "64"),
         ("[network.a]\nprefix = \"ff02:1::/64\"", "n.toml:2:10", "stations"),
@@ -222,6 +223,7 @@ fn errors_say_where_and_what() {
         ("[network.a]\ndhcp = 1", "n.toml:2:8", "invalid type"),
         ("[network.a]\nresolvers = [\"dns\"]", "n.toml:2:14", "no resolver"),
         ("[network.a]\nresolvers = [\"0.0.0.0\"]", "n.toml:2:14", "not the address"),
+        ("[network.a]\nresolvers = [\"fe80::1\"]", "n.toml:2:14", "[fe80::1%2]:53"),
         ("[network.a]\npublish = [\"80:81\"]", "n.toml:2:12", "names no guest"),
         ("[network.a]\npublish = [\"80:Web:80\"]", "n.toml:2:12", "guest's name"),
         ("[network.a]\npublish = [\"80:a:1\", \"80:b:1\"]", "n.toml:2:22", "80:a:1 want the same"),
@@ -294,6 +296,76 @@ fn errors_say_where_and_what() {
         ("", "n.toml: ", "names no network"),
         ("[network]", "n.toml:1:", "1 to 64"),
     ]);
+}
+
+/// One router serves all networks: whatever leads two ways is refused, whichever is said first.
+#[test]
+fn a_prefix_leads_one_way() {
+    let route = |to: &str, via: &str| format!("route = [{{ to = \"{to}\", via = \"{via}\" }}]");
+    let ten = route("10.82.0.0/20", "10.81.0.9");
+    let six = route("fd00:82::/64", "fd00:81::9");
+    for (text, place, why) in [
+        (
+            format!("[network.a]\n{ten}\n[network.b]\nsubnet = \"10.82.0.0/20\""),
+            "n.toml:2:17",
+            "network b has",
+        ),
+        (
+            format!("[network.a]\nsubnet = \"10.82.0.0/20\"\n[network.b]\n{ten}"),
+            "n.toml:4:17",
+            "network a has",
+        ),
+        (
+            format!("[network.a]\n{six}\n[network.b]\nprefix = \"fd00:82::/64\""),
+            "n.toml:2:17",
+            "network b has",
+        ),
+        (
+            format!(
+                "[network.a]\n{six}\n[network.b]\nuplink = \"tap:t\"\ngateway = \"fd00:82::1/64\""
+            ),
+            "n.toml:2:17",
+            "network b has",
+        ),
+        (format!("[network.a]\n{ten}\n[network.b]\n{ten}"), "n.toml:4:17", "network a has a route"),
+        (
+            "[network.a]\nprefix = \"fd00:1::/64\"\n[network.b]\nprefix = \"fd00:1::/64\""
+                .to_owned(),
+            "n.toml:4:10",
+            "overlaps",
+        ),
+        (
+            "[network.a]\nuplink = \"tap:t\"\ngateway = \"192.0.2.1/24\"\n\
+             [network.b]\nuplink = \"tap:u\"\ngateway = \"192.0.2.9/25\""
+                .to_owned(),
+            "n.toml:6:11",
+            "overlaps",
+        ),
+    ] {
+        refused([(text.as_str(), place, why)]);
+    }
+    for never in
+        ["127.0.0.0/8", "127.1.0.0/16", "224.0.0.0/4", "240.0.0.0/4", "169.254.0.0/16", "0.0.0.0/8"]
+    {
+        let text = format!("[network.a]\n{}", route(never, "prohibit"));
+        refused([(text.as_str(), "n.toml:2:17", "no addresses that are routed")]);
+    }
+    for never in ["::1/128", "fe80::/64", "ff00::/8", "ff02::/16", "::ffff:10.0.0.0/104"] {
+        let text = format!("[network.a]\n{}", route(never, "prohibit"));
+        refused([(text.as_str(), "n.toml:2:17", "no addresses that are routed")]);
+    }
+    // A longer or a shorter prefix than another is for another way, and halves of everything stand for everything.
+    good(&format!("[network.a]\n{ten}\n[network.b]\nsubnet = \"10.82.0.0/16\""));
+    for wide in
+        ["0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1", "::/0", "::/1", "8000::/1", "2001:db8::/32"]
+    {
+        good(&format!("[network.a]\n{}", route(wide, "prohibit")));
+    }
+    // Two networks may have parts of one segment.
+    good(
+        "[network.a]\nuplink = \"tap:t\"\ngateway = \"192.0.0.1/16\"\n\
+         [network.b]\nuplink = \"tap:u\"\nsubnet = \"192.0.16.0/20\"\naddresses = \"plan\"",
+    );
 }
 
 #[test]

@@ -45,6 +45,7 @@ use crate::log;
 use crate::names::{DEFAULT_NETWORK, Name};
 use crate::worker::{NetworkId, Token, Worker, WorkerEvent, WorkerLimits};
 use clients::{Client, Ending};
+use served::troubles::Subject;
 use served::{Served, around};
 use startup::Startup;
 
@@ -187,6 +188,7 @@ impl Daemon {
             ));
             daemon.networks.push(served);
         }
+        daemon.check_extents(|_| true, &[], &[])?;
         daemon.join_networks(&mut worker);
         Ok((daemon, worker))
     }
@@ -343,10 +345,11 @@ impl Daemon {
                     has(v6)
                 ));
             }
-            GatewayEvent::Trouble(sentence) => {
+            GatewayEvent::Trouble { about, sentence } => {
                 log::warn(&format!("Network {name}: {sentence}"));
-                network.trouble(sentence);
+                network.troubles.tell(Subject::Gateway(about), sentence);
             }
+            GatewayEvent::Well(about) => network.troubles.well(&Subject::Gateway(about)),
             GatewayEvent::Bind { .. } | GatewayEvent::Unbind { .. } => {}
         }
     }

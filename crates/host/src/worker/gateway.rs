@@ -243,20 +243,26 @@ impl Worker {
                 let Some(network) = self.networks.get_mut(net.0) else { return };
                 let lifetime = Lifetime::Until(now + lifetime);
                 let bound = network.engine.bind(port, address, lifetime, BindingSource::Lease);
-                if let Err(why) = bound {
+                let about = gateway::Subject::Lease(address);
+                let event = if let Err(why) = bound {
                     // Its client is told when it renews, and nobody gets the address for a while.
                     if let (IpAddr::V4(address), Some(place)) = (address, &mut network.gateway) {
                         place.gateway.refuse_lease(now, address);
                     }
-                    let about = network.ports.get(port).map_or("?", |it| it.about.name.as_str());
-                    let sentence = format!("The lease of port {about} is not bound to it: {why}.");
-                    self.tell(WorkerEvent::Gateway { net, event: GatewayEvent::Trouble(sentence) });
-                }
+                    let name = network.ports.get(port).map_or("?", |it| it.about.name.as_str());
+                    let sentence = format!("The lease of port {name} is not bound to it: {why}.");
+                    GatewayEvent::Trouble { about, sentence }
+                } else {
+                    GatewayEvent::Well(about)
+                };
+                self.tell(WorkerEvent::Gateway { net, event });
             }
             GatewayEvent::Unbind { address } => {
                 if let Some(network) = self.networks.get_mut(net.0) {
                     network.engine.end_lease(address);
                 }
+                let event = GatewayEvent::Well(gateway::Subject::Lease(address));
+                self.tell(WorkerEvent::Gateway { net, event });
             }
             event => self.tell(WorkerEvent::Gateway { net, event }),
         }

@@ -23,7 +23,7 @@
 
 mod message;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ use super::message::{Answer, Body, Datagram};
 use super::pace::Pace;
 use super::{Outbox, ServiceReason};
 use crate::GuestKey;
-use crate::event::GatewayEvent;
+use crate::event::{GatewayEvent, Subject};
 use crate::plan::GatewayPlan;
 use crate::report::LeaseReport;
 use message::{Kind, Reply, Request, option};
@@ -81,6 +81,8 @@ pub struct Server {
     /// `None` while the service is off.
     network: Option<Network>,
     reservations: BTreeMap<String, Reservation>,
+    /// Guests that found their planned address in use by another, and have not renewed it since.
+    conflicts: BTreeSet<String>,
     leases: Leases,
     pace: Pace,
 }
@@ -123,6 +125,7 @@ impl Server {
         Self {
             network: network_of(plan),
             reservations: BTreeMap::new(),
+            conflicts: BTreeSet::new(),
             leases: leases_of(plan),
             pace: Pace::new(RATE, BURST),
         }
@@ -164,6 +167,7 @@ impl Server {
     }
 
     pub(crate) fn unreserve(&mut self, name: &str) {
+        self.conflicts.remove(name);
         self.reservations.remove(name);
         let reserved = self.reservations.values().map(|reservation| reservation.address).collect();
         // Fewer than before: nobody loses anything.
@@ -264,8 +268,14 @@ impl Server {
         };
         if let Some((name, planned)) = self.planned(request.mac) {
             if planned == address {
+                let name = name.to_owned();
                 out.count(ServiceReason::DhcpAck);
-                turn.answer(Kind::Ack, address, Some(name), out);
+                turn.answer(Kind::Ack, address, Some(&name), out);
+                // Who renews it uses it; who takes it may yet find that another does (RFC 2131, 4.4.1).
+                if request.requested.is_none() && self.conflicts.remove(&name) {
+                    let about = Subject::Address(name);
+                    out.events.push_back(GatewayEvent::Well(about));
+                }
             } else {
                 turn.refuse(out);
             }
@@ -316,13 +326,17 @@ impl Server {
             out.count(ServiceReason::DhcpMalformed);
             return;
         };
-        if let Some((name, planned)) = self.planned(turn.request.mac) {
+        let planned = self.planned(turn.request.mac);
+        if let Some((name, planned)) = planned.map(|(name, at)| (name.to_owned(), at)) {
             out.count(ServiceReason::DhcpDecline);
             // There is nothing else to give; a person has to look.
             if planned == address {
-                out.events.push_back(GatewayEvent::Trouble(format!(
+                let sentence = format!(
                     "Guest {name} found its address {address} in use by another: look for it with `netherd show bindings`, and end whoever has it."
-                )));
+                );
+                self.conflicts.insert(name.clone());
+                let about = Subject::Address(name);
+                out.events.push_back(GatewayEvent::Trouble { about, sentence });
             }
         } else if self.leases.of(&turn.client(), address).is_some() {
             self.leases.decline(turn.now, address);

@@ -409,6 +409,30 @@ fn a_client_gives_back_or_declines() {
     assert_eq!(world.counted(), expected);
 }
 
+/// A planned address that another uses is a person's business, until its guest has used it for long enough to renew it.
+#[test]
+fn who_renews_a_planned_address_has_it() {
+    let mut world = World::new();
+    let planned = [10, 5, 16, 9].into();
+    world.server.reserve("web", Some(ONE), Some(planned), &mut world.out);
+    world.say(&Says::new(Kind::Request, ONE).has(planned)).unwrap();
+    assert_eq!(world.out.events.len(), 0, "nothing was wrong");
+    for _ in 0..2 {
+        world.say(&Says::new(Kind::Request, ONE).wants(planned)).unwrap();
+        assert_eq!(world.out.events.len(), 0, "it may still find another there");
+        assert_eq!(world.say(&Says::new(Kind::Decline, ONE).wants(planned)), None);
+        let trouble = world.out.events.pop_front();
+        let web = Subject::Address("web".to_owned());
+        assert!(
+            matches!(&trouble, Some(GatewayEvent::Trouble { about, .. }) if *about == web),
+            "{trouble:?}"
+        );
+        world.say(&Says::new(Kind::Request, ONE).has(planned)).unwrap();
+        assert_eq!(world.out.events.pop_front(), Some(GatewayEvent::Well(web)));
+    }
+    assert_eq!(world.out.events.len(), 0);
+}
+
 #[test]
 fn somebody_else_had_the_address() {
     let mut world = World::new();

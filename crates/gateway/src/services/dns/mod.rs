@@ -33,6 +33,7 @@ use sys::poll::{Events, Poller};
 pub use fuzz::fuzz;
 pub(crate) use message::{Data, Record, kind};
 pub use name::Name;
+pub use resolvers::of_host;
 
 use super::chance::Chance;
 use super::message::{Answer, Body, Datagram};
@@ -40,7 +41,7 @@ use super::pace::Pace;
 use super::zone::{Found, Zone};
 use super::{Outbox, ServiceReason};
 use crate::GuestKey;
-use crate::event::GatewayEvent;
+use crate::event::{GatewayEvent, Subject};
 use crate::plan::GatewayPlan;
 use message::{CLASS_IN, NoQuery, PLAIN_ANSWER_MAX, Query, Rcode, flag, flags};
 use resolvers::Resolvers;
@@ -114,7 +115,9 @@ impl Dns {
         self.listen(plan);
         self.mtu = usize::from(plan.mtu);
         self.passes_on = plan.outside_names;
-        self.upstream.resolvers.configure(&plan.resolvers);
+        if self.upstream.resolvers.configure(&plan.resolvers) {
+            self.failures = 0;
+        }
     }
 
     fn listen(&mut self, plan: &GatewayPlan) {
@@ -316,7 +319,7 @@ impl Dns {
     fn deliver_finished(&mut self, now: Instant, out: &mut Outbox) {
         for Finished { waiters, message } in self.upstream.take_finished() {
             match &message {
-                Some(_) => self.failures = 0,
+                Some(_) => self.worked(out),
                 None => self.failed(out),
             }
             for waiter in waiters {
@@ -381,6 +384,14 @@ impl Dns {
         }
     }
 
+    /// A question was answered: if a person was told otherwise, that is over.
+    fn worked(&mut self, out: &mut Outbox) {
+        if self.failures >= TROUBLE_AFTER {
+            out.events.push_back(GatewayEvent::Well(Subject::Names));
+        }
+        self.failures = 0;
+    }
+
     /// Counts a failure; a person is told when it is not the first.
     fn failed(&mut self, out: &mut Outbox) {
         self.failures = self.failures.saturating_add(1);
@@ -389,10 +400,11 @@ impl Dns {
         }
         let list = self.upstream.resolvers.list();
         let list: Vec<String> = list.iter().map(ToString::to_string).collect();
-        out.events.push_back(GatewayEvent::Trouble(format!(
+        let sentence = format!(
             "Names of the outside cannot be looked up: no answer from {}. Check that the host itself can look up names, or name other `resolvers` in the configuration.",
             list.join(", ")
-        )));
+        );
+        out.events.push_back(GatewayEvent::Trouble { about: Subject::Names, sentence });
     }
 }
 

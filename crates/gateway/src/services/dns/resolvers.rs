@@ -40,7 +40,8 @@ struct Resolver {
 /// The list, and where it comes from.
 #[derive(Debug)]
 pub(crate) struct Resolvers {
-    configured: bool,
+    /// Those of the configuration; none: the file's.
+    configured: Vec<SocketAddr>,
     list: Vec<Resolver>,
     path: PathBuf,
     looked: Option<Instant>,
@@ -51,19 +52,21 @@ pub(crate) struct Resolvers {
 impl Resolvers {
     pub(crate) fn new(configured: &[SocketAddr], path: PathBuf) -> Self {
         let mut resolvers =
-            Self { configured: false, list: Vec::new(), path, looked: None, seen: None };
+            Self { configured: Vec::new(), list: Vec::new(), path, looked: None, seen: None };
         resolvers.configure(configured);
         resolvers
     }
 
-    /// Takes another configuration.
-    pub(crate) fn configure(&mut self, configured: &[SocketAddr]) {
-        self.configured = !configured.is_empty();
+    /// Takes a configuration; whether it is another one.
+    pub(crate) fn configure(&mut self, configured: &[SocketAddr]) -> bool {
+        let other = self.configured != configured;
+        self.configured = configured.to_vec();
         self.looked = None;
         self.seen = None;
-        if self.configured {
+        if !configured.is_empty() {
             self.set(configured.iter().copied());
         }
+        other
     }
 
     /// Keeps what is known about resolvers that stay.
@@ -111,7 +114,7 @@ impl Resolvers {
 
     /// Reads the file again if it is another one.
     pub(crate) fn look(&mut self, now: Instant) {
-        if self.configured
+        if !self.configured.is_empty()
             || self.looked.is_some_and(|looked| now.saturating_since(looked) < LOOK_AGAIN)
         {
             return;
@@ -144,6 +147,14 @@ fn read(path: &std::path::Path) -> std::io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
+/// The name servers of the host, as `path` (its `resolv.conf`) has them now.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn of_host(path: &std::path::Path) -> std::io::Result<Vec<SocketAddr>> {
+    read(path).map(|text| parse(&text))
+}
+
 /// The name servers of a `resolv.conf` (resolv.conf(5)); the local host if it names none.
 fn parse(text: &str) -> Vec<SocketAddr> {
     let mut found = Vec::new();
@@ -161,22 +172,15 @@ fn parse(text: &str) -> Vec<SocketAddr> {
     found
 }
 
-/// An address, which may be a link-local one with its interface.
+/// An address, which may be a link-local one with its interface. The kernel is asked for its number: who has confined
+/// itself reads no files of devices.
 fn address(text: &str) -> Option<SocketAddr> {
     if let Some((address, scope)) = text.split_once('%') {
         let address: std::net::Ipv6Addr = address.parse().ok()?;
-        let scope = scope.parse().ok().or_else(|| interface(scope))?;
+        let scope = scope.parse().ok().or_else(|| sys::device::number(scope).ok())?;
         return Some(SocketAddrV6::new(address, 53, 0, scope).into());
     }
     Some((text.parse::<IpAddr>().ok()?, 53).into())
-}
-
-/// The number of an interface, from where every user may read it.
-fn interface(name: &str) -> Option<u32> {
-    if name.contains('/') || name.starts_with('.') {
-        return None;
-    }
-    std::fs::read_to_string(format!("/sys/class/net/{name}/ifindex")).ok()?.trim().parse().ok()
 }
 
 #[cfg(test)]

@@ -44,6 +44,18 @@ pub(in crate::daemon) struct Change {
     access_given: bool,
 }
 
+impl Change {
+    /// What the network is to be.
+    pub(super) fn config(&self) -> &config::Network {
+        &self.config
+    }
+
+    /// The plan of addresses, if it is another.
+    pub(super) fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
+    }
+}
+
 /// A node that is open and not yet in its place.
 #[derive(Debug)]
 struct FreshNode {

@@ -1,6 +1,7 @@
 //! Taking another configuration while everything runs, as one step or not at all.
 
 mod change;
+mod extent;
 pub(super) mod rewire;
 
 use std::path::Path;
@@ -12,6 +13,7 @@ use super::{Daemon, ServeError, Startup, configuration, startup};
 use crate::api::message::{Code, Failure};
 use crate::config::{self, Checked};
 use crate::log;
+use crate::names::Name;
 use crate::worker::{NetworkId, Worker};
 use change::Change;
 
@@ -64,13 +66,14 @@ impl Daemon {
             return Err(error);
         }
         log::set_level(checked.level());
-        let committed = changes;
-        let mut changes = Vec::new();
-        for (id, change) in committed {
-            if let Some(served) = self.network_mut(id) {
-                changes.extend(served.finish(worker, change));
+        // What one network gives up can be another's: first the old routes go, and the networks that are gone.
+        for (id, change) in &changes {
+            if let Some(served) = self.network_mut(*id) {
+                served.drop_routes(worker, change.config());
             }
         }
+        let committed = changes;
+        let mut changes = Vec::new();
         let gone: Vec<_> = self
             .networks
             .iter()
@@ -84,6 +87,11 @@ impl Daemon {
         for (id, name) in gone {
             self.close_network(worker, id, "It is not in the configuration any more.");
             changes.push(format!("Network {name} is gone."));
+        }
+        for (id, change) in committed {
+            if let Some(served) = self.network_mut(id) {
+                changes.extend(served.finish(worker, change));
+            }
         }
         self.join_networks(worker);
         Ok(changes)
@@ -108,6 +116,8 @@ impl Daemon {
                 }
             }
         }
+        let stays = |name: &Name| checked.networks().iter().any(|config| config.name == *name);
+        self.check_extents(stays, changes, opened)?;
         for (id, change) in &mut *changes {
             if let Some(served) = self.network_mut(*id) {
                 served.release(worker, change);

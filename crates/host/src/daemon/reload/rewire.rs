@@ -13,6 +13,7 @@ use crate::daemon::served::outside::{
     addresses, bind_guest, bind_router, gateway_plan, interface, introduce, network_plan,
     own_addresses, plan_addresses, static_route, unplan_addresses,
 };
+use crate::daemon::served::troubles::Subject;
 use crate::worker::Worker;
 
 /// Whether the way out makes sense with these addresses.
@@ -116,7 +117,7 @@ impl Served {
         }
     }
 
-    fn change_gateway(&self, worker: &mut Worker, config: &config::Network) -> Option<String> {
+    fn change_gateway(&mut self, worker: &mut Worker, config: &config::Network) -> Option<String> {
         let name = &config.name;
         let now = worker.gateway(self.id).map(|gateway| gateway.plan().clone());
         let wanted = gateway_plan(config, &self.plan, &self.zone);
@@ -125,6 +126,10 @@ impl Served {
                 let wanted = GatewayPlan { inside: now.inside.clone(), ..wanted };
                 if wanted == now {
                     return None;
+                }
+                if (wanted.dns, &wanted.resolvers) != (now.dns, &now.resolvers) {
+                    // What was said about others is over.
+                    self.troubles.well(&Subject::Gateway(gateway::Subject::Names));
                 }
                 let applied =
                     worker.with_gateway(self.id, |gateway, now, _| gateway.apply(now, wanted));
@@ -139,17 +144,26 @@ impl Served {
             }),
             (None, Some(_)) => {
                 worker.close_gateway(self.id);
+                self.troubles.without_gateway();
                 Some(format!("Network {name} has no gateway any more."))
             }
             (None, None) => None,
         }
     }
 
+    /// Removes the routes that `config` does not have.
+    pub(in crate::daemon) fn drop_routes(&self, worker: &mut Worker, config: &config::Network) {
+        let wanted = &config.outside.routes;
+        for route in self.config.outside.routes.iter().filter(|route| !wanted.contains(route)) {
+            worker.remove_route(route.to);
+        }
+    }
+
+    /// Adds those that it has anew; a sentence for each that is another now. They were checked.
     fn change_routes(&self, worker: &mut Worker, config: &config::Network) -> Vec<String> {
         let (had, wanted) = (&self.config.outside.routes, &config.outside.routes);
         let mut changes = Vec::new();
         for route in had.iter().filter(|route| !wanted.contains(route)) {
-            worker.remove_route(route.to);
             changes.push(format!("Network {} has no route to {} any more.", config.name, route.to));
         }
         for route in wanted.iter().filter(|route| !had.contains(route)) {

@@ -11,7 +11,7 @@ impl Served {
         let mut report = report::Outside {
             uplink: outside.uplink.to_string(),
             domain: self.domain(),
-            troubles: self.troubles.iter().cloned().collect(),
+            troubles: self.troubles.sentences().map(str::to_owned).collect(),
             routed: outside.routed,
             ..report::Outside::default()
         };

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 use wire::MacAddr;
 
 use super::RESOLV_CONF;
@@ -66,9 +66,8 @@ impl Around {
         Some(names::mac_within(&path, guest))
     }
 
-    /// What is reached at addresses of a subnet that the configuration gives the network: its guests cannot reach it.
-    pub(in crate::daemon) fn hidden_by(&self, net: Ipv4Net) -> Option<IpNet> {
-        let net = IpNet::V4(net);
+    /// What is reached at addresses of a prefix that the configuration gives the network: its guests cannot reach it.
+    pub(in crate::daemon) fn hidden_by(&self, net: IpNet) -> Option<IpNet> {
         self.reached.iter().copied().find(|other| !subnet::is_free(net, &[*other]))
     }
 
@@ -196,10 +195,21 @@ mod tests {
 
     #[test]
     fn a_subnet_that_hides_what_the_host_reaches_is_noticed() {
-        let hidden = |text: &str| inner().hidden_by(text.parse().expect("a subnet"));
+        let hidden = |text: &str| inner().hidden_by(net(text));
         assert_eq!(hidden("192.0.0.0/16"), Some(net("192.0.2.0/24")));
         assert_eq!(hidden("10.2.0.0/24"), Some(net("10.2.0.0/20")));
         assert_eq!(hidden("10.3.0.0/20"), None);
+        assert_eq!(hidden("2001:db8:1::/64"), Some(net("2001:db8::/32")));
+        assert_eq!(hidden("fd00:9::/64"), None);
+        let said = |text: &str| {
+            let text = format!("[network.lab]\n{text}");
+            let checked = config::parse(&text, Path::new("n.toml")).expect("a good one");
+            super::super::hidden(&checked.networks()[0], &inner()).join(" ")
+        };
+        let both = said("subnet = \"192.0.0.0/16\"\nprefix = \"2001:db8:1::/64\"");
+        assert!(both.contains("subnet 192.0.0.0/16") && both.contains("`prefix`"), "{both}");
+        let elsewhere = said("uplink = \"tap:t\"\nprefix = \"2001:db8:1::/64\"");
+        assert_eq!(elsewhere, "", "that is where its guests are");
     }
 
     #[test]

@@ -21,17 +21,21 @@ use std::path::PathBuf;
 use engine::bindings::{BindingSource, Lifetime};
 use engine::router::{Route, Via};
 use engine::{FIRST_COME_MAX, FirstCome, GuardMode, MacKind, PortId, PortSpec, SourceMode};
+use gateway::GatewayPlan;
+use gateway::services::dns::of_host;
 use ipnet::IpNet;
 use sys::Cred;
 use wire::{MacAddr, OffloadSet};
 
 use super::outside::{self, Publisher};
+use super::troubles::Subject;
 use super::wishes::Wishes;
-use super::{Served, with_length, with_length_v6};
+use super::{RESOLV_CONF, Served, with_length, with_length_v6};
 use crate::address::{AssignError, Assignment, MTU_IPV6};
 use crate::api::message::{
     Code, Entrance, Failure, GuestKind, Join, Joined, LinkArgs, LinkMechanism, Linked, NAMESPACES,
 };
+use crate::config::outside::DNS;
 use crate::config::{self, Forward};
 use crate::directory;
 use crate::link::{CloseReason, LinkKind, LinkSetup, PortAbout};
@@ -93,7 +97,33 @@ fn guest_spec(template: &PortSpec, planned: &Assignment, wishes: &Wishes) -> Por
     spec
 }
 
+/// The resolvers that guests ask themselves where the network has no name server: those of the configuration, else the
+/// host's. What a guest cannot ask is left out: its `resolv.conf` knows no ports, and no interfaces but its own, and
+/// without a way out, or at its loopback address, the host's are not there for it.
+fn asked_by_guests(
+    plan: &GatewayPlan,
+    host: impl FnOnce() -> std::io::Result<Vec<SocketAddr>>,
+) -> Vec<IpAddr> {
+    let usable = |resolver: &SocketAddr| {
+        let near = match resolver.ip() {
+            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local(),
+        };
+        resolver.port() == DNS && !near
+    };
+    let resolvers = match plan.resolvers.as_slice() {
+        [] if plan.nat => host().unwrap_or_default(),
+        configured => configured.to_vec(),
+    };
+    resolvers.iter().filter(|it| usable(it)).map(SocketAddr::ip).collect()
+}
+
 impl Guest {
+    /// Prefixes behind it.
+    pub(in crate::daemon) fn behind(&self) -> &[IpNet] {
+        &self.wishes.routes
+    }
+
     /// What its port is like in a network of this configuration.
     pub(in crate::daemon) fn spec(
         &self,
@@ -240,7 +270,7 @@ impl Served {
             // Behind its own, those of the networks around: an outer guest has its bare name here as well.
             joined.search = self.around.taken_domains(self.domain());
         } else {
-            joined.resolvers.extend(plan.resolvers.iter().map(SocketAddr::ip));
+            joined.resolvers = asked_by_guests(plan, || of_host(RESOLV_CONF.as_ref()));
         }
         if plan.nat {
             joined.host4 = plan.host4();
@@ -561,6 +591,8 @@ impl Served {
         }
         self.unpublish_guest(worker, name);
         worker.with_gateway(self.id, |gateway, _, _| gateway.remove_guest(name.as_str()));
+        let address = gateway::Subject::Address(name.as_str().to_owned());
+        self.troubles.well(&Subject::Gateway(address));
         self.plan.leave(name);
         self.plan_file.changed(worker.now());
         log::guest(&format!("Guest {name} left."));
@@ -570,5 +602,32 @@ impl Served {
     pub(in crate::daemon) fn guest_of_session(&self, session: Token) -> Option<Name> {
         let guest = self.guests.values().find(|guest| guest.session == session)?;
         Some(guest.name.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn guests_ask_the_resolvers_that_they_can_ask() {
+        let mac = MacAddr([2, 0, 0, 0, 0, 1]);
+        let mut plan = GatewayPlan::new("lab", mac, None, None);
+        plan.nat = true;
+        let resolvers = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().expect("a resolver")).collect()
+        };
+        let all = ["127.0.0.53:53", "192.0.2.53:53", "[fe80::1%2]:53", "[2001:db8::53]:53"];
+        let host = || Ok(resolvers(&all));
+        let told = |plan: &GatewayPlan| -> Vec<String> {
+            asked_by_guests(plan, host).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(told(&plan), ["192.0.2.53", "2001:db8::53"]);
+        plan.nat = false;
+        assert_eq!(told(&plan), [""; 0], "the host's are not reached");
+        plan.resolvers = resolvers(&["192.0.2.7:53", "192.0.2.8:5353"]);
+        assert_eq!(told(&plan), ["192.0.2.7"]);
+        plan.nat = true;
+        assert_eq!(told(&plan), ["192.0.2.7"]);
     }
 }

@@ -21,16 +21,17 @@ mod kept;
 pub(super) mod outside;
 pub(super) mod rates;
 mod tellers;
+pub(in crate::daemon) mod troubles;
 mod uplink;
 mod wishes;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use engine::{Instant, PortId};
-use ipnet::{Ipv4Net, Ipv6Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sys::dir::Dir;
 use sys::poll::Interest;
 
@@ -52,6 +53,7 @@ use guests::Guest;
 use kept::KeptFile;
 use rates::RateMeter;
 use tellers::Tellers;
+use troubles::Troubles;
 use uplink::DeviceUplink;
 
 /// Connections that wait to be accepted on `api` and the nodes.
@@ -88,8 +90,8 @@ pub(in crate::daemon) struct Served {
     /// Ports whose guards only audit for a while.
     pub(in crate::daemon) audited: Audited,
     pub(in crate::daemon) tellers: Tellers,
-    /// What the gateway complained about last, the oldest first.
-    pub(in crate::daemon) troubles: VecDeque<String>,
+    /// What is wrong with the way out.
+    pub(in crate::daemon) troubles: Troubles,
     pub(in crate::daemon) captures: Captures,
     pub(in crate::daemon) rates: BTreeMap<PortId, RateMeter>,
     pub(in crate::daemon) opened: Instant,
@@ -185,7 +187,7 @@ impl Served {
         let (nodes, api_token) = match served {
             Ok(served) => served,
             Err(error) => {
-                worker.remove_network(id);
+                outside::remove(worker, id, &config);
                 return Err(error);
             }
         };
@@ -212,7 +214,7 @@ impl Served {
             device: None,
             audited: Audited::new(),
             tellers: Tellers::default(),
-            troubles: VecDeque::new(),
+            troubles: Troubles::default(),
             captures: Captures::default(),
             rates: BTreeMap::new(),
             opened: now,
@@ -222,7 +224,7 @@ impl Served {
         let opened = served.publish_configured(worker).and_then(|()| served.open_uplink(worker));
         if let Err(error) = opened {
             let _gone = worker.deregister(served.api_token, served.api.as_fd());
-            worker.remove_network(id);
+            outside::remove(worker, id, &served.config);
             return Err(error);
         }
         Ok(served)
@@ -237,7 +239,7 @@ impl Served {
         }
         worker.farewell(self.id);
         let remains = self.captures.finish(worker.engine_mut(self.id));
-        worker.remove_network(self.id);
+        outside::remove(worker, self.id, &self.config);
         // Whatever the file's state, this is the last word about it.
         self.plan_file.changed(worker.now());
         self.plan_file.finish(self.published.dir(), &self.plan);
@@ -357,14 +359,7 @@ fn plan_for(
     kept: Option<&Plan>,
     around: &Around,
 ) -> Result<Plan, ServeError> {
-    let own = config.subnet.filter(|_| matches!(config.outside.uplink, Uplink::Nat | Uplink::None));
-    if let Some((own, hidden)) = own.and_then(|own| Some((own, around.hidden_by(own)?))) {
-        log::warn(&format!(
-            "Network {}: its subnet {own} overlaps {hidden}, which the host reaches and guests then cannot. Set another \
-             `subnet`.",
-            config.name
-        ));
-    }
+    hidden(config, around).iter().for_each(|sentence| log::warn(sentence));
     if let Some(kept) = kept.filter(|kept| around.suits(kept)) {
         let net = config.subnet.unwrap_or(kept.subnet());
         let by_name = || subnet::keep_prefix(&config.name, kept.prefix(), around.reached());
@@ -395,6 +390,25 @@ fn plan_for(
             .ok_or_else(|| none("unique local IPv6 prefix", "prefix"))?,
     };
     Ok(Plan::new(config.name.clone(), net, prefix))
+}
+
+/// What the addresses of the configuration hide from guests, a sentence each.
+fn hidden(config: &config::Network, around: &Around) -> Vec<String> {
+    if !matches!(config.outside.uplink, Uplink::Nat | Uplink::None) {
+        return Vec::new();
+    }
+    let prefix = config.prefix.and_then(|prefix| Ipv6Net::new(prefix, 64).ok());
+    let subnet = config.subnet.map(|net| (IpNet::V4(net), "subnet"));
+    let own = subnet.into_iter().chain(prefix.map(|net| (IpNet::V6(net), "prefix")));
+    own.filter_map(|(own, key)| {
+        let hidden = around.hidden_by(own)?;
+        Some(format!(
+            "Network {}: its {key} {own} overlaps {hidden}, which the host reaches and guests then cannot. Set another \
+             `{key}`.",
+            config.name
+        ))
+    })
+    .collect()
 }
 
 /// `10.1.2.3/20`.

@@ -33,9 +33,6 @@ use crate::worker::{NetworkId, Worker};
 /// Smallest MTU with which a network has a gateway: what every IPv4 host takes (RFC 791 section 3.1), in bytes.
 const MTU_GATEWAY: u16 = 576;
 
-/// Complaints of a gateway that are kept.
-const TROUBLES: usize = 8;
-
 /// Whose a forward is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::daemon) enum Publisher {
@@ -191,13 +188,31 @@ pub(in crate::daemon) fn open(
         )),
         None => {}
     }
-    for route in &config.outside.routes {
-        worker.add_route(static_route(worker, id, route)?).map_err(|why| wrong(&why))?;
+    let routes = &config.outside.routes;
+    for (at, route) in routes.iter().enumerate() {
+        let added = static_route(worker, id, route)
+            .and_then(|route| worker.add_route(route).map_err(|why| wrong(&why)));
+        if let Err(error) = added {
+            remove_routes(worker, &routes[..at]);
+            return Err(error);
+        }
     }
     for (name, guest) in plan.guests().filter(|(_, guest)| guest.is_declared()) {
         introduce(worker, id, name, guest, None);
     }
     Ok(())
+}
+
+/// Takes a network out of the worker, with its static routes: those that lead nowhere are no interface's.
+pub(in crate::daemon) fn remove(worker: &mut Worker, id: NetworkId, config: &config::Network) {
+    remove_routes(worker, &config.outside.routes);
+    worker.remove_network(id);
+}
+
+fn remove_routes(worker: &mut Worker, routes: &[outside::Route]) {
+    for route in routes {
+        worker.remove_route(route.to);
+    }
 }
 
 pub(in crate::daemon) fn static_route(
@@ -418,15 +433,6 @@ impl Served {
             })?;
         }
         Ok(())
-    }
-
-    /// Keeps what the gateway complained about, to be shown.
-    pub(in crate::daemon) fn trouble(&mut self, sentence: String) {
-        self.troubles.retain(|known| *known != sentence);
-        self.troubles.push_back(sentence);
-        if self.troubles.len() > TROUBLES {
-            self.troubles.pop_front();
-        }
     }
 
     /// What is inside for the gateway beside its own network: the prefixes of other networks that it is routed to,

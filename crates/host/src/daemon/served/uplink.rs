@@ -17,6 +17,7 @@ use nic::protocol::MacRange;
 use wire::MacAddr;
 
 use super::Served;
+use super::troubles::Subject;
 use crate::config::outside::Parent;
 use crate::config::{self, Uplink};
 use crate::daemon::{Daemon, ServeError};
@@ -114,6 +115,7 @@ impl Served {
         })?;
         device.port = Some(port);
         device.retry.opened();
+        self.troubles.well(&Subject::Uplink);
         log::info(&format!("Network {}: the uplink {} is open.", self.config.name, device.plan));
         // Guests that are here already may only listen.
         let present = self.guests.values().filter(|guest| guest.port.is_some());
@@ -152,7 +154,7 @@ impl Served {
         let result = uplink::open(&device.plan, worker.memory()).map_err(|e| e.sentence);
         if let Err(sentence) = result.and_then(|opened| self.connect_uplink(worker, opened)) {
             log::debug(&format!("Network {}: {sentence}", self.config.name));
-            self.trouble(sentence);
+            self.troubles.tell(Subject::Uplink, sentence);
         }
     }
 

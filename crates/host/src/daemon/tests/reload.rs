@@ -188,3 +188,59 @@ fn a_reload_that_ends_the_callers_network_is_answered() {
     assert!(reloaded.changes.iter().any(|it| it == "Network b is gone."), "{reloaded:?}");
     assert!(!show(&mut client).ipv6.starts_with("fd12:"), "it follows from the name again");
 }
+
+/// A subnet that was chosen at the start is in no file, and no route may lead elsewhere all the same.
+#[test]
+fn a_route_that_collides_is_refused_and_nothing_is_changed() {
+    let root = Daemon::root("collide");
+    let config = root.join("netherd.toml");
+    let write = |text: &str| std::fs::write(&config, text).expect("writable");
+    let route = |to: &str| format!("route = [{{ to = \"{to}\", via = \"10.81.0.9\" }}]\n");
+    let a = "[network.a]\nsubnet = \"10.81.0.0/20\"\n";
+    write(&format!("{a}{}[network.b]\n", route("10.99.0.0/16")));
+    let start = format!("config={}", config.display());
+    let daemon = Daemon::start_in(root.clone(), &start).ready();
+    let mut client = daemon.client("a");
+    let router =
+        show(&mut daemon.client("b")).outside.expect("a router").router_addresses[0].clone();
+    let chosen: std::net::Ipv4Addr = router.parse().expect("an address");
+    let chosen = ipnet::Ipv4Net::new(chosen, 20).expect("a length").trunc().to_string();
+    let reload = Call::Reload { config: None };
+    let routes = |client: &mut Client| -> Vec<String> {
+        let page: crate::report::Paged<crate::report::Route> = client
+            .call(&Call::Routes(crate::api::message::Page::default()), &[])
+            .expect("a table")
+            .value;
+        page.rows.into_iter().filter(|it| it.source == "static").map(|it| it.to).collect()
+    };
+    assert_eq!(routes(&mut client), ["10.99.0.0/16"]);
+    write(&format!("{a}{}[network.b]\n", route(&chosen)));
+    let (code, message) = refusal(client.call::<Reloaded>(&reload, &[]));
+    assert_eq!(code, Code::BadConfiguration);
+    assert!(message.contains(&chosen) && message.contains("network b has itself"), "{message}");
+    assert_eq!(routes(&mut client), ["10.99.0.0/16"], "nothing has changed");
+
+    // From one network to another, and from one that goes, in one step.
+    let nowhere = "route = [{ to = \"10.98.0.0/16\", via = \"prohibit\" }]\n";
+    write(&format!("{a}{nowhere}[network.b]\n[network.c]\n"));
+    let _: Reloaded = client.call(&reload, &[]).expect("valid").value;
+    write(&format!("{a}[network.b]\n{nowhere}"));
+    let _: Reloaded = client.call(&reload, &[]).expect("valid").value;
+    assert_eq!(routes(&mut client), ["10.98.0.0/16"]);
+    write(&format!("{a}{nowhere}"));
+    let _: Reloaded = client.call(&reload, &[]).expect("valid").value;
+    assert_eq!(routes(&mut client), ["10.98.0.0/16"]);
+    write(a);
+    let _: Reloaded = client.call(&reload, &[]).expect("valid").value;
+    assert_eq!(routes(&mut client), [""; 0]);
+
+    // It is kept with the network, and the start is held to the same.
+    drop(client);
+    write(&format!("{a}{}[network.b]\n", route(&chosen)));
+    let mut daemon = daemon;
+    daemon.process.kill().expect("ours");
+    let _status = daemon.process.wait();
+    let second = Daemon::start_in(root, &start);
+    let Some(Readiness::Failed(why)) = &second.readiness else { panic!("{:?}", second.readiness) };
+    assert!(why.contains("network b has itself"), "{why}");
+}
