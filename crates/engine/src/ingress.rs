@@ -367,7 +367,9 @@ impl Engine {
         frame: &Frame,
         work: &Work,
     ) -> Verdict {
-        if let Some(reason) = self.check_storm(from, now, pool, frame) {
+        // A hub sends all of them to all ports: that is no storm of frames whose receiver nobody knows.
+        let meant_for_one = from.hub && frame.is_unicast();
+        if !meant_for_one && let Some(reason) = self.check_storm(from, now, pool, frame) {
             return Verdict::Drop(reason);
         }
         let Self { ports, targets, servers, memory, .. } = self;

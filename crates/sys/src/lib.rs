@@ -24,6 +24,7 @@
 //! | [`peer`] | the PID namespace at the other end of a socket |
 //! | [`poll`] | the poller |
 //! | [`process`] | processes |
+//! | [`program`] | the file of the running program |
 //! | [`random`] | randomness |
 //! | [`route`] | the kernel's answer where an address is |
 //! | [`signal`] | signals |
@@ -54,6 +55,7 @@ pub mod mmsg;
 pub mod packet;
 pub mod packet_filter;
 pub mod poll;
+pub mod program;
 pub mod random;
 pub mod route;
 pub mod service;

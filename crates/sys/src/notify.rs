@@ -23,6 +23,9 @@
 //!   kernel do it otherwise. In truth the terminal is given back by `run`, once the command has ended.
 //! - `keyctl`, `add_key`, `request_key`: keys have no namespaces, and the user's own keyrings answer to
 //!   his number from anywhere. Here the kernel has no keys: `ENOSYS`.
+//! - `socket(AF_VSOCK)`: the addresses of virtual machines and of their host have no namespaces, and lead past
+//!   the guest's interface. Here the kernel does not know them: `EAFNOSUPPORT`. (`socketcall` of 32-bit x86 has
+//!   its arguments in memory and is not looked into.)
 //!
 //! The filter looks at register values only, never at memory, so no argument can change after the check.
 //! The kernel reads `pid`, `which`, `who`, `cmd` and the flags as 32-bit values; so does the filter.
@@ -47,6 +50,7 @@ struct Abi {
     fcntl_alias: u32,
     /// `add_key`, `request_key`, `keyctl`.
     keys: [u32; 3],
+    socket: u32,
 }
 
 /// Since Linux 5.1 new calls have one number on every architecture.
@@ -64,6 +68,8 @@ const F_SETFL: u32 = 4;
 const O_ASYNC: u32 = 0x2000;
 /// `__X32_SYSCALL_BIT`, set in the call numbers of the x32 ABI.
 const X32_BIT: u32 = 0x4000_0000;
+/// linux/socket.h.
+const AF_VSOCK: u32 = 40;
 
 #[cfg(target_arch = "x86_64")]
 const ABIS: [Abi; 2] = [
@@ -77,6 +83,7 @@ const ABIS: [Abi; 2] = [
         fcntl: 72,
         fcntl_alias: 72,
         keys: [248, 249, 250],
+        socket: 41,
     },
     Abi {
         arch: 0x4000_0003, // AUDIT_ARCH_I386
@@ -88,6 +95,7 @@ const ABIS: [Abi; 2] = [
         fcntl: 55,
         fcntl_alias: 221,
         keys: [286, 287, 288],
+        socket: 359,
     },
 ];
 
@@ -103,6 +111,7 @@ const ABIS: [Abi; 2] = [
         fcntl: 25,
         fcntl_alias: 25,
         keys: [217, 218, 219],
+        socket: 198,
     },
     Abi {
         arch: 0x4000_0028, // AUDIT_ARCH_ARM
@@ -114,6 +123,7 @@ const ABIS: [Abi; 2] = [
         fcntl: 55,
         fcntl_alias: 221,
         keys: [309, 310, 311],
+        socket: 281,
     },
 ];
 
@@ -196,6 +206,8 @@ fn program(doubtful: Doubtful) -> Vec<libc::sock_filter> {
         for number in abi.keys {
             rule(&mut rules, number, &[], refuse(libc::ENOSYS));
         }
+        let vsock = [(0, equals(AF_VSOCK))];
+        rule(&mut rules, abi.socket, &vsock, refuse(libc::EAFNOSUPPORT));
         let group_flag = has(PIDFD_SIGNAL_PROCESS_GROUP);
         rule(&mut rules, PIDFD_SEND_SIGNAL, &[(3, group_flag)], eperm);
         let own = [(0, equals(PRIO_PGRP)), (1, equals(0))];
@@ -560,6 +572,10 @@ mod tests {
                 for number in abi.keys {
                     check(number, [0; 6], libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs());
                 }
+                let unknown = libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT.unsigned_abs();
+                check(abi.socket, [40, 1, 0, 0, 0, 0], unknown);
+                check(abi.socket, [high | 40, 1, 0, 0, 0, 0], unknown);
+                check(abi.socket, [2, 1, 0, 0, 0, 0], libc::SECCOMP_RET_ALLOW);
                 check(1, [0, 0, 0, 0, 0, 0], libc::SECCOMP_RET_ALLOW);
             }
         }

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// The signals that netherd itself deals with (signal(7)), for code that makes no system calls of its own.
-pub use libc::{SIGCHLD, SIGCONT, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
+pub use libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
 
 /// A set of signals, as sigsetops(3) has it.
 #[derive(Clone, Copy)]
@@ -232,7 +232,7 @@ pub fn group_exists(group: i32) -> bool {
 #[must_use]
 pub fn name(signal: i32) -> String {
     let known = [
-        (libc::SIGHUP, "SIGHUP"),
+        (SIGHUP, "SIGHUP"),
         (SIGINT, "SIGINT"),
         (libc::SIGQUIT, "SIGQUIT"),
         (libc::SIGILL, "SIGILL"),

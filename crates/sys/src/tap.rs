@@ -161,6 +161,16 @@ pub fn vnet_hdr_len(fd: BorrowedFd<'_>) -> io::Result<u8> {
     })
 }
 
+/// Whether the tap's interface was deleted, so that this descriptor is attached to nothing (EBADFD of TUNGETIFF,
+/// drivers/net/tun.c).
+#[must_use]
+pub fn is_gone(fd: BorrowedFd<'_>) -> bool {
+    // SAFETY: an all-zero ifreq is valid: an empty name and a union of plain data.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    ioctl_pointer(fd, libc::TUNGETIFF, &raw mut request)
+        .is_err_and(|error| error.raw_os_error() == Some(libc::EBADFD))
+}
+
 /// Whether this is the tun driver's character device (10:200, Documentation/admin-guide/devices.txt). Never waits,
 /// whatever the descriptor is.
 ///

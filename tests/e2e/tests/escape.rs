@@ -239,3 +239,38 @@ fn the_control_group_is_out_of_reach() {
         std::panic::resume_unwind(panic);
     }
 }
+
+/// A chroot on the machine has a `/proc` of its own, and somebody may have bound a part of it elsewhere.
+#[test]
+fn other_mounts_of_procfs_are_covered() {
+    need!(e2e::skip::root());
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::root()));
+    let script = "mkdir chroot part && touch file && mount -t proc proc chroot && mount --bind /proc/1 part && \
+                  mount --bind /proc/1/comm file && test -e chroot/1/comm && test -s file && \
+                  exec \"$0\" run -- sh -c 'ls chroot part; cat file; ls -d /proc/1'";
+    let output = person
+        .job("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", script])
+        .arg(e2e::binary::netherd())
+        .run();
+    let account = output.account();
+    assert_eq!(output.ok(), "chroot:\n\npart:\n/proc/1\n", "{account}");
+}
+
+/// Addresses of virtual machines lead past the guest's interface.
+#[test]
+fn sockets_to_virtual_machines_are_none() {
+    need!(e2e::skip::program("python3"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let probe = "import errno,socket\n\
+                 try: socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM); print('made')\n\
+                 except OSError as e: print(errno.errorcode[e.errno])\n";
+    for options in [&[][..], &["--root"]] {
+        let run = person.netherd(["run"]).args(options).args(["--", "python3", "-c", probe]);
+        assert_eq!(run.run().ok(), "EAFNOSUPPORT\n", "{options:?}");
+    }
+}

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use e2e::{Lab, User, need};
+use e2e::{Lab, User, need, until};
 
 const GIVE_TREE: &str = include_str!("programs/give_tree.py");
 const SERVICES: &str = include_str!("programs/services.sh");
@@ -75,4 +75,42 @@ fn the_services_of_a_distribution_work_unmodified() {
         "and removed",
     ];
     assert_eq!(said, expected, "{account}");
+}
+
+/// A program of the tree could be a script whose interpreter is `/proc/self/exe`, that is netherd, which it then could
+/// change. So what executes it is not of netherd's own file.
+#[test]
+fn what_enters_a_tree_is_not_of_netherds_file() {
+    need!(e2e::skip::namespaces());
+    let busybox = need!(e2e::skip::program("busybox"));
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let user = person.user();
+    let tree = lab.folder("tree", user, 0o755);
+    for part in ["bin", "proc", "dev"] {
+        lab.folder(&format!("tree/{part}"), user, 0o755);
+    }
+    let program = tree.join("bin/busybox");
+    std::fs::copy(busybox, &program).expect("a copy");
+    // The user's own, so that he could change it.
+    let own = person.home().join("netherd");
+    let copy = person.job("cp").arg(e2e::binary::netherd()).arg(&own);
+    copy.run().ok();
+    let file = |pid: i32| {
+        let link = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+        link.to_string_lossy().into_owned()
+    };
+    let run = person.job(&own).args(["run", "--root", "--name", "tree", "--rootfs"]).arg(&tree);
+    let run = run.args(["--", "/bin/busybox", "sleep", "600"]);
+    let guest = person.guest("default", "tree", run);
+    assert_eq!(file(guest.pid()), "/memfd:netherd (deleted)");
+    // The hypervisor that it started is to outlive the copy.
+    assert_eq!(file(person.show("default").pid()), own.to_string_lossy());
+    let exec = person.job(&own).args(["exec", "tree", "--", "/bin/busybox", "sleep", "600"]);
+    let exec = exec.spawn();
+    until("the copy", || (file(exec.pid()) == "/memfd:netherd (deleted)").then_some(()));
+    // Without a tree there is nothing to keep from it that is not the user's already.
+    let plain = person.job(&own).args(["run", "--name", "plain", "--", "sleep", "600"]);
+    let plain = person.guest("default", "plain", plain);
+    assert_eq!(file(plain.pid()), own.to_string_lossy());
 }

@@ -35,6 +35,8 @@ pub(crate) struct PacketLink {
     fd: OwnedFd,
     /// The last visit saw large frames.
     large: bool,
+    /// The interface was said to be down, and nothing came since.
+    down: bool,
     /// The kernel's drop counter, which it resets at every reading.
     drops: u64,
 }
@@ -44,7 +46,7 @@ impl PacketLink {
         packet::bound_interface(fd.as_fd())?;
         packet::check_options(fd.as_fd())?;
         sys::unix::set_nonblocking(fd.as_fd(), true)?;
-        Ok(PacketLink { fd, large: false, drops: 0 })
+        Ok(PacketLink { fd, large: false, down: false, drops: 0 })
     }
 
     /// Small frames: many a call.
@@ -125,12 +127,19 @@ impl Link for PacketLink {
         let result =
             if self.large { self.receive_large(intake) } else { self.receive_batch(intake) };
         match result {
-            Ok(()) => Ok(Progress::Done),
-            Err(e) if errno::is_transient(&e) => Ok(Progress::Done),
+            Ok(()) => {
+                self.down = false;
+                Ok(Progress::Done)
+            }
+            Err(e) if errno::is_transient(&e) && !self.down => Ok(Progress::Done),
             // ENETDOWN is told once when the interface is or goes down; it may come up. When it is
-            // deleted the socket is bound to nothing.
+            // deleted, which it is after it went down, the socket is bound to nothing.
             Err(_) if self.is_gone() => Err(CloseReason::DeviceGone),
-            Err(e) if errno::is_down(&e) => Ok(Progress::Recovered),
+            Err(e) if errno::is_transient(&e) => Ok(Progress::Done),
+            Err(e) if errno::is_down(&e) => {
+                self.down = true;
+                Ok(Progress::Recovered)
+            }
             Err(e) => Err(CloseReason::of(&e)),
         }
     }

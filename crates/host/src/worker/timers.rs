@@ -15,6 +15,8 @@ pub(super) enum Timer {
     Handshakes,
     /// A link that nobody reports as writable is tried again.
     Retry(NetworkId, PortId),
+    /// A link that recovered is looked at.
+    Look(NetworkId, PortId),
     /// Accepting is tried again after descriptors ran out.
     Accept(NodeId),
     /// Datagram clients are looked after.

@@ -12,6 +12,13 @@ use super::timers::Timer;
 use super::{NetworkId, Source, Worker, WorkerEvent};
 use crate::link::{CloseReason, Intake, LinkState, Lost, Progress, Sent};
 
+/// A device that went down may be going for good, which nobody reports: its link is looked at again.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What the poller would have said.
+const READABLE: Ready =
+    Ready { token: 0, readable: true, writable: false, urgent: false, hangup: false };
+
 impl Worker {
     /// One turn: waits until something is ready or `deadline`, and serves all of it. Returns at
     /// once when events wait. Returning says nothing about time: the caller calls again.
@@ -206,6 +213,7 @@ impl Worker {
         match timer {
             Timer::Handshakes => self.handshakes_expire(now),
             Timer::Retry(net, port) => self.resume(now, net, port),
+            Timer::Look(net, port) => self.read_port(now, net, port, READABLE),
             Timer::Accept(node) => self.resume_accepting(node),
             Timer::Clients(node) => self.look_after_clients(now, node),
             Timer::Retired => self.release_retired(now),
@@ -237,7 +245,10 @@ impl Worker {
             }
             match result {
                 Ok(Progress::More) => {}
-                Ok(Progress::Recovered) => return,
+                Ok(Progress::Recovered) => {
+                    self.timers.set(now + LOOK_AGAIN, Timer::Look(net, port));
+                    return;
+                }
                 Ok(Progress::Done) => {
                     // A descriptor that reports its end and gives nothing more would be reported
                     // for ever.

@@ -27,6 +27,10 @@ pub fn run(args: &ExecArgs) -> anyhow::Result<ExitCode> {
 fn start(args: &ExecArgs) -> anyhow::Result<Front> {
     sys::process::fill_standard_streams().context("the standard streams cannot be opened")?;
     guest_name(&args.guest)?;
+    // The guest may have a tree of its own, and the program may be one of it.
+    sys::program::continue_from_copy().context(
+        "no copy of netherd can be made, which keeps the guest's programs from changing netherd itself",
+    )?;
     let mut client = connect(&args.network.net, args.network.dir.as_deref())?;
     let call = Call::Exec { guest: args.guest.clone() };
     let answer = client.call::<Entrance>(&call, &[])?;

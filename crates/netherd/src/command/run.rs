@@ -32,6 +32,9 @@ use crate::sandbox::session::{KeptLink, Request, Session};
 /// A sentence, with the status of env(1): 125, 126 or 127.
 pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
     sys::process::fill_standard_streams().context("the standard streams cannot be opened")?;
+    if args.rootfs.is_some() {
+        shield(args).map_err(not_started)?;
+    }
     if args.detach {
         return background::start(|ready| start(args, Some(ready)));
     }
@@ -39,6 +42,21 @@ pub fn run(args: &RunArgs) -> anyhow::Result<ExitCode> {
         Ok((front, _)) => Ok(front.attend()),
         Err(error) => Err(not_started(error)),
     }
+}
+
+/// Goes on from a copy of this program, so that the tree's programs cannot change netherd itself, once it is clear that
+/// the guest can be made. A network that has to be started is, before: it is to be served from the program's own file.
+fn shield(args: &RunArgs) -> anyhow::Result<()> {
+    if !sys::program::is_shared().context("netherd's own file cannot be looked at")? {
+        return Ok(());
+    }
+    Identity::plan(args)?;
+    args.rootfs.as_deref().map_or(Ok(()), rootfs::check)?;
+    refusal::check_copy()?;
+    Session::prepare(&args.network, args.uplink.as_deref())?;
+    sys::program::continue_from_copy().context(
+        "no copy of netherd can be made, which keeps the tree's programs from changing netherd itself",
+    )
 }
 
 /// Our failures have a status of their own, unless they have one already.

@@ -1,5 +1,5 @@
-//! What a guest must not find in the file system: the sockets of outer hypervisors, of D-Bus, of systemd
-//! and of programs that look names up.
+//! What a guest must not find in the file system: the sockets of outer hypervisors and of their helper, of D-Bus, of
+//! systemd and of programs that look names up; and outer processes.
 //!
 //! The covers are mounted in M1, so they are locked in the guest's M2. What is looked for is decided
 //! by the outer process, which knows the caller's environment; init only mounts, wherever the mounts show
@@ -15,6 +15,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -65,7 +66,7 @@ pub struct Covers {
 struct Places {
     runtime: Vec<PathBuf>,
     run: Vec<PathBuf>,
-    bus_address: String,
+    bus_addresses: Vec<String>,
 }
 
 impl Places {
@@ -77,7 +78,10 @@ impl Places {
             runtime,
             // One and the same on most machines.
             run: vec![PathBuf::from("/run"), PathBuf::from("/var/run")],
-            bus_address: std::env::var("DBUS_SESSION_BUS_ADDRESS").unwrap_or_default(),
+            bus_addresses: ["DBUS_SESSION_BUS_ADDRESS", "DBUS_SYSTEM_BUS_ADDRESS"]
+                .into_iter()
+                .filter_map(|name| std::env::var(name).ok())
+                .collect(),
         }
     }
 }
@@ -106,11 +110,13 @@ impl Covers {
             covers.add(&runtime.join("bus"));
             covers.add_runtime(runtime);
         }
-        for path in bus_paths(&places.bus_address) {
-            covers.add(Path::new(path));
+        for path in places.bus_addresses.iter().flat_map(|address| bus_paths(address)) {
+            covers.add(&path);
         }
         for run in &places.run {
-            covers.add(&run.join("dbus"));
+            for name in ["dbus", "netherd"] {
+                covers.add(&run.join(name));
+            }
             for name in RESOLVERS {
                 covers.add(&run.join(name));
             }
@@ -125,6 +131,9 @@ impl Covers {
 
     fn add(&mut self, path: &Path) {
         let Ok(path) = fs::canonicalize(path) else { return };
+        if self.networks.contains(&path) {
+            return;
+        }
         match fs::metadata(&path).map(|m| m.file_type()) {
             Ok(kind) if kind.is_dir() => self.directories.insert(path),
             Ok(kind) if kind.is_socket() => self.sockets.insert(path),
@@ -264,12 +273,59 @@ fn show(
     Ok(())
 }
 
-/// The socket paths in a D-Bus address list: `unix:path=/run/user/1000/bus,guid=...;unix:...`.
-fn bus_paths(address: &str) -> impl Iterator<Item = &str> {
+/// The socket paths in a D-Bus address list: `unix:path=/run/user/1000/bus,guid=...;unix:...`, in which any byte
+/// may be written as `%` and two digits (D-Bus Specification, Server Addresses).
+fn bus_paths(address: &str) -> impl Iterator<Item = PathBuf> {
     address
         .split(';')
         .filter_map(|one| one.strip_prefix("unix:"))
         .flat_map(|keys| keys.split(',').filter_map(|pair| pair.strip_prefix("path=")))
+        .map(unescape)
+}
+
+fn unescape(value: &str) -> PathBuf {
+    let bytes = value.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let digits = value.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
+        if let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            out.push(byte);
+            at += 3;
+        } else {
+            out.push(bytes[at]);
+            at += 1;
+        }
+    }
+    PathBuf::from(OsString::from_vec(out))
+}
+
+/// Covers every mount of procfs but the guest's own: a chroot's, or one that somebody bound into a tree. Through it,
+/// outer processes would have numbers inside.
+///
+/// # Errors
+/// A place that cannot be covered: the guest must not start with it.
+pub fn hide_processes() -> anyhow::Result<()> {
+    let table = fs::read_to_string("/proc/self/mountinfo").context("the mounts are unreadable")?;
+    for mount in mounts::parse(&table) {
+        let ours = mount.place.starts_with("/proc");
+        if mount.kind != "proc" || ours {
+            continue;
+        }
+        let hidden = match fs::metadata(&mount.place) {
+            Ok(about) if about.is_dir() => sys::mount::empty(&mount.place),
+            Ok(_) => sys::mount::bind(Path::new("/dev/null"), &mount.place),
+            Err(error) => Err(error),
+        };
+        match hidden {
+            // Hidden below another mount.
+            Err(error) if matches!(error.raw_os_error(), Some(ENOENT | EINVAL | EACCES)) => {}
+            result => result.with_context(|| {
+                format!("{} cannot be covered, and a guest must not see it", mount.place.display())
+            })?,
+        }
+    }
+    Ok(())
 }
 
 /// Makes sysfs and every mount of control groups read-only for guests: writing to a control group that the
@@ -323,7 +379,10 @@ mod tests {
     fn bus_addresses_are_read() {
         let address = "unix:path=/run/user/1/bus,guid=7;unix:abstract=/x;tcp:host=h,port=1;\
                        unix:guid=1,path=/tmp/b";
-        assert_eq!(bus_paths(address).collect::<Vec<_>>(), ["/run/user/1/bus", "/tmp/b"]);
+        let paths: Vec<_> = bus_paths(address).collect();
+        assert_eq!(paths, ["/run/user/1/bus", "/tmp/b"].map(PathBuf::from));
+        let escaped: Vec<_> = bus_paths("unix:path=/tmp/a%40b%2fc%zz%4").collect();
+        assert_eq!(escaped, [PathBuf::from("/tmp/a@b/c%zz%4")]);
         assert_eq!(bus_paths("").count(), 0);
     }
 
@@ -339,6 +398,7 @@ mod tests {
             "run/systemd/journal",
             "run/systemd/resolve",
             "run/dbus",
+            "run/netherd",
             "run/nscd",
         ] {
             fs::create_dir_all(root.join(dir)).unwrap();
@@ -353,7 +413,7 @@ mod tests {
         let places = Places {
             runtime: vec![runtime.clone(), root.join("absent")],
             run: vec![run.clone(), root.join("absent")],
-            bus_address: format!("unix:path={}", root.join("other").display()),
+            bus_addresses: vec![format!("unix:path={}", root.join("other").display())],
         };
         let networks = [runtime.join("netherd"), root.join("gone")];
         let covers = Covers::find_in(&networks, &places);
@@ -364,6 +424,7 @@ mod tests {
             BTreeSet::from([
                 real(runtime.join("systemd")),
                 real(run.join("dbus")),
+                real(run.join("netherd")),
                 real(run.join("nscd")),
                 real(run.join("systemd/resolve")),
             ])

@@ -10,14 +10,18 @@ use std::time::{Duration, Instant};
 
 use sys::ns::Child;
 use sys::process::{Patience, Which};
-use sys::signal::{SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SignalFd, SignalSet};
+use sys::signal::{SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM, SignalFd, SignalSet};
 use sys::terminal::{Terminal, own_group};
 
 use super::channel::{Channel, End, Order, Report};
 use super::session::{Change, Session};
 
-/// How long after SIGTERM a command in the background is killed, when its network has ended.
+/// How long a command that was told to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// What a command is told that must end. An interactive shell heeds only the second, and one that is stopped
+/// none without the third.
+const END: [i32; 3] = [SIGTERM, SIGHUP, SIGCONT];
 
 /// The caller's terminal as it was.
 #[derive(Debug)]
@@ -135,8 +139,12 @@ impl Front {
         }
     }
 
-    /// CMD has stopped: the shell that waits for us shall see it, and get the terminal.
+    /// CMD has stopped: the shell that waits for us shall see it, and get the terminal. In the background no
+    /// shell waits, and nobody would continue us to hear that the network has ended.
     fn stop(&self, signal: i32) {
+        if self.ends_with_network {
+            return;
+        }
         let _ = sys::process::signal(self.inside.pidfd.as_fd(), SIGSTOP);
         let set = SignalSet::of(&[signal]);
         // Discards one that the terminal raised in us too, so that we stop once.
@@ -179,9 +187,9 @@ impl Front {
             Change::Closed { why, end } => {
                 say(&why);
                 if end || self.ends_with_network {
-                    let _ = self.control.send(&Order::Signal { signal: SIGTERM }, &[]);
-                }
-                if self.ends_with_network {
+                    for signal in END {
+                        let _ = self.control.send(&Order::Signal { signal }, &[]);
+                    }
                     self.deadline = Some(Instant::now() + GRACE);
                 }
             }

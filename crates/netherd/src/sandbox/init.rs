@@ -139,6 +139,7 @@ fn mount(blueprint: &Blueprint) -> anyhow::Result<Laid> {
             blueprint.covers.mount()?;
         }
     }
+    cover::hide_processes()?;
     let laid = laid::lay(&blueprint.lookup, blueprint.rootfs.is_some())?;
     cover::forbid_control_group_namespaces()?;
     // By name, again: the directory we stand in may be one that is covered now.

@@ -50,6 +50,23 @@ impl Facts {
     }
 }
 
+/// Checks that a copy of this program could make namespaces as well: AppArmor knows programs by their paths.
+///
+/// # Errors
+/// The sentence with the remedy.
+pub fn check_copy() -> anyhow::Result<()> {
+    let facts = Facts::read();
+    if facts.apparmor_restriction && sys::user::uid() != 0 {
+        anyhow::bail!(
+            "AppArmor lets only programs with a profile use user namespaces, and a guest with --rootfs is made by a \
+             copy of netherd as long as its file belongs to you; let an administrator install it: \
+             `install -o root {} /usr/local/bin/netherd`",
+            facts.program
+        );
+    }
+    Ok(())
+}
+
 /// The sentence for a refused step.
 #[must_use]
 pub fn explain(step: Step, error: &io::Error) -> String {

@@ -151,6 +151,14 @@ impl KeptLink {
         Self { args, fd, namespaces: Vec::new() }
     }
 
+    /// Whether the interface was deleted: nobody can be handed it any more.
+    fn is_gone(&self) -> bool {
+        match self.args.link {
+            LinkMechanism::Tap => sys::tap::is_gone(self.fd.as_fd()),
+            LinkMechanism::Packet => sys::packet::bound_interface(self.fd.as_fd()).is_err(),
+        }
+    }
+
     fn hand_over(&self, client: &mut Client) -> anyhow::Result<Linked> {
         let fds: Vec<BorrowedFd<'_>> = std::iter::once(self.fd.as_fd())
             .chain(self.namespaces.iter().map(OwnedFd::as_fd))
@@ -240,6 +248,16 @@ pub struct Session {
 }
 
 impl Session {
+    /// Sees to it that somebody serves the network.
+    ///
+    /// # Errors
+    /// The sentence of whoever refused.
+    pub fn prepare(network: &NetworkArgs, uplink: Option<&str>) -> anyhow::Result<()> {
+        let options = StartOptions { uplink: uplink.map(str::to_owned), ..StartOptions::default() };
+        connect_or_start(&network.net, network.dir.as_deref(), &options)?;
+        Ok(())
+    }
+
     /// Joins the network, starting it if nothing serves it.
     ///
     /// # Errors
@@ -330,6 +348,13 @@ impl Session {
                     }
                 }
                 Err(_) => self.client = None,
+            }
+            if self.link.as_ref().is_some_and(|link| link.is_gone()) {
+                let why = format!(
+                    "guest {}'s interface was deleted; it is in no network any more until it is started again",
+                    self.joined.guest
+                );
+                return Change::Closed { why, end: false };
             }
             self.retry = Some(Retry::after_loss(Instant::now(), self.since, self.pause));
         }

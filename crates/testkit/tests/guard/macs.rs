@@ -1,10 +1,12 @@
 //! Whose an Ethernet address is (checks 2 and 10), also when its station is silent.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use engine::{GuardMode, Mode, NetworkSpec, PortSpec, Reason, SourceMode, Verdict};
 use testkit::{TestNetwork, mac};
-use wire::build::Ipv6;
+use wire::MacAddr;
+use wire::build::{Ipv4, Ipv6};
 
 use crate::world::{PEER, ROUTER, a, drain, learning, network, refused, uplink, world, world_of};
 
@@ -129,4 +131,30 @@ fn a_hub_shows_everybody_everything_and_lets_nobody_be_another() {
     refused(&mut net, "a", &from(ROUTER), Reason::MacForeign);
     net.send("c", &from(30));
     assert_eq!(net.send("c", &from(31)), Verdict::Drop(Reason::MacLimit));
+}
+
+#[test]
+fn what_a_hub_shows_everybody_is_no_storm() {
+    let frame = a().udp4(&a().ip4(), 1, 2);
+    let flooded = |mode| {
+        let mut net = world_of(NetworkSpec { mode, ..network() });
+        let sent = (0..5_000).map(|_| {
+            let verdict = net.send("a", &frame);
+            drain(&mut net);
+            verdict
+        });
+        sent.filter(|verdict| matches!(verdict, Verdict::Flood { .. })).count()
+    };
+    // All in one moment of the network's clock. A switch floods none: it knows the receiver.
+    assert_eq!((flooded(Mode::Hub), flooded(Mode::Switch)), (5_000, 0));
+    // What is for everybody is a storm here as there.
+    let mut net = world_of(NetworkSpec { mode: Mode::Hub, ..network() });
+    let to_all = Ipv4 { destination: Ipv4Addr::BROADCAST, ..a().ip4() };
+    let shout = a().frame(MacAddr::BROADCAST, |b| b.ipv4(&to_all).udp(1, 2));
+    let drops = (0..5_000).filter(|_| {
+        let verdict = net.send("a", &shout);
+        drain(&mut net);
+        verdict == Verdict::Drop(Reason::StormBroadcast)
+    });
+    assert!(drops.count() > 3_000);
 }

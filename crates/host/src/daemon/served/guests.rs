@@ -173,13 +173,15 @@ impl Served {
         }
         self.check_routes(worker, &wishes.routes)?;
         let before = self.plan.guest(&name).cloned();
+        let plan = self.plan.clone();
         let assigned = if args.resume {
             self.plan.resume(&name, cred.uid, mac)?
         } else {
             self.plan.assign(&name, cred.uid, mac)?
         };
         if let Err(failure) = self.publish_all(worker, &name, &wishes.publish) {
-            self.plan.leave(&name);
+            // As if it had never asked: also who had to make room keeps it.
+            self.plan = plan;
             return Err(failure);
         }
         let gone = assigned.evicted.iter().map(|(_, guest)| guest);

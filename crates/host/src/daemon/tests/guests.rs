@@ -167,3 +167,21 @@ fn the_way_out_is_a_route() {
     assert_eq!(code, Code::BadArgument);
     assert!(message.contains("leave the port out"), "{message}");
 }
+
+#[test]
+fn a_refused_guest_leaves_the_plan_as_it_was() {
+    let daemon = configured("refused", "");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = taken.local_addr().expect("its address").port();
+    let mac = Some("02:aa:bb:cc:dd:01".to_owned());
+    let publish = vec![format!("{port}:80")];
+    let asks = Join { mac: mac.clone(), publish, ..newcomer(Some("x"), "") };
+    let (code, message) = refusal(daemon.client("lab").call::<Joined>(&Call::Join(asks), &[]));
+    assert_eq!(code, Code::PortTaken, "{message}");
+    let mut client = daemon.client("lab");
+    assert_eq!(show(&mut client).planned.len(), 0);
+    // Nothing keeps its address from another.
+    let other = Join { mac: mac.clone(), ..newcomer(Some("y"), "") };
+    let joined: Joined = client.call(&Call::Join(other), &[]).expect("nobody's").value;
+    assert_eq!(Some(joined.mac), mac);
+}
