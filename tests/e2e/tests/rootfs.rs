@@ -88,7 +88,7 @@ fn what_enters_a_tree_is_not_of_netherds_file() {
     let user = person.user();
     let tree = lab.folder("tree", user, 0o755);
     for part in ["bin", "proc", "dev"] {
-        lab.folder(&format!("tree/{part}"), user, 0o755);
+        let _ = lab.folder(&format!("tree/{part}"), user, 0o755);
     }
     let program = tree.join("bin/busybox");
     std::fs::copy(busybox, &program).expect("a copy");
