@@ -17,6 +17,7 @@ fn forward(c: &mut Criterion) {
         ("data", Addresses::Mixed { guarded: false, control: false }),
         ("data-filtered", Addresses::Filtered),
         ("data-guarded", Addresses::Mixed { guarded: true, control: false }),
+        ("mix", Addresses::Mixed { guarded: false, control: true }),
         ("mix-guarded", Addresses::Mixed { guarded: true, control: true }),
     ];
     for (name, addresses) in cases {

@@ -27,7 +27,7 @@ fn main() -> ExitCode {
     }
     let Some((addresses, rounds)) = read(&arguments) else {
         eprintln!(
-            "engine-count: give `static`, `data`, `data-filtered`, `data-guarded`, `mix-guarded`, `routed` or a number of learned addresses, and the number of \
+            "engine-count: give `static`, `data`, `data-filtered`, `data-guarded`, `mix`, `mix-guarded`, `routed` or a number of learned addresses, and the number of \
              rounds"
         );
         return ExitCode::from(2);
@@ -45,6 +45,7 @@ fn read(arguments: &[String]) -> Option<(Addresses, u32)> {
         "data-filtered" => Addresses::Filtered,
         "data" => Addresses::Mixed { guarded: false, control: false },
         "data-guarded" => Addresses::Mixed { guarded: true, control: false },
+        "mix" => Addresses::Mixed { guarded: false, control: true },
         "mix-guarded" => Addresses::Mixed { guarded: true, control: true },
         count => Addresses::Learned(count.parse().ok().filter(|&count| count >= 64)?),
     };
