@@ -290,23 +290,38 @@ fn sockets_that_systemd_holds_are_taken(root: &Path) {
     let path = root.join("netherd/held");
     std::fs::DirBuilder::new().mode(0o700).recursive(true).create(&path).expect("a directory");
     let listener = std::os::unix::net::UnixListener::bind(path.join("api")).expect("free");
+    let datagrams = std::os::unix::net::UnixDatagram::bind(path.join("dgram")).expect("free");
     let early = std::os::unix::net::UnixStream::connect(path.join("api")).expect("it listens");
     let program = std::env::current_exe().expect("this program");
     let script = format!(
-        "exec 3<&0 0</dev/null; LISTEN_FDS=1 LISTEN_PID=$$; export LISTEN_FDS LISTEN_PID; exec '{}' up -- held",
+        "exec 3<&0 4<&1 0</dev/null 1>&2; LISTEN_FDS=2 LISTEN_PID=$$; export LISTEN_FDS LISTEN_PID; exec '{}' up -- held",
         program.display()
     );
     let child = Command::new("/bin/sh")
         .args(["-c", &script])
         .stdin(Stdio::from(std::os::fd::OwnedFd::from(listener)))
+        .stdout(Stdio::from(std::os::fd::OwnedFd::from(datagrams)))
         .stderr(std::fs::File::create(root.join("held.log")).expect("writable"))
         .spawn()
         .expect("a shell");
     let mut client = Client::over(early.into(), path.join("api"));
     assert_eq!(client.hello().expect("the first client is served").network, "held");
     assert!(path.join("stream").exists(), "the other nodes are made");
+    // A client of the other kind of socket that the unit holds.
+    let machine = std::os::unix::net::UnixDatagram::bind(path.join("machine")).expect("free");
+    let mut frame = [0xff; 60];
+    frame[6..14].copy_from_slice(&[2, 0, 0, 0, 0, 1, 8, 6]);
+    machine.send_to(&frame, path.join("dgram")).expect("it is served");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !show(&mut client).ports.iter().any(|port| port.link == "dgram") {
+        assert!(Instant::now() < deadline, "no port was opened");
+    }
+    std::fs::remove_file(path.join("machine")).expect("ours");
     down(&mut client);
     assert_eq!(end_of(child), Some(0));
-    assert!(path.join("api").exists(), "systemd goes on listening on it");
+    assert!(
+        path.join("dgram").exists() && path.join("api").exists(),
+        "systemd goes on listening on it"
+    );
     assert!(!path.join("stream").exists(), "what was ours is gone");
 }

@@ -89,11 +89,6 @@ impl Port {
         self.mac
     }
 
-    #[must_use]
-    pub fn is_up(&self) -> bool {
-        self.up
-    }
-
     /// Asks the device and the kernel for frames to one more address; `macs` are all of them.
     ///
     /// # Errors

@@ -108,14 +108,6 @@ fn set_action(signal: i32, action: libc::sighandler_t) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives every signal its default action, as a fresh program expects.
-pub fn reset_all() {
-    for signal in 1..=64 {
-        // SIGKILL, SIGSTOP and the two the C library keeps for itself refuse, which is right.
-        let _ = reset(signal);
-    }
-}
-
 /// The signals that are ignored by this process, so that what we start can inherit exactly that.
 #[must_use]
 pub fn ignored() -> SignalSet {

@@ -35,8 +35,6 @@ pub mod message {
     pub const DECLINE: u8 = 4;
     /// Server: it is yours.
     pub const ACK: u8 = 5;
-    /// Server: it is not.
-    pub const NAK: u8 = 6;
     /// Client: I do not need it any more.
     pub const RELEASE: u8 = 7;
     /// Client: I have an address, tell me the rest.

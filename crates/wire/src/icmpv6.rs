@@ -22,10 +22,6 @@ pub mod kind {
     pub const ECHO_REQUEST: u8 = 128;
     /// Echo reply.
     pub const ECHO_REPLY: u8 = 129;
-    /// Multicast listener query (RFC 2710).
-    pub const MLD_QUERY: u8 = 130;
-    /// Version 2 multicast listener report (RFC 3810).
-    pub const MLD2_REPORT: u8 = 143;
 }
 
 /// A view of the header.

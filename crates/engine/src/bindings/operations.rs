@@ -140,12 +140,6 @@ impl Engine {
         self.bindings.configure(limits, self.network.ports);
     }
 
-    /// How many bindings guests can make.
-    #[must_use]
-    pub fn binding_limits(&self) -> BindingLimits {
-        self.bindings.limits()
-    }
-
     /// Ends what has expired, a bounded number.
     pub(crate) fn expire_bindings(&mut self, now: Instant) {
         for _ in 0..EXPIRE_STEP {

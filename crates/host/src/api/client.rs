@@ -41,6 +41,12 @@ pub enum ClientError {
     /// What came is no answer.
     #[error("The hypervisor at {path} answered what this program does not understand: {why}.")]
     Protocol { path: PathBuf, why: String },
+    /// Nothing came within the client's patience.
+    #[error(
+        "The hypervisor at {path} does not answer{holder}: it is stopped or busy. Continue it (kill -CONT), or end it \
+         (kill)."
+    )]
+    Silent { path: PathBuf, holder: String },
     /// A system call failed.
     #[error("Talking to the hypervisor at {path} failed: {source}.")]
     Io { path: PathBuf, source: io::Error },
@@ -73,6 +79,7 @@ pub struct Client {
     fds: Vec<OwnedFd>,
     events: VecDeque<Event>,
     next_id: u64,
+    patience: Duration,
 }
 
 impl Client {
@@ -108,6 +115,7 @@ impl Client {
             fds: Vec::new(),
             events: VecDeque::new(),
             next_id: 1,
+            patience: ANSWER_TIMEOUT,
         }
     }
 
@@ -139,7 +147,7 @@ impl Client {
         }
         self.fds.clear();
         loop {
-            match self.next_reply(Some(ANSWER_TIMEOUT))? {
+            match self.next_reply(Some(self.patience))? {
                 Some(Reply::Event(event)) => self.events.push_back(event),
                 // Id 0 answers the connection, or a request whose id could not be read; there is only ours.
                 Some(Reply::Answer { id: answered, result }) if answered == id || answered == 0 => {
@@ -148,12 +156,15 @@ impl Client {
                     return Ok(Answer { value, fds: std::mem::take(&mut self.fds) });
                 }
                 Some(Reply::Answer { .. }) => {}
-                None => {
-                    let source = io::Error::from(io::ErrorKind::TimedOut);
-                    return Err(self.io(source));
-                }
+                None => return Err(self.silent()),
             }
         }
+    }
+
+    /// How long answers may take, where 20 seconds are too many: for who asks many daemons in turn.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Asks the daemon who it is.
@@ -251,6 +262,12 @@ impl Client {
         ClientError::Protocol { path: self.path.clone(), why: why.to_string() }
     }
 
+    fn silent(&self) -> ClientError {
+        let holder = sys::unix::peer_cred(self.stream.as_fd())
+            .map_or_else(|_| String::new(), |cred| format!(" (process {})", cred.pid));
+        ClientError::Silent { path: self.path.clone(), holder }
+    }
+
     fn io(&self, source: io::Error) -> ClientError {
         let path = self.path.clone();
         match source.kind() {
@@ -259,5 +276,23 @@ impl Client {
             }
             _ => ClientError::Io { path, source },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn who_does_not_answer_is_named() {
+        let (ours, _theirs) = UnixStream::pair().expect("a pair");
+        let mut client =
+            Client::over(ours.into(), "/run/net/api".into()).with_patience(Duration::ZERO);
+        let error = client.hello().expect_err("nobody reads");
+        let said = error.to_string();
+        let holder = format!("/run/net/api does not answer (process {})", std::process::id());
+        assert!(said.contains(&holder) && said.contains("kill -CONT"), "{said}");
     }
 }

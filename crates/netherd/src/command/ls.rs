@@ -1,6 +1,7 @@
 //! `netherd ls`: the networks that are up.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use host::api::client::{Client, ClientError};
 use host::api::message::Call;
@@ -8,6 +9,9 @@ use host::report::{NetworkSummary, Networks};
 
 use crate::cli::LsArgs;
 use crate::output::{self, style::Style};
+
+/// How long one that is stopped or busy may keep the others' lines back.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub fn run(args: &LsArgs) -> anyhow::Result<ExitCode> {
     let networks = up();
@@ -30,8 +34,9 @@ fn up() -> Vec<NetworkSummary> {
         if networks.iter().any(|known| known.directory == directory) {
             continue;
         }
-        let answer = Client::connect(&directory)
-            .and_then(|mut client| client.call::<Networks>(&Call::Networks {}, &[]));
+        let answer = Client::connect(&directory).and_then(|client| {
+            client.with_patience(PATIENCE).call::<Networks>(&Call::Networks {}, &[])
+        });
         match answer {
             Ok(answer) => networks.extend(answer.value.networks),
             Err(ClientError::NotServed { .. } | ClientError::Gone { .. }) => {}

@@ -8,7 +8,7 @@
 //! machine's own.
 
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use host::api::message::Joined;
 
@@ -122,15 +122,6 @@ fn may_be_ours(name: &str) -> bool {
     }
 }
 
-/// For messages: an address as part of a URL or of `HOST:PORT`.
-#[must_use]
-pub fn in_brackets(address: IpAddr) -> String {
-    match address {
-        IpAddr::V4(v4) => v4.to_string(),
-        IpAddr::V6(v6) => format!("[{}]", Ipv6Addr::to_string(&v6)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -188,11 +179,5 @@ mod tests {
             ]
         );
         assert!(text.contains("127.0.0.1 localhost\n::1 localhost"), "{text}");
-    }
-
-    #[test]
-    fn addresses_before_a_port_are_unambiguous() {
-        assert_eq!(in_brackets("10.0.0.1".parse().unwrap()), "10.0.0.1");
-        assert_eq!(in_brackets("fd00::1".parse().unwrap()), "[fd00::1]");
     }
 }
