@@ -11,7 +11,9 @@
 //! both users then connect to the one that serves. A daemon that is just ending still holds its lock for a
 //! moment; the same retries cover it.
 
+use std::ffi::CStr;
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,6 +21,10 @@ use std::time::{Duration, Instant};
 use crate::api::client::{Client, ClientError};
 use crate::api::message::{Call, Nothing, Restart};
 use crate::directory::{self, DirectoryError};
+
+/// What ps(1) calls a hypervisor or keeper in the background. By its file it would be `exe`: it may have been started by
+/// `/proc/self/exe`.
+pub const PROCESS_NAME: &CStr = c"netherd";
 
 /// How long a start may take in all.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
@@ -186,7 +192,7 @@ fn start(net: &str, dir: Option<&Path>, opts: &StartOptions) -> Result<Readiness
     let program = opts.program.clone().unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
     let log = opts.log.clone().or_else(|| directory::log_path(net));
     let mut command = Command::new(program);
-    command.args(["up", "--detached", "--ready-fd", "1"]);
+    command.arg0("netherd").args(["up", "--detached", "--ready-fd", "1"]);
     if let Some(dir) = dir {
         // The daemon leaves our directory.
         command.arg("--dir").arg(std::path::absolute(dir).map_err(failed)?);

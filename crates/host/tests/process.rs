@@ -211,6 +211,8 @@ fn it_is_started_and_leaves_its_starter(root: &Path) {
     let log = root.join("state/netherd/fresh.log");
     assert_eq!(link("fd/2"), log);
     assert_eq!(log.metadata().expect("there").mode() & 0o777, 0o600);
+    let comm = std::fs::read_to_string(format!("/proc/{}/comm", hello.pid)).expect("it runs");
+    assert_eq!(comm, "netherd\n");
     let status = std::fs::read_to_string(format!("/proc/{}/status", hello.pid)).expect("it runs");
     assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     assert!(status.contains("Seccomp:\t2"), "{status}");

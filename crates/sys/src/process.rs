@@ -213,6 +213,15 @@ pub fn set_host_name(name: &str) -> io::Result<()> {
     Ok(())
 }
 
+/// What ps(1) and `/proc/PID/comm` call this process (`PR_SET_NAME`, at most 15 bytes), if its first thread asks.
+pub fn set_name(name: &std::ffi::CStr) -> io::Result<()> {
+    // SAFETY: the kernel reads the string up to its end, or 16 bytes of it.
+    if unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Becomes the leader of a new session without a terminal (setsid(2)).
 pub fn new_session() -> io::Result<()> {
     rustix::process::setsid()?;

@@ -71,6 +71,8 @@ fn the_started_daemon_is_detached() {
     let _ = said.ok();
     // It outlives its last guest for some seconds.
     let pid = person.show(NET).pid();
+    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).expect("it lives");
+    assert_eq!(comm, "netherd\n");
     let field = |name: &str| std::fs::read_link(format!("/proc/{pid}/{name}")).expect("it lives");
     assert_eq!(field("cwd"), Path::new("/"));
     for stream in ["fd/0", "fd/1"] {

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -12,8 +11,9 @@ use sd_notify::NotifyState;
 use sys::service::Manager;
 
 use super::{Options, ServeError};
+use crate::directory;
 use crate::log;
-use crate::start::Readiness;
+use crate::start::{PROCESS_NAME, Readiness};
 
 /// A log that has grown beyond this is begun anew when a daemon starts; the old one is kept as `.old`.
 const LOG_MAX: u64 = 1 << 20;
@@ -66,6 +66,7 @@ impl Startup {
             sys::detach::close_all_but(&keep)
                 .map_err(failed("Closing the caller's descriptors"))?;
             sys::detach::into_background().map_err(failed("Moving to the background"))?;
+            sys::process::set_name(PROCESS_NAME).map_err(failed("Naming the process"))?;
             sys::detach::replace_standard_streams(log.as_ref().map(AsFd::as_fd))
                 .map_err(failed("Replacing the standard streams"))?;
         } else if let Some(log) = &log {
@@ -115,7 +116,7 @@ impl Startup {
     /// The daemon does not start.
     pub(super) fn failed(mut self, error: &ServeError) {
         let word = match error {
-            ServeError::Directory(crate::directory::DirectoryError::Held { pid, .. }) => {
+            ServeError::Directory(directory::DirectoryError::Held { pid, .. }) => {
                 Readiness::Held(*pid)
             }
             error => Readiness::Failed(error.to_string()),
@@ -134,12 +135,13 @@ pub(super) fn notify(state: &[NotifyState<'_>]) {
 /// Opens the log. A log that cannot be opened is no reason not to serve.
 fn open_log(path: &Path) -> Option<File> {
     if path.metadata().is_ok_and(|about| about.len() > LOG_MAX) {
+        // It is closed to others before it is kept.
+        let _closed = directory::open_log(path);
         let mut old = path.as_os_str().to_owned();
         old.push(".old");
         let _kept_long = std::fs::rename(path, old);
     }
-    let opened = File::options().append(true).create(true).mode(0o600).open(path);
-    match opened {
+    match directory::open_log(path) {
         Ok(log) => Some(log),
         Err(error) => {
             log::warn(&format!("The log {} cannot be opened: {error}.", path.display()));

@@ -20,8 +20,9 @@ mod publish;
 mod registry;
 mod staged;
 
+use std::fs::{File, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use sys::dir::{Dir, Kind, Status};
@@ -38,6 +39,8 @@ pub(crate) const LOCK: &str = "lock";
 pub(crate) const PLAN: &str = "plan.json";
 pub(crate) const PORTS: &str = "ports";
 
+/// What their names in `/tmp` begin with.
+const LAST_RESORT: &str = "netherd-";
 /// Names that are tried in `/tmp`. All have to be looked at each time, so that a network is found where it was
 /// published even if a name before that has become free.
 const FALLBACKS: u32 = 32;
@@ -174,8 +177,8 @@ impl Environment {
     /// The place in `/tmp`: the first that is ours, else the first that is nobody's, else one that will be refused
     /// with its owner's name.
     fn fallback(&self) -> PathBuf {
-        let first = self.tmp.join(format!("netherd-{}", self.uid));
-        let more = (2..=FALLBACKS).map(|n| self.tmp.join(format!("netherd-{}.{n}", self.uid)));
+        let first = self.tmp.join(format!("{LAST_RESORT}{}", self.uid));
+        let more = (2..=FALLBACKS).map(|n| self.tmp.join(format!("{LAST_RESORT}{}.{n}", self.uid)));
         let mut free = None;
         for path in std::iter::once(first.clone()).chain(more) {
             match sys::dir::status_at(&path) {
@@ -216,6 +219,16 @@ pub(crate) fn resolve_in(
     check_base(environment, &base)?;
     let path = base.join(name.as_str());
     if path.to_str().is_some() { Ok(path) } else { Err(DirectoryError::NotText { path }) }
+}
+
+/// Whether a network's directory is in the place of last resort, in `/tmp`: no runtime directory can be used. One that
+/// `XDG_RUNTIME_DIR` names may be below `/tmp` as well.
+#[must_use]
+pub fn is_last_resort(path: &Path) -> bool {
+    let base = path.parent();
+    let name = base.and_then(Path::file_name).and_then(|name| name.to_str());
+    base.and_then(Path::parent) == Some(&Environment::of_process().tmp)
+        && name.is_some_and(|name| name.starts_with(LAST_RESORT))
 }
 
 /// A base that exists must be ours: in `/tmp` anybody could have made it.
@@ -302,6 +315,23 @@ pub fn log_path(net: &str) -> Option<PathBuf> {
     let directory = state_home()?;
     std::fs::create_dir_all(&directory).ok()?;
     Some(directory.join(format!("{net}.log")))
+}
+
+/// Opens a log to write at its end. What is in it is for nobody but its owner: guests' output, and who talked to whom.
+/// One that others could read, of an older version or because somebody opened it to them, is closed to them.
+///
+/// # Errors
+/// As open(2).
+pub fn open_log(path: &Path) -> io::Result<File> {
+    let log = File::options().append(true).create(true).mode(0o600).open(path)?;
+    let about = log.metadata()?;
+    let mode = about.permissions().mode();
+    // A terminal, a pipe or /dev/null is not ours to close.
+    if about.is_file() && mode & 0o077 != 0 {
+        // Nor is somebody else's file.
+        let _theirs = log.set_permissions(Permissions::from_mode(mode & 0o700));
+    }
+    Ok(log)
 }
 
 /// Where a network keeps what should survive the end of a session: `$XDG_STATE_HOME/netherd/NET`, by default

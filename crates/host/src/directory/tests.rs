@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -253,6 +254,19 @@ fn staged_nodes_take_their_place_or_leave_no_trace() {
         assert!(published.stage("ctl", SocketKind::Stream, &foreign).is_err());
         assert_eq!(names(&published), ["dgram", "lock", "stream"]);
     }
+}
+
+#[test]
+fn a_log_is_for_its_owner_alone() {
+    let place = Place::new("log");
+    let path = place.private("logs").join("lab.log");
+    writeln!(open_log(&path).expect("ours"), "one").expect("room");
+    assert_eq!(mode(&path), 0o600);
+    // As older versions left it.
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("ours");
+    writeln!(open_log(&path).expect("ours"), "two").expect("room");
+    assert_eq!(mode(&path), 0o600);
+    assert_eq!(std::fs::read_to_string(&path).expect("ours"), "one\ntwo\n");
 }
 
 #[test]
