@@ -11,6 +11,7 @@
 //! | [`api`], [`report`] | the control interface and what it shows |
 //! | [`daemon`], [`start`] | composition, reload, end; and how a command gets a running daemon |
 //! | [`capture`], [`metrics`] | live pcapng and OpenMetrics text |
+//! | [`wording`] | what libraries say of wrong values, in the words of the documentation |
 //! | [`log`] | the lines that say what happened, rate limited where guests cause them |
 //! | [`confine`] | what the daemon gives up once it has started |
 #![forbid(unsafe_code)]
@@ -33,4 +34,5 @@ pub mod outer;
 pub mod report;
 pub mod start;
 pub mod uplink;
+pub mod wording;
 pub mod worker;

@@ -19,11 +19,15 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::wording;
+
 mod failure;
 mod filter;
+mod page;
 
 pub use failure::{Code, Failure};
 pub use filter::{Direction, FilterSet};
+pub use page::{PAGE_MAX, Page};
 
 /// Version of the interface; a request that names another one is refused.
 pub const VERSION: u32 = 1;
@@ -53,7 +57,8 @@ pub enum Call {
     /// Bring the guest's link: answers [`Linked`]. One descriptor of the link comes with it, then those of
     /// the namespaces that [`LinkArgs::namespaces`] lists, in its order.
     Link(LinkArgs),
-    /// End a guest: its port is closed, the event `closed` tells its keeper. Answers [`Nothing`].
+    /// End a guest: its port is closed, the event `closed` tells its keeper. Answers [`Nothing`]; with an attached
+    /// guest's comes, where the kernel gives one, a pidfd of the keeper, which ends when the interface is gone.
     Detach { guest: String },
     /// Descriptors to enter a guest, for its owner: answers [`Entrance`], the descriptors with it.
     Exec { guest: String },
@@ -122,41 +127,14 @@ pub enum Call {
     GuardRelease { port: String },
 }
 
-/// Arguments of a report in pages: a part of what there is, so that no answer takes long.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Page {
-    /// [`crate::report::Paged::next`] of the page before; nothing for the first.
-    #[serde(default)]
-    pub after: Option<u64>,
-    /// Most rows to answer with, 1 to [`PAGE_MAX`].
-    #[serde(default)]
-    pub limit: Option<usize>,
-    /// Only what belongs to the port or guest of this name.
-    #[serde(default)]
-    pub port: Option<String>,
-}
-
-/// Most rows of a page.
-pub const PAGE_MAX: usize = 1024;
-
 impl Call {
     /// Whether the answer is about all that there is, so that it takes longer the more that is.
     #[must_use]
     pub fn is_report(&self) -> bool {
         matches!(
             self,
-            Self::Networks {}
-                | Self::Show { .. }
-                | Self::Metrics {}
-                | Self::Reload { .. }
-                | Self::Flows(_)
-                | Self::Leases(_)
-                | Self::Routes(_)
-                | Self::Neighbours(_)
-                | Self::Bindings(_)
-                | Self::Guard(_)
-        )
+            Self::Networks {} | Self::Show { .. } | Self::Metrics {} | Self::Reload { .. }
+        ) || self.page().is_some()
     }
 
     /// The name of the call in a request.
@@ -448,7 +426,7 @@ pub struct CaptureArgs {
     /// Only frames that came in at this port, or were forwarded to it.
     #[serde(default)]
     pub port: Option<String>,
-    /// Bytes to keep of each frame.
+    /// Bytes to keep of each frame; 0 keeps all that can be.
     #[serde(default = "default_snaplen")]
     pub snaplen: u32,
     /// Only frames that this expression wants, in the language of pcap-filter(7).
@@ -504,6 +482,10 @@ struct RequestLine {
     args: Option<Value>,
 }
 
+fn said(why: &serde_json::Error) -> String {
+    wording::of_json(&why.to_string())
+}
+
 impl Request {
     /// Decodes a line, with or without its newline.
     ///
@@ -529,7 +511,7 @@ impl Request {
             }
         }
         let line: RequestLine = serde_json::from_value(value)
-            .map_err(|why| bad(id, format!("The request is not understood: {why}.")))?;
+            .map_err(|why| bad(id, format!("The request is not understood: {}.", said(&why))))?;
         if !Call::NAMES.contains(&line.call.as_str()) {
             let message =
                 format!("There is no call {:?}; there are {}.", line.call, Call::NAMES.join(", "));
@@ -538,7 +520,7 @@ impl Request {
         let args = line.args.unwrap_or_else(|| json!({}));
         let call =
             serde_json::from_value(json!({ "call": line.call, "args": args })).map_err(|why| {
-                bad(id, format!("The arguments of {:?} are wrong: {why}.", line.call))
+                bad(id, format!("The arguments of {:?} are wrong: {}.", line.call, said(&why)))
             })?;
         Ok(Self { id: line.id, call })
     }

@@ -464,12 +464,7 @@ fn check_account(
     let name = account.get_ref().to_string();
     match look_up(&name) {
         Ok(_) => Ok(Some(name)),
-        Err(why) => {
-            // A sentence of its own elsewhere; here it goes on after the place.
-            let why = why.to_string();
-            let (first, rest) = why.split_at(why.char_indices().nth(1).map_or(0, |(at, _)| at));
-            Err(fault(account, format!("{}{}", first.to_lowercase(), rest.trim_end_matches('.'))))
-        }
+        Err(why) => Err(fault(account, why.to_string().trim_end_matches('.'))),
     }
 }
 
@@ -502,7 +497,7 @@ fn check_nodes(nodes: &[Spanned<file::Node>]) -> Result<Vec<NodeKind>, Fault> {
             file::Node::Seqpacket => NodeKind::Seqpacket,
         };
         if kinds.contains(&kind) {
-            return Err(fault(node, format!("{kind} is in the list twice; name it once")));
+            return Err(fault(node, format!("\"{kind}\" is in the list twice; name it once")));
         }
         kinds.push(kind);
     }

@@ -6,6 +6,45 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
+/// A value that is one of some words. Who writes another one is told them all, whatever it is that he wrote.
+macro_rules! words {
+    ($name:ident: $($word:literal => $variant:ident),+) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                struct Word;
+                impl serde::de::Visitor<'_> for Word {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        choice(f, &[$($word),+])
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<$name, E> {
+                        match word {
+                            $($word => Ok($name::$variant),)+
+                            _ => Err(E::invalid_value(serde::de::Unexpected::Str(word), &self)),
+                        }
+                    }
+                }
+                from.deserialize_str(Word)
+            }
+        }
+    };
+}
+
+/// Words to choose from: `"a", "b" or "c"`.
+fn choice(f: &mut std::fmt::Formatter<'_>, words: &[&str]) -> std::fmt::Result {
+    for (position, word) in words.iter().enumerate() {
+        let before = match position {
+            0 => "",
+            last if last + 1 == words.len() => " or ",
+            _ => ", ",
+        };
+        write!(f, "{before}{word:?}")?;
+    }
+    Ok(())
+}
+
 /// The whole file.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -15,8 +54,7 @@ pub struct File {
 }
 
 /// `log_level`.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy)]
 pub enum LogLevel {
     Error,
     Warning,
@@ -24,9 +62,11 @@ pub enum LogLevel {
     Debug,
 }
 
+words! { LogLevel: "error" => Error, "warning" => Warning, "info" => Info, "debug" => Debug }
+
 /// `[network.NAME]`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table, [network.NAME]")]
 pub struct Network {
     pub dir: Option<Spanned<PathBuf>>,
     pub group: Option<Spanned<Account>>,
@@ -64,8 +104,7 @@ pub struct Network {
 }
 
 /// `addresses`: where guests have theirs from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Addresses {
     /// The network's own plan.
     Plan,
@@ -73,17 +112,19 @@ pub enum Addresses {
     Outside,
 }
 
+words! { Addresses: "plan" => Plan, "outside" => Outside }
+
 /// `forwarding`.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy)]
 pub enum Forwarding {
     Switch,
     Hub,
 }
 
+words! { Forwarding: "switch" => Switch, "hub" => Hub }
+
 /// `peers`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Peers {
     /// Processes in the hypervisor's own PID namespace: no guests, no containers.
     #[default]
@@ -91,6 +132,8 @@ pub enum Peers {
     /// Whoever can open the socket.
     Any,
 }
+
+words! { Peers: "own-namespace" => OwnNamespace, "any" => Any }
 
 /// A user or group, by name or number; a number may be written as text as well.
 #[derive(Debug, Deserialize)]
@@ -110,8 +153,7 @@ impl std::fmt::Display for Account {
 }
 
 /// One of `nodes`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Node {
     Stream,
     Ctl,
@@ -119,9 +161,11 @@ pub enum Node {
     Seqpacket,
 }
 
+words! { Node: "stream" => Stream, "ctl" => Ctl, "dgram" => Dgram, "seqpacket" => Seqpacket }
+
 /// `[network.NAME.port.NAME]`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table, [network.NAME.port.NAME]")]
 pub struct Port {
     pub mac: Option<Spanned<OneOrMore<String>>>,
     pub ipv4: Option<Spanned<OneOrMore<String>>>,
@@ -173,7 +217,7 @@ impl<'de> Deserialize<'de> for Guard {
 
 /// `guard` as a table.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { mode = \"learn\" }")]
 pub struct GuardTable {
     pub mode: Option<GuardMode>,
     pub actions: Option<BTreeMap<Spanned<String>, Spanned<String>>>,
@@ -197,8 +241,7 @@ pub struct GuardTable {
 }
 
 /// `mode` of `guard`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GuardMode {
     Off,
     Learn,
@@ -206,9 +249,10 @@ pub enum GuardMode {
     Static,
 }
 
+words! { GuardMode: "off" => Off, "learn" => Learn, "dhcp" => Dhcp, "static" => Static }
+
 /// `mdns` of `guard`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mdns {
     Flood,
     Off,
@@ -216,9 +260,14 @@ pub enum Mdns {
     Reflect,
 }
 
+words! { Mdns: "flood" => Flood, "off" => Off, "proxy" => Proxy, "reflect" => Reflect }
+
 /// `rates` of `guard`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as { arp = { per_second = 50, burst = 100 } }"
+)]
 pub struct Rates {
     pub arp: Option<Rate>,
     pub unknown: Option<Rate>,
@@ -232,7 +281,7 @@ pub struct Rates {
 
 /// One of `rates`.
 #[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { per_second = 50, burst = 100 }")]
 pub struct Rate {
     pub per_second: u32,
     pub burst: Option<u32>,
@@ -240,7 +289,10 @@ pub struct Rate {
 
 /// `storm` of `guard`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as { broadcast = 200, bytes_per_second = \"off\" }"
+)]
 pub struct Storm {
     pub broadcast: Option<Limit>,
     pub multicast: Option<Limit>,
@@ -258,15 +310,19 @@ pub enum Limit {
 }
 
 /// The word.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy)]
 pub enum Off {
     Off,
 }
 
+words! { Off: "off" => Off }
+
 /// `quarantine` of `guard`; times in seconds.
 #[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as { violations = 100, within = 10, release = 300 }"
+)]
 pub struct Quarantine {
     pub violations: u32,
     pub within: u32,
@@ -301,7 +357,10 @@ pub enum PortText {
 
 /// One of `route`.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as { to = \"10.9.0.0/16\", via = \"10.0.0.9\" }"
+)]
 pub struct Route {
     pub to: Spanned<String>,
     pub via: Spanned<String>,
@@ -309,7 +368,7 @@ pub struct Route {
 
 /// `filter`.
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table such as { in = \"not udp\" }")]
 pub struct Filter {
     pub r#in: Option<Spanned<String>>,
     pub out: Option<Spanned<String>>,
@@ -317,7 +376,10 @@ pub struct Filter {
 
 /// `trunk`.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(
+    deny_unknown_fields,
+    expecting = "a table such as { native = 1, allowed = [10, \"20-29\"] }"
+)]
 pub struct Trunk {
     pub native: Option<u16>,
     #[serde(default)]

@@ -36,6 +36,7 @@ use ipnet::Ipv4Net;
 use crate::log::Level;
 use crate::names::Name;
 use crate::node::NodeKind;
+use crate::wording;
 
 pub use excerpt::ConfigError;
 pub use file::Peers;
@@ -176,8 +177,10 @@ pub fn parse(text: &str, path: &Path) -> Result<Checked, ConfigError> {
         let why = format!("it has {} bytes; a configuration has at most {TEXT_MAX}", text.len());
         return Err(ConfigError::whole(path, why));
     }
-    let file: file::File = toml::from_str(text)
-        .map_err(|error| ConfigError::at(path, text, error.span(), error.message()))?;
+    let file: file::File = toml::from_str(text).map_err(|error| {
+        let why = wording::of_toml(text, error.message(), error.span());
+        ConfigError::at(path, text, error.span(), &why)
+    })?;
     check::check(file).map_err(|fault| ConfigError::at(path, text, fault.span, &fault.why))
 }
 

@@ -127,7 +127,7 @@ impl std::str::FromStr for Uplink {
                 })
             }
             ("nic" | "tap" | "macvtap", None) => {
-                Err(format!("{kind} needs a device: write \"{kind}:eth0\""))
+                Err(format!("\"{kind}\" needs a device: write \"{kind}:eth0\""))
             }
             _ => Err(format!(
                 "{text:?} is no uplink: write \"nat\", \"none\", \"nic:DEVICE\", \"tap:DEVICE\", \

@@ -1,0 +1,39 @@
+//! Tables that may be long, in pages.
+
+use serde::{Deserialize, Serialize};
+
+use super::Call;
+
+/// Arguments of a report in pages: a part of what there is, so that no answer takes long.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Page {
+    /// [`crate::report::Paged::next`] of the page before; nothing for the first.
+    #[serde(default)]
+    pub after: Option<u64>,
+    /// Most rows to answer with, 1 to [`PAGE_MAX`].
+    #[serde(default)]
+    pub limit: Option<usize>,
+    /// Only what belongs to the port or guest of this name.
+    #[serde(default)]
+    pub port: Option<String>,
+}
+
+/// Most rows of a page.
+pub const PAGE_MAX: usize = 1024;
+
+impl Call {
+    /// Its arguments, where it is about a table that comes in pages.
+    #[must_use]
+    pub fn page(&self) -> Option<&Page> {
+        match self {
+            Self::Flows(page)
+            | Self::Leases(page)
+            | Self::Routes(page)
+            | Self::Neighbours(page)
+            | Self::Bindings(page)
+            | Self::Guard(page) => Some(page),
+            _ => None,
+        }
+    }
+}
