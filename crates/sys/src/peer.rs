@@ -33,27 +33,46 @@ pub enum PeerPlace {
 /// # Errors
 /// When there are no descriptors left, or `/proc` is not there.
 pub fn place(socket: BorrowedFd<'_>, cred: Cred) -> io::Result<PeerPlace> {
-    let pidfd = match peer_pidfd(socket) {
-        Ok(pidfd) => pidfd,
-        Err(error) => match error.raw_os_error() {
-            Some(libc::ENOPROTOOPT) if cred.pid <= 0 => return Ok(PeerPlace::Outside),
-            Some(libc::ENOPROTOOPT) => match crate::process::open(cred.pid) {
-                Ok(pidfd) => pidfd,
-                Err(error) => match error.raw_os_error() {
-                    Some(libc::ESRCH) => return Ok(PeerPlace::Ended),
-                    Some(libc::ENOSYS) => return Ok(PeerPlace::Unknown),
-                    _ => return Err(error),
-                },
-            },
-            // The process was reaped, and this kernel does not make pidfds of such.
-            Some(libc::ESRCH | libc::EINVAL) => return Ok(PeerPlace::Ended),
-            // No pidfd was kept: the other end was not connected by a process.
-            Some(libc::ENODATA) => return Ok(PeerPlace::Unknown),
-            _ => return Err(error),
-        },
+    match find(socket, cred)? {
+        Ok(pidfd) => {
+            let about =
+                std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
+            Ok(judge(&about))
+        }
+        Err(place) => Ok(place),
+    }
+}
+
+/// A descriptor of that process, readable when it has ended; `None` when there is none any more, or none to be had.
+///
+/// # Errors
+/// When there are no descriptors left.
+pub fn process(socket: BorrowedFd<'_>, cred: Cred) -> io::Result<Option<OwnedFd>> {
+    Ok(find(socket, cred)?.ok())
+}
+
+/// A descriptor of the process, or where it is if there is none.
+fn find(socket: BorrowedFd<'_>, cred: Cred) -> io::Result<Result<OwnedFd, PeerPlace>> {
+    let error = match peer_pidfd(socket) {
+        Ok(pidfd) => return Ok(Ok(pidfd)),
+        Err(error) => error,
     };
-    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd()))?;
-    Ok(judge(&about))
+    match error.raw_os_error() {
+        Some(libc::ENOPROTOOPT) if cred.pid <= 0 => Ok(Err(PeerPlace::Outside)),
+        Some(libc::ENOPROTOOPT) => match crate::process::open(cred.pid) {
+            Ok(pidfd) => Ok(Ok(pidfd)),
+            Err(error) => match error.raw_os_error() {
+                Some(libc::ESRCH) => Ok(Err(PeerPlace::Ended)),
+                Some(libc::ENOSYS) => Ok(Err(PeerPlace::Unknown)),
+                _ => Err(error),
+            },
+        },
+        // The process was reaped, and this kernel does not make pidfds of such.
+        Some(libc::ESRCH | libc::EINVAL) => Ok(Err(PeerPlace::Ended)),
+        // No pidfd was kept: the other end was not connected by a process.
+        Some(libc::ENODATA) => Ok(Err(PeerPlace::Unknown)),
+        _ => Err(error),
+    }
 }
 
 /// What the lines `Pid` and `NSpid` say.
@@ -121,6 +140,9 @@ mod tests {
         let (server, _) = listener.accept().expect("it waits");
         let cred = crate::unix::peer_cred(server.as_fd()).expect("a peer");
         assert_eq!(place(server.as_fd(), cred).expect("there is /proc"), PeerPlace::Here);
+        let process = process(server.as_fd(), cred).expect("descriptors").expect("we live");
+        let number = crate::process::number(process.as_fd()).expect("there is /proc");
+        assert_eq!(number, Some(crate::process::own_pid()));
         std::fs::remove_file(path).expect("ours");
     }
 }

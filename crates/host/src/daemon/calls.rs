@@ -14,10 +14,10 @@ use super::clients::Ending;
 use super::served::Served;
 use super::served::outside::Publisher;
 use crate::api::message::{
-    Call, Capturing, Code, Failure, GuestKind, Hello, Metrics, Nothing, Published, Reloaded,
-    VERSION,
+    Call, Capturing, Code, Failure, GuestKind, Hello, Metrics, Nothing, PAGE_MAX, Published,
+    Reloaded, VERSION,
 };
-use crate::capture::{CaptureError, Wish};
+use crate::capture::{CaptureError, SNAPLEN_MAX, Wish};
 use crate::config::Forward;
 use crate::log;
 use crate::metrics;
@@ -58,6 +58,15 @@ impl Daemon {
                 cred.uid
             );
             return Err(Failure::new(Code::NotAllowed, message));
+        }
+        if let Some(limit) = call.page().and_then(|page| page.limit)
+            && !(1..=PAGE_MAX).contains(&limit)
+        {
+            let message = format!(
+                "A page has 1 to {PAGE_MAX} rows, not {limit}: ask for so many, or leave `limit` out, and for the rest with \
+                 `after`."
+            );
+            return Err(Failure::new(Code::BadArgument, message));
         }
         self.hold(token, call)?;
         let gone = || Failure::new(Code::WrongState, "The network is gone: it was stopped.");
@@ -102,9 +111,14 @@ impl Daemon {
                     GuestKind::Run => Ending::GuestEnds,
                     GuestKind::Attach => Ending::Unlinked,
                 };
+                // Asked before it is told, and ends.
+                let keeper = match kind {
+                    GuestKind::Run => None,
+                    GuestKind::Attach => self.keeper(session),
+                };
                 let why = format!("Guest {name} was detached.");
                 self.tell_closed(worker, session, &name, why, how);
-                done(Nothing {})
+                done(Nothing {}).map(|(value, _)| (value, keeper.into_iter().collect()))
             }
             Call::Exec { guest } => {
                 let (entrance, fds) = network.exec(guest, cred, control)?;
@@ -123,7 +137,10 @@ impl Daemon {
                 let network = self.network_mut(id).ok_or_else(gone)?;
                 let engine = worker.engine_mut(id);
                 let name = network.config.name.clone();
-                let snaplen = args.snaplen.clamp(1, crate::capture::SNAPLEN_MAX);
+                let snaplen = match args.snaplen {
+                    0 => SNAPLEN_MAX,
+                    bytes => bytes.min(SNAPLEN_MAX),
+                };
                 let capture = network
                     .captures
                     .start(engine, now, &name, Wish { port, awaited, filter, snaplen }, out)
@@ -200,6 +217,12 @@ impl Daemon {
             Some(client) => client.connection.take_fds(count),
             None => Err(Failure::new(Code::WrongState, "The connection is gone.")),
         }
+    }
+
+    /// A descriptor of the process that keeps a session, where the kernel gives one.
+    fn keeper(&self, session: Token) -> Option<OwnedFd> {
+        let connection = &self.clients.get(&session)?.connection;
+        sys::peer::process(connection.fd(), connection.cred()).ok().flatten()
     }
 
     /// The network ends, but the caller's connection only once it has its answer.

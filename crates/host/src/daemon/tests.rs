@@ -7,6 +7,7 @@ mod clients;
 mod filters;
 mod guard;
 mod guests;
+mod pages;
 mod reload;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -250,6 +251,13 @@ fn two_clients_exchange_frames_and_all_calls_answer() {
     let capturing: Capturing =
         captor.call(&Call::Capture(args), &[writer.as_fd()]).expect("a capture").value;
     assert_eq!(capturing.snaplen, 262_144);
+    for (asked, kept) in [(0, 262_144), (1, 1), (96, 96), (262_145, 262_144), (u32::MAX, 262_144)] {
+        let args = CaptureArgs { snaplen: asked, ..CaptureArgs::default() };
+        let mut other = daemon.client("lab");
+        let capturing: Capturing =
+            other.call(&Call::Capture(args), &[writer.as_fd()]).expect("a capture").value;
+        assert_eq!(capturing.snaplen, kept, "{asked}");
+    }
     drop(writer);
 
     let mut a = Stream::open(&path.join("stream"));

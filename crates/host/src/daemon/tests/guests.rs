@@ -45,11 +45,27 @@ fn guests_have_names_addresses_and_sessions() {
     assert_eq!(code, Code::NoSuchGuest);
 
     let mut client = daemon.client("lab");
-    let _: Nothing = client.call(&Call::Detach { guest: "web".into() }, &[]).expect("ours").value;
+    let detach = |guest: &str| Call::Detach { guest: guest.into() };
+    let detached = client.call::<Nothing>(&detach("web"), &[]).expect("ours");
+    assert!(detached.fds.is_empty(), "a guest of run ends with its namespaces");
     let Event::Closed(closed) = web.wait_event().expect("its session is told") else {
         panic!("another event")
     };
     assert_eq!((closed.guest.as_str(), closed.wanted, closed.end), ("web", true, true));
+
+    // Of a namespace that goes on, who detaches it may wait for the keeper: this process.
+    let mut keeper = daemon.client("lab");
+    let attached = Call::Join(Join { kind: GuestKind::Attach, ..newcomer(Some("box"), "") });
+    let _: Joined = keeper.call(&attached, &[]).expect("free").value;
+    let detached = client.call::<Nothing>(&detach("box"), &[]).expect("ours");
+    let [process] = detached.fds.as_slice() else { panic!("one descriptor") };
+    let number = sys::process::number(process.as_fd()).expect("it is of a process");
+    assert_eq!(number, Some(sys::process::own_pid()));
+    assert!(!sys::wait::readable(process.as_fd(), Some(Duration::ZERO)).expect("no error"));
+    let Event::Closed(closed) = keeper.wait_event().expect("its session is told") else {
+        panic!("another event")
+    };
+    assert_eq!((closed.guest.as_str(), closed.wanted, closed.end), ("box", true, false));
 
     // It comes back to its addresses, also in a daemon that comes after one that was killed.
     let mut again = daemon.client("lab");
