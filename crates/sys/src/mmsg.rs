@@ -277,6 +277,12 @@ impl ReceiveRing {
         self.filled == 0
     }
 
+    /// Bytes of datagram `i` of the last receive, as far as they were kept.
+    #[must_use]
+    pub fn length(&self, i: usize) -> usize {
+        self.headers.get(i).map_or(0, |header| header.msg_len as usize)
+    }
+
     /// Datagram `i` of the last receive, in the order of arrival. Its control data is consumed:
     /// asking twice gives the credentials once.
     #[inline]

@@ -405,6 +405,23 @@ pub fn end(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(rustix::net::shutdown(fd, rustix::net::Shutdown::Both)?)
 }
 
+/// Whether the peer of a seqpacket socket sends no more, and nothing but empty packets is left of what it sent. Such a
+/// socket is read as empty packets for ever, which look like those that a peer sends.
+#[must_use]
+pub fn has_ended(fd: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::net::{RecvFlags, recv};
+    let mut peer = [PollFd::from_borrowed_fd(fd, PollFlags::RDHUP)];
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    if !matches!(poll(&mut peer, Some(&now)), Ok(1)) {
+        return false;
+    }
+    let mut first = [0; 1];
+    // Whoever asked had nothing to read but what is gone by now; so an error is the end, too.
+    recv(fd, &mut first[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)
+        .map_or(true, |(_, len)| len == 0)
+}
+
 /// SO_PASSRIGHTS (include/uapi/asm-generic/socket.h, Linux 6.16).
 const SO_PASSRIGHTS: libc::c_int = 83;
 

@@ -1,5 +1,10 @@
 //! Links with one frame per packet on a connected socket: VDE's data socket and seqpacket.
 //!
+//! A seqpacket socket whose peer has gone is read as packets of no bytes, for ever, and a peer that is there may send
+//! such packets as well: those are frames that are too short, as from anybody. The kernel marks neither, so the socket is
+//! asked then whether the peer still sends ([`sys::unix::has_ended`]). Of those in one batch with a peer that does not,
+//! the ones behind the last frame are taken for its end.
+//!
 //! Many packets move in one system call each way. A VDE port has a second socket, its control
 //! connection, whose end closes the port, and a name in the network's directory, which is removed
 //! with the link.
@@ -36,7 +41,7 @@ pub(crate) struct DatagramLink {
     fd: OwnedFd,
     control: Option<OwnedFd>,
     _name: Option<BoundName>,
-    /// Connection-oriented: a packet of no bytes is the end.
+    /// Connection-oriented: packets of no bytes may be the end.
     seqpacket: bool,
     raw_offload: bool,
 }
@@ -89,11 +94,13 @@ impl Link for DatagramLink {
             Err(e) if errno::is_transient(&e) => return Ok(Progress::Done),
             Err(e) => return Err(CloseReason::of(&e)),
         };
+        let is_empty = |i: &usize| scratch.ring.length(*i) == 0;
+        let empty_at_end =
+            if self.seqpacket { (0..count).rev().take_while(is_empty).count() } else { 0 };
+        let ended = empty_at_end > 0 && sys::unix::has_ended(self.fd.as_fd());
+        let count = if ended { count - empty_at_end } else { count };
         for i in 0..count {
             let Some(packet) = scratch.ring.take(i) else { break };
-            if self.seqpacket && packet.body.is_empty() {
-                return Err(CloseReason::PeerClosed);
-            }
             // A truncated packet still has the length of a whole slot, which is more than the
             // network carries: the engine says `oversize`.
             let offload = if self.raw_offload {
@@ -102,6 +109,9 @@ impl Link for DatagramLink {
                 Offload::NONE
             };
             copy_frame(pool, batch, lost, packet.body, offload);
+        }
+        if ended {
+            return Err(CloseReason::PeerClosed);
         }
         Ok(Progress::Done)
     }

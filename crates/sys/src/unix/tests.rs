@@ -209,3 +209,26 @@ fn names_that_leave_the_directory_are_refused() {
         assert!(address_at(dir.as_fd(), OsStr::new(name)).is_err(), "{name:?}");
     }
 }
+
+#[test]
+fn empty_packets_are_told_from_the_end() {
+    let (near, far) = pair(SocketKind::Seqpacket, true).unwrap();
+    let empty = || send_with_fds(far.as_fd(), &[], &[]).unwrap();
+    let read = |wanted: usize| {
+        let got = receive_with_fds(near.as_fd(), &mut [0; 16], 0).unwrap();
+        assert_eq!(got.len, wanted);
+    };
+    empty();
+    assert!(!has_ended(near.as_fd()));
+    read(0);
+    assert!(!has_ended(near.as_fd()), "it may send more");
+    empty();
+    send_with_fds(far.as_fd(), b"last", &[]).unwrap();
+    drop(far);
+    read(0);
+    assert!(!has_ended(near.as_fd()), "there is more");
+    read(4);
+    assert!(has_ended(near.as_fd()));
+    read(0);
+    assert!(has_ended(near.as_fd()));
+}

@@ -150,6 +150,35 @@ fn seqpacket_clients_exchange_frames_and_end_with_their_connection() {
     assert_eq!(s.buffers_in_use(), 0);
 }
 
+/// A packet of no bytes is a frame that is too short, and no end; the end is read as such packets.
+#[test]
+fn empty_packets_end_no_seqpacket_client() {
+    let mut s = Stage::new("empty");
+    s.node(NodeKind::Seqpacket);
+    let a = s.connect(NodeKind::Seqpacket);
+    let b = s.connect(NodeKind::Seqpacket);
+    let frames: Vec<_> = (0..3).map(|n| frame(1, 0, 60, n)).collect();
+    // Alone, before a frame, between two.
+    send(&a, &[]).unwrap();
+    s.turns();
+    for packet in [&[][..], &frames[0], &[], &frames[1], &[], &[]] {
+        send(&a, packet).unwrap();
+    }
+    s.turns();
+    assert_eq!(s.closed(), []);
+    assert_eq!(read_packets(&b), frames[..2]);
+    let port = s.worker.port_named(s.net, "seqpacket-1").expect("it is open");
+    assert_eq!(s.dropped(port, Reason::Runt), 5);
+    // What was sent before the end comes through, also behind a packet of no bytes.
+    send(&a, &[]).unwrap();
+    send(&a, &frames[2]).unwrap();
+    drop(a);
+    s.turns();
+    assert_eq!(read_packets(&b), frames[2..]);
+    assert_eq!(s.closed(), [("seqpacket-1".to_owned(), CloseReason::PeerClosed)]);
+    assert_eq!(s.buffers_in_use(), 0);
+}
+
 #[test]
 fn the_wrong_socket_for_a_node_is_refused() {
     let mut s = Stage::new("wrong");
