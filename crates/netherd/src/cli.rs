@@ -200,7 +200,8 @@ pub struct ExecArgs {
 /// For namespaces made by others (podman, bubblewrap, unshare). You must own the user namespace
 /// that the network namespace belongs to, or one above it. The interface is usable when the
 /// command returns, with a default route unless the namespace has one; it goes with the namespace,
-/// or by `netherd detach`. The lines for its programs' resolv.conf are printed on standard error.
+/// when no program is left there but what netherd itself keeps for it, or by `netherd detach`. The
+/// lines for its programs' resolv.conf are printed on standard error.
 #[derive(Debug, Clone, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "netns"]))]
 pub struct AttachArgs {
@@ -208,7 +209,7 @@ pub struct AttachArgs {
     #[arg(long, value_name = "PID", value_parser = parse_pid)]
     pub pid: Option<i32>,
 
-    /// The network namespace at this path, as in /proc/PID/ns/net
+    /// The network namespace at this path, as /run/netns/NAME, or /proc/self/ns/net for this one
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub netns: Option<PathBuf>,
 
@@ -229,6 +230,8 @@ pub struct AttachArgs {
 }
 
 /// Take back the interface that `attach` gave, or end a guest of `run`
+///
+/// An interface that `attach` gave is gone when the command returns.
 #[derive(Debug, Clone, Args)]
 pub struct DetachArgs {
     /// The guest, as `netherd show` names it

@@ -1,7 +1,9 @@
 //! `netherd attach`: an interface for namespaces that others made.
 #![forbid(unsafe_code)]
 
-use e2e::{Lab, Person, Running, Tun, User, need, until};
+use std::time::Duration;
+
+use e2e::{Lab, Person, Running, Tun, User, need, until, until_for};
 use rustix::process::Signal;
 
 const NET: &str = "default";
@@ -49,10 +51,14 @@ fn is_attached_and_taken_back(tun: Tun) {
     attach("two", "eth1").ok();
     assert!(inside(&person, space.pid(), "ip -o link").contains("eth1"));
 
+    // Gone when the command returns, so that the place can be taken again at once.
+    for _ in 0..3 {
+        person.netherd(["detach", "two"]).run().ok();
+        assert!(!inside(&person, space.pid(), "ip -o link").contains("eth1"));
+        assert!(person.show(NET).find("two").is_none());
+        attach("two", "eth1").ok();
+    }
     person.netherd(["detach", "two"]).run().ok();
-    until("the end of eth1", || {
-        (!inside(&person, space.pid(), "ip -o link").contains("eth1")).then_some(())
-    });
     // The other goes with its namespace.
     let _ended = space.stop(Signal::KILL);
     until("the end of one", || person.show(NET).find("one").is_none().then_some(()));
@@ -140,4 +146,136 @@ fn the_interface_stays_while_any_process_is_in_the_namespace() {
     let second = rustix::process::Pid::from_raw(second).expect("a process");
     rustix::process::kill_process(second, Signal::KILL).expect("the test's own process");
     until("the end of the port", || person.show(NET).find("one").is_none().then_some(()));
+}
+
+/// A shell in namespaces of its own that types `script`, with netherd as `$0`, says `typed` and stays. The `&&` keeps it
+/// from becoming its last command.
+fn types(person: &Person<'_>, script: &str) -> (Running, String) {
+    let script = format!("{script} && echo typed && sleep 600 && true");
+    let mut shell = person
+        .job("unshare")
+        .args(["-Urn", "sh", "-c", &script])
+        .arg(e2e::binary::netherd())
+        .spawn();
+    let said = shell.says("typed");
+    (shell, said)
+}
+
+/// Ends all that runs in a shell's namespaces and is no netherd.
+fn leaves(lab: &Lab, person: &Person<'_>, shell: Running) {
+    // The shell's only child.
+    let pid = shell.pid();
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let sleep = children.ok().and_then(|it| it.split_whitespace().next()?.parse::<i32>().ok());
+    let sleep = sleep.and_then(rustix::process::Pid::from_raw).expect("it sleeps");
+    let _ended = shell.stop(Signal::KILL);
+    rustix::process::kill_process(sleep, Signal::KILL).expect("the test's own process");
+    until("the end of the port", || {
+        person.try_show(NET).is_none_or(|it| it.find("self").is_none()).then_some(())
+    });
+    until("the end of the keepers", || {
+        let is_keeper = |pid: &i32| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.split(|byte| *byte == 0).nth(1) == Some(b"attach")
+        };
+        (!lab.processes().iter().any(is_keeper)).then_some(())
+    });
+}
+
+#[test]
+fn typed_inside_its_namespace_it_goes_with_the_others() {
+    need!(e2e::skip::program("unshare"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let run = person.netherd(["run", "--name", "server", "--", "sleep", "600"]);
+    let _server = person.guest(NET, "server", run);
+    // Two of them, which must not wait for each other, and each by a way that ends with the command.
+    let (shell, _) = types(
+        &person,
+        "\"$0\" attach --pid $$ --name self && \
+         \"$0\" attach --netns /proc/self/ns/net --name self-2 --ifname eth1 && ip -o link",
+    );
+    let report = person.show(NET);
+    assert!(report.find("self").is_some() && report.find("self-2").is_some());
+    leaves(&lab, &person, shell);
+    until("the end of the other port", || person.show(NET).find("self-2").is_none().then_some(()));
+}
+
+/// The hypervisor that the command started is in the namespace as well.
+#[test]
+fn a_hypervisor_started_inside_does_not_keep_the_namespace() {
+    need!(e2e::skip::program("unshare"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let (shell, _) = types(&person, "\"$0\" attach --netns /proc/self/ns/net --name self");
+    assert!(person.show(NET).find("self").is_some());
+    leaves(&lab, &person, shell);
+    // It has no guest any more.
+    until_for(Duration::from_secs(60), "the end of all", || {
+        lab.processes().is_empty().then_some(())
+    });
+}
+
+/// A path that ends with the command names the namespace all the same; the name is that of whoever typed it.
+#[test]
+fn a_namespace_is_attached_by_the_path_of_itself() {
+    need!(e2e::skip::program("unshare"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let (shell, said) = types(
+        &person,
+        "\"$0\" attach --netns /proc/self/ns/net && \
+         \"$0\" attach --netns /proc/thread-self/ns/net --ifname eth1",
+    );
+    assert!(said.starts_with("sh\nsh-2\n"), "{said}");
+    for guest in ["sh", "sh-2"] {
+        person.netherd(["detach", guest]).run().ok();
+    }
+    let _ended = shell.stop(Signal::KILL);
+
+    let alone = person
+        .job("unshare")
+        .args(["-Urn"])
+        .arg(e2e::binary::netherd())
+        .args(["attach", "--netns", "/proc/self/ns/net"])
+        .run();
+    assert_eq!(alone.status.code(), Some(1), "{}", alone.account());
+    assert!(alone.refused().contains("No process but this command"), "{}", alone.account());
+    let hosts = person.netherd(["attach", "--netns", "/proc/self/ns/net"]).run();
+    assert_eq!(hosts.status.code(), Some(1), "{}", hosts.account());
+    assert!(hosts.refused().contains("run netherd as root"), "{}", hosts.account());
+}
+
+/// Keepers end, and the hypervisor has the descriptors that it had.
+#[test]
+fn attaching_and_detaching_namespaces_leaks_nothing() {
+    const CYCLES: usize = 30;
+    need!(e2e::skip::program("unshare"));
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let daemon = person.up(NET);
+    let space = namespace(&person);
+    let pid = space.pid().to_string();
+    let descriptors =
+        || std::fs::read_dir(format!("/proc/{}/fd", daemon.pid())).expect("it lives").count();
+    let cycle = || {
+        person.netherd(["attach", "--pid", &pid, "--name", "one"]).run().ok();
+        person.netherd(["detach", "one"]).run().ok();
+    };
+    // The first one opens what is opened at need, and kept.
+    cycle();
+    let processes = lab.processes();
+    let mut before = 0;
+    until("the last connection's end", || {
+        let now = descriptors();
+        std::mem::replace(&mut before, now).eq(&now).then_some(())
+    });
+    (0..CYCLES).for_each(|_| cycle());
+    until("the descriptors back", || (descriptors() <= before).then_some(()));
+    until("the end of the keepers", || (lab.processes() == processes).then_some(()));
+    assert_eq!(person.show(NET).ports().count(), 0);
 }

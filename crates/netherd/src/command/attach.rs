@@ -11,7 +11,7 @@ use crate::output::{self, failure::FAILED};
 use crate::sandbox::background;
 use crate::sandbox::interface::Plan;
 use crate::sandbox::lookup::Lookup;
-use crate::sandbox::netns::Target;
+use crate::sandbox::netns::{Made, Target};
 use crate::sandbox::session::{Change, KeptLink, Request, Session};
 
 /// Gives a namespace an interface; a keeper in the background holds it.
@@ -29,16 +29,22 @@ pub fn run(args: &AttachArgs) -> anyhow::Result<ExitCode> {
     }
     let target = Target::open(args)?;
     background::keep(FAILED, |ready| {
-        let (session, name) = start(args, &target)?;
+        let (session, name, index) = start(args, &target)?;
         tell_resolvers(&session, args)?;
         ready.leave_caller(&args.network.net, &name)?;
         let _ = sys::process::set_directory(Path::new("/"));
         let target = target.into_watch();
-        Ok((name, move || keep(session, target)))
+        Ok((name, move || {
+            if let Some(target) = keep(session, target) {
+                // Who detaches it waits for our end.
+                let _has_gone = target.remove_interface(index);
+            }
+        }))
     })
 }
 
-fn start(args: &AttachArgs, target: &Target) -> anyhow::Result<(Session, String)> {
+/// Joins the network, and makes the interface: with the guest's name, and the number of the interface.
+fn start(args: &AttachArgs, target: &Target) -> anyhow::Result<(Session, String, u32)> {
     let mut request = Request::new(&args.network, GuestKind::Attach);
     request.name.clone_from(&args.name);
     target.command().clone_into(&mut request.command);
@@ -46,12 +52,12 @@ fn start(args: &AttachArgs, target: &Target) -> anyhow::Result<(Session, String)
     let mut session = Session::open(request)?;
     let name = session.joined().guest.clone();
     let plan = Plan::from_joined(session.joined(), &args.ifname)?;
-    let link = target.make_interface(&plan)?;
+    let Made { link, index } = target.make_interface(&plan)?;
     let link = KeptLink::new(link.tap, link.vnet_hdr_len, link.offloads, link.fd);
     if let Some(note) = session.link(link)? {
         output::note(&note);
     }
-    Ok((session, name))
+    Ok((session, name, index))
 }
 
 /// Says what look-ups in the namespace need: whose files its programs read is not for us to change. And how
@@ -72,20 +78,20 @@ fn tell_resolvers(session: &Session, args: &AttachArgs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The keeper: holds the link until the namespace has gone or somebody takes it away. The interface goes
-/// with the last descriptor of its link.
-fn keep(mut session: Session, mut target: Target) {
+/// The keeper: holds the link until the namespace has gone, or somebody takes it away from the namespace that this
+/// returns.
+fn keep(mut session: Session, mut target: Target) -> Option<Target> {
     loop {
         let mut fds = vec![target.fd()];
         fds.extend(session.fd());
         let timeout = session.timeout();
-        let Ok(ready) = sys::process::poll(&fds, timeout) else { return };
+        let Ok(ready) = sys::process::poll(&fds, timeout) else { return None };
         let wakes = ready.get(1) == Some(&true) || (fds.len() == 1 && timeout.is_some());
         if ready[0] && target.is_gone() {
-            return;
+            return None;
         }
         if wakes && matches!(session.attend(), Change::Closed { .. }) {
-            return;
+            return Some(target);
         }
     }
 }

@@ -41,6 +41,8 @@ pub enum Report {
     Failed { sentence: String, status: u8 },
     /// The link's descriptor comes along, then those of the namespaces.
     Link(LinkMade),
+    /// The same for a namespace of somebody else's, with the number that the interface has there.
+    Attached { link: LinkMade, index: u32 },
     /// The pidfd of the relay in the guest comes along.
     Relay,
     /// CMD is stopped by this signal.

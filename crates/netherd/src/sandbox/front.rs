@@ -3,7 +3,7 @@
 //! `run` and `exec` share it. It stays in the caller's namespaces and has nothing of the guest's but a
 //! channel and a pidfd of the process that looks after CMD there (init, or the relay of an `exec`).
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use sys::terminal::{Terminal, own_group};
 
 use super::channel::{Channel, End, Order, Report};
 use super::session::{Change, Session};
+use crate::output;
 
 /// How long a command that was told to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
@@ -112,7 +113,7 @@ impl Front {
                 match self.control.receive::<Report>().ok().flatten()? {
                     (Report::Stopped { signal }, _) => self.stop(signal),
                     (Report::Ended(end), _) => return Some(end),
-                    (Report::Failed { .. } | Report::Link(_) | Report::Relay, _) => {}
+                    (_, _) => {}
                 }
             }
             if ready[1] {
@@ -180,12 +181,12 @@ impl Front {
         let Some(session) = &mut self.session else { return };
         match session.attend() {
             Change::None => {}
-            Change::Moved => say(
+            Change::Moved => output::note(
                 "the network was started anew with other addresses; eth0 keeps the old ones until the \
                  guest is started again",
             ),
             Change::Closed { why, end } => {
-                say(&why);
+                output::note(&why);
                 if end || self.ends_with_network {
                     for signal in END {
                         let _ = self.control.send(&Order::Signal { signal }, &[]);
@@ -195,11 +196,6 @@ impl Front {
             }
         }
     }
-}
-
-/// One line on standard error, among the output of CMD.
-fn say(what: &str) {
-    let _ = writeln!(io::stderr(), "netherd: {what}");
 }
 
 /// Dies as CMD did, so that the caller sees the same; a signal that does not end a process gives the

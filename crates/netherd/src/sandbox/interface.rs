@@ -200,11 +200,11 @@ pub fn trust_addresses(interface: &str) {
     sysctl(&format!("{ipv6}/accept_dad"), "0");
 }
 
-/// Configures the interface of the plan, which exists in the current network namespace.
+/// Configures the interface of the plan, which exists in the current network namespace. Answers its number there.
 ///
 /// # Errors
 /// A sentence that says which step failed.
-pub fn configure(plan: &Plan, veth: bool) -> anyhow::Result<()> {
+pub fn configure(plan: &Plan, veth: bool) -> anyhow::Result<u32> {
     let step = |what: &str| format!("{} does not take {what}", plan.name);
     let mut netlink = Netlink::open().context("there is no rtnetlink")?;
     let index = netlink.link(&plan.name).with_context(|| format!("{} is gone", plan.name))?.index;
@@ -254,7 +254,7 @@ pub fn configure(plan: &Plan, veth: bool) -> anyhow::Result<()> {
         default_route(&mut netlink, index, gateway.into(), Some(ROUTE_METRIC))
             .with_context(|| step(&format!("a route by {gateway}")))?;
     }
-    Ok(())
+    Ok(index)
 }
 
 /// The default route. A namespace that has one already, as some do that `attach` finds, keeps it.

@@ -1,4 +1,15 @@
 //! A network namespace of somebody else, as `attach` finds it: who owns it, how to enter it, when it ends.
+//!
+//! # Theory of operation
+//!
+//! A namespace that a file keeps (`/run/netns/NAME`) ends for us when that file no longer names it. Any other one
+//! lives as long as a process is in it, so the keeper waits for the end of one process that is in it, and then looks
+//! for another. What netherd itself left there does not count ([`is_left_by_netherd`]): `attach` may be typed inside
+//! of the namespace, and then its keeper is in it, with the hypervisor that it started, and neither is there for its
+//! own sake. Two of them would wait for each other for ever.
+//!
+//! The keeper holds no descriptor of the namespace, which would keep it alive. To take the interface back it opens the
+//! namespace again, through whatever it watches.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -6,6 +17,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
+use host::start::PROCESS_NAME;
 use sys::netlink::PeerNamespace;
 use sys::ns::{Forked, Namespaces, Parenthood};
 
@@ -14,25 +26,35 @@ use super::interface::{self, Link, Plan};
 use crate::cli::AttachArgs;
 use crate::output::failure::{self, FAILED};
 
+/// What tells one namespace from another while it lives, as [`sys::ns::identity`] has it.
+type Identity = (u64, u64);
+
 /// How we learn that the namespace has gone.
 #[derive(Debug)]
 enum Watch {
-    /// A process whose namespace it is: readable when it has ended. The namespace then lives as long as
-    /// another process is in it.
-    Process { pidfd: OwnedFd, identity: (u64, u64) },
+    /// A process in it: readable when it has ended. The namespace then lives as long as another process is in it.
+    Process { pidfd: OwnedFd },
     /// The directory of the file that names it: readable when one of its files has gone.
-    File { inotify: OwnedFd, path: PathBuf, identity: (u64, u64) },
+    File { inotify: OwnedFd, path: PathBuf },
 }
 
 /// The namespace to attach.
 #[derive(Debug)]
 pub struct Target {
     netns: OwnedFd,
+    identity: Identity,
     watch: Watch,
     /// How the user named it, for messages.
     shown: String,
     /// What a guest's name is derived from.
     command: String,
+}
+
+/// A link, and the number that its interface has in the namespace.
+#[derive(Debug)]
+pub struct Made {
+    pub link: Link,
+    pub index: u32,
 }
 
 /// Why a namespace cannot be attached for this caller, with who could.
@@ -80,10 +102,9 @@ impl Target {
             }
             Err(error) => return Err(error).with_context(|| format!("{shown} has ended")),
         };
-        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
         let identity = sys::ns::identity(netns.as_fd())?;
-        let watch = Watch::Process { pidfd: process, identity };
-        Ok(Self { netns, watch, shown, command: comm.trim().to_owned() })
+        let watch = Watch::Process { pidfd: process };
+        Ok(Self { netns, identity, watch, shown, command: command_of(pid) })
     }
 
     fn of_file(path: &Path) -> anyhow::Result<Self> {
@@ -94,20 +115,41 @@ impl Target {
                  /run/netns/NAME, or a process with --pid"
             )
         };
-        let path = std::fs::canonicalize(path).map_err(unopened)?;
-        let netns: OwnedFd = File::open(&path).map_err(unopened)?.into();
+        let netns: OwnedFd = File::open(path).map_err(unopened)?.into();
         if sys::ns::kind(netns.as_fd()).ok() != Some(Namespaces::NETWORK) {
             bail!(
                 "--netns {shown} is no network namespace; name a file such as /proc/PID/ns/net or \
                  /run/netns/NAME"
             );
         }
+        let identity = sys::ns::identity(netns.as_fd())?;
+        let Some(path) = file_of(path, identity) else {
+            return Self::of_members(netns, identity, shown);
+        };
         let directory = path.parent().unwrap_or(Path::new("/"));
         let inotify = sys::process::watch_deletions(directory)
             .with_context(|| format!("{} cannot be watched", directory.display()))?;
         let command = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let identity = sys::ns::identity(netns.as_fd())?;
-        Ok(Self { netns, watch: Watch::File { inotify, path, identity }, shown, command })
+        Ok(Self { netns, identity, watch: Watch::File { inotify, path }, shown, command })
+    }
+
+    /// A namespace that was named by a way that ends with us, as `/proc/self/ns/net` does.
+    fn of_members(netns: OwnedFd, identity: Identity, shown: String) -> anyhow::Result<Self> {
+        // Before the search, which finds nobody in a namespace that the caller may not look into.
+        if sys::ns::owner(netns.as_fd()).is_err() {
+            return Err(not_yours(&shown, None));
+        }
+        // Who typed the command has a name that tells more than any other process there.
+        let parent = i32::try_from(std::os::unix::process::parent_id()).unwrap_or_default();
+        let typed = counted(parent, identity).map(|pidfd| (parent, pidfd));
+        let Some((pid, pidfd)) = typed.or_else(|| member(identity)) else {
+            bail!(
+                "no process but this command is in the network namespace of {shown}, and an interface would go \
+                 with it; attach it while a program runs there"
+            );
+        };
+        let watch = Watch::Process { pidfd };
+        Ok(Self { netns, identity, watch, shown, command: command_of(pid) })
     }
 
     /// What a guest's name is derived from.
@@ -129,17 +171,16 @@ impl Target {
     #[must_use]
     pub fn is_gone(&mut self) -> bool {
         match &mut self.watch {
-            Watch::Process { pidfd, identity } => match member(*identity) {
-                Some(other) => {
+            Watch::Process { pidfd } => match member(self.identity) {
+                Some((_, other)) => {
                     *pidfd = other;
                     false
                 }
                 None => true,
             },
-            Watch::File { inotify, path, identity } => {
+            Watch::File { inotify, path } => {
                 sys::process::drain(inotify.as_fd());
-                let now = File::open(path).ok().and_then(|f| sys::ns::identity(f.as_fd()).ok());
-                now != Some(*identity)
+                file_of(path, self.identity).is_none()
             }
         }
     }
@@ -154,29 +195,68 @@ impl Target {
         }
     }
 
+    /// Opens the namespace again after [`Target::into_watch`]; `None` when it has gone.
+    fn reopen(&self) -> Option<OwnedFd> {
+        let is_it = |netns: &OwnedFd| sys::ns::identity(netns.as_fd()).ok() == Some(self.identity);
+        let of = |pid| sys::ns::of(pid, Namespaces::NETWORK).ok().filter(is_it);
+        // The command may have been typed inside.
+        let own = sys::ns::own(Namespaces::NETWORK).ok().filter(is_it);
+        own.or_else(|| match &self.watch {
+            Watch::Process { pidfd } => {
+                let watched = sys::process::number(pidfd.as_fd()).ok().flatten().and_then(of);
+                watched.or_else(|| member(self.identity).and_then(|(pid, _)| of(pid)))
+            }
+            Watch::File { path, .. } => File::open(path).ok().map(Into::into).filter(is_it),
+        })
+    }
+
+    /// Takes the interface back, for a keeper that ends right afterwards: what it has entered does not matter. It would
+    /// go with the last descriptor of its link as well, but for a veth pair only when the kernel gets round to it,
+    /// and the hypervisor has such a descriptor too.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered any more, or has no such interface: it has gone already.
+    pub fn remove_interface(&self, index: u32) -> anyhow::Result<()> {
+        let netns = self.reopen().ok_or_else(|| anyhow!("{} has gone", self.shown))?;
+        // A process of the namespace may be of the same user and look at us.
+        sys::process::set_undumpable()?;
+        let (owner, enter_owner) = self.owner(netns.as_fd())?;
+        if enter_owner {
+            sys::ns::enter(owner.as_fd(), Namespaces::USER)?;
+        }
+        sys::ns::enter(netns.as_fd(), Namespaces::NETWORK)?;
+        sys::netlink::Netlink::open()?.delete_link(index)?;
+        Ok(())
+    }
+
+    /// The user namespace that owns this network namespace, and whether it has to be entered.
+    fn owner(&self, netns: BorrowedFd<'_>) -> anyhow::Result<(OwnedFd, bool)> {
+        let owner = sys::ns::owner(netns).map_err(|_| not_yours(&self.shown, None))?;
+        let ours = sys::ns::own(Namespaces::USER)?;
+        let enter_owner = !sys::ns::same(owner.as_fd(), ours.as_fd())?;
+        Ok((owner, enter_owner))
+    }
+
     /// Makes and configures an interface in the namespace, by a helper that enters it.
     ///
     /// # Errors
     /// The namespace belongs to somebody else, or the interface cannot be made.
-    pub fn make_interface(&self, plan: &Plan) -> anyhow::Result<Link> {
-        let Ok(owner) = sys::ns::owner(self.netns.as_fd()) else {
-            return Err(not_yours(&self.shown, None));
-        };
-        let ours = sys::ns::own(Namespaces::USER)?;
-        let enter_owner = !sys::ns::same(owner.as_fd(), ours.as_fd())?;
+    pub fn make_interface(&self, plan: &Plan) -> anyhow::Result<Made> {
+        let (owner, enter_owner) = self.owner(self.netns.as_fd())?;
         let (outside, inside) = Channel::pair()?;
         let helper = match sys::ns::fork(Namespaces::NONE, Parenthood::Own)? {
             Forked::Child => {
                 drop(outside);
                 match self.in_namespace(plan, owner.as_fd(), enter_owner) {
-                    Ok(link) => {
+                    Ok(Made { link, index }) => {
                         let made = LinkMade {
                             tap: link.tap,
                             vnet_hdr_len: link.vnet_hdr_len,
                             offloads: link.offloads,
                             namespaces: Vec::new(),
                         };
-                        let _ = inside.send(&Report::Link(made), &[link.fd.as_fd()]);
+                        let report = Report::Attached { link: made, index };
+                        let _ = inside.send(&report, &[link.fd.as_fd()]);
                     }
                     Err(error) => inside.fail(FAILED, &failure::sentence(&error)),
                 }
@@ -189,14 +269,10 @@ impl Target {
         let _ =
             sys::process::wait(sys::process::Which::Pid(helper.pid), sys::process::Patience::Block);
         match answer {
-            Some((Report::Link(made), mut fds)) => {
+            Some((Report::Attached { link: made, index }, mut fds)) => {
                 let fd = fds.pop().ok_or_else(|| anyhow!("the link did not arrive"))?;
-                Ok(Link {
-                    fd,
-                    tap: made.tap,
-                    vnet_hdr_len: made.vnet_hdr_len,
-                    offloads: made.offloads,
-                })
+                let LinkMade { tap, vnet_hdr_len, offloads, .. } = made;
+                Ok(Made { link: Link { fd, tap, vnet_hdr_len, offloads }, index })
             }
             Some((Report::Failed { sentence, .. }, _)) => Err(anyhow!(sentence)),
             _ => bail!("the helper that enters {} ended without a word", self.shown),
@@ -209,7 +285,7 @@ impl Target {
         plan: &Plan,
         owner: BorrowedFd<'_>,
         enter_owner: bool,
-    ) -> anyhow::Result<Link> {
+    ) -> anyhow::Result<Made> {
         // A process of the namespace may be of the same user and look at us.
         sys::process::set_undumpable()?;
         let denied =
@@ -232,8 +308,8 @@ impl Target {
                 link
             }
         };
-        interface::configure(plan, !link.tap)?;
-        Ok(link)
+        let index = interface::configure(plan, !link.tap)?;
+        Ok(Made { link, index })
     }
 
     fn check_name(&self, plan: &Plan) -> anyhow::Result<()> {
@@ -249,21 +325,57 @@ impl Target {
     }
 }
 
-/// A process that is in this network namespace, of those that the caller may look at.
-fn member(namespace: (u64, u64)) -> Option<OwnedFd> {
-    let is_in = |pid: i32| {
+/// The file of its own that keeps a namespace, if `path` leads to one. What `/proc` shows of a namespace is none: it is
+/// there for as long as a process is.
+fn file_of(path: &Path, namespace: Identity) -> Option<PathBuf> {
+    let path = std::fs::canonicalize(path).ok()?;
+    let file = File::open(&path).ok()?;
+    (sys::ns::identity(file.as_fd()).ok()? == namespace).then_some(path)
+}
+
+/// A process that is in this network namespace for its own sake, of those that the caller may look at.
+fn member(namespace: Identity) -> Option<(i32, OwnedFd)> {
+    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        Some((pid, counted(pid, namespace)?))
+    })
+}
+
+/// A descriptor of this process, if it is such a one.
+fn counted(pid: i32, namespace: Identity) -> Option<OwnedFd> {
+    let is_in = || {
         let place = std::fs::metadata(format!("/proc/{pid}/ns/net")).ok()?;
         let found = (MetadataExt::dev(&place), MetadataExt::ino(&place));
         (found == namespace).then_some(())
     };
-    std::fs::read_dir("/proc").ok()?.flatten().find_map(|entry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        is_in(pid)?;
-        let pidfd = sys::process::open(pid).ok()?;
-        // The number may have come to mean another process.
-        is_in(pid)?;
-        Some(pidfd)
-    })
+    is_in()?;
+    let pidfd = sys::process::open(pid).ok()?;
+    // The number may have come to mean another process.
+    is_in()?;
+    (pid != sys::process::own_pid() && !is_left_by_netherd(pid)).then_some(pidfd)
+}
+
+/// Whether a process is what netherd itself leaves in a namespace in which it is used: a keeper of `attach`, or a
+/// hypervisor that was started on demand. A keeper of `run` is there for its guest, and `netherd up` for its user.
+fn is_left_by_netherd(pid: i32) -> bool {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    Ok(command_of(pid).as_str()) == PROCESS_NAME.to_str() && is_left(&words)
+}
+
+/// The same, of its words as `/proc/PID/cmdline` has them.
+fn is_left(words: &[u8]) -> bool {
+    let mut words = words.split(|byte| *byte == 0).skip(1);
+    match words.next() {
+        Some(b"attach") => true,
+        Some(b"up") => words.next() == Some(b"--detached"),
+        _ => false,
+    }
+}
+
+/// What a process calls itself.
+fn command_of(pid: i32) -> String {
+    let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    comm.trim().to_owned()
 }
 
 /// The process in `/proc/PID/ns/net`.
@@ -284,6 +396,32 @@ mod tests {
         for other in ["/proc/self/ns/net", "/proc/12/ns/user", "/run/netns/x", "/proc/12/ns/net/x"]
         {
             assert_eq!(pid_of_proc_path(Path::new(other)), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_netherd_leaves_is_known_by_its_words() {
+        for (line, left) in [
+            ("netherd attach --pid 7", true),
+            ("/usr/bin/netherd attach --netns /proc/self/ns/net", true),
+            ("netherd up --detached --ready-fd 1 -- default", true),
+            ("netherd up", false),
+            ("netherd up -d", false),
+            ("netherd run -d -- sleep 600", false),
+            ("netherd", false),
+            ("", false),
+        ] {
+            assert_eq!(is_left(line.replace(' ', "\0").as_bytes()), left, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_way_through_proc_is_no_file_that_keeps_a_namespace() {
+        let own = sys::ns::own(Namespaces::NETWORK).unwrap();
+        let identity = sys::ns::identity(own.as_fd()).unwrap();
+        for way in ["/proc/self/ns/net", "/proc/thread-self/ns/net", "/etc/passwd", "/no/such/file"]
+        {
+            assert_eq!(file_of(Path::new(way), identity), None, "{way}");
         }
     }
 
