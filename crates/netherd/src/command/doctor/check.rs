@@ -274,15 +274,23 @@ fn ping(trials: &Trials) -> Finding {
 fn runtime_directory(machine: &dyn Machine) -> Finding {
     const CHECK: &str = "runtime directory";
     match machine.directory() {
-        Ok(path) if path.starts_with("/tmp") => finding(
+        Ok(path) if host::directory::is_last_resort(&path) => finding(
             CHECK,
             Status::Limited,
-            format!("{} in place of XDG_RUNTIME_DIR", parent(&path)),
+            format!(
+                "{}, because XDG_RUNTIME_DIR names no directory that is yours alone to write to",
+                parent(&path)
+            ),
             "log in through a session manager, or sudo loginctl enable-linger, and leave \
-             XDG_RUNTIME_DIR set",
+             XDG_RUNTIME_DIR set; or set it to a directory of yours with mode 0700",
         ),
         Ok(path) => ok(CHECK, parent(&path)),
-        Err(why) => finding(CHECK, Status::No, why, "or give every command --dir"),
+        Err(why) => finding(
+            CHECK,
+            Status::No,
+            why,
+            "set XDG_RUNTIME_DIR to a directory of yours with mode 0700, or give every command --dir",
+        ),
     }
 }
 

@@ -229,6 +229,14 @@ fn long_and_makeshift_directories_are_told() {
     let mut machine = healthy();
     machine.directory = Ok("/tmp/netherd-1000/default".into());
     assert_eq!(of(&machine, "runtime directory").status, Status::Limited);
+    machine.directory = Ok("/tmp/netherd-1000.2/default".into());
+    assert_eq!(of(&machine, "runtime directory").status, Status::Limited);
+    // What the variable names may be there as well.
+    for named in ["/tmp/run", "/tmp", "/tmp/netherd-1000"] {
+        machine.directory = Ok(format!("{named}/netherd/default").into());
+        let found = of(&machine, "runtime directory");
+        assert_eq!((found.status, found.found), (Status::Ok, format!("{named}/netherd")));
+    }
     machine.directory = Ok(format!("/run/{}", "x".repeat(95)).into());
     assert_eq!(of(&machine, "VDE clients").status, Status::Limited);
 }
