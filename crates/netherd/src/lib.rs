@@ -42,9 +42,11 @@ fn asked(mut words: Vec<OsString>) -> Vec<OsString> {
 /// Prints help where it was asked for (status 0), or what is wrong with the command line (2).
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() {
-        // Help that nobody reads to its end is no failure.
-        let _ = error.print();
-        return ExitCode::SUCCESS;
+        // Help that nobody reads to its end is no failure, and help that cannot be written is one.
+        return match output::written(error.print()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => output::failure::report(&error),
+        };
     }
     // clap says `error:`; like all our errors, this one begins with who speaks.
     let text = error.render().to_string();

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -66,12 +67,10 @@ fn main() -> ExitCode {
 fn start() -> Result<(), String> {
     let options = options(std::env::args().skip(1))?;
     if options.help {
-        print!("{HELP}");
-        return Ok(());
+        return print(HELP);
     }
     if options.version {
-        println!("netherd-nic {}", env!("CARGO_PKG_VERSION"));
-        return Ok(());
+        return print(&format!("netherd-nic {}\n", env!("CARGO_PKG_VERSION")));
     }
     let list = options.list.unwrap_or_else(|| PLACE.into());
     if options.check {
@@ -101,12 +100,23 @@ fn check(list: &Path) -> Result<(), String> {
             Who::Group(gid) => format!("group {gid}"),
         };
         let addresses: u64 = allowance.macs.iter().map(|it| it.last - it.first + 1).sum();
-        println!(
-            "{who}: {}, {} of {addresses} addresses in each of {} networks",
+        print(&format!(
+            "{who}: {}, {} of {addresses} addresses in each of {} networks\n",
             allowance.device, allowance.max_macs, allowance.connections
-        );
+        ))?;
     }
     Ok(())
+}
+
+/// Writes to standard output. That nobody reads it to its end is no failure.
+fn print(text: &str) -> Result<(), String> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(format!("Standard output cannot be written: {error}; send it elsewhere."))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The socket that systemd holds.

@@ -283,6 +283,11 @@ impl Output {
         for trace in ["panicked at", "stack backtrace", "RUST_BACKTRACE", "thread 'main'"] {
             assert!(!self.stderr.contains(trace), "{}", self.account());
         }
+        // A sentence begins with a capital, or with what the user wrote.
+        let word = self.stderr.strip_prefix("netherd: ").and_then(|it| it.split(' ').next());
+        let word = word.filter(|it| *it != "netherd").unwrap_or_default();
+        let is_plain = |c: char| c.is_ascii_lowercase();
+        assert!(word.is_empty() || !word.chars().all(is_plain), "{}", self.account());
         self.stderr
     }
 

@@ -359,6 +359,48 @@ fn the_command_line_explains_itself() {
     }
 }
 
+/// What cannot be written is said, by whatever is to be printed; whom nobody reads says nothing.
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let _daemon = person.up(NET);
+    let show = format!("show --net {NET}");
+    let json = format!("show --json --net {NET}");
+    let metrics = format!("metrics --net {NET}");
+    let run = format!("run -d --net {NET} -- sleep 600");
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    for line in [
+        "--help",
+        "--version",
+        "run --help",
+        "help",
+        "ls",
+        "ls --json",
+        "doctor --json",
+        "completions bash",
+        "args vde",
+        &show,
+        &json,
+        &metrics,
+        &run,
+    ] {
+        let job = |script: &str| {
+            let mut all = vec!["-c".to_owned(), script.to_owned()];
+            all.push(e2e::binary::netherd().display().to_string());
+            all.extend(words(line));
+            person.job("sh").args(all)
+        };
+        let full = job("exec \"$0\" \"$@\" > /dev/full").run();
+        assert!(full.status.code().is_some_and(|it| it != 0), "{line}: {}", full.account());
+        assert!(full.refused().contains("No space left on device"), "{line}");
+        let unread = job("\"$0\" \"$@\" | true").run();
+        assert!(!unread.stderr.contains("cannot be written"), "{line}: {}", unread.account());
+        assert!(!unread.stderr.contains("panicked"), "{line}: {}", unread.account());
+    }
+}
+
 /// Things in the way, and values that are none: each has its sentence.
 #[test]
 fn what_is_in_the_way_is_named() {

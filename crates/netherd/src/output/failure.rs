@@ -93,7 +93,7 @@ pub fn sentence(error: &anyhow::Error) -> String {
 }
 
 /// Our own errors are sentences already; those of libraries and of the system are not.
-fn finished(text: &str) -> String {
+pub(super) fn finished(text: &str) -> String {
     let mut letters = text.chars();
     let first_word = text.split(char::is_whitespace).next().unwrap_or_default();
     let is_word = first_word.trim_end_matches([':', ',']).chars().all(char::is_alphabetic);

@@ -6,6 +6,8 @@
 
 use std::io::{self, Write};
 
+use anyhow::anyhow;
+
 pub mod counters;
 pub mod failure;
 pub mod network;
@@ -27,19 +29,29 @@ pub fn print(text: &str) -> anyhow::Result<()> {
 
 /// [`print`] for bytes.
 pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+    written(io::stdout().lock().write_all(bytes))
+}
+
+/// What has become of something written to standard output, when the rest of it has left us as well.
+///
+/// # Errors
+///
+/// As [`print`].
+pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
+    match result.and_then(|()| io::stdout().flush()) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
-        Err(error) => Err(anyhow::Error::new(error).context("cannot write to standard output")),
+        Err(error) => Err(anyhow!(
+            "standard output cannot be written: {error}; see whether its disk is full, or send it elsewhere"
+        )),
     }
 }
 
-/// Says a sentence on standard error, where data does not go.
+/// Says a sentence on standard error, where data does not go: with a capital and a full stop, as errors have them.
 ///
 /// Nobody may be listening, and then there is nobody to tell that.
 pub fn note(sentence: &str) {
-    let _ = writeln!(io::stderr(), "netherd: {sentence}");
+    let _ = writeln!(io::stderr(), "netherd: {}", failure::finished(sentence));
 }
 
 /// Writes `value` as indented JSON and a newline to standard output.

@@ -13,6 +13,7 @@ use anyhow::{Context, anyhow};
 use sys::ns::{Forked, Namespaces, Parenthood};
 
 use super::front::Front;
+use crate::output;
 use crate::output::failure::{self, Failure, NOT_STARTED};
 
 /// The keeper's way back to the command that the user waits for.
@@ -25,7 +26,7 @@ impl Ready {
     pub fn leave_caller(&self, net: &str, guest: &str) -> anyhow::Result<()> {
         let log = host::directory::log_path(net)
             .map(|path| path.with_file_name(format!("{net}.{guest}.log")))
-            .and_then(|path| File::options().create(true).append(true).open(path).ok());
+            .and_then(|path| host::directory::open_log(&path).ok());
         let log = log.as_ref().map(AsFd::as_fd);
         sys::detach::replace_standard_streams(log).context("the terminal cannot be left")?;
         if let Some(log) = log {
@@ -69,6 +70,7 @@ pub fn keep<K: FnOnce()>(
         Forked::Child => {
             drop(read);
             let _ = sys::process::new_session();
+            let _ = sys::process::set_name(host::start::PROCESS_NAME);
             let ready = Ready(write.into());
             match start(&ready) {
                 Ok((line, keeping)) => {
@@ -93,7 +95,7 @@ pub fn keep<K: FnOnce()>(
             match said.split_once(' ') {
                 Some(("ok", "")) => Ok(ExitCode::SUCCESS),
                 Some(("ok", line)) => {
-                    println!("{line}");
+                    output::print(&format!("{line}\n"))?;
                     Ok(ExitCode::SUCCESS)
                 }
                 Some((status, sentence)) => Err(Failure::new(

@@ -11,7 +11,6 @@
 //! dumpable, so that `/proc/PID` and ptrace(2) are closed to the guest even for the same user, and closes
 //! every descriptor but those it needs; the command gets 0 to 2.
 
-use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 
 use anyhow::{Context, anyhow, bail};
@@ -189,7 +188,7 @@ impl Inside<'_> {
             sys::process::exit_now(i32::from(NOT_STARTED));
         }
         let (status, sentence) = self.command.exec();
-        let _ = writeln!(std::io::stderr(), "netherd: {sentence}");
+        crate::output::note(&sentence);
         sys::process::exit_now(i32::from(status))
     }
 
