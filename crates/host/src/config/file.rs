@@ -32,6 +32,36 @@ macro_rules! words {
     };
 }
 
+/// A number, or a text that is looked at later. (What serde makes of an enum without tags points at the whole list that a
+/// wrong value is in.)
+macro_rules! number_or_text {
+    ($name:ident: $number:ident($type:ty), $text:ident, $expecting:literal) => {
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                struct Visit;
+                impl serde::de::Visitor<'_> for Visit {
+                    type Value = $name;
+
+                    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                        f.write_str($expecting)
+                    }
+
+                    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<$name, E> {
+                        <$type>::try_from(number).map($name::$number).map_err(|_| {
+                            E::invalid_value(serde::de::Unexpected::Signed(number), &self)
+                        })
+                    }
+
+                    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<$name, E> {
+                        Ok($name::$text(text.to_owned()))
+                    }
+                }
+                from.deserialize_any(Visit)
+            }
+        }
+    };
+}
+
 /// Words to choose from: `"a", "b" or "c"`.
 fn choice(f: &mut std::fmt::Formatter<'_>, words: &[&str]) -> std::fmt::Result {
     for (position, word) in words.iter().enumerate() {
@@ -136,12 +166,13 @@ pub enum Peers {
 words! { Peers: "own-namespace" => OwnNamespace, "any" => Any }
 
 /// A user or group, by name or number; a number may be written as text as well.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a name, or a number from 0 to 4294967295")]
+#[derive(Debug)]
 pub enum Account {
     Number(u32),
     Name(String),
 }
+
+number_or_text! { Account: Number(u32), Name, "a name, or a number from 0 to 4294967295" }
 
 impl std::fmt::Display for Account {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -330,11 +361,36 @@ pub struct Quarantine {
 }
 
 /// A value, or a list of them.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a text or a list of texts")]
+#[derive(Debug)]
 pub enum OneOrMore<T> {
     One(T),
     More(Vec<T>),
+}
+
+impl<'de> Deserialize<'de> for OneOrMore<String> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Visit;
+        impl<'de> serde::de::Visitor<'de> for Visit {
+            type Value = OneOrMore<String>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(OneOrMore::One(text.to_owned()))
+            }
+
+            fn visit_seq<S: serde::de::SeqAccess<'de>>(
+                self,
+                list: S,
+            ) -> Result<Self::Value, S::Error> {
+                Vec::deserialize(serde::de::value::SeqAccessDeserializer::new(list))
+                    .map(OneOrMore::More)
+            }
+        }
+        from.deserialize_any(Visit)
+    }
 }
 
 impl<T> OneOrMore<T> {
@@ -348,12 +404,13 @@ impl<T> OneOrMore<T> {
 }
 
 /// A port of the host, as number or with its protocol: `80`, `"tcp/80"`.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a port such as 80 or \"udp/53\"")]
+#[derive(Debug)]
 pub enum PortText {
     Number(u16),
     Text(String),
 }
+
+number_or_text! { PortText: Number(u16), Text, "a port such as 80 or \"udp/53\"" }
 
 /// One of `route`.
 #[derive(Debug, Deserialize)]
@@ -387,9 +444,10 @@ pub struct Trunk {
 }
 
 /// A VLAN, or a range of them as text: `"20-29"`, or `"all"`.
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "expected a VLAN, a range such as \"20-29\", or \"all\"")]
+#[derive(Debug)]
 pub enum Vlans {
     One(u16),
     Range(String),
 }
+
+number_or_text! { Vlans: One(u16), Range, "a VLAN, a range such as \"20-29\", or \"all\"" }

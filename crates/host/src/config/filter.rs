@@ -87,7 +87,7 @@ mod tests {
     fn an_error_points_at_a_place_in_the_expression() {
         let error = read("[network.a]\nfilter = { out = \"tcp port 99999\" }\n").unwrap_err();
         let text = error.to_string();
-        assert!(text.starts_with("n.toml:2:28: the filter expression makes no sense: "), "{text}");
+        assert!(text.starts_with("n.toml:2:28: The filter expression makes no sense: "), "{text}");
         assert!(
             text.ends_with(
                 "2 | filter = { out = \"tcp port 99999\" }\n    |                            ^^^^^"

@@ -37,7 +37,7 @@ impl Place {
     fn private(&self, name: &str) -> PathBuf {
         let path = self.root.join(name);
         std::fs::create_dir(&path).expect("new");
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).expect("ours");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o700)).expect("ours");
         path
     }
 
@@ -76,7 +76,7 @@ fn the_default_place_is_the_first_that_is_safe() {
         xdg.join("netherd/home")
     );
     // A runtime directory that others may write to, or that is relative, is not used.
-    std::fs::set_permissions(&xdg, std::fs::Permissions::from_mode(0o777)).expect("ours");
+    std::fs::set_permissions(&xdg, Permissions::from_mode(0o777)).expect("ours");
     assert_eq!(
         resolve_in(&place.environment, "home", None).expect("run"),
         run.join("netherd/home")
@@ -101,8 +101,7 @@ fn a_fallback_that_somebody_else_prepared_is_refused() {
     assert!(matches!(error, DirectoryError::NotADirectory { .. }), "{error}");
     std::fs::remove_file(place.fallback()).expect("ours");
     std::fs::create_dir(place.fallback()).expect("new");
-    std::fs::set_permissions(place.fallback(), std::fs::Permissions::from_mode(0o777))
-        .expect("ours");
+    std::fs::set_permissions(place.fallback(), Permissions::from_mode(0o777)).expect("ours");
     let error = resolve_in(&place.environment, "home", None).expect_err("open to all");
     assert!(matches!(error, DirectoryError::TooOpen { mode: 0o777, .. }), "{error}");
     let mut other = place.environment.clone();
@@ -168,7 +167,7 @@ fn what_a_killed_daemon_left_is_cleaned() {
     std::fs::write(path.join("plan.json"), "{}").expect("written");
     // A file in a node's place is not ours to remove.
     std::fs::write(path.join("ctl"), "").expect("written");
-    let held: OwnedFd = std::fs::File::open("/dev/null").expect("there").into();
+    let held: OwnedFd = File::open("/dev/null").expect("there").into();
     let adopted = BTreeMap::from([("api".to_owned(), held)]);
     let mut published =
         PublishedDirectory::open_in(&place.environment, &path, &Access::default(), adopted)
@@ -204,7 +203,7 @@ fn data_sockets_of_declared_ports_are_cleaned_as_well() {
 fn a_network_that_is_private_again_is_closed_to_its_former_users() {
     let place = Place::new("private-again");
     let path = place.private("net");
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o750)).expect("ours");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o750)).expect("ours");
     let published = place.publish(&path, &Access::default()).expect("nobody holds it");
     assert_eq!(mode(&path), 0o700);
     drop(published);
@@ -263,7 +262,7 @@ fn a_log_is_for_its_owner_alone() {
     writeln!(open_log(&path).expect("ours"), "one").expect("room");
     assert_eq!(mode(&path), 0o600);
     // As older versions left it.
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).expect("ours");
+    std::fs::set_permissions(&path, Permissions::from_mode(0o644)).expect("ours");
     writeln!(open_log(&path).expect("ours"), "two").expect("room");
     assert_eq!(mode(&path), 0o600);
     assert_eq!(std::fs::read_to_string(&path).expect("ours"), "one\ntwo\n");

@@ -131,7 +131,7 @@ fn a_wrong_type_is_told_with_its_key_and_what_belongs_there() {
                 .to_owned(),
         ),
         (port("mac = 5"), "`mac` takes a text or a list of texts, not 5".to_owned()),
-        (port("mac = [5]"), "`mac` takes a text or a list of texts, not a list".to_owned()),
+        (port("mac = [5]"), format!("`mac` takes {TEXT}, not 5")),
         (
             port("owner = -1"),
             "`owner` takes a name, or a number from 0 to 4294967295, not -1".to_owned(),
