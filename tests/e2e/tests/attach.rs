@@ -165,9 +165,10 @@ fn types(person: &Person<'_>, script: &str) -> (Running, String) {
 fn leaves(lab: &Lab, person: &Person<'_>, shell: Running) {
     // The shell's only child.
     let pid = shell.pid();
-    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let sleep = children.ok().and_then(|it| it.split_whitespace().next()?.parse::<i32>().ok());
-    let sleep = sleep.and_then(rustix::process::Pid::from_raw).expect("it sleeps");
+    let sleep = until("its sleep", || {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
+        rustix::process::Pid::from_raw(children.split_whitespace().next()?.parse().ok()?)
+    });
     let _ended = shell.stop(Signal::KILL);
     rustix::process::kill_process(sleep, Signal::KILL).expect("the test's own process");
     until("the end of the port", || {
