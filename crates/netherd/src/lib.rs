@@ -48,6 +48,11 @@ fn usage(error: &clap::Error) -> ExitCode {
             Err(error) => output::failure::report(&error),
         };
     }
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Help as well, but nobody asked for it.
+        let _ = error.print();
+        return ExitCode::from(2);
+    }
     // clap says `error:`; like all our errors, this one begins with who speaks.
     let text = error.render().to_string();
     output::note(text.strip_prefix("error: ").unwrap_or(&text).trim_end());

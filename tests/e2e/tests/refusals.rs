@@ -369,6 +369,7 @@ fn output_that_cannot_be_written_is_a_failure() {
     let show = format!("show --net {NET}");
     let json = format!("show --json --net {NET}");
     let metrics = format!("metrics --net {NET}");
+    let args = format!("args vde --net {NET}");
     let run = format!("run -d --net {NET} -- sleep 600");
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     for line in [
@@ -380,7 +381,7 @@ fn output_that_cannot_be_written_is_a_failure() {
         "ls --json",
         "doctor --json",
         "completions bash",
-        "args vde",
+        &args,
         &show,
         &json,
         &metrics,

@@ -105,6 +105,6 @@ pub(super) fn parse_prefix(text: &str) -> Result<String, String> {
 pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=1e9).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err(format!("`{text}` is no number of seconds")),
+        _ => Err(format!("`{text}` is no number of seconds; write one, as 30 or 0.5")),
     }
 }

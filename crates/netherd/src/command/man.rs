@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Arg, ArgAction, ArgGroup, Command, CommandFactory, Id};
 
 use crate::cli::{Cli, ManArgs};
@@ -18,8 +18,12 @@ pub fn run(args: &ManArgs) -> anyhow::Result<ExitCode> {
 /// Writes `netherd.1` and a `netherd-SUBCOMMAND.1` for each visible subcommand into `directory`,
 /// which is made if it is missing.
 pub fn write_pages(directory: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make the directory {}", directory.display()))?;
+    fs::create_dir_all(directory).map_err(|error| {
+        anyhow!(
+            "the directory {} cannot be made: {error}; name one that you may make",
+            directory.display()
+        )
+    })?;
     let mut definition = Cli::command();
     let names: Vec<String> =
         definition.get_subcommands().map(|command| command.get_name().to_owned()).collect();

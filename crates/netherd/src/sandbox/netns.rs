@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
 use host::start::PROCESS_NAME;
+use sys::caps::Capabilities;
+use sys::errno::ESRCH;
 use sys::netlink::PeerNamespace;
 use sys::ns::{Forked, Namespaces, Parenthood};
 
@@ -91,8 +93,10 @@ impl Target {
     fn of_process(pid: i32) -> anyhow::Result<Self> {
         let shown = format!("process {pid}");
         // First, so that the number cannot come to mean another process unnoticed.
-        let process = sys::process::open(pid)
-            .with_context(|| format!("there is no {shown}; check the number with ps"))?;
+        let process = sys::process::open(pid).map_err(|error| match error.raw_os_error() {
+            Some(ESRCH) => anyhow!("there is no {shown}; check the number with ps"),
+            _ => anyhow!("{shown} cannot be looked at: {error}; name a process of this machine"),
+        })?;
         let netns = match sys::ns::of(pid, Namespaces::NETWORK) {
             Ok(netns) => netns,
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
@@ -136,7 +140,12 @@ impl Target {
     /// A namespace that was named by a way that ends with us, as `/proc/self/ns/net` does.
     fn of_members(netns: OwnedFd, identity: Identity, shown: String) -> anyhow::Result<Self> {
         // Before the search, which finds nobody in a namespace that the caller may not look into.
-        if sys::ns::owner(netns.as_fd()).is_err() {
+        let not_ours = |_| not_yours(&shown, None);
+        let owner = sys::ns::owner(netns.as_fd()).map_err(not_ours)?;
+        let ours = sys::ns::own(Namespaces::USER)?;
+        let is_privileged =
+            sys::caps::effective().is_ok_and(|held| held.contains(Capabilities::DEVICES));
+        if sys::ns::same(owner.as_fd(), ours.as_fd())? && !is_privileged {
             return Err(not_yours(&shown, None));
         }
         // Who typed the command has a name that tells more than any other process there.
