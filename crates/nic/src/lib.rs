@@ -37,6 +37,7 @@ pub mod device;
 pub mod ledger;
 pub mod limiter;
 pub mod list;
+pub mod listener;
 pub mod log;
 pub mod mac_list;
 pub mod policy;

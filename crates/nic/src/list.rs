@@ -8,8 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use serde::Deserialize;
+use toml::Spanned;
 
-use crate::mac_list::{self, MacListError};
+use crate::mac_list;
 use crate::protocol::MacRange;
 
 /// Where it is.
@@ -34,16 +35,16 @@ const GROUPS_PER_SECOND: u64 = 10_000;
 #[serde(deny_unknown_fields)]
 struct File {
     #[serde(default)]
-    allow: Vec<Entry>,
+    allow: Vec<Spanned<Entry>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Entry {
-    user: Option<String>,
-    group: Option<String>,
-    device: String,
-    macs: Vec<String>,
+    user: Option<Spanned<String>>,
+    group: Option<Spanned<String>>,
+    device: Spanned<String>,
+    macs: Spanned<Vec<Spanned<String>>>,
     max_macs: Option<u16>,
     connections: Option<u16>,
     frames_per_second: Option<u64>,
@@ -93,13 +94,25 @@ pub enum ListError {
         "The list {0} does not belong to root, or others can write it; chown root and chmod go-w."
     )]
     Writable(String),
-    #[error("The list {path} makes no sense: {why}")]
-    Senseless { path: String, why: String },
+    #[error("The list {path} makes no sense in line {}: {}.", .fault.line, .fault.why)]
+    Senseless { path: String, fault: Fault },
+}
+
+/// What is wrong in a line of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// From 1.
+    pub line: usize,
+    /// A sentence but for its begin and its end.
+    pub why: String,
 }
 
 /// All allowances, in their order.
 #[derive(Debug, Default)]
-pub struct List(Vec<Allowance>);
+pub struct List {
+    allowances: Vec<Allowance>,
+    idle: Vec<Fault>,
+}
 
 impl List {
     /// # Errors
@@ -116,58 +129,97 @@ impl List {
         }
         let mut text = String::new();
         file.take(TEXT_MAX).read_to_string(&mut text).map_err(unreadable)?;
-        parse(&text).map_err(|why| ListError::Senseless { path: name(), why })
+        parse(&text).map_err(|fault| ListError::Senseless { path: name(), fault })
     }
 
     /// The first allowance for a device that is about this user or one of these groups.
     #[must_use]
     pub fn find(&self, uid: u32, groups: &[u32], device: &str) -> Option<&Allowance> {
-        self.0.iter().find(|it| it.device == device && it.is_about(uid, groups))
+        self.allowances.iter().find(|it| it.device == device && it.is_about(uid, groups))
     }
 
     /// Whether any allowance is about this user or one of these groups.
     #[must_use]
     pub fn names(&self, uid: u32, groups: &[u32]) -> bool {
-        self.0.iter().any(|it| it.is_about(uid, groups))
+        self.allowances.iter().any(|it| it.is_about(uid, groups))
     }
 
     /// All of them.
     #[must_use]
     pub fn allowances(&self) -> &[Allowance] {
-        &self.0
+        &self.allowances
+    }
+
+    /// Entries that are about nobody: whoever was meant may do nothing, and all others what they may.
+    #[must_use]
+    pub fn idle(&self) -> &[Fault] {
+        &self.idle
     }
 }
 
-fn parse(text: &str) -> Result<List, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
-    let mut list = Vec::new();
-    for (i, entry) in file.allow.into_iter().enumerate() {
+fn parse(text: &str) -> Result<List, Fault> {
+    let line_of = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+    let file: File = toml::from_str(text).map_err(|error| Fault {
+        line: line_of(error.span().map_or(0, |span| span.start)),
+        why: error.message().trim_end_matches('.').to_owned(),
+    })?;
+    let mut list = List::default();
+    for entry in file.allow {
+        let begin = entry.span().start;
+        let placed = |(at, why): Wrong| Fault { line: line_of(at.unwrap_or(begin)), why };
+        let (allowance, unknown) = check(entry.get_ref()).map_err(placed)?;
         // Somebody who is no user (any more) has no rights, and the others keep theirs.
-        if let Some(allowance) = check(entry).map_err(|why| format!("entry {}: {why}", i + 1))? {
-            list.push(allowance);
+        match unknown {
+            Some(unknown) => list.idle.push(placed(unknown)),
+            None => list.allowances.extend(allowance),
         }
     }
-    Ok(List(list))
+    Ok(list)
 }
 
-fn check(entry: Entry) -> Result<Option<Allowance>, String> {
-    let unreadable = |e: std::io::Error| format!("the account files cannot be read: {e}");
-    let who = match (&entry.user, &entry.group) {
-        (Some(user), None) => {
-            let user = sys::user::by_name(user).map_err(unreadable)?;
-            user.map(|user| Who::User(user.uid))
-        }
-        (None, Some(group)) => sys::user::group_by_name(group).map_err(unreadable)?.map(Who::Group),
-        _ => return Err("it needs either user or group".into()),
+/// What is wrong, and where; nowhere is in the entry as a whole.
+type Wrong = (Option<usize>, String);
+
+fn wrong<T, W>(at: &Spanned<T>, why: impl Into<String>) -> Result<W, Wrong> {
+    Err((Some(at.span().start), why.into()))
+}
+
+/// An entry as an allowance; or whom it names who is nobody.
+fn check(entry: &Entry) -> Result<(Option<Allowance>, Option<Wrong>), Wrong> {
+    let unreadable = |e: std::io::Error| (None, format!("the account files cannot be read: {e}"));
+    let unknown = |kind: &str, name: &Spanned<String>| {
+        let why = format!("there is no {kind} \"{}\", so nobody is allowed this", name.get_ref());
+        (Some(name.span().start), why)
     };
-    if !sys::device::is_name(&entry.device) {
-        return Err(format!("\"{}\" cannot be the name of a network device", entry.device));
+    let who = match (&entry.user, &entry.group) {
+        (Some(user), None) => sys::user::by_name(user.get_ref())
+            .map_err(unreadable)?
+            .map(|account| Who::User(account.uid))
+            .ok_or_else(|| unknown("user", user)),
+        (None, Some(group)) => sys::user::group_by_name(group.get_ref())
+            .map_err(unreadable)?
+            .map(Who::Group)
+            .ok_or_else(|| unknown("group", group)),
+        _ => return Err((None, "the entry needs either user or group".into())),
+    };
+    let device = entry.device.get_ref();
+    if !sys::device::is_name(device) {
+        let why = format!("\"{device}\" cannot be the name of a network device");
+        return wrong(&entry.device, why);
     }
-    let macs = mac_list::parse(entry.macs.iter().map(String::as_str))
-        .map_err(|why: MacListError| why.to_string())?;
+    let texts = entry.macs.get_ref();
+    for text in texts {
+        if let Err(why) = mac_list::parse(std::iter::once(text.get_ref().as_str())) {
+            return wrong(text, why.to_string());
+        }
+    }
+    let macs = match mac_list::parse(texts.iter().map(|text| text.get_ref().as_str())) {
+        Ok(macs) => macs,
+        Err(why) => return wrong(&entry.macs, why.to_string()),
+    };
     let max_macs = entry.max_macs.unwrap_or(MACS);
     if !(1..=MACS_MAX).contains(&max_macs) {
-        return Err(format!("max_macs is 1 to {MACS_MAX}"));
+        return Err((None, format!("max_macs is 1 to {MACS_MAX}")));
     }
     let connections = entry.connections.unwrap_or(CONNECTIONS);
     if entry.frames_per_second == Some(0)
@@ -175,18 +227,22 @@ fn check(entry: Entry) -> Result<Option<Allowance>, String> {
         || connections == 0
         || macs.is_empty()
     {
-        return Err("it allows nothing; leave it out".into());
+        return Err((None, "the entry allows nothing; leave it out".into()));
     }
-    Ok(who.map(|who| Allowance {
+    let allowance = |who| Allowance {
         who,
-        device: entry.device,
+        device: device.clone(),
         macs,
         max_macs,
         connections,
         frames_per_second: entry.frames_per_second,
         bytes_per_second: entry.bytes_per_second,
         groups_per_second: entry.groups_per_second.unwrap_or(GROUPS_PER_SECOND),
-    }))
+    };
+    Ok(match who {
+        Ok(who) => (Some(allowance(who)), None),
+        Err(unknown) => (None, Some(unknown)),
+    })
 }
 
 #[cfg(test)]
@@ -230,27 +286,44 @@ mod tests {
     fn a_user_that_is_none_takes_nobodys_rights_away() {
         let text = "[[allow]]\nuser = \"no-such-user\"\ndevice = \"eth0\"\nmacs = [\"local\"]\n\
                     [[allow]]\nuser = \"0\"\ndevice = \"eth0\"\nmacs = [\"local\"]\n";
-        assert_eq!(parse(text).unwrap().allowances().len(), 1);
+        let list = parse(text).unwrap();
+        assert_eq!(list.allowances().len(), 1);
+        let why = "there is no user \"no-such-user\", so nobody is allowed this".to_owned();
+        assert_eq!(list.idle(), [Fault { line: 2, why }]);
+        let text = text.replace("user = \"0\"", "group = \"no-such-group\"");
+        let list = parse(&text).unwrap();
+        assert_eq!((list.allowances().len(), list.idle().len()), (0, 2));
+        assert_eq!(list.idle()[1].line, 6);
+        assert!(list.idle()[1].why.contains("no group \"no-such-group\""));
     }
 
     #[test]
     fn what_makes_no_sense_is_a_sentence() {
         let entry = |more: &str| format!("[[allow]]\ndevice = \"eth0\"\n{more}\n");
-        for (text, why) in [
-            (entry("macs = [\"local\"]"), "either user or group"),
-            (entry("user = \"0\"\ngroup = \"0\"\nmacs = [\"local\"]"), "either user or group"),
-            (entry("user = \"0\"\nmacs = []"), "allows nothing"),
-            (entry("user = \"0\"\nmacs = [\"local\"]\nconnections = 0"), "allows nothing"),
-            (entry("user = \"0\"\nmacs = [\"local\"]\nmax_macs = 0"), "max_macs is 1 to"),
-            (entry("user = \"0\"\nmacs = [\"02::1\"]"), "is no MAC address"),
-            (entry("user = \"0\"\nmacs = [\"local\"]\nmtu = 9000"), "unknown field"),
+        for (text, line, why) in [
+            (entry("macs = [\"local\"]"), 1, "either user or group"),
+            (entry("user = \"0\"\ngroup = \"0\"\nmacs = [\"local\"]"), 1, "either user or group"),
+            (entry("user = \"0\"\nmacs = []"), 1, "allows nothing"),
+            (entry("user = \"0\"\nmacs = [\"local\"]\nconnections = 0"), 1, "allows nothing"),
+            (entry("user = \"0\"\nmacs = [\"local\"]\nmax_macs = 0"), 1, "max_macs is 1 to"),
+            (entry("user = \"0\"\nmacs = [\"02::1\"]"), 4, "is no MAC address"),
+            (
+                entry("user = \"0\"\nmacs = [\n\"local\",\n\"01:00:5e:00:00:01\"]"),
+                6,
+                "names group addresses",
+            ),
+            (entry("user = \"0\"\nmacs = [\"00:00:00:00:00:00\"]"), 4, "which is no station's"),
+            (entry("user = \"0\"\nmacs = [\"local\"]\nmtu = 9000"), 5, "unknown field"),
+            (entry("user = \"0\"\nmacs = \"local\""), 4, "expected a sequence"),
+            ("[[allow]\n".into(), 1, ""),
             (
                 "[[allow]]\nuser = \"0\"\ndevice = \"a/b\"\nmacs = [\"local\"]".into(),
+                3,
                 "name of a network device",
             ),
         ] {
             let said = parse(&text).expect_err(&text);
-            assert!(said.contains(why), "{said}");
+            assert!(said.line == line && said.why.contains(why), "{text}: {said:?}");
         }
     }
 

@@ -22,6 +22,8 @@ pub enum MacListError {
     Backwards(String),
     #[error("\"{0}\" names group addresses, which no guest can have")]
     Group(String),
+    #[error("\"{0}\" names 00:00:00:00:00:00, which is no station's: begin with 00:00:00:00:00:01")]
+    Zero(String),
     #[error("there are more than {RANGES_MAX} ranges of addresses")]
     TooMany,
 }
@@ -84,6 +86,9 @@ fn parse_one(text: &str) -> Result<MacRange, MacListError> {
     let wide = range.first >> 40 != range.last >> 40;
     if group(range.first) || wide {
         return Err(MacListError::Group(text.into()));
+    }
+    if range.first == 0 {
+        return Err(MacListError::Zero(text.into()));
     }
     Ok(range)
 }
@@ -153,6 +158,13 @@ mod tests {
                 MacListError::Backwards("02:00:00:00:00:02-02:00:00:00:00:01".into()),
             ),
             ("01:00:5e:00:00:01", MacListError::Group("01:00:5e:00:00:01".into())),
+            ("ff:ff:ff:ff:ff:ff", MacListError::Group("ff:ff:ff:ff:ff:ff".into())),
+            ("00:00:00:00:00:00", MacListError::Zero("00:00:00:00:00:00".into())),
+            ("00:00:00:00:00:00/24", MacListError::Zero("00:00:00:00:00:00/24".into())),
+            (
+                "00:00:00:00:00:00-00:00:00:00:00:09",
+                MacListError::Zero("00:00:00:00:00:00-00:00:00:00:00:09".into()),
+            ),
             ("04:00:00:00:00:00/6", MacListError::Group("04:00:00:00:00:00/6".into())),
         ] {
             assert_eq!(one(text), Err(why));

@@ -1,15 +1,14 @@
 //! The broker's process: its socket, its list, and the privileges it keeps.
 #![forbid(unsafe_code)]
 
-use std::ffi::OsStr;
 use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use nic::broker::Broker;
-use nic::list::{List, PLACE, Who};
-use nic::{log, protocol};
+use nic::list::{Fault, List, PLACE, Who};
+use nic::{listener, log, protocol};
 use sys::caps::Capabilities;
 use sys::unix::SocketKind;
 
@@ -23,7 +22,7 @@ Usage: netherd-nic [--listen PATH] [--list PATH] [--user NAME]
                  else /run/netherd/nic.sock)
   --list PATH    who may do what (default: /etc/netherd/nic.toml)
   --user NAME    whom to become, when started as root (default: nobody)
-  --check        read the list, say what it allows, and end
+  --check        read the list, say what it allows and what is wrong in it, and end
 ";
 
 #[derive(Debug, Default)]
@@ -76,14 +75,20 @@ fn start() -> Result<(), String> {
     if options.check {
         return check(&list);
     }
-    let listener = match given_socket() {
-        Some(socket) if options.listen.is_none() => socket,
-        _ => listen(options.listen.as_deref().unwrap_or(Path::new(protocol::SOCKET)))?,
+    // The lock is held until the process ends; relays close it with all else that they do not need.
+    let (listener, _lock) = match given_socket() {
+        Some(socket) if options.listen.is_none() => (socket, None),
+        _ => {
+            let path = options.listen.as_deref().unwrap_or(Path::new(protocol::SOCKET));
+            let (socket, lock) = listener::listen(path).map_err(|e| e.to_string())?;
+            (socket, Some(lock))
+        }
     };
     drop_privileges(options.user.as_deref().unwrap_or("nobody"))?;
     // A list that makes no sense is said now, and again to each who comes.
-    if let Err(e) = List::read(&list) {
-        log::say(&e.to_string());
+    match List::read(&list) {
+        Ok(read) => say_idle(&list, &read),
+        Err(e) => log::say(&e.to_string()),
     }
     let mut broker = Broker::new(listener, list).map_err(|e| format!("It cannot start: {e}."))?;
     if let Some(manager) = sys::service::Manager::of_process() {
@@ -92,8 +97,15 @@ fn start() -> Result<(), String> {
     broker.run().map_err(|e| format!("It ended: {e}."))
 }
 
-fn check(list: &Path) -> Result<(), String> {
-    let list = List::read(list).map_err(|e| e.to_string())?;
+/// Says which entries are about nobody.
+fn say_idle(path: &Path, list: &List) {
+    for Fault { line, why } in list.idle() {
+        log::say(&format!("The list {} cannot be followed in line {line}: {why}.", path.display()));
+    }
+}
+
+fn check(path: &Path) -> Result<(), String> {
+    let list = List::read(path).map_err(|e| e.to_string())?;
     for allowance in list.allowances() {
         let who = match allowance.who {
             Who::User(uid) => format!("user {uid}"),
@@ -105,7 +117,12 @@ fn check(list: &Path) -> Result<(), String> {
             allowance.device, allowance.max_macs, allowance.connections
         ))?;
     }
-    Ok(())
+    say_idle(path, &list);
+    match list.idle().len() {
+        0 => Ok(()),
+        1 => Err("One entry of the list is about nobody.".to_owned()),
+        n => Err(format!("{n} entries of the list are about nobody.")),
+    }
 }
 
 /// Writes to standard output. That nobody reads it to its end is no failure.
@@ -125,25 +142,6 @@ fn given_socket() -> Option<OwnedFd> {
     let socket = sys::detach::adopt(number).ok()?;
     (sys::unix::kind_of(std::os::fd::AsFd::as_fd(&socket)).ok()? == SocketKind::Seqpacket)
         .then_some(socket)
-}
-
-/// A socket for everybody: who may do what is the list's to say.
-fn listen(path: &Path) -> Result<OwnedFd, String> {
-    let failed = |e: std::io::Error| format!("The socket {} cannot be made: {e}.", path.display());
-    let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(format!("{} cannot be a socket.", path.display()));
-    };
-    std::fs::create_dir_all(parent).map_err(failed)?;
-    make(parent, name).map_err(failed)
-}
-
-fn make(parent: &Path, name: &OsStr) -> std::io::Result<OwnedFd> {
-    use std::os::fd::AsFd;
-    let directory = sys::unix::open_directory(parent)?;
-    sys::unix::unlink_at(directory.as_fd(), name)?;
-    let socket = sys::unix::listen_at(directory.as_fd(), name, SocketKind::Seqpacket, 64)?;
-    sys::unix::set_mode_at(directory.as_fd(), name, 0o666)?;
-    Ok(socket)
 }
 
 /// Keeps two capabilities and no root.
