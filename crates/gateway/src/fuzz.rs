@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use engine::{Instant, Pool, PoolLimits};
 use sys::inet::errqueue::{Origin, SocketError};
+use sys::inet::local::Local;
 use wire::build::{Builder, Ipv4, Ipv6, Tcp};
 use wire::{Gso, GsoKind, MacAddr, Offload, PartialChecksum};
 
@@ -134,11 +135,19 @@ impl World {
             }
             1..=4 => self.packet(program)?,
             5 => {
-                let socket = u32::from(program.byte()? % 16);
+                let choice = program.byte()?;
+                let socket = u32::from(choice % 16);
                 let from = program.end()?;
                 let segment = Some(program.half()? % 2000).filter(|size| *size > 0);
                 let bytes = program.bytes(6000)?;
-                self.gateway.host.backend.arrive(socket, from, bytes, segment);
+                let backend = &mut self.gateway.host.backend;
+                // One in four tells which address of the host was asked.
+                if choice >> 6 == 3 {
+                    let local = Local { ip: program.end()?.ip(), interface: 0 };
+                    backend.arrive_at(socket, local, from, bytes);
+                } else {
+                    backend.arrive(socket, from, bytes, segment);
+                }
             }
             6 => self.error(program)?,
             7 => {
@@ -246,6 +255,7 @@ impl World {
             info: u32::from(program.half()?),
             offender: Some(program.end()?.ip()),
             destination: Some(program.end()?),
+            local: None,
             len: 0,
         };
         let payload = program.bytes(1500)?;

@@ -1,10 +1,11 @@
 //! The gateway of one network: its parts, and how they are driven.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use engine::{Frame, Instant, Pool};
+use ipnet::IpNet;
 use wire::MacAddr;
 use wire::icmp_error::IcmpError;
 
@@ -436,18 +437,19 @@ impl<B: Backend> Gateway<B> {
         self.take_events();
     }
 
-    /// An address of a guest is not its own any more: the flows of that address end. Whoever has it
-    /// next begins with none.
-    pub fn address_gone(
+    /// Addresses of a guest are not its own any more: their flows end. Whoever has them next begins
+    /// with none.
+    pub fn addresses_gone(
         &mut self,
         now: Instant,
         pool: &mut Pool,
         room: &dyn Room,
-        address: IpAddr,
+        addresses: IpNet,
     ) {
         let mut ctx = ctx!(self, pool, room);
-        self.datagrams.address_gone(&mut ctx, address);
-        self.tcp.address_gone(&mut ctx, address);
+        self.datagrams.addresses_gone(&mut ctx, addresses);
+        self.tcp.addresses_gone(&mut ctx, addresses);
+        self.publishing.addresses_gone(addresses);
         self.tcp.turn(now, &mut ctx);
         self.take_events();
     }
@@ -545,7 +547,8 @@ impl<B: Backend> Gateway<B> {
             echo_v4: refused(0),
             echo_v6: refused(1),
             resolvers: self.services.resolvers(),
-            flows: [self.tcp.len(), udp, echo],
+            flows: [self.tcp.len(), udp + self.publishing.clients(), echo],
+            flows_max: self.plan.limits.flows + self.publishing.clients_max(),
             out_of_descriptors: self.host.out_of_descriptors,
         }
     }

@@ -63,8 +63,11 @@ pub struct GatewayStatus {
     pub echo_v6: Option<String>,
     /// Where names are asked.
     pub resolvers: Vec<SocketAddr>,
-    /// Flows now: TCP, UDP, echo.
+    /// Flows now: TCP, UDP with the clients of published ports, echo.
     pub flows: [usize; 3],
+    /// As many as there may be together: those with a socket of their own, and clients of published
+    /// UDP ports.
+    pub flows_max: usize,
     /// Why the last flow could not get a descriptor, if one could not.
     pub out_of_descriptors: bool,
 }

@@ -188,7 +188,7 @@ pub struct Outside {
     /// Connections now, and the most there may be.
     pub flows: usize,
     pub flows_max: usize,
-    /// Of those: TCP, UDP, echo.
+    /// Of those: TCP, UDP (the clients of published ports as well), echo.
     pub tcp: usize,
     pub udp: usize,
     pub echo: usize,

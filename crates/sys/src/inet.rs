@@ -1,8 +1,9 @@
 //! Datagram sockets of IPv4 and IPv6: UDP (ip(7), ipv6(7), udp(7)) and ICMP echo without privilege
 //! (icmp(7), `ping_group_range`).
 //!
-//! [`ring`] receives many datagrams a call, and [`send`] sends them; [`errqueue`] reads what the
-//! network answered to what was sent.
+//! [`ring`] receives many datagrams a call, and [`send`] sends them; [`local`] is which of the host's
+//! addresses they are sent to and leave from; [`errqueue`] reads what the network answered to what was
+//! sent.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -10,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 pub mod errqueue;
+pub mod local;
 pub mod ring;
 pub mod send;
 

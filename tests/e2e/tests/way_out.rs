@@ -283,6 +283,14 @@ fn published_ports_show_who_asks() {
             assert_eq!(said, format!("you are {client}\n"), "{protocol} {host}");
         }
     }
+    // Another address of the host on the same link: who asks there is answered from there.
+    for (other, bits, client) in [("203.0.113.9", "24", FAR[0]), ("2001:db8:113::9", "64", FAR[1])]
+    {
+        let other_net = format!("{other}/{bits}");
+        outside.host.ip(&["address", "add", &other_net, "dev", "up0", "nodad"]);
+        let said = far(&outside, "python3", &[&knock, "udp", other, "5353"]);
+        assert_eq!(said, format!("you are {client}\n"), "{other}");
+    }
     // Loopback is nobody's address in the guest.
     let from_host = |protocol: &str, address: &str, port: &str| {
         let job = person.job("python3").args([&knock, protocol, address, port]);

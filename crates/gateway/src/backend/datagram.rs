@@ -12,6 +12,7 @@ use sys::inet::{self, Carries, Fragmentation};
 use sys::route::{Lookup, RouteKind, Watch};
 
 pub use sys::inet::errqueue::{Origin, SocketError};
+pub use sys::inet::local::Local;
 
 use crate::poll::{Interest, Poller, Token};
 
@@ -73,7 +74,8 @@ pub trait DatagramBackend: Routes + std::fmt::Debug {
         Ok(())
     }
 
-    /// Opens a UDP socket with a local address and port.
+    /// Opens a UDP socket with a local address and port. One that is bound to all addresses of the host
+    /// tells of each datagram, and of each error, which of them it is about.
     ///
     /// # Errors
     /// As bind(2): EADDRINUSE, EADDRNOTAVAIL, EACCES.
@@ -104,13 +106,15 @@ pub trait DatagramBackend: Routes + std::fmt::Debug {
         old: Option<Marks>,
     ) -> io::Result<()>;
 
-    /// Sends datagrams, see [`inet::send::datagrams`].
+    /// Sends datagrams, from the socket's own address or this one of the host's, see
+    /// [`inet::send::datagrams`].
     ///
     /// # Errors
     /// That of the first datagram.
     fn send<'a>(
         &mut self,
         socket: &Self::Socket,
+        from: Option<Local>,
         to: SocketAddr,
         datagrams: impl Iterator<Item = [&'a [u8]; 2]>,
     ) -> io::Result<usize>;
@@ -197,6 +201,9 @@ impl DatagramBackend for HostDatagrams {
 
     fn bind(&mut self, address: SocketAddr) -> io::Result<OwnedFd> {
         let socket = inet::datagram(Carries::Udp, address.is_ipv6())?;
+        if address.ip().is_unspecified() {
+            inet::local::set_receive_local(socket.as_fd(), address.is_ipv6())?;
+        }
         inet::bind(socket.as_fd(), address)?;
         prepare(&socket, Carries::Udp, address.is_ipv6())?;
         Ok(socket)
@@ -242,10 +249,11 @@ impl DatagramBackend for HostDatagrams {
     fn send<'a>(
         &mut self,
         socket: &OwnedFd,
+        from: Option<Local>,
         to: SocketAddr,
         datagrams: impl Iterator<Item = [&'a [u8]; 2]>,
     ) -> io::Result<usize> {
-        inet::send::datagrams(socket.as_fd(), to, datagrams)
+        inet::send::datagrams(socket.as_fd(), from, to, datagrams)
     }
 
     fn send_train<'a>(

@@ -11,7 +11,7 @@ use sys::inet::Carries;
 use sys::inet::ring::Received;
 use sys::route::RouteKind;
 
-use crate::backend::datagram::{DatagramBackend, Marks, ROOM, Routes, SocketError};
+use crate::backend::datagram::{DatagramBackend, Local, Marks, ROOM, Routes, SocketError};
 use crate::backend::{Backend, Peek, Stream, StreamBackend, StreamError};
 use crate::poll::{Interest, Poller, Token};
 
@@ -65,6 +65,8 @@ impl Routes for FakeRoutes {
 pub struct Sent {
     /// Number of the socket.
     pub socket: u32,
+    /// The address of the host that it left from, where its sender named one.
+    pub from: Option<Local>,
     pub to: SocketAddr,
     pub bytes: Vec<u8>,
     /// It went as a train.
@@ -76,6 +78,7 @@ pub struct Sent {
 #[derive(Clone, Debug)]
 struct Arrived {
     from: SocketAddr,
+    local: Option<Local>,
     bytes: Vec<u8>,
     segment: Option<u16>,
     class: u8,
@@ -108,7 +111,7 @@ pub struct FakeDatagrams {
     pub fail_open: VecDeque<i32>,
     /// The next calls to send fail with these error numbers.
     pub fail_send: VecDeque<i32>,
-    batch: Vec<(SocketAddr, Vec<u8>, Option<u16>, u8)>,
+    batch: Vec<Arrived>,
 }
 
 impl FakeDatagrams {
@@ -124,7 +127,14 @@ impl FakeDatagrams {
 
     /// Puts a datagram where the socket will find it.
     pub fn arrive(&mut self, socket: u32, from: SocketAddr, bytes: &[u8], segment: Option<u16>) {
-        let arrived = Arrived { from, bytes: bytes.to_vec(), segment, class: 0 };
+        let arrived = Arrived { from, local: None, bytes: bytes.to_vec(), segment, class: 0 };
+        self.state(socket).arrived.push_back(arrived);
+    }
+
+    /// As [`Self::arrive`], of one datagram to this address of the host.
+    pub fn arrive_at(&mut self, socket: u32, local: Local, from: SocketAddr, bytes: &[u8]) {
+        let local = Some(local);
+        let arrived = Arrived { from, local, bytes: bytes.to_vec(), segment: None, class: 0 };
         self.state(socket).arrived.push_back(arrived);
     }
 
@@ -216,6 +226,7 @@ impl DatagramBackend for FakeDatagrams {
     fn send<'a>(
         &mut self,
         socket: &FakeSocket,
+        from: Option<Local>,
         to: SocketAddr,
         datagrams: impl Iterator<Item = [&'a [u8]; 2]>,
     ) -> io::Result<usize> {
@@ -230,7 +241,7 @@ impl DatagramBackend for FakeDatagrams {
             }
             let marks = self.state(socket.number).marks;
             let bytes = pieces.concat();
-            self.sent.push(Sent { socket: socket.number, to, bytes, segment: None, marks });
+            self.sent.push(Sent { socket: socket.number, from, to, bytes, segment: None, marks });
             count += 1;
         }
         Ok(count)
@@ -248,7 +259,8 @@ impl DatagramBackend for FakeDatagrams {
         }
         let marks = self.state(socket.number).marks;
         let bytes = pieces.collect::<Vec<_>>().concat();
-        self.sent.push(Sent { socket: socket.number, to, bytes, segment: Some(segment), marks });
+        let (socket, segment) = (socket.number, Some(segment));
+        self.sent.push(Sent { socket, from: None, to, bytes, segment, marks });
         Ok(())
     }
 
@@ -256,9 +268,9 @@ impl DatagramBackend for FakeDatagrams {
         self.batch.clear();
         let arrived = &mut self.sockets.entry(socket.number).or_default().arrived;
         while self.batch.len() < max {
-            let Some(one) = arrived.pop_front() else { break };
-            let bytes = [&[0; ROOM][..], &one.bytes].concat();
-            self.batch.push((one.from, bytes, one.segment, one.class));
+            let Some(mut one) = arrived.pop_front() else { break };
+            one.bytes = [&[0; ROOM][..], &one.bytes].concat();
+            self.batch.push(one);
         }
         if self.batch.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -267,12 +279,13 @@ impl DatagramBackend for FakeDatagrams {
     }
 
     fn received(&mut self, i: usize) -> Option<Received<'_>> {
-        let (from, bytes, segment, class) = self.batch.get_mut(i)?;
+        let one = self.batch.get_mut(i)?;
         Some(Received {
-            bytes,
-            from: *from,
-            segment: *segment,
-            traffic_class: *class,
+            bytes: &mut one.bytes,
+            from: one.from,
+            local: one.local,
+            segment: one.segment,
+            traffic_class: one.class,
             truncated: false,
         })
     }

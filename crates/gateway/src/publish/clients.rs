@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use engine::{Frame, Instant};
+use ipnet::IpNet;
 use wire::ipv4::protocol;
 
 use super::{Listening, Publishing, way};
 use crate::GuestKey;
 use crate::backend::Backend;
-use crate::backend::datagram::{DatagramBackend, RECEIVE_BATCH, ROOM};
+use crate::backend::datagram::{DatagramBackend, Local, RECEIVE_BATCH, ROOM};
 use crate::counters::Reason;
 use crate::ctx::Ctx;
 use crate::flow_table::FlowTable;
@@ -23,7 +24,7 @@ use crate::report::{FlowReport, FlowState};
 use crate::udp::{Host, Piece};
 
 /// Clients of all ports together; the one that was silent longest makes room for the next.
-const CLIENTS_MAX: usize = 8192;
+pub(super) const CLIENTS_MAX: usize = 8192;
 
 /// How long a client is remembered that says nothing and hears nothing (RFC 4787, REQ-5).
 const TIMEOUT: Duration = Duration::from_secs(180);
@@ -44,11 +45,20 @@ struct Key {
     seen: SocketAddr,
 }
 
-#[derive(Debug)]
-struct Client {
+/// A flow as the host sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Outside {
     /// Slot of the listener.
     listener: u32,
+    /// The address of the host that the client asked, where the listener has all of them: the
+    /// client takes answers from nobody else.
+    local: Option<Local>,
     client: SocketAddr,
+}
+
+#[derive(Debug)]
+struct Client {
+    outside: Outside,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -56,8 +66,8 @@ struct Client {
 #[derive(Debug)]
 pub(super) struct Clients {
     flows: FlowTable<Key, Client, 1>,
-    /// By listener and real address.
-    index: HashMap<(u32, SocketAddr), u32, Keyed>,
+    /// By what tells them apart outside.
+    index: HashMap<Outside, u32, Keyed>,
 }
 
 impl Clients {
@@ -67,7 +77,7 @@ impl Clients {
 
     fn close(&mut self, at: u32) {
         if let Some((_, _, client)) = self.flows.remove(at) {
-            self.index.remove(&(client.listener, client.client));
+            self.index.remove(&client.outside);
         }
     }
 
@@ -75,10 +85,31 @@ impl Clients {
         let theirs: Vec<u32> = self
             .flows
             .iter()
-            .filter(|(.., client)| client.listener == listener)
+            .filter(|(.., client)| client.outside.listener == listener)
             .map(|(at, ..)| at)
             .collect();
         theirs.into_iter().for_each(|at| self.close(at));
+    }
+
+    /// A guest has gone: whoever comes with its key or addresses does not answer for it.
+    pub(super) fn guest_gone(&mut self, guest: GuestKey) {
+        while let Some((at, _)) = self.flows.oldest_of(guest) {
+            self.close(at);
+        }
+    }
+
+    pub(super) fn addresses_gone(&mut self, addresses: IpNet) {
+        let its: Vec<u32> = self
+            .flows
+            .iter()
+            .filter(|(_, key, ..)| addresses.contains(&key.guest.ip()))
+            .map(|(at, ..)| at)
+            .collect();
+        its.into_iter().for_each(|at| self.close(at));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.flows.len()
     }
 
     pub(super) fn next_deadline(&self) -> Option<Instant> {
@@ -98,8 +129,7 @@ impl Clients {
         &mut self,
         now: Instant,
         ctx: &mut Ctx<'_>,
-        listener: u32,
-        client: SocketAddr,
+        outside: Outside,
         way: &super::Way,
     ) -> Option<u32> {
         let mut seen = way.client;
@@ -116,7 +146,7 @@ impl Clients {
                 }
             }
         } else if let Some(at) = self.flows.find(&Key { guest: way.guest, seen }) {
-            // The same client by another address of the host: the newer one is who talks.
+            // The same client by another port or address of the host: it hears where it asked last.
             self.close(at);
         }
         if self.flows.len() >= CLIENTS_MAX
@@ -126,9 +156,9 @@ impl Clients {
             ctx.counters.count(Reason::Evicted);
         }
         let owner = way.owner.unwrap_or(GuestKey(u32::MAX));
-        let flow = Client { listener, client, bytes_in: 0, bytes_out: 0 };
+        let flow = Client { outside, bytes_in: 0, bytes_out: 0 };
         let at = self.flows.insert(now, Key { guest: way.guest, seen }, owner, 0, flow);
-        self.index.insert((listener, client), at);
+        self.index.insert(outside, at);
         Some(at)
     }
 }
@@ -160,13 +190,14 @@ impl<B: Backend> Publishing<B> {
                 continue;
             };
             let client = received.from;
+            let outside = Outside { listener: token.index, local: received.local, client };
             let way =
                 addresses.and_then(|guest| way(ctx.plan, self.way6, guest, client, listener.to));
             let Some(way) = way else {
                 ctx.counters.count(Reason::PublishedUnknown);
                 continue;
             };
-            let mut known = self.clients.index.get(&(token.index, client)).copied();
+            let mut known = self.clients.index.get(&outside).copied();
             if known
                 .and_then(|at| self.clients.flows.key(at))
                 .is_some_and(|key| key.guest != way.guest)
@@ -178,7 +209,7 @@ impl<B: Backend> Publishing<B> {
             }
             let at = match known {
                 Some(at) => at,
-                None => match self.clients.open(now, ctx, token.index, client, &way) {
+                None => match self.clients.open(now, ctx, outside, &way) {
                     Some(at) => at,
                     None => {
                         ctx.counters.count(Reason::FlowLimit);
@@ -224,7 +255,8 @@ impl<B: Backend> Publishing<B> {
         self.clients.flows.touch(now, at, 0);
         let Some(flow) = self.clients.flows.get_mut(at) else { return false };
         flow.bytes_out += piece.len as u64;
-        let slot = self.slots.get(flow.listener as usize);
+        let Outside { listener, local, client } = flow.outside;
+        let slot = self.slots.get(listener as usize);
         let Some(Listening::Udp(socket)) =
             slot.and_then(|slot| slot.listener.as_ref()).map(|listener| &listener.socket)
         else {
@@ -238,7 +270,7 @@ impl<B: Backend> Publishing<B> {
                 let from = sent + i * size;
                 packet::slice(ctx.pool, frame, piece.offset + from, size.min(piece.len - from))
             });
-            match host.backend.send(socket, flow.client, datagrams) {
+            match host.backend.send(socket, local, client, datagrams) {
                 Ok(done) => {
                     ctx.counters.add(Reason::PublishedOut, done as u64);
                     sent += done.max(1) * size;
@@ -279,7 +311,8 @@ impl<B: Backend> Publishing<B> {
             let Listening::Udp(socket) = &listener.socket else { return };
             let Ok(error) = host.backend.error(socket, &mut payload) else { return };
             let Some(client) = error.destination else { continue };
-            let Some(at) = self.clients.index.get(&(token.index, client)) else { continue };
+            let outside = Outside { listener: token.index, local: error.local, client };
+            let Some(at) = self.clients.index.get(&outside) else { continue };
             let (Some(key), Some(guest)) =
                 (self.clients.flows.key(*at), self.clients.flows.guest(*at))
             else {
@@ -304,7 +337,7 @@ impl<B: Backend> Publishing<B> {
             guest: Some(guest).filter(|guest| *guest != GuestKey(u32::MAX)),
             guest_end: key.guest,
             remote: key.seen,
-            host: (client.client != key.seen).then_some(client.client),
+            host: Some(client.outside.client).filter(|client| *client != key.seen),
             inbound: true,
             state: if client.bytes_out > 0 { FlowState::Open } else { FlowState::Opening },
             bytes_out: client.bytes_out,

@@ -13,9 +13,10 @@
 //! way out. These appear as the gateway, *standing in*, with the client's port or, where two clients
 //! would be the same, another.
 //!
-//! What the guest answers goes back by the listener's socket, so that the client sees the address
-//! it spoke to. An ICMP error of the guest about a client's datagram is counted and not sent: no
-//! socket could send it.
+//! What the guest answers goes back by the listener's socket, so that the client sees the port it
+//! spoke to; where that listens at all addresses of the host, from the one that the client asked,
+//! which need not be the one that the host would choose. An ICMP error of the guest about a client's
+//! datagram is counted and not sent: no socket could send it.
 
 mod clients;
 mod error;
@@ -25,6 +26,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use engine::Instant;
+use ipnet::IpNet;
 
 pub use error::PublishError;
 
@@ -166,13 +168,31 @@ impl<B: Backend> Publishing<B> {
         self.guests.remove(name);
     }
 
-    /// The port behind a key is gone, and with it its guest, until it is told to be here again.
+    /// The port behind a key is gone, and with it its guest, until it is told to be here again. Its
+    /// clients of UDP are forgotten.
     pub(crate) fn guest_gone(&mut self, guest: GuestKey) {
+        self.clients.guest_gone(guest);
         for addresses in self.guests.values_mut() {
             if addresses.key == Some(guest) {
                 addresses.key = None;
             }
         }
+    }
+
+    /// Addresses belong to nobody any more, or to another.
+    pub(crate) fn addresses_gone(&mut self, addresses: IpNet) {
+        self.clients.addresses_gone(addresses);
+    }
+
+    /// Clients of published UDP ports now.
+    pub(crate) fn clients(&self) -> usize {
+        self.clients.len()
+    }
+
+    /// As many of them as there may be: none where no such port is published.
+    pub(crate) fn clients_max(&self) -> usize {
+        let udp = self.ranges.values().any(|range| range.spec.protocol == Protocol::Udp);
+        if udp { clients::CLIENTS_MAX } else { 0 }
     }
 
     /// Opens all sockets of a range, or none.

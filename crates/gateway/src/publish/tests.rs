@@ -2,6 +2,7 @@ use std::net::{Ipv6Addr, TcpListener, UdpSocket};
 
 use super::*;
 use crate::backend::HostBackend;
+use crate::backend::datagram::{Local, Origin, SocketError};
 use crate::backend::fake::FakeRoutes;
 use crate::harness::{BOTH, Family, GUEST, Got, Lab, Shape, plan};
 use crate::{Gateway, Reason};
@@ -57,6 +58,93 @@ fn a_client_is_heard_and_answered() {
         assert_eq!(flows.len(), 1);
         assert_eq!((flows[0].bytes_in, flows[0].bytes_out), (8, 6));
         lab.idle();
+    }
+}
+
+/// An address of the host, by its number.
+fn local(family: Family, number: u8) -> Local {
+    let ip: IpAddr = if family.v6 {
+        Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, number.into()).into()
+    } else {
+        Ipv4Addr::new(192, 0, 2, number).into()
+    };
+    Local { ip, interface: 0 }
+}
+
+#[test]
+fn an_answer_leaves_from_the_address_that_was_asked() {
+    for family in BOTH {
+        let (mut lab, _) = lab();
+        let (web, a, b) = (family.guest(80), local(family, 1), local(family, 2));
+        // Two clients, each at another address of the host, and one of the host's loopback at both,
+        // which are two flows as it appears as the gateway.
+        let clients = [family.outside(4444), family.outside(4445), family.loopback(4446)];
+        for (asked, client) in [(a, clients[0]), (b, clients[1]), (a, clients[2]), (b, clients[2])]
+        {
+            lab.host().arrive_at(socket(family), asked, client, b"x");
+        }
+        lab.host_side();
+        lab.moved(&[(Reason::PublishedIn, 4)]);
+        let seen: Vec<SocketAddr> = lab.got().iter().map(|got| got.ends().0).collect();
+        for (at, (asked, client)) in
+            [(a, clients[0]), (b, clients[1]), (a, clients[2]), (b, clients[2])].iter().enumerate()
+        {
+            lab.udp(web, seen[at], b"y");
+            let sent = lab.host().sent.pop().unwrap();
+            assert_eq!((sent.socket, sent.from, sent.to), (socket(family), Some(*asked), *client));
+        }
+        lab.moved(&[(Reason::PublishedOut, 4)]);
+        assert_eq!(lab.gateway.flows(lab.now).count(), 4);
+        // One that the guest cannot tell from itself hears where it asked last.
+        lab.host().arrive_at(socket(family), b, clients[0], b"x");
+        lab.host_side();
+        lab.got();
+        lab.udp(web, clients[0], b"y");
+        let sent = lab.host().sent.pop().unwrap();
+        assert_eq!((sent.from, sent.to), (Some(b), clients[0]));
+        lab.moved(&[(Reason::PublishedIn, 1), (Reason::PublishedOut, 1)]);
+        assert_eq!(lab.gateway.flows(lab.now).count(), 4);
+    }
+}
+
+#[test]
+fn an_error_is_about_the_client_of_the_address_that_was_asked() {
+    for family in BOTH {
+        let (mut lab, _) = lab();
+        let (asked, other) = (local(family, 1), local(family, 2));
+        let client = family.outside(4444);
+        lab.host().arrive_at(socket(family), asked, client, b"x");
+        lab.host_side();
+        lab.got();
+        let mut error = refused(family, client);
+        for local in [None, Some(other)] {
+            error.local = local;
+            lab.host().fail(socket(family), error, b"answer");
+        }
+        lab.host_side();
+        lab.moved(&[(Reason::PublishedIn, 1)]);
+        error.local = Some(asked);
+        lab.host().fail(socket(family), error, b"answer");
+        lab.host_side();
+        lab.moved(&[(Reason::IcmpErrorIn, 1)]);
+        assert_eq!(lab.one().quoted().ends(), (family.guest(80), client));
+    }
+}
+
+/// Nobody hears at a client's port any more.
+fn refused(family: Family, client: SocketAddr) -> SocketError {
+    SocketError {
+        origin: if family.v6 {
+            Origin::Icmpv6 { kind: 1, code: 4 }
+        } else {
+            Origin::Icmp { kind: 3, code: 3 }
+        },
+        errno: 111,
+        info: 0,
+        offender: Some(client.ip()),
+        destination: Some(client),
+        local: None,
+        len: 0,
     }
 }
 
@@ -117,8 +205,11 @@ fn guests_come_and_go() {
         lab.host_side();
         lab.got();
         assert!(lab.gateway.published().next().unwrap().reachable);
+        assert_eq!(lab.gateway.status().flows, [0, 1, 0]);
         lab.gateway.guest_gone(lab.now, &mut lab.pool, &crate::Unbounded, GUEST);
         assert!(!lab.gateway.published().next().unwrap().reachable);
+        // Its key may come again for another guest, whose flow this is not.
+        assert_eq!((lab.gateway.flows(lab.now).count(), lab.gateway.status().flows[1]), (0, 0));
         lab.host().arrive(socket(family), family.outside(1), b"x", None);
         lab.host_side();
         lab.moved(&[(Reason::PublishedIn, 1), (Reason::PublishedUnknown, 1)]);
@@ -145,7 +236,6 @@ fn guests_come_and_go() {
 
 #[test]
 fn an_error_of_the_guest_is_counted_and_an_error_of_the_client_is_told() {
-    use sys::inet::errqueue::{Origin, SocketError};
     for family in BOTH {
         let (mut lab, _) = lab();
         let client = family.outside(4444);
@@ -166,24 +256,55 @@ fn an_error_of_the_guest_is_counted_and_an_error_of_the_client_is_told() {
         lab.flush();
         lab.moved(&[(Reason::PublishedIn, 1), (Reason::IcmpFromGuest, 1)]);
         assert!(lab.host().sent.is_empty() && lab.got().is_empty());
-        let error = SocketError {
-            origin: if family.v6 {
-                Origin::Icmpv6 { kind: 1, code: 4 }
-            } else {
-                Origin::Icmp { kind: 3, code: 3 }
-            },
-            errno: 111,
-            info: 0,
-            offender: Some(client.ip()),
-            destination: Some(client),
-            len: 0,
-        };
+        let error = refused(family, client);
         lab.host().fail(socket(family), error, b"answer");
         lab.host_side();
         lab.moved(&[(Reason::IcmpErrorIn, 1)]);
         let got = lab.one();
         assert_eq!(got.quoted().ends(), (family.guest(80), client));
     }
+}
+
+/// Who has the address of a guest next answers nobody in its name.
+#[test]
+fn clients_of_an_address_end_with_it() {
+    for family in BOTH {
+        let (mut lab, _) = lab();
+        let client = family.outside(4444);
+        lab.host().arrive(socket(family), client, b"x", None);
+        lab.host_side();
+        lab.got();
+        let (web, other) = (family.guest(80), BOTH[usize::from(!family.v6)].guest(80));
+        lab.gateway.addresses_gone(lab.now, &mut lab.pool, &crate::Unbounded, other.ip().into());
+        assert_eq!(lab.gateway.status().flows, [0, 1, 0]);
+        lab.gateway.addresses_gone(lab.now, &mut lab.pool, &crate::Unbounded, web.ip().into());
+        assert_eq!(lab.gateway.status().flows, [0, 0, 0]);
+        lab.udp(web, client, b"y");
+        // It is a flow of whoever sent it now, by a socket of its own.
+        lab.moved(&[(Reason::PublishedIn, 1), (Reason::UdpOut, 1)]);
+        assert_eq!(lab.host().sent.pop().unwrap().socket, lab.host().newest());
+    }
+}
+
+#[test]
+fn clients_are_counted_and_bounded() {
+    let (mut lab, id) = lab();
+    let guests = lab.gateway.plan().limits.flows;
+    assert_eq!(lab.gateway.status().flows_max, guests + clients::CLIENTS_MAX);
+    for number in 0..clients::CLIENTS_MAX + 3 {
+        let [high, low] = u16::try_from(number).unwrap().to_be_bytes();
+        let client = SocketAddr::new(Ipv4Addr::new(198, 51, high, low).into(), 4444);
+        lab.host().arrive(0, client, b"x", None);
+        lab.host_side();
+        lab.got();
+    }
+    assert_eq!(lab.gateway.status().flows, [0, clients::CLIENTS_MAX, 0]);
+    assert_eq!(lab.gateway.flows(lab.now).count(), clients::CLIENTS_MAX);
+    let came = clients::CLIENTS_MAX as u64 + 3;
+    lab.moved(&[(Reason::PublishedIn, came), (Reason::Evicted, 3)]);
+    assert!(lab.gateway.unpublish(id));
+    let status = lab.gateway.status();
+    assert_eq!((status.flows, status.flows_max), ([0, 0, 0], guests));
 }
 
 #[test]

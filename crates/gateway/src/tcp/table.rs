@@ -1,10 +1,11 @@
 //! All connections of one gateway: finding them, admitting them, and giving each its turn.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use engine::{Frame, Instant};
+use ipnet::IpNet;
 use wire::tcp::flag;
 
 use super::emit::{self, Says};
@@ -555,11 +556,11 @@ impl<B: StreamBackend> Table<B> {
         }
     }
 
-    /// An address belongs to nobody any more, or to another: its connections end.
-    pub fn address_gone(&mut self, ctx: &mut Ctx<'_>, address: IpAddr) {
+    /// Addresses belong to nobody any more, or to another: their connections end.
+    pub fn addresses_gone(&mut self, ctx: &mut Ctx<'_>, addresses: IpNet) {
         for index in 0..self.slots.len() as u32 {
             let flow = flow_mut(&mut self.slots, index);
-            if flow.is_some_and(|flow| flow.key.guest().ip() == address) {
+            if flow.is_some_and(|flow| addresses.contains(&flow.key.guest().ip())) {
                 self.remove(ctx, index, Over::Abort);
             }
         }

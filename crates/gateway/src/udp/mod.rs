@@ -32,10 +32,11 @@ mod send;
 
 use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use engine::{Frame, Instant};
+use ipnet::IpNet;
 use sys::inet::Carries;
 
 use crate::GuestKey;
@@ -270,12 +271,12 @@ impl<B: DatagramBackend> Datagrams<B> {
         }
     }
 
-    /// An address belongs to nobody any more, or to another.
-    pub(crate) fn address_gone(&mut self, ctx: &mut Ctx<'_>, address: IpAddr) {
+    /// Addresses belong to nobody any more, or to another.
+    pub(crate) fn addresses_gone(&mut self, ctx: &mut Ctx<'_>, addresses: IpNet) {
         let its: Vec<u32> = self
             .flows
             .iter()
-            .filter(|(_, key, ..)| key.guest.ip() == address)
+            .filter(|(_, key, ..)| addresses.contains(&key.guest.ip()))
             .map(|(at, ..)| at)
             .collect();
         for at in its {

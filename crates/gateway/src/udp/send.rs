@@ -182,7 +182,7 @@ impl<B: DatagramBackend> Datagrams<B> {
         let single = rest.iter().take_while(|(_, piece)| piece.segment.is_none());
         let datagrams =
             single.map(|(frame, piece)| slice(ctx.pool, frame, piece.offset, piece.len));
-        let sent = host.backend.send(&flow.socket, batch.to, datagrams)?;
+        let sent = host.backend.send(&flow.socket, None, batch.to, datagrams)?;
         ctx.counters.add(reason, sent as u64);
         Ok(sent)
     }
@@ -206,7 +206,7 @@ impl<B: DatagramBackend> Datagrams<B> {
                 let from = at + i * size;
                 slice(ctx.pool, frame, piece.offset + from, size.min(piece.len - from))
             });
-            match host.backend.send(&flow.socket, batch.to, datagrams) {
+            match host.backend.send(&flow.socket, None, batch.to, datagrams) {
                 Ok(sent) if sent > 0 => {
                     ctx.counters.add(Reason::UdpOut, sent as u64);
                     at += sent * size;

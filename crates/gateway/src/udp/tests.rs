@@ -74,7 +74,7 @@ impl Family {
             Origin::Icmpv6 { kind: v6.0, code: v6.1 },
         ]);
         let (offender, destination) = (Some(offender), Some(destination));
-        SocketError { origin, errno, info: 0, offender, destination, len: 0 }
+        SocketError { origin, errno, info: 0, offender, destination, local: None, len: 0 }
     }
 }
 
@@ -219,6 +219,7 @@ fn path_mtu_is_told() {
             info: 1400,
             offender: None,
             destination: Some(told),
+            local: None,
             len: 0,
         };
         lab.udp(guest, remote, b"x");

@@ -25,6 +25,7 @@ use engine::bindings::{BindingSource, Lifetime, Owner};
 use engine::{BATCH, Engine, Frame, Instant, Pool, PortId};
 use gateway::poll::{Event as Ready, Poller, Token};
 use gateway::{Gateway, GatewayError, GatewayEvent, GatewayPlan, GuestKey, Room};
+use ipnet::IpNet;
 
 use super::{NetworkId, Worker, WorkerEvent};
 
@@ -171,15 +172,15 @@ impl Worker {
         }
     }
 
-    /// An address of a guest is nobody's any more: what it had open outside ends, at every
-    /// gateway that it may have gone through. What is sent about it goes when frames move next.
-    pub(super) fn forget_address(&mut self, now: Instant, address: IpAddr) {
+    /// Addresses of a guest are nobody's any more: what they had open outside ends, at every gateway
+    /// that it may have gone through. What is sent about it goes when frames move next.
+    pub(super) fn forget_addresses(&mut self, now: Instant, addresses: IpNet) {
         for place in 0..self.networks.places() {
             let Some(slot) = self.networks.at(place) else { continue };
             let Some(network) = self.networks.get_mut(slot) else { continue };
             if let Some(place) = &mut network.gateway {
                 let room = QueueRoom { engine: &network.engine };
-                place.gateway.address_gone(now, &mut self.pool, &room, address);
+                place.gateway.addresses_gone(now, &mut self.pool, &room, addresses);
                 self.routing.asked.push_back(NetworkId(slot));
             }
         }

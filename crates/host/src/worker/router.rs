@@ -289,8 +289,13 @@ impl Worker {
                 self.routing.router.purge_address(&mut self.pool, iface, address);
                 // With the port everything ends that it had, whatever its addresses.
                 if why != BindingEnd::PortRemoved {
-                    self.forget_address(now, address);
+                    self.forget_addresses(now, address.into());
                 }
+            }
+            Event::BindingEnded { address: Address::Prefix(prefix), why, .. }
+                if why != BindingEnd::PortRemoved =>
+            {
+                self.forget_addresses(now, prefix);
             }
             _ => return,
         }

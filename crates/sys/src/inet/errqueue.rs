@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::Name;
+use super::local::{self, Local, With};
 
 /// Who found the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,9 @@ pub struct SocketError {
     pub offender: Option<IpAddr>,
     /// Where the datagram was sent to; for echo the port is zero.
     pub destination: Option<SocketAddr>,
+    /// The address of this host that it was sent from, where the socket tells it and the error is
+    /// not its own.
+    pub local: Option<Local>,
     /// Bytes of the datagram's payload that came back, and are in the caller's buffer.
     pub len: usize,
 }
@@ -69,6 +73,7 @@ fn receive_one(fd: BorrowedFd<'_>, payload: &mut [u8]) -> io::Result<Option<Sock
     let n = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut message, flags) };
     let len = usize::try_from(n).map_err(|_| io::Error::last_os_error())?;
     let destination = if message.msg_namelen == 0 { None } else { name.address() };
+    let (mut error, mut local) = (None, None);
     // SAFETY: recvmsg filled the message and its control buffer.
     let mut header = unsafe { libc::CMSG_FIRSTHDR(&raw const message) };
     // SAFETY: the kernel wrote whole control messages, and CMSG_NXTHDR stays within them.
@@ -93,17 +98,21 @@ fn receive_one(fd: BorrowedFd<'_>, payload: &mut [u8]) -> io::Result<Option<Sock
                 libc::SO_EE_ORIGIN_ICMP6 => Origin::Icmpv6 { kind, code },
                 _ => return Ok(None),
             };
-            return Ok(Some(SocketError {
+            error = Some(SocketError {
                 origin,
                 errno: i32::try_from(found.ee_errno).unwrap_or(0),
                 info: found.ee_info,
                 offender: if origin == Origin::Local { None } else { offender.ip() },
                 destination,
+                local: None,
                 len: len.min(payload.len()),
-            }));
+            });
+        } else {
+            // SAFETY: a whole message that the kernel wrote.
+            local = unsafe { local::of_control(header, With::Error) }.or(local);
         }
         // SAFETY: as for the loop.
         header = unsafe { libc::CMSG_NXTHDR(&raw const message, header) };
     }
-    Ok(None)
+    Ok(error.map(|error| SocketError { local, ..error }))
 }

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::Name;
+use super::local::{self, Local, With};
 
 /// Datagrams one call receives at most.
 pub const BATCH: usize = 16;
@@ -14,8 +15,9 @@ pub const BATCH: usize = 16;
 /// The longest datagram, or train of datagrams: what UDP's length field can say.
 pub const DATAGRAM_MAX: usize = 65_535;
 
-/// Bytes of control data per message: a segment size and a traffic class, with their headers.
-const CONTROL_LEN: usize = 64;
+/// Bytes of control data per message: a segment size, a traffic class and an address of this host,
+/// with their headers.
+const CONTROL_LEN: usize = 96;
 
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]
@@ -51,6 +53,8 @@ pub struct Received<'a> {
     /// The room before it, and the datagram behind that.
     pub bytes: &'a mut [u8],
     pub from: SocketAddr,
+    /// The address of this host that it was sent to, where the socket tells it.
+    pub local: Option<Local>,
     /// It is a train of datagrams of this many bytes each, the last one perhaps fewer.
     pub segment: Option<u16>,
     /// Type of service or traffic class, where the socket tells it.
@@ -152,7 +156,7 @@ impl Ring {
         }
         let header = &self.headers[i];
         let len = (header.msg_len as usize).min(DATAGRAM_MAX);
-        let (mut segment, mut traffic_class) = (None, 0);
+        let (mut segment, mut traffic_class, mut local) = (None, 0, None);
         // SAFETY: recvmmsg filled this header and its control buffer, which we own.
         let mut control = unsafe { libc::CMSG_FIRSTHDR(&raw const header.msg_hdr) };
         // SAFETY: the kernel wrote whole control messages, and CMSG_NXTHDR stays within
@@ -173,7 +177,8 @@ impl Ring {
                     let class = unsafe { data.cast::<libc::c_int>().read_unaligned() };
                     traffic_class = u8::try_from(class).unwrap_or(0);
                 }
-                _ => {}
+                // SAFETY: a whole message that the kernel wrote.
+                _ => local = unsafe { local::of_control(control, With::Datagram) }.or(local),
             }
             // SAFETY: as for the loop.
             control = unsafe { libc::CMSG_NXTHDR(&raw const header.msg_hdr, control) };
@@ -182,6 +187,6 @@ impl Ring {
         let from = self.names[i].address()?;
         let start = i * self.slot_len;
         let bytes = &mut self.slots[start..start + self.room + len];
-        Some(Received { bytes, from, segment, traffic_class, truncated })
+        Some(Received { bytes, from, local, segment, traffic_class, truncated })
     }
 }

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::Name;
+use super::local::{self, Local};
 
 /// Datagrams one call sends at most, and pieces of a train.
 pub const BATCH: usize = 64;
@@ -19,18 +20,21 @@ pub type Pieces<'a> = [&'a [u8]; 2];
 #[repr(C, align(8))]
 struct SegmentControl([u8; 24]);
 
-/// Sends datagrams in order `to` one address, without blocking; at most [`BATCH`]. Returns how
-/// many went: fewer than given when the next one met an error, which the next call reports.
+/// Sends datagrams in order `to` one address, without blocking; at most [`BATCH`]. They leave from
+/// the socket's own address, or from this one of the host's. Returns how many went: fewer than given
+/// when the next one met an error, which the next call reports.
 ///
 /// # Errors
-/// That of the first when none went: EAGAIN, EMSGSIZE, ENETUNREACH, EACCES, EPERM, ENOBUFS; or an
-/// earlier error of the network, once.
+/// That of the first when none went: EAGAIN, EMSGSIZE, ENETUNREACH, EACCES, EPERM, ENOBUFS; EINVAL
+/// or ENETUNREACH where the host has this address no more; or an earlier error of the network, once.
 pub fn datagrams<'a>(
     fd: BorrowedFd<'_>,
+    from: Option<Local>,
     to: SocketAddr,
     datagrams: impl Iterator<Item = Pieces<'a>>,
 ) -> io::Result<usize> {
     let (mut name, name_len) = Name::of(to);
+    let mut control = from.map(local::Control::of);
     let mut pieces = [[MaybeUninit::<libc::iovec>::uninit(); 2]; BATCH];
     let mut headers = [MaybeUninit::<libc::mmsghdr>::uninit(); BATCH];
     let mut count = 0;
@@ -45,6 +49,10 @@ pub fn datagrams<'a>(
         message.msg_hdr.msg_namelen = name_len;
         message.msg_hdr.msg_iov = room.as_mut_ptr().cast();
         message.msg_hdr.msg_iovlen = used;
+        if let Some((control, len)) = &mut control {
+            message.msg_hdr.msg_control = control.as_mut_ptr();
+            message.msg_hdr.msg_controllen = *len as _;
+        }
         header.write(message);
         count += 1;
     }
@@ -59,7 +67,7 @@ pub fn datagrams<'a>(
         let n = unsafe {
             let header = headers[0].assume_init_ref().msg_hdr;
             let piece = pieces[0][0].assume_init();
-            if header.msg_iovlen == 1 {
+            if header.msg_iovlen == 1 && header.msg_control.is_null() {
                 let name = header.msg_name.cast();
                 let (at, len) = (piece.iov_base, piece.iov_len);
                 libc::sendto(fd.as_raw_fd(), at, len, flags, name, header.msg_namelen)

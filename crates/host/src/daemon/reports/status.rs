@@ -61,7 +61,7 @@ impl Served {
         report.tcp = tcp;
         report.udp = udp;
         report.echo = echo;
-        report.flows_max = plan.limits.flows;
+        report.flows_max = status.flows_max;
         let gateway_counters = gateway.counters().iter().map(|(reason, n)| (reason.name(), n));
         report.counters = gateway_counters.map(|(name, n)| (name.to_owned(), n)).collect();
         let services = gateway.services().counters().iter();
