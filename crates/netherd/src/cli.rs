@@ -118,7 +118,8 @@ pub struct RunArgs {
     /// Forward a port of the host into the guest: [tcp/|udp/][ADDRESS:]PORT[:PORT]
     ///
     /// The first PORT is the host's, on ADDRESS or else on its loopback addresses; the second is
-    /// the guest's, by default the same. May be repeated; ends with the guest.
+    /// the guest's, by default the same. May be repeated; ends with the guest. Needs the uplink
+    /// `nat` or `net`.
     #[arg(short, long, value_name = "FORWARD", value_parser = parse_forward)]
     pub publish: Vec<String>,
 

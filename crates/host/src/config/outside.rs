@@ -472,7 +472,11 @@ fn check_allow_host(
 }
 
 fn gateway_needed(what: &str, outside: &Outside) -> String {
-    format!("{what} through the user-mode gateway, and the uplink is \"{}\"", outside.uplink)
+    let uplink = &outside.uplink;
+    format!(
+        "{what} through the user-mode gateway, and the uplink is \"{uplink}\": leave this out, or set `uplink` to \
+         \"nat\""
+    )
 }
 
 fn check_routes(routes: Option<&Spanned<Vec<file::Route>>>) -> Result<Vec<Route>, Fault> {

@@ -366,13 +366,14 @@ impl Served {
     /// Opens a forward.
     ///
     /// # Errors
-    /// A sentence: there is no gateway, the port is taken, or this user may not have it.
+    /// A sentence: there is no way in, the port is taken, or this user may not have it.
     pub(in crate::daemon) fn publish(
         &mut self,
         worker: &mut Worker,
         forward: Forward,
         by: Publisher,
     ) -> Result<(), Failure> {
+        self.check_publish()?;
         if let Some(other) = self.forwards.iter().find(|other| other.forward.collides(&forward)) {
             let message = format!(
                 "{forward} cannot be forwarded: {} uses that port of the host already: choose another.",

@@ -67,13 +67,23 @@ impl Wishes {
 impl Served {
     /// Whether guests could reach the host if a port of it was allowed.
     pub(super) fn check_allow_host(&self) -> Result<(), Failure> {
+        let remedy = "allow no ports of the host there";
+        self.check_gateway("The host is reached", remedy)
+    }
+
+    /// Whether a port of the host could lead to a guest: it is a way in, and there is one where there is a way out.
+    pub(super) fn check_publish(&self) -> Result<(), Failure> {
+        self.check_gateway("Guests are reached from outside", "publish no ports there")
+    }
+
+    fn check_gateway(&self, what: &str, remedy: &str) -> Result<(), Failure> {
         let uplink = &self.config.outside.uplink;
         if uplink.is_nat() {
             return Ok(());
         }
         let message = format!(
-            "The host is reached through the user-mode gateway, and the uplink of network {} is {uplink}: allow no \
-             ports of it there.",
+            "{what} through the user-mode gateway, and the uplink of network {} is {uplink}: {remedy}, or give it \
+             the uplink \"nat\".",
             self.config.name
         );
         Err(Failure::new(Code::WrongState, message))

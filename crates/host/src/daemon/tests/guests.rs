@@ -166,6 +166,28 @@ fn a_guest_that_counts_on_another_way_out_is_refused() {
         daemon.client("lab").call(&counts_on("nat", true), &[]).expect("it was there").value;
 }
 
+/// The configuration says so itself; what is live keeps to the same rule.
+#[test]
+fn what_has_no_way_out_has_no_way_in() {
+    use crate::api::message::Published;
+    use crate::report::Publishes;
+    let daemon = configured("no-way-in", "uplink = \"none\"");
+    let mut client = daemon.client("lab");
+    let add = Call::Publish { forward: "18427:web:80".into() };
+    let (code, message) = refusal(client.call::<Published>(&add, &[]));
+    assert_eq!(code, Code::WrongState);
+    let wanted = ["network lab is none", "publish no ports there", "uplink \"nat\""];
+    assert!(wanted.iter().all(|it| message.contains(it)), "{message}");
+    let guest = Join { publish: vec!["18427:80".into()], ..newcomer(Some("web"), "sh") };
+    let (code, again) = refusal(client.call::<Joined>(&Call::Join(guest), &[]));
+    assert_eq!((code, &again), (Code::WrongState, &message));
+    let open: Publishes = client.call(&Call::Published {}, &[]).expect("a list").value;
+    assert_eq!(open.total, 0);
+    // The name is free, and nothing of the guest is left.
+    let _free: Joined = client.call(&join(Some("web"), "sh"), &[]).expect("free").value;
+    std::net::TcpListener::bind("127.0.0.1:18427").expect("nobody has the port");
+}
+
 #[test]
 fn the_way_out_is_a_route() {
     use crate::api::message::Page;
