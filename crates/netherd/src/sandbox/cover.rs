@@ -93,7 +93,9 @@ impl Covers {
     pub fn find(networks: &[PathBuf]) -> Self {
         let mut all = host::directory::covers();
         for place in &all {
-            // It may exist, or its parent may not: then nothing can be published in it.
+            // It may exist, or its parent may not: then nothing can be published in it. What is made here
+            // stays when nothing is published any more: removing a directory takes away what covers it in
+            // every other mount namespace, and guests may live that count on it.
             let _ = fs::DirBuilder::new().mode(0o700).create(place);
         }
         all.extend_from_slice(networks);
