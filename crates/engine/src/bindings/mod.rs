@@ -38,6 +38,7 @@ use wire::MacAddr;
 use crate::guard::{FIRST_COME_MAX, FirstCome};
 use crate::keyed_slab::{KeyedSlab, Number};
 use crate::port::PortId;
+use crate::router::PrefixMap;
 use crate::time::Instant;
 
 mod operations;
@@ -255,9 +256,9 @@ struct Entry {
 #[derive(Debug)]
 pub(crate) struct Bindings {
     table: KeyedSlab<Address, Entry>,
-    /// Bound prefixes, the longest first, so that the first that contains an address is its owner.
-    /// There are few: one for each routed port.
-    prefixes: Vec<(IpNet, PortId)>,
+    /// The numbers of the entries of bound prefixes, of which a configuration may have thousands: the
+    /// longest with an address in it says whose that is.
+    prefixes: PrefixMap,
     /// What ends when, by the number of its entry.
     timers: BTreeSet<(Instant, Number)>,
     /// How many leases and first uses each port has, by its index.
@@ -276,7 +277,7 @@ impl Bindings {
     pub(crate) fn new(hash_key: &[u8; 16], ports: usize) -> Self {
         let mut bindings = Self {
             table: KeyedSlab::new(hash_key),
-            prefixes: Vec::new(),
+            prefixes: PrefixMap::default(),
             timers: BTreeSet::new(),
             per_port: Vec::new(),
             extra: Vec::new(),
@@ -332,13 +333,13 @@ impl Bindings {
         match self.entry(Address::Ip(address)) {
             Some(Entry { port: Some(port), planned, .. }) => (Some(Owner::Port(*port)), *planned),
             Some(Entry { planned: Some(mac), .. }) => (Some(Owner::Planned(*mac)), Some(*mac)),
-            _ => (self.prefix_of(address).map(|(_, port)| Owner::Port(port)), None),
+            _ => (self.prefix_of(address).map(Owner::Port), None),
         }
     }
 
-    /// The longest bound prefix with this address in it, and its port.
-    fn prefix_of(&self, address: IpAddr) -> Option<(IpNet, PortId)> {
-        self.prefixes.iter().find(|(prefix, _)| prefix.contains(&address)).copied()
+    /// The port that has the longest bound prefix with this address in it.
+    fn prefix_of(&self, address: IpAddr) -> Option<PortId> {
+        self.table.at(self.prefixes.find(address)?)?.1.port
     }
 
     /// Whether an IP address is a port's because the port used it first, and for no better reason.

@@ -2,7 +2,7 @@
 
 use super::{
     Address, BINDINGS_MAX, BindError, Binding, BindingLimits, BindingSource, EXPIRE_STEP, Entry,
-    Lifetime, Owner, host_prefix, is_unicast, overlap,
+    Lifetime, Owner, binding, host_prefix, is_unicast, overlap,
 };
 use super::{Bindings, IpAddr, IpNet, MacAddr, Vec};
 use crate::engine::{Engine, mac_addr, mac_bits};
@@ -104,18 +104,22 @@ impl Engine {
     /// Whose an address is; for a prefix, who has exactly that prefix.
     #[must_use]
     pub fn owner_of(&self, address: impl Into<Address>) -> Option<Owner> {
-        match normal(address.into()) {
+        let address = normal(address.into());
+        match address {
             Address::Ip(ip) => self.bindings.owner_of_ip(ip),
             Address::Mac(mac) => self.macs.binding_of(mac_bits(mac)).map(|port| {
                 port.and_then(|index| self.port_at(index)).map_or(Owner::Reserved, Owner::Port)
             }),
-            Address::Prefix(prefix) => self
-                .bindings
-                .prefixes
-                .iter()
-                .find(|(known, _)| *known == prefix)
-                .map(|(_, port)| Owner::Port(*port)),
+            Address::Prefix(_) => self.bindings.entry(address)?.port.map(Owner::Port),
         }
+    }
+
+    /// The binding of an IP address itself, not of a prefix that it is in; with no port while it is only
+    /// planned.
+    #[must_use]
+    pub fn binding_of(&self, address: IpAddr) -> Option<Binding> {
+        let address = Address::Ip(address);
+        self.bindings.entry(address).map(|entry| binding(address, entry))
     }
 
     /// Every binding, in no order: Ethernet addresses that ports own or that are reserved, IP
@@ -222,7 +226,7 @@ impl Engine {
             return Err(BindError::Planned { address, mac });
         }
         match self.bindings.prefix_of(ip) {
-            Some((_, owner)) if owner != port => Err(BindError::Taken { address, owner }),
+            Some(owner) if owner != port => Err(BindError::Taken { address, owner }),
             _ => Ok(()),
         }
     }
@@ -239,21 +243,17 @@ impl Bindings {
     ) -> Result<Vec<IpAddr>, BindError> {
         let address = Address::Prefix(prefix);
         let mut used = Vec::new();
-        for &(other, owner) in &self.prefixes {
-            if owner != port && overlap(prefix, other) {
-                return Err(BindError::Taken { address, owner });
-            }
-        }
         for (_, known, entry) in self.table.iter() {
-            let Address::Ip(ip) = *known else { continue };
-            if !prefix.contains(&host_prefix(ip)) {
-                continue;
-            }
+            let ip = match *known {
+                Address::Ip(ip) if prefix.contains(&host_prefix(ip)) => Some(ip),
+                Address::Prefix(other) if overlap(prefix, other) => None,
+                _ => continue,
+            };
             match *entry {
                 Entry {
                     port: Some(owner), source: BindingSource::FirstUse, planned: None, ..
-                } if owner != port && given => {
-                    used.push(ip);
+                } if owner != port && given && ip.is_some() => {
+                    used.extend(ip);
                 }
                 Entry { port: Some(owner), .. } if owner != port => {
                     return Err(BindError::Taken { address, owner });
@@ -311,8 +311,7 @@ impl Bindings {
         if had.is_none() {
             self.generation = self.generation.wrapping_add(1);
             if let Address::Prefix(prefix) = address {
-                self.prefixes.push((prefix, port));
-                self.prefixes.sort_by_key(|(prefix, _)| core::cmp::Reverse(prefix.prefix_len()));
+                self.prefixes.insert(prefix, number);
             }
         }
         Ok(had.is_none())
@@ -338,7 +337,7 @@ impl Bindings {
             self.count_out(port);
         }
         if let Address::Prefix(prefix) = address {
-            self.prefixes.retain(|(known, _)| *known != prefix);
+            self.prefixes.remove(prefix);
         }
         self.generation = self.generation.wrapping_add(1);
         Some(port)

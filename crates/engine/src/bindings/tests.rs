@@ -152,6 +152,36 @@ fn a_prefix_and_its_addresses_have_one_owner() {
 }
 
 #[test]
+fn the_longest_prefix_says_whose_an_address_is() {
+    for (prefix, inside) in prefixes() {
+        let mut engine = engine();
+        let (a, b) = (port(&mut engine, &[]), port(&mut engine, &[]));
+        let narrow = IpNet::new(inside, prefix.prefix_len() + 4).expect("a prefix").trunc();
+        assert_eq!(engine.binding_of(inside), None);
+        bind(&mut engine, a, prefix).expect("free");
+        bind(&mut engine, a, narrow).expect("inside its own prefix");
+        let taken = Err(BindError::Taken { address: narrow.into(), owner: a });
+        assert_eq!(bind(&mut engine, b, narrow), taken);
+        for (gone, left) in [(prefix, narrow), (narrow, prefix)] {
+            assert!(engine.unbind(gone));
+            assert_eq!(engine.owner_of(gone), None);
+            assert_eq!(engine.owner_of(left), Some(Owner::Port(a)));
+            assert_eq!(engine.owner_of(inside), Some(Owner::Port(a)));
+            bind(&mut engine, a, gone).expect("free again");
+        }
+        // An address that nobody has by itself has no binding, whatever it is in.
+        assert_eq!(engine.binding_of(inside), None);
+        bind(&mut engine, a, inside).expect("its own");
+        assert_eq!(engine.binding_of(inside).and_then(|it| it.port), Some(a));
+        let mut pool = Pool::new(PoolLimits { small: 1, large: 1, headers: 1 });
+        engine.remove_port(&mut pool, a);
+        assert_eq!(engine.owner_of(inside), None);
+        bind(&mut engine, b, prefix).expect("nobody's");
+        assert_eq!(engine.owner_of(inside), Some(Owner::Port(b)));
+    }
+}
+
+#[test]
 fn an_ethernet_address_is_bound_in_the_mac_table() {
     let mut engine = engine();
     let (a, b) = (port(&mut engine, &[mac(1)]), port(&mut engine, &[mac(2)]));

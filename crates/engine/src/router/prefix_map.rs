@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::trie::Trie;
 
-/// What benchmarks and other people's implementations are compared with: a map from IPv4 and IPv6
-/// prefixes to numbers below 2^30 - 1.
+/// A map from IPv4 and IPv6 prefixes to numbers below 2^30 - 1: for whose a prefix is, for benchmarks, and
+/// to be compared with other people's implementations.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct PrefixMap {

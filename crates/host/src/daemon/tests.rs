@@ -9,6 +9,7 @@ mod guard;
 mod guests;
 mod pages;
 mod reload;
+mod routes;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};

@@ -269,6 +269,7 @@ impl Served {
         changes.extend(self.change_ports(worker, &config));
         changes.extend(self.change_filters(worker, &config));
         changes.extend(self.change_guards(worker, &config));
+        self.settle_routes(worker, &config);
         if config.idle != self.config.idle {
             changes.push(format!("Network {name} has another idle time."));
         }

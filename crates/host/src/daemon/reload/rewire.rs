@@ -156,6 +156,7 @@ impl Served {
         let wanted = &config.outside.routes;
         for route in self.config.outside.routes.iter().filter(|route| !wanted.contains(route)) {
             worker.remove_route(route.to);
+            self.unbind_route(worker, route);
         }
     }
 

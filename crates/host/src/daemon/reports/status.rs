@@ -16,6 +16,7 @@ impl Served {
             ..report::Outside::default()
         };
         report.troubles.extend(self.unheard(worker));
+        report.troubles.extend(self.route_troubles(worker));
         if let Some(iface) = worker.interface(self.id) {
             if let Some(interface) = worker.router().interface(iface) {
                 let v4 = interface.v4.iter().map(|(address, _)| address.to_string());

@@ -463,6 +463,7 @@ impl Served {
         let (name, wishes) = (guest.name.clone(), guest.wishes.clone());
         if self.config.outside.guests_planned {
             outside::bind_guest(worker, self.id, &name, &planned, port);
+            self.settle_routes(worker, &self.config);
         }
         worker.uplink_address(self.id, planned.mac, true);
         let key = worker.guest_key(self.id, port);

@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! [`Served`] is what a network has beside its engine, which the worker owns. Its parts have a module each: [`around`]
-//! (the networks that this hypervisor is in), [`guests`], [`outside`] (router, gateway and forwards), [`uplink`] (a
-//! network device), [`guard`] and [`filters`] (what callers set on open ports), [`rates`] and [`kept`] (files written
+//! (the networks that this hypervisor is in), [`guests`], [`outside`] (router, gateway and forwards), [`behind`] (what
+//! static routes lead to), [`uplink`] (a network device), [`guard`] and [`filters`] (what callers set on open ports), [`rates`] and [`kept`] (files written
 //! behind).
 //!
 //! * `id`, `published`, `api`, `around`, `zone`, `device` and `opened` hold from the opening to the end.
@@ -14,6 +14,7 @@
 //! * Of all this only the plan and the leases are kept on disk; guests bring the rest again.
 
 pub(super) mod around;
+mod behind;
 pub(super) mod filters;
 mod guard;
 mod guests;

@@ -300,7 +300,13 @@ pub(in crate::daemon) fn addresses(guest: &Assignment) -> [IpAddr; 3] {
 
 /// Binds an address to a port for as long as that lives. What is wrong is logged: a guest that is told its address and
 /// cannot use it has to be able to find out why.
-fn bind(worker: &mut Worker, id: NetworkId, port: PortId, address: Address, source: BindingSource) {
+pub(super) fn bind(
+    worker: &mut Worker,
+    id: NetworkId,
+    port: PortId,
+    address: Address,
+    source: BindingSource,
+) {
     if let Err(why) = worker.bind(id, port, address, Lifetime::Forever, source) {
         log::warn(&format!("{address} is not bound to its port: {why}."));
     }
@@ -487,6 +493,7 @@ impl Served {
         for address in declared.addresses() {
             bind(worker, self.id, port, address.into(), BindingSource::Configuration);
         }
+        self.settle_routes(worker, &self.config);
     }
 
     /// It has gone.
