@@ -486,12 +486,11 @@ impl Served {
         else {
             return;
         };
-        let Some(planned) = self.plan.guest(&declared.name).filter(|it| it.is_declared()) else {
-            return;
-        };
-        bind_guest(worker, self.id, &declared.name, planned, port);
-        for address in declared.addresses() {
-            bind(worker, self.id, port, address.into(), BindingSource::Configuration);
+        if let Some(planned) = self.plan.guest(&declared.name).filter(|it| it.is_declared()) {
+            bind_guest(worker, self.id, &declared.name, planned, port);
+            for address in declared.addresses() {
+                bind(worker, self.id, port, address.into(), BindingSource::Configuration);
+            }
         }
         self.settle_routes(worker, &self.config);
     }

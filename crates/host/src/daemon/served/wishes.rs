@@ -71,9 +71,9 @@ impl Served {
         self.check_gateway("The host is reached", remedy)
     }
 
-    /// Whether a port of the host could lead to a guest: it is a way in, and there is one where there is a way out.
+    /// Whether a port of the host could lead to a guest: what leads in is what leads out.
     pub(super) fn check_publish(&self) -> Result<(), Failure> {
-        self.check_gateway("Guests are reached from outside", "publish no ports there")
+        self.check_gateway("Ports of the host lead to guests", "publish no ports there")
     }
 
     fn check_gateway(&self, what: &str, remedy: &str) -> Result<(), Failure> {
