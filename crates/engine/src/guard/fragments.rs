@@ -48,9 +48,21 @@ pub(super) struct Piece {
 /// The datagrams of a port.
 #[derive(Debug, Default)]
 pub(crate) struct Fragments {
-    /// With the offset behind the last fragment, and when the first came.
-    datagrams: Vec<(Datagram, u32, Instant)>,
+    datagrams: Vec<(Datagram, Seen, Instant)>,
 }
+
+/// What came of a datagram, whose first fragment came at the instant beside it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    /// The offset behind the last fragment, where the next may begin; none may after the datagram's
+    /// last one.
+    end: u32,
+    /// Nothing is missing up to there.
+    whole: bool,
+}
+
+/// No fragment begins so far behind.
+const CLOSED: u32 = u32::MAX;
 
 impl Fragments {
     /// Holds a fragment against those that came before, without a note of it.
@@ -72,7 +84,7 @@ impl Fragments {
                 if full { Err(Reason::FragmentLimit) } else { Ok(()) }
             }
             (_, None) => Err(Reason::FragmentOrphan),
-            (offset, Some((_, end, _))) if offset < *end => Err(Reason::FragmentOverlap),
+            (offset, Some((_, seen, _))) if offset < seen.end => Err(Reason::FragmentOverlap),
             (_, Some(_)) => Ok(()),
         }
     }
@@ -81,18 +93,18 @@ impl Fragments {
     pub(super) fn note(&mut self, now: Instant, which: &Datagram, piece: Piece) {
         let place = self.datagrams.iter().position(|(known, ..)| known == which);
         match (place, piece.more) {
-            (Some(place), false) => {
-                // With a piece missing its receiver waits on, and the note stays.
-                if self.datagrams.get(place).is_some_and(|(_, end, _)| *end == piece.offset) {
-                    self.datagrams.swap_remove(place);
+            (Some(place), more) => {
+                let Some((_, seen, at)) = self.datagrams.get_mut(place) else { return };
+                if piece.offset == 0 {
+                    // What is left of another datagram is too old to matter.
+                    (*seen, *at) = (Seen { end: 0, whole: true }, now);
                 }
-            }
-            (Some(place), true) => {
-                if let Some((_, end, at)) = self.datagrams.get_mut(place) {
-                    *end = piece.offset + piece.len;
-                    if piece.offset == 0 {
-                        *at = now;
-                    }
+                seen.whole &= seen.end == piece.offset;
+                // With a piece missing its receiver waits on for whatever would fill the hole, so
+                // the note stays.
+                seen.end = if more { piece.offset + piece.len } else { CLOSED };
+                if !more && seen.whole {
+                    self.datagrams.swap_remove(place);
                 }
             }
             (None, _) => {
@@ -100,7 +112,7 @@ impl Fragments {
                     self.datagrams.retain(|(.., at)| now.saturating_since(*at) < TIME);
                 }
                 if self.datagrams.len() < DATAGRAMS && piece.more {
-                    self.datagrams.push((*which, piece.len, now));
+                    self.datagrams.push((*which, Seen { end: piece.len, whole: true }, now));
                 }
             }
         }
@@ -143,15 +155,20 @@ mod tests {
             "beyond the longest datagram"
         );
         assert_eq!(pass(&mut table, now, 1, piece(4000, 80, false)), Ok(()), "one was lost");
-        assert_eq!(
-            pass(&mut table, now, 1, piece(4080, 80, false)),
-            Ok(()),
-            "and it is waited for"
-        );
-        assert_eq!(pass(&mut table, now, 1, piece(0, 1480, true)), Err(Reason::FragmentOverlap));
+        for (offset, more) in [(0, true), (2960, true), (4000, false), (4040, true), (4080, false)]
+        {
+            // It is waited for, and nothing else may be in its place, nor behind the last one.
+            let piece = piece(offset, 80, more);
+            assert_eq!(pass(&mut table, now, 1, piece), Err(Reason::FragmentOverlap), "{offset}");
+        }
         assert_eq!(pass(&mut table, now, 2, piece(0, 1480, true)), Ok(()));
         assert_eq!(pass(&mut table, now, 2, piece(1480, 80, false)), Ok(()));
         assert_eq!(pass(&mut table, now, 2, piece(0, 1480, true)), Ok(()), "it was complete");
+        // A hole in the middle is none the less one when the last fragment joins the one before.
+        assert_eq!(pass(&mut table, now, 3, piece(0, 80, true)), Ok(()));
+        assert_eq!(pass(&mut table, now, 3, piece(160, 80, true)), Ok(()));
+        assert_eq!(pass(&mut table, now, 3, piece(240, 80, false)), Ok(()));
+        assert_eq!(pass(&mut table, now, 3, piece(0, 80, true)), Err(Reason::FragmentOverlap));
     }
 
     #[test]
@@ -166,5 +183,10 @@ mod tests {
         assert_eq!(pass(&mut table, later, 1, piece(80, 8, false)), Err(Reason::FragmentOrphan));
         assert_eq!(pass(&mut table, later, 64, piece(0, 80, true)), Ok(()));
         assert_eq!(table.datagrams.len(), 1);
+        // A number that is used again.
+        let again = later + TIME;
+        assert_eq!(pass(&mut table, again, 64, piece(0, 80, true)), Ok(()));
+        assert_eq!(pass(&mut table, again, 64, piece(80, 8, false)), Ok(()));
+        assert_eq!(pass(&mut table, again, 64, piece(0, 80, true)), Ok(()), "it was complete");
     }
 }
