@@ -328,6 +328,11 @@ reasons! {
     FilterOut, Egress, "filter-out";
     /// The outside is being asked whether somebody there has the address; the guest may use it if nobody answers.
     AddressAsked, Ingress, "address-asked", 56;
+    /// The datagram is for a DHCP client, or from or to a port of servers, and is no message of DHCP.
+    DhcpPort, Ingress, "dhcp-port", 29;
+    /// The datagram is for a DHCPv6 client, or from or to a port of servers, and is none of their
+    /// messages.
+    Dhcpv6Port, Ingress, "dhcpv6-port", 46;
 }
 
 impl Reason {
@@ -345,7 +350,7 @@ impl Reason {
 
     /// Whether a frame that is dropped for this reason speaks against its sender: it failed a check
     /// of the guard, and not one that keeps well-behaved guests apart, spares others a question that
-    /// leads nowhere, or limits what others can make it say: answers and errors.
+    /// leads nowhere, or refuses or limits what others can make it say: answers and errors.
     #[must_use]
     pub const fn is_violation(self) -> bool {
         self.check().is_some()
@@ -359,6 +364,12 @@ impl Reason {
                     | Self::NdRate
                     | Self::NdNegative
                     | Self::ErrorRate
+                    | Self::AdvertisementRate
+                    | Self::IgmpRate
+                    | Self::MldRate
+                    | Self::Ipv4LinkLocal
+                    | Self::DhcpPort
+                    | Self::Dhcpv6Port
                     | Self::AddressAsked
                     | Self::GroupUnregistered
                     | Self::Mdns

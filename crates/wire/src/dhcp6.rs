@@ -5,6 +5,9 @@ use crate::Malformed;
 /// Bytes of a client's or server's message before the options: type and transaction.
 pub const HEADER_LEN: usize = 4;
 
+/// Bytes of a relay's message before the options: type, hops, two addresses (RFC 8415, 9).
+pub const RELAY_HEADER_LEN: usize = 34;
+
 /// UDP port of servers and relays.
 pub const SERVER_PORT: u16 = 547;
 /// UDP port of clients.
@@ -34,12 +37,16 @@ pub mod message {
 pub mod option {
     /// Client identifier (DUID).
     pub const CLIENT_ID: u16 = 1;
+    /// Server identifier (DUID).
+    pub const SERVER_ID: u16 = 2;
     /// Addresses, for as long as the server says.
     pub const IA_NA: u16 = 3;
     /// Addresses for a short while (RFC 8415, 21.5).
     pub const IA_TA: u16 = 4;
     /// One address, inside [`IA_NA`] or [`IA_TA`].
     pub const ADDRESS: u16 = 5;
+    /// The message that a relay passes on.
+    pub const RELAY_MESSAGE: u16 = 9;
     /// Prefixes for a network behind the client.
     pub const IA_PD: u16 = 25;
     /// One prefix, inside [`IA_PD`].

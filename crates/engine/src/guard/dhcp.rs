@@ -41,22 +41,29 @@ impl<'a> Judge<'a> {
         if !matches!(source, 67 | 68) && !matches!(destination, 67 | 68) {
             return Ok(());
         }
+        let datagram = self.datagram();
+        let parsed = Message::new(datagram);
+        let from_server = source == dhcp4::SERVER_PORT || destination == dhcp4::CLIENT_PORT;
+        let client = source == dhcp4::CLIENT_PORT || parsed.is_ok();
+        if !is_reply(datagram) && (from_server || !client) {
+            // Whatever it is, it must not get there. Others can bring a guest to send it, if they
+            // ask one of its services from such a port.
+            return self.refuse(Reason::DhcpPort);
+        }
         let rate = self.me.spec.rates.dhcp;
         if !self.me.buckets.dhcp.take(self.now, rate) {
             self.refuse(Reason::DhcpRate)?;
         }
+        if is_reply(datagram) {
+            return self.refuse(Reason::DhcpServer);
+        }
         if self.cast == Cast::Broadcast {
             self.said.reach = Reach::Servers;
         }
-        let parsed = Message::new(self.datagram());
-        let server = source == dhcp4::SERVER_PORT || destination == dhcp4::CLIENT_PORT;
-        if server || parsed.is_ok_and(|message| message.op() == op::REPLY) {
-            self.said.reach = Reach::All;
-            return self.refuse(Reason::DhcpServer);
-        }
         let Ok(message) = parsed else { return self.refuse(Reason::DhcpClient) };
         let mac = self.mac();
-        let identifier = message.option(option::CLIENT_ID).unwrap_or_default();
+        let options = Asked::of(message);
+        let identifier = options.identifier.unwrap_or_default();
         // One that says it is an Ethernet address (RFC 2132, 9.14) is the client's own.
         let names_other =
             matches!(identifier, [1, mac @ ..] if mac.len() == 6 && *mac != message.client_mac().0);
@@ -66,20 +73,14 @@ impl<'a> Judge<'a> {
             && message.client_mac() == mac
             && message.hops() == 0
             && message.relay_address().is_unspecified()
-            && message.option(option::RELAY).is_none()
-            // In the fields that options can overflow into is one that nobody has looked for.
-            && message.option(option::OVERLOAD).is_none()
+            && !options.forbidden
+            && !options.repeated
             && !names_other
-            && message.kind().is_some();
-        let kind = message.kind();
+            && options.kind.is_some();
         let client = Client { mac, identifier: fingerprint(identifier), version: Version::V4 };
-        let given_up = match kind {
+        let given_up = match options.kind {
             Some(message::RELEASE) => Some(message.client_address()),
-            Some(message::DECLINE) => {
-                let address = message.option(option::REQUESTED_ADDRESS);
-                let address = address.and_then(|body| body.first_chunk::<4>().copied());
-                Some(Ipv4Addr::from(address.unwrap_or_default()))
-            }
+            Some(message::DECLINE) => Some(Ipv4Addr::from(options.address.unwrap_or_default())),
             _ => None,
         };
         self.demand(sound, Reason::DhcpClient)?;
@@ -160,23 +161,33 @@ impl<'a> Judge<'a> {
         if !matches!(source, 546 | 547) && !matches!(destination, 546 | 547) {
             return Ok(());
         }
+        let datagram = self.datagram();
+        let parsed = dhcp6::Message::new(datagram);
+        let kind = parsed.map_or(0, dhcp6::Message::kind);
+        let server = is_servers(datagram);
+        let from_server = source == dhcp6::SERVER_PORT
+            || destination == dhcp6::CLIENT_PORT
+            || matches!(kind, ADVERTISE | REPLY | RECONFIGURE | RELAY_FORWARD | RELAY_REPLY);
+        if !server && (from_server || source != dhcp6::CLIENT_PORT) {
+            // As above: not necessarily the guest's own wish.
+            return self.refuse(Reason::Dhcpv6Port);
+        }
         let rate = self.me.spec.rates.dhcp;
         if !self.me.buckets.dhcpv6.take(self.now, rate) {
             self.refuse(Reason::Dhcpv6Rate)?;
         }
-        let parsed = dhcp6::Message::new(self.datagram());
-        let kind = parsed.map_or(0, dhcp6::Message::kind);
-        let prefixes = parsed.is_ok_and(|m| m.option(dhcp6::option::IA_PD).is_some());
-        let server = source == dhcp6::SERVER_PORT
-            || destination == dhcp6::CLIENT_PORT
-            || matches!(kind, ADVERTISE | REPLY | RECONFIGURE | RELAY_FORWARD | RELAY_REPLY);
         if server {
             return self.refuse(Reason::Dhcpv6Server);
         }
+        let prefixes = parsed.is_ok_and(|m| m.option(dhcp6::option::IA_PD).is_some());
+        // Servers differ in which of two they believe.
+        let identifiers = parsed.map_or(0, |message| {
+            message.options().filter(|(code, _)| *code == dhcp6::option::CLIENT_ID).count()
+        });
         let Some(L3::Ipv6(ip)) = self.parsed.l3 else { return Ok(()) };
-        let sound = source == dhcp6::CLIENT_PORT
-            && ip.source.is_unicast_link_local()
+        let sound = ip.source.is_unicast_link_local()
             && kind != 0
+            && identifiers <= 1
             && (!prefixes || self.me.spec.delegated_prefixes);
         self.demand(sound, Reason::Dhcpv6Client)?;
         if self.cast == Cast::Multicast {
@@ -238,6 +249,73 @@ impl<'a> Judge<'a> {
             }
         }
     }
+}
+
+/// What a client of DHCP asks for, in one pass over its options.
+#[derive(Debug, Default)]
+struct Asked<'a> {
+    kind: Option<u8>,
+    identifier: Option<&'a [u8]>,
+    /// The requested address.
+    address: Option<[u8; 4]>,
+    /// There is a relay's option, or one that has more options elsewhere, where nobody has looked for
+    /// it.
+    forbidden: bool,
+    /// An option that says what is asked, for whom or for which address stands there twice: servers
+    /// differ in which one they believe. None of them is so long that it had to be split (RFC 3396).
+    repeated: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn of(message: Message<'a>) -> Self {
+        let mut asked = Self::default();
+        let mut seen = [false; 3];
+        for (code, body) in message.options() {
+            let [kind, identifier, address] = &mut seen;
+            let seen = match code {
+                option::MESSAGE_TYPE => {
+                    asked.kind = if let [kind] = *body { Some(kind) } else { None };
+                    kind
+                }
+                option::CLIENT_ID => {
+                    asked.identifier = Some(body);
+                    identifier
+                }
+                option::REQUESTED_ADDRESS => {
+                    asked.address = body.first_chunk::<4>().copied();
+                    address
+                }
+                option::RELAY | option::OVERLOAD => {
+                    asked.forbidden = true;
+                    continue;
+                }
+                _ => continue,
+            };
+            asked.repeated |= core::mem::replace(seen, true);
+        }
+        asked
+    }
+}
+
+/// Whether a datagram is what a server of DHCP or BOOTP sends, by the fields that both have.
+fn is_reply(datagram: &[u8]) -> bool {
+    datagram.len() >= dhcp4::HEADER_LEN - dhcp4::COOKIE.len()
+        && datagram.starts_with(&[op::REPLY, 1, 6])
+}
+
+/// Whether a datagram is what a server or a relay of DHCPv6 sends: one names itself (RFC 8415, 16),
+/// the other has a message inside (RFC 8415, 9).
+fn is_servers(datagram: &[u8]) -> bool {
+    use dhcp6::message::{ADVERTISE, RECONFIGURE, RELAY_FORWARD, RELAY_REPLY, REPLY};
+    let (head, wanted) = match datagram.first() {
+        Some(&(ADVERTISE | REPLY | RECONFIGURE)) => (dhcp6::HEADER_LEN, dhcp6::option::SERVER_ID),
+        Some(&(RELAY_FORWARD | RELAY_REPLY)) => {
+            (dhcp6::RELAY_HEADER_LEN, dhcp6::option::RELAY_MESSAGE)
+        }
+        _ => return false,
+    };
+    let mut options = dhcp6::Options::new(datagram.get(head..).unwrap_or_default());
+    options.any(|(code, _)| code == wanted)
 }
 
 /// A client as servers tell them apart.

@@ -106,6 +106,64 @@ fn no_guest_is_a_server() {
     both_refused(Reason::DhcpServer, |g| discover(g, |m| m[0] = 2));
 }
 
+/// Whoever asks a service of a guest from a port of DHCP has it answer there.
+#[test]
+fn what_others_bring_a_guest_to_send_to_a_port_of_dhcp_goes_nowhere_and_is_no_violation() {
+    for body in [&[7; 300][..], &[2, 1, 0x81, 0x80], &[2, 1, 6], &[]] {
+        for (from, to) in [(53, 67), (53, 68), (67, 1000)] {
+            both_refused(Reason::DhcpPort, |g| {
+                g.frame(mac(PEER), |b| b.ipv4(&g.ip4()).udp(from, to).payload(body))
+            });
+        }
+    }
+    // The answer of a name server, say, whose first bytes are whatever its question began with.
+    for kind in [1, 2, 7, 12, 13] {
+        let answer = [&[kind, 1, 0x81, 0x80][..], &[0, 1, 0, 0, 0, 0, 0, 0], &[9; 40]].concat();
+        for (from, to) in [(53, 546), (53, 547), (547, 1000)] {
+            both_refused(Reason::Dhcpv6Port, |g| {
+                g.frame(mac(PEER), |b| b.ipv6(&g.ip6()).udp(from, to).payload(&answer))
+            });
+        }
+    }
+    for reason in [Reason::DhcpPort, Reason::Dhcpv6Port] {
+        assert!(!reason.is_violation(), "{reason}");
+    }
+    assert!(Reason::DhcpServer.is_violation() && Reason::Dhcpv6Server.is_violation());
+    // BOOTP knows no options (RFC 951).
+    let mut bootp = message(2, mac(PEER), message::OFFER, &[]);
+    bootp[236..].fill(0);
+    both_refused(Reason::DhcpServer, |g| {
+        g.frame(mac(PEER), |b| b.ipv4(&g.ip4()).udp(67, 68).payload(&bootp))
+    });
+}
+
+/// The guard would look at one of them, and the server at the other.
+#[test]
+fn nothing_that_matters_is_said_twice() {
+    for option in [&[53, 1, message::RELEASE][..], &[50, 4, 10, 0, 0, 9], &[61, 2, 0, 9]] {
+        both_refused(Reason::DhcpClient, |g| {
+            discover(g, |m| {
+                m.pop();
+                m.extend(option);
+                m.extend(option);
+                m.push(255);
+            })
+        });
+    }
+    both_refused(Reason::DhcpClient, |g| {
+        let [a, b, c, d] = g.v4().octets();
+        let bytes = message(1, g.mac(), message::DECLINE, &[50, 4, a, b, c, d, 50, 4, 10, 0, 0, 9]);
+        g.frame(MacAddr::BROADCAST, |b| b.ipv4(&from_nobody()).udp(68, 67).payload(&bytes))
+    });
+    both_passed(|g| {
+        discover(g, |m| {
+            m.pop();
+            // Options that ask for nothing may be long, and so in two parts (RFC 3396).
+            m.extend([50, 4, 10, 0, 0, 9, 61, 2, 0, 9, 60, 1, 7, 60, 1, 7, 255]);
+        })
+    });
+}
+
 #[test]
 fn only_own_leases_are_given_up() {
     let release = |g: &Guest, address: Ipv4Addr| {
@@ -235,14 +293,19 @@ fn dhcpv6_clients_and_servers() {
         &["router", "uplink"],
     );
     both_refused(Reason::Dhcpv6Client, |g| dhcpv6(g, g.v6(), (546, 547), &solicit));
-    both_refused(Reason::Dhcpv6Client, |g| dhcpv6(g, g.link_local(), (1000, 547), &solicit));
     both_refused(Reason::Dhcpv6Client, |g| dhcpv6(g, g.link_local(), (546, 547), &[1]));
-    for kind in [2, 7, 10, 12, 13] {
-        both_refused(Reason::Dhcpv6Server, |g| {
-            dhcpv6(g, g.link_local(), (546, 547), &[kind, 0, 0, 1])
-        });
+    for (ports, kind) in [((546, 547), 2), ((546, 547), 7), ((547, 546), 10), ((1000, 546), 7)] {
+        // A server names itself, a relay has a message inside.
+        let server = [kind, 0, 0, 1, 0, 2, 0, 2, 7, 7];
+        both_refused(Reason::Dhcpv6Server, |g| dhcpv6(g, g.link_local(), ports, &server));
     }
-    both_refused(Reason::Dhcpv6Server, |g| dhcpv6(g, g.link_local(), (547, 546), &solicit));
+    for kind in [12, 13] {
+        let relay = [&[kind, 1][..], &[0; 32], &[0, 9, 0, 4, 1, 0, 0, 1]].concat();
+        both_refused(Reason::Dhcpv6Server, |g| dhcpv6(g, g.link_local(), (547, 547), &relay));
+    }
+    // Two identifiers: the second one could be another's.
+    let twice = [&solicit[..], &[0, 1, 0, 2, 7, 8]].concat();
+    both_refused(Reason::Dhcpv6Client, |g| dhcpv6(g, g.link_local(), (546, 547), &twice));
     // Only what is its own does a client give up: an address of a lease, in an association.
     let give_up = |g: &Guest, kind: u8, association: u8, address: Ipv6Addr| {
         let lease = [&[0, 5, 0, 24], &address.octets()[..], &[0; 8]].concat();
