@@ -3,21 +3,23 @@
 //!
 //! Memberships are of ports, not of hosts, and by Ethernet group address, because that is what a
 //! frame is sent by. They last until two queries in a row went unanswered; there is no clock but the
-//! querier's. The querier is the network itself, while no router of the outside asks; the engine's
-//! timer has it ask.
+//! querier's, of which each IP version has its own. The querier is the network itself, while no router
+//! of the outside asks; the engine's timer has it ask. Only a sound query about all groups is one of a
+//! querier: another is answered by few or by nobody, and would end the memberships of the others.
 
 use alloc::collections::BTreeMap;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
+use arrayvec::ArrayVec;
 use wire::build::{self, Builder};
+use wire::ipv4::{Fragment, protocol};
 use wire::parse::{Ipv4, Ipv6};
-use wire::{MacAddr, igmp, mld, ndp};
+use wire::{MacAddr, checksum, igmp, mld, ndp};
 
 use crate::guard::egress::Reach;
 use crate::guard::extension::Extensions;
 use crate::guard::ipv4::group_mac;
-use crate::guard::spec::Role;
 use crate::guard::{Answer, Judge, Outcome};
 use crate::keyed::Key;
 use crate::reason::Reason;
@@ -49,10 +51,40 @@ pub(crate) struct Groups {
     members: BTreeMap<(u16, u64), u32>,
     /// How many ports have beyond [`SURE`], all together.
     beyond: usize,
-    /// Queries that were asked, by whomever.
+    v4: Rounds,
+    v6: Rounds,
+}
+
+/// Which protocol: IGMP or MLD.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Version {
+    V4,
+    V6,
+}
+
+impl Version {
+    /// That of a group's Ethernet address.
+    fn of(group: Key) -> Self {
+        if group.mac() >> 32 == 0x3333 { Self::V6 } else { Self::V4 }
+    }
+}
+
+/// The queries of one IP version.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rounds {
+    /// How many were asked, by whomever.
     round: u32,
     asked: Option<Instant>,
+    /// Another querier asks until then.
     other_until: Option<Instant>,
+}
+
+impl Rounds {
+    /// When the next query of ours is due.
+    fn deadline(&self) -> Instant {
+        let ours = self.asked.map_or(Instant::EPOCH, |asked| asked + QUERY_INTERVAL);
+        self.other_until.map_or(ours, |until| ours.max(until))
+    }
 }
 
 impl Groups {
@@ -66,16 +98,18 @@ impl Groups {
         let key = (port, group.bits());
         let known = self.members.contains_key(&key);
         if !known {
-            let version = group.mac() >> 32;
+            let version = Version::of(group);
             let its = || self.members.range((port, u64::MIN)..=(port, u64::MAX));
-            let alike = its().filter(|((_, other), _)| Key::of_bits(*other).mac() >> 32 == version);
+            let alike =
+                its().filter(|((_, other), _)| Version::of(Key::of_bits(*other)) == version);
             let sure = its().count() < SURE;
             if alike.count() >= most || !sure && self.beyond >= COMMON {
                 return false;
             }
             self.beyond += usize::from(!sure);
         }
-        self.members.insert(key, self.round);
+        let round = self.rounds(Version::of(group)).round;
+        self.members.insert(key, round);
         true
     }
 
@@ -86,8 +120,8 @@ impl Groups {
     }
 
     /// Keeps some of the memberships.
-    fn retain(&mut self, keep: impl Fn(u16, u32) -> bool) {
-        self.members.retain(|(port, _), answered| keep(*port, *answered));
+    fn retain(&mut self, keep: impl Fn(u16, Key, u32) -> bool) {
+        self.members.retain(|(port, group), answered| keep(*port, Key::of_bits(*group), *answered));
         let (mut last, mut its, mut beyond) = (None, 0, 0);
         for (port, _) in self.members.keys() {
             its = if last == Some(*port) { its + 1 } else { 1 };
@@ -99,30 +133,40 @@ impl Groups {
 
     /// Forgets a port.
     pub(crate) fn forget(&mut self, port: u16) {
-        self.retain(|its, _| its != port);
+        self.retain(|its, _, _| its != port);
+    }
+
+    fn rounds(&mut self, version: Version) -> &mut Rounds {
+        match version {
+            Version::V4 => &mut self.v4,
+            Version::V6 => &mut self.v6,
+        }
     }
 
     /// Somebody asked: whoever does not answer is forgotten in time.
-    fn new_round(&mut self, now: Instant) {
-        self.asked = Some(now);
-        self.round = self.round.wrapping_add(1);
-        let round = self.round;
-        self.retain(|_, answered| round.wrapping_sub(answered) < ROUNDS);
+    fn new_round(&mut self, version: Version, now: Instant) {
+        let rounds = self.rounds(version);
+        rounds.asked = Some(now);
+        rounds.round = rounds.round.wrapping_add(1);
+        let round = rounds.round;
+        self.retain(|_, group, answered| {
+            Version::of(group) != version || round.wrapping_sub(answered) < ROUNDS
+        });
     }
 
     /// A router of the outside asked.
-    fn other_querier(&mut self, now: Instant) {
-        self.other_until = Some(now + OTHER_QUERIER);
-        // One query for each version, and perhaps of several VLANs, is one round.
-        if self.asked.is_none_or(|asked| now.saturating_since(asked) > Duration::from_secs(20)) {
-            self.new_round(now);
+    fn other_querier(&mut self, version: Version, now: Instant) {
+        let rounds = self.rounds(version);
+        rounds.other_until = Some(now + OTHER_QUERIER);
+        // Queries of several VLANs are one round.
+        if rounds.asked.is_none_or(|asked| now.saturating_since(asked) > Duration::from_secs(20)) {
+            self.new_round(version, now);
         }
     }
 
     /// When the next query of ours is due.
     pub(crate) fn deadline(&self) -> Instant {
-        let ours = self.asked.map_or(Instant::EPOCH, |asked| asked + QUERY_INTERVAL);
-        self.other_until.map_or(ours, |until| ours.max(until))
+        self.v4.deadline().min(self.v6.deadline())
     }
 
     /// The queries to send now, from a router's address if there is one.
@@ -130,10 +174,18 @@ impl Groups {
         &mut self,
         now: Instant,
         router: Option<MacAddr>,
-    ) -> [Answer; QUERIES_MAX] {
-        self.new_round(now);
+    ) -> ArrayVec<Answer, QUERIES_MAX> {
         let mac = router.unwrap_or(QUERIER);
-        [query_v4(mac), query_v6(mac)]
+        let mut queries = ArrayVec::new();
+        for (version, query) in
+            [(Version::V4, query_v4 as fn(MacAddr) -> Answer), (Version::V6, query_v6)]
+        {
+            if self.rounds(version).deadline() <= now {
+                self.new_round(version, now);
+                queries.push(query(mac));
+            }
+        }
+        queries
     }
 
     /// Memberships of all ports.
@@ -159,14 +211,10 @@ fn query_v4(mac: MacAddr) -> Answer {
     };
     // Ten seconds to answer; robustness two, 125 seconds to the next.
     let mut body = [igmp::kind::QUERY, 100, 0, 0, 0, 0, 0, 0, 2, 125, 0, 0];
-    let [hi, lo] = (!wire::checksum::sum(&body)).to_be_bytes();
+    let [hi, lo] = (!checksum::sum(&body)).to_be_bytes();
     (body[2], body[3]) = (hi, lo);
     made(|builder| {
-        builder
-            .ethernet(group_mac(all), mac)
-            .ipv4(&header)
-            .protocol(wire::ipv4::protocol::IGMP)
-            .payload(&body)
+        builder.ethernet(group_mac(all), mac).ipv4(&header).protocol(protocol::IGMP).payload(&body)
     })
 }
 
@@ -199,17 +247,14 @@ fn made(build: impl FnOnce(Builder<'_>) -> Builder<'_>) -> Answer {
     answer
 }
 
-impl Judge<'_> {
+impl<'a> Judge<'a> {
     /// A guest's IGMP message.
     pub(super) fn igmp(&mut self, ip: &Ipv4, alert: bool) -> Result<Outcome, Reason> {
         let rate = self.me.spec.rates.groups;
         if !self.me.buckets.groups.take(self.now, rate) {
             self.refuse(Reason::IgmpRate)?;
         }
-        let start = self.parsed.l4.map_or(0, |l4| usize::from(l4.offset));
-        let end = usize::from(self.parsed.l3_offset) + usize::from(ip.total_len);
-        let bytes = self.bytes.get(start..end.min(self.bytes.len())).unwrap_or_default();
-        let Ok(message) = igmp::Message::new(bytes) else {
+        let Ok(message) = igmp::Message::new(self.igmp_message(ip)) else {
             self.refuse(Reason::IgmpFormat)?;
             return Ok(Outcome::Pass);
         };
@@ -300,11 +345,45 @@ impl Judge<'_> {
         Outcome::Pass
     }
 
-    /// A query of the router or of the outside.
-    pub(super) fn queried(&mut self) {
-        if self.me.role != Role::Guest {
-            self.engine.memory.groups.other_querier(self.now);
+    /// An IGMP message of the router or of the outside.
+    pub(super) fn queried_v4(&mut self, ip: &Ipv4) {
+        let message = igmp::Message::new(self.igmp_message(ip));
+        let sound = message.is_ok_and(|message| {
+            message.kind() == igmp::kind::QUERY
+                && message.group().is_unspecified()
+                && message.checksum_is_good()
+        });
+        if sound && ip.ttl == 1 && ip.fragment == Fragment::Whole {
+            self.engine.memory.groups.other_querier(Version::V4, self.now);
         }
+    }
+
+    /// An MLD query of the router or of the outside.
+    pub(super) fn queried_v6(&mut self, ip: &Ipv6) {
+        let message = self.icmpv6_message(ip);
+        let general = mld::records(message).is_ok()
+            && message.get(8..24).is_some_and(|group| group.iter().all(|byte| *byte == 0));
+        let sum = || {
+            let len = u32::try_from(message.len()).unwrap_or(0);
+            let (source, destination) = (ip.source, ip.destination);
+            let pseudo = checksum::pseudo_v6(source, destination, protocol::ICMPV6, len);
+            checksum::add(pseudo, checksum::sum(message))
+        };
+        if general
+            && ip.hop_limit == 1
+            && ip.source.is_unicast_link_local()
+            && ip.chain.fragment == Fragment::Whole
+            && (self.partial || sum() == 0xffff)
+        {
+            self.engine.memory.groups.other_querier(Version::V6, self.now);
+        }
+    }
+
+    /// The IGMP message, up to the end of the packet.
+    fn igmp_message(&self, ip: &Ipv4) -> &'a [u8] {
+        let start = self.parsed.l4.map_or(0, |l4| usize::from(l4.offset));
+        let end = usize::from(self.parsed.l3_offset) + usize::from(ip.total_len);
+        self.bytes.get(start..end.min(self.bytes.len())).unwrap_or_default()
     }
 }
 
@@ -362,23 +441,40 @@ mod tests {
         groups.forget(11);
         assert_eq!(groups.beyond, COMMON - (32 - SURE));
         assert!(groups.join(group(9), 2000, 32));
-        for _ in 0..ROUNDS {
-            groups.queries(Instant::from_nanos(1), None);
+        for nth in 0..ROUNDS {
+            groups.queries(Instant::EPOCH + QUERY_INTERVAL * nth, None);
         }
         assert_eq!((groups.len(), groups.beyond), (0, 0));
     }
 
     #[test]
-    fn another_querier_silences_ours() {
-        let mut groups = Groups::default();
-        let now = Instant::from_nanos(1);
-        groups.other_querier(now);
-        assert_eq!(groups.deadline(), now + OTHER_QUERIER);
+    fn another_querier_silences_ours_of_its_version() {
+        let mut now = Instant::from_nanos(1);
+        for (version, other, group) in [
+            (Version::V4, Version::V6, Key::new(1, 0x3333_0000_0001)),
+            (Version::V6, Version::V4, Key::new(1, 0x0100_5e01_0203)),
+        ] {
+            let mut groups = Groups::default();
+            assert_eq!(groups.queries(now, None).len(), 2);
+            let until = now + OTHER_QUERIER;
+            groups.other_querier(version, now);
+            assert!(groups.join(group, 7, 32));
+            // Whom it does not ask does not have to answer it.
+            for _ in 0..ROUNDS {
+                now = now + QUERY_INTERVAL;
+                groups.other_querier(version, now);
+                assert!(groups.has(group, 7));
+            }
+            assert!(groups.deadline() < until, "{other:?} is ours to ask");
+            assert_eq!(groups.queries(now, None).len(), 1);
+            assert!(groups.deadline() > now);
+        }
     }
 
     #[test]
     fn queries_are_sound() {
-        let [v4, v6] = Groups::default().queries(Instant::from_nanos(1), None);
+        let queries = Groups::default().queries(Instant::from_nanos(1), None);
+        let [v4, v6] = queries.into_inner().expect("one of each version");
         let parsed = wire::parse(&v4).unwrap();
         assert!(parsed.malformed.is_none() && parsed.dst == group_mac(Ipv4Addr::new(224, 0, 0, 1)));
         let message = igmp::Message::new(&v4[38..50]).unwrap();

@@ -231,14 +231,14 @@ fn header_of(packet: &[u8]) -> Fields {
 
 /// What options there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Options {
+pub(super) enum Options {
     None,
     /// A router alert and nothing else but padding.
     RouterAlert,
     Other,
 }
 
-fn router_alert(options: &[u8]) -> Options {
+pub(super) fn router_alert(options: &[u8]) -> Options {
     let mut found = Options::None;
     let mut rest = options;
     while let Some((&kind, after)) = rest.split_first() {

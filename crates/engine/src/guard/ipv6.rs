@@ -47,7 +47,7 @@ impl Judge<'_> {
     }
 
     /// Why the headers could not be read.
-    fn broken_v6(&self) -> Reason {
+    pub(super) fn broken_v6(&self) -> Reason {
         let chained = self
             .packet()
             .get(6)

@@ -129,6 +129,8 @@ struct Judge<'a> {
     len: usize,
     cast: Cast,
     /// VLAN and source address.
+    /// The checksum of the transport layer may not be complete.
+    partial: bool,
     source: Key,
     parsed: Parsed,
     /// The source address of the packet, once it was accepted and may be remembered.
@@ -161,6 +163,7 @@ impl Engine {
             len: frame.len(),
             cast: frame.cast(),
             source,
+            partial: frame.has_offload(),
             parsed,
             accepted: None,
             said: Judgement::default(),

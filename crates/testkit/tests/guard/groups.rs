@@ -212,13 +212,84 @@ fn the_network_asks_and_forgets_who_does_not_answer() {
     let outside = Guest { port: "uplink", number: 200, tags: Vec::new() };
     let all = Ipv4Addr::new(224, 0, 0, 1);
     let query = igmp(&outside, igmp::kind::QUERY, Ipv4Addr::UNSPECIFIED, &header(&outside, all));
+    let query6 = mld_query(&outside, Ipv6Addr::UNSPECIFIED, outside.link_local(), 1);
     reaches(&mut net, "uplink", &query, &["a", "peer", "router", "t"]);
+    reaches(&mut net, "uplink", &query6, &["a", "peer", "router", "t"]);
     net.wait(Duration::from_secs(254));
     assert_eq!(queries(&mut net, "a"), 0);
     // It was silent for too long.
     net.wait(Duration::from_secs(1));
     assert_eq!(queries(&mut net, "a"), 2);
     drain(&mut net);
+}
+
+fn mld_query(g: &Guest, group: Ipv6Addr, source: Ipv6Addr, hops: u8) -> Vec<u8> {
+    let to = "ff02::1".parse().expect("a group");
+    let header = Ipv6 { source, destination: to, hop_limit: hops, ..Ipv6::default() };
+    g.frame(ndp::multicast_mac(to), |b| {
+        let b = b.ipv6(&header).extension(0, HOP_ALERT).icmpv6(mld::kind::QUERY, 0);
+        b.payload(&[0; 4]).payload(&group.octets()).payload(&[2, 125, 0, 0])
+    })
+}
+
+/// Nobody else answers a question about one group, nor one that stacks take for broken; so these end
+/// no membership, and whoever asks them is no querier.
+#[test]
+fn only_sound_questions_about_all_groups_are_a_queriers() {
+    let outside = Guest { port: "uplink", number: 200, tags: Vec::new() };
+    let peer = Guest { port: "peer", number: PEER, tags: Vec::new() };
+    let all = Ipv4Addr::new(224, 0, 0, 1);
+    let (none, none6) = (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED);
+    let v4 = |group, ttl| {
+        let header = Ipv4 { ttl, ..header(&outside, all) };
+        igmp(&outside, igmp::kind::QUERY, group, &header)
+    };
+    let v6 = |group, source, hops| mld_query(&outside, group, source, hops);
+    let broken = |mut frame: Vec<u8>| {
+        let last = frame.len() - 1;
+        frame[last] ^= 1;
+        frame
+    };
+    let own = outside.link_local();
+    let (good, good6) = (v4(none, 1), v6(none6, own, 1));
+    for (sound, sound6, bad) in [
+        (false, false, vec![v4(GROUP, 1), v4(none, 2), broken(good.clone())]),
+        (
+            false,
+            false,
+            vec![
+                v6(group6(), own, 1),
+                v6(none6, own, 2),
+                v6(none6, outside.v6(), 1),
+                broken(good6.clone()),
+            ],
+        ),
+        (true, false, vec![good]),
+        (false, true, vec![good6]),
+    ] {
+        let mut net = world_of(snooping());
+        passed(&mut net, "peer", &join(&peer, GROUP));
+        let report = mld(&peer, mld::kind::REPORT_V2, group6(), peer.link_local(), 1);
+        passed(&mut net, "peer", &report);
+        net.wait(Duration::from_secs(60));
+        for _ in 0..3 {
+            // A round is counted once in twenty seconds.
+            net.wait(Duration::from_secs(21));
+            for frame in &bad {
+                passed(&mut net, "uplink", frame);
+            }
+        }
+        net.receive("peer");
+        assert!(net.send("a", &to_group(&a(), GROUP)) != engine::Verdict::Consumed);
+        let heard = net.receive("peer").len();
+        net.send("a", &to_group6(&a(), group6(), 2000));
+        let heard6 = net.receive("peer").len();
+        assert_eq!((heard == 0, heard6 == 0), (sound, sound6), "{bad:02x?}");
+        // Those that nobody else asks about the network asks about itself.
+        drain(&mut net);
+        net.wait(Duration::from_secs(2));
+        assert_eq!(queries(&mut net, "a"), 2 - usize::from(sound) - usize::from(sound6));
+    }
 }
 
 #[test]

@@ -51,6 +51,174 @@ fn nobody_outside_is_a_guest() {
     refused(&mut net, "uplink", &host.udp4(&header, 1, 2), Reason::OutsideIdentity);
 }
 
+/// A guest could read more of such a frame than the network does, and find somebody inside in it.
+#[test]
+fn what_cannot_be_read_does_not_come_in() {
+    use wire::ipv6::extension::{DESTINATION, FRAGMENT};
+    let host = outside();
+    let mut net = world();
+    for (operation, to) in [(REQUEST, MacAddr::BROADCAST), (REPLY, mac(PEER))] {
+        let arp = Arp {
+            operation,
+            sender_mac: host.mac(),
+            sender_ip: v4(2),
+            target_mac: mac(PEER),
+            target_ip: v4(PEER),
+        };
+        let frame = host.frame(to, |b| b.arp(&arp));
+        refused(&mut net, "uplink", &frame, Reason::OutsideIdentity);
+        // Linux takes hardware type 6 for Ethernet's, too.
+        let mut other = frame.clone();
+        other[15] = 6;
+        refused(&mut net, "uplink", &other, Reason::ArpFormat);
+        other[12..14].copy_from_slice(&[0x80, 0x35]);
+        refused(&mut net, "uplink", &other, Reason::ArpFormat);
+        refused(&mut net, "uplink", &frame[..41], Reason::ArpFormat);
+        let mut other = frame[..12].to_vec();
+        other.extend([0, 36, 0xaa, 0xaa, 3, 0, 0, 0]);
+        other.extend(&frame[12..]);
+        refused(&mut net, "uplink", &other, Reason::Llc);
+    }
+    // Other frames of 802.3 are none of the guard's business.
+    let bridge = host.frame(mac(PEER), |b| b.ethertype(38).payload(&[0x42, 0x42, 3, 0, 0, 0, 0]));
+    passed(&mut net, "uplink", &bridge);
+    let mut frame = host.udp4(&host.ip4(), 1, 2);
+    frame[14] = 0x44;
+    refused(&mut net, "uplink", &frame, Reason::Ipv4Header);
+    refused(&mut net, "uplink", &host.udp4(&host.ip4(), 1, 2)[..33], Reason::Ipv4Header);
+    // Hidden behind too many headers, and behind too long a one.
+    let insider = Ipv6 { source: v6(2), hop_limit: 255, ..host.ip6() };
+    let hide = |count: usize, len: usize| {
+        host.frame(mac(PEER), |b| {
+            let body = [&[(len / 8 - 1) as u8, 1, (len - 4) as u8], &vec![0; len - 4][..]].concat();
+            let mut b = b.ipv6(&insider);
+            for _ in 0..count {
+                b = b.extension(DESTINATION, &body);
+            }
+            b.neighbour(136, 0x60, v6(2), host.mac())
+        })
+    };
+    refused(&mut net, "uplink", &hide(8, 8), Reason::OutsideIdentity);
+    refused(&mut net, "uplink", &hide(9, 8), Reason::Ipv6Chain);
+    refused(&mut net, "uplink", &hide(1, 264), Reason::Ipv6Chain);
+    let mut frame = hide(1, 8);
+    frame[14] = 0x45;
+    refused(&mut net, "uplink", &frame, Reason::Ipv6Header);
+    // In pieces: headers that go on in the next, and what may not be in pieces at all.
+    let piece = |more: u8, message: Option<u8>| {
+        host.frame(mac(PEER), |b| {
+            let b = b.ipv6(&Ipv6 { hop_limit: 255, ..host.ip6() });
+            let b = b.extension(FRAGMENT, &[0, 0, more, 0, 0, 0, 7]);
+            match message {
+                Some(kind) => b.icmpv6(kind, 0).payload(&[0; 20]),
+                None => b.protocol(58).payload(&[136, 0]),
+            }
+        })
+    };
+    refused(&mut net, "uplink", &piece(1, None), Reason::Ipv6Hidden);
+    for kind in 133..=137 {
+        refused(&mut net, "uplink", &piece(1, Some(kind)), Reason::NdFragment);
+        refused(&mut net, "uplink", &piece(0, Some(kind)), Reason::NdFragment);
+    }
+    passed(&mut net, "uplink", &piece(1, Some(128)));
+    let later = host.frame(mac(PEER), |b| {
+        let b = b.ipv6(&host.ip6()).extension(FRAGMENT, &[0, 5, 0xa8, 0, 0, 0, 7]);
+        b.protocol(58).payload(&[7; 20])
+    });
+    passed(&mut net, "uplink", &later);
+}
+
+/// Whoever is told such an Ethernet address sends to it from then on.
+#[test]
+fn nobody_outside_names_an_ethernet_address_of_the_inside() {
+    let host = outside();
+    let mut net = world();
+    net.plug("client", learning());
+    let client = Guest { port: "client", number: 20, tags: Vec::new() };
+    net.send("client", &client.udp4(&client.ip4(), 1, 2));
+    net.engine.reserve_mac(mac(70));
+    drain(&mut net);
+    // Bound, learned, kept; and nobody's, or the sender's own.
+    for (number, inside) in [(PEER, true), (20, true), (70, true), (80, false), (200, false)] {
+        let mut check = |frame: &[u8]| {
+            if inside {
+                refused(&mut net, "uplink", frame, Reason::OutsideIdentity);
+            } else {
+                passed(&mut net, "uplink", frame);
+            }
+        };
+        let arp = Arp {
+            operation: REPLY,
+            sender_mac: mac(number),
+            sender_ip: host.v4(),
+            target_mac: mac(PEER),
+            target_ip: v4(PEER),
+        };
+        check(&host.frame(mac(PEER), |b| b.arp(&arp)));
+        let header = Ipv6 { hop_limit: 255, ..host.ip6() };
+        for kind in [135, 136] {
+            check(&host.frame(mac(PEER), |b| {
+                b.ipv6(&header).neighbour(kind, 0x60, host.v6(), mac(number))
+            }));
+            // The second of two, and one that is too long for an Ethernet address.
+            let more = [&[2, 1], &mac(number).0[..]].concat();
+            let long = [&[2, 2], &mac(number).0[..], &[0; 8]].concat();
+            for option in [more, long] {
+                check(&host.frame(mac(PEER), |b| {
+                    b.ipv6(&header).neighbour(kind, 0x60, host.v6(), host.mac()).payload(&option)
+                }));
+            }
+        }
+        let name = [&[1, 1], &mac(number).0[..]].concat();
+        check(&advertisement(&host, 0, &[&name]));
+        let header = Ipv6 { source: host.link_local(), ..header };
+        check(
+            &host.frame(mac(PEER), |b| {
+                b.ipv6(&header).icmpv6(133, 0).payload(&[0; 4]).payload(&name)
+            }),
+        );
+        check(
+            &host.frame(mac(PEER), |b| {
+                b.ipv6(&header).icmpv6(137, 0).payload(&[0; 36]).payload(&name)
+            }),
+        );
+    }
+}
+
+/// What a guest would answer with is refused before it gets there: others must not make it fail its
+/// checks.
+#[test]
+fn nobody_outside_makes_a_guest_fail() {
+    let host = outside();
+    let mut net = world();
+    for options in [&[7, 7, 4, 0, 0, 0, 0, 0][..], &[131, 7, 4, 0, 0, 0, 0, 0], &[68, 4, 5, 0]] {
+        let header = wire::build::Ipv4 { options, ..host.ip4() };
+        refused(&mut net, "uplink", &host.udp4(&header, 1, 2), Reason::Ipv4Option);
+    }
+    for options in [&[148, 4, 0, 0][..], &[1, 1, 1, 0]] {
+        passed(&mut net, "uplink", &host.udp4(&wire::build::Ipv4 { options, ..host.ip4() }, 1, 2));
+    }
+    for source in ["127.0.0.1", "0.0.0.1", "224.0.0.1", "240.0.0.1", "169.254.169.254"] {
+        let source = source.parse().expect("an address");
+        let header = wire::build::Ipv4 { source, ..host.ip4() };
+        refused(&mut net, "uplink", &host.udp4(&header, 1, 2), Reason::Ipv4SourceKind);
+    }
+    for source in ["::1", "ff02::1", "::ffff:10.0.0.9", "fd00:ec2::254"] {
+        let source = source.parse().expect("an address");
+        let header = Ipv6 { source, ..host.ip6() };
+        refused(&mut net, "uplink", &host.udp6(&header, 1, 2), Reason::Ipv6SourceKind);
+    }
+    for source in ["2002:a00::1", "2001::1"] {
+        let source = source.parse().expect("an address");
+        passed(&mut net, "uplink", &host.udp6(&Ipv6 { source, ..host.ip6() }, 1, 2));
+    }
+    for reason in
+        [Reason::AdvertisementRate, Reason::IgmpRate, Reason::MldRate, Reason::Ipv4LinkLocal]
+    {
+        assert!(!reason.is_violation(), "{reason}: others can bring a guest to it");
+    }
+}
+
 /// A port remembers a few sources, to be fast. That is no bound on who may be outside.
 #[test]
 fn any_number_of_hosts_is_outside() {
