@@ -13,8 +13,10 @@ use wire::{L3, MacAddr};
 use crate::frame::Cast;
 use crate::guard::claims::{Claim, Station};
 use crate::guard::egress::Reach;
-use crate::guard::spec::Rate;
+use crate::guard::fast::Packed;
+use crate::guard::spec::{Rate, Role};
 use crate::guard::{Answer, Judge, Outcome};
+use crate::port::PortId;
 use crate::reason::Reason;
 
 /// The longest payload of an ARP frame, in bytes: the packet, padded to the shortest Ethernet frame
@@ -72,8 +74,12 @@ impl Judge<'_> {
 
     fn arp_request(&mut self, arp: &Arp) -> Result<Outcome, Reason> {
         self.arp_sender(arp)?;
+        let probe = arp.sender_ip.is_unspecified();
         if self.cast == Cast::Unicast {
-            // A stack makes sure of a neighbour that it knows.
+            // A stack makes sure of a neighbour that it knows (RFC 1122, 2.3.2.1; RFC 4436), and says
+            // who it is. A probe is for all (RFC 5227, 2.1.1): to one it would only tell a station
+            // that tries its own address that somebody else wants it.
+            self.demand(!probe, Reason::ArpSenderIp)?;
             return Ok(Outcome::Pass);
         }
         self.demand(self.cast == Cast::Broadcast, Reason::CastMismatch)?;
@@ -81,8 +87,8 @@ impl Judge<'_> {
             // Everybody may know.
             return Ok(Outcome::Pass);
         }
-        let probe = arp.sender_ip.is_unspecified();
         if probe {
+            self.me.tries(arp.target_ip.into());
             self.probed(arp.target_ip.into());
         }
         self.resolve_v4(arp, probe)
@@ -153,7 +159,7 @@ impl Judge<'_> {
         negative: Reason,
         scan: Reason,
     ) -> Result<Option<MacAddr>, Reason> {
-        let guest = self.me.role == crate::guard::spec::Role::Guest;
+        let guest = self.me.role == Role::Guest;
         let station = self.station(target);
         if guest && self.engine.network.guard.routed && !probe {
             // Everybody is behind the router.
@@ -164,7 +170,7 @@ impl Judge<'_> {
         match station {
             Station::At(port, _) if port == self.id => {
                 // Nobody else has it, and the port's own need no answer of ours.
-                self.said.reach = if probe { Reach::Open } else { Reach::Nobody };
+                self.said.reach = if probe { self.probing(target) } else { Reach::Nobody };
                 Ok(None)
             }
             Station::At(_, Some(mac)) => {
@@ -172,6 +178,11 @@ impl Judge<'_> {
                 Ok(Some(mac))
             }
             Station::At(port, None) => {
+                if probe && let Some(mac) = self.mac_behind(port) {
+                    // Who is asked itself and just tries the address would give it up.
+                    self.defend(probe)?;
+                    return Ok(Some(mac));
+                }
                 self.said.reach = Reach::Port(port.index);
                 Ok(None)
             }
@@ -184,7 +195,7 @@ impl Judge<'_> {
                 Ok(None)
             }
             Station::Unknown => {
-                self.said.reach = Reach::Open;
+                self.said.reach = if probe { self.probing(target) } else { Reach::Open };
                 if guest && !probe {
                     if self.engine.memory.asked(self.now, self.id.index, target) {
                         self.refuse(negative)?;
@@ -197,6 +208,20 @@ impl Judge<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Where a probe goes that nobody answers here. What somebody outside wants is no secret.
+    pub(super) fn probing(&self, target: IpAddr) -> Reach {
+        match self.me.role {
+            Role::Guest => Reach::Probe(Packed::new(target)),
+            Role::Uplink | Role::Router => Reach::Open,
+        }
+    }
+
+    /// The Ethernet address that a port with addresses of its choice was last seen to use.
+    fn mac_behind(&self, port: PortId) -> Option<MacAddr> {
+        let guard = self.engine.ports.get(port)?.guard.as_ref()?;
+        (guard.last_mac != MacAddr::ZERO).then_some(guard.last_mac)
     }
 
     /// Answers to those who try an address of another are bounded (check 44).

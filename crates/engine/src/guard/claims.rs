@@ -41,6 +41,7 @@ use crate::guard::ipv6::METADATA as METADATA_V6;
 use crate::guard::spec::{FIRST_COME_MAX, GuardMode, NetworkGuard, Role};
 use crate::port::PortId;
 
+use crate::plan::SourceMode;
 /// How long a first-come address holds after it was last seen to be used: long enough for a guest
 /// that sleeps, short enough for the temporary addresses of RFC 8981, which change every day.
 const CLAIM_TIME: Duration = Duration::from_secs(4 * 3600);
@@ -388,6 +389,8 @@ impl Judge<'_> {
             if self.engine.has_outside(self.vid()) && !self.is_made_of_mac(address) {
                 self.ask(address);
             }
+                // A client may bring an address of its own to a port that one is planned for.
+                let fixed = port.spec.source == SourceMode::Static;
         }
     }
 
@@ -414,7 +417,7 @@ impl Judge<'_> {
                     return Station::Unknown;
                 }
                 let mac = match (planned, &*port.spec.macs) {
-                    (Some(mac), _) => Some(mac),
+                    (Some(mac), _) if fixed => Some(mac),
                     (None, [mac]) if port.guard.as_ref().is_none_or(|guard| guard.fixed_macs) => {
                         Some(*mac)
                     }

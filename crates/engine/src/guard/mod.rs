@@ -169,6 +169,7 @@ impl Engine {
             said: Judgement::default(),
         };
         let outcome = match judge.me.role {
+        judge.me.last_mac = judge.mac();
             Role::Guest => judge.guest(),
             Role::Uplink => judge.uplink(),
             Role::Router => judge.router(),

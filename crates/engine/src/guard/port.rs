@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use arrayvec::ArrayVec;
+use wire::MacAddr;
 
 use crate::guard::bucket::Bucket;
 use crate::guard::dhcp::Client;
@@ -29,6 +30,8 @@ pub(crate) struct PortGuard {
     pub(crate) role: Role,
     /// The port has only its own Ethernet addresses.
     pub(crate) fixed_macs: bool,
+    /// The Ethernet address that it was last judged for; zero before.
+    pub(crate) last_mac: MacAddr,
     /// Sources that were accepted.
     pub(crate) cache: Cache,
     /// Destinations that were found to be the port's.
@@ -46,6 +49,8 @@ pub(crate) struct PortGuard {
     pub(crate) found_full: Option<Instant>,
     /// Addresses that the outside was asked for on the port's behalf, and when.
     pub(crate) asked: ArrayVec<(IpAddr, Instant), ASKED>,
+    /// Addresses that it probed for last.
+    pub(crate) tried: ArrayVec<IpAddr, ASKED>,
     /// DHCP clients that were seen, and when.
     pub(crate) clients: Vec<(Client, Instant)>,
     pub(crate) fragments: Fragments,
@@ -87,6 +92,7 @@ impl PortGuard {
             spec: spec.guard.clone(),
             role: spec.role,
             fixed_macs: spec.source == SourceMode::Static,
+            last_mac: MacAddr::ZERO,
             cache: Cache::new(sources),
             egress: Cache::new(GUEST_PLACES),
             generation: 0,
@@ -97,6 +103,7 @@ impl PortGuard {
             claims: Vec::new(),
             found_full: None,
             asked: ArrayVec::new(),
+            tried: ArrayVec::new(),
             clients: Vec::new(),
             fragments: Fragments::default(),
         }))
@@ -104,8 +111,10 @@ impl PortGuard {
 
     /// Takes over what a port keeps when its spec changes: who it is, and how often it failed.
     pub(crate) fn inherit(&mut self, old: &mut Self) {
+        self.last_mac = old.last_mac;
         self.claims = core::mem::take(&mut old.claims);
         self.asked = core::mem::take(&mut old.asked);
+        self.tried = core::mem::take(&mut old.tried);
         self.clients = core::mem::take(&mut old.clients);
         self.violations = core::mem::take(&mut old.violations);
         // Another rate begins with a quiet time behind it.
@@ -138,6 +147,15 @@ impl PortGuard {
     pub(super) fn asked_for(&self, now: Instant, address: IpAddr) -> Option<Instant> {
         let (_, at) = self.asked.iter().find(|(known, _)| *known == address)?;
         (now.saturating_since(*at) < super::claims::ASKED_TIME).then_some(*at)
+    }
+
+    /// Takes note of an address that the port probes for.
+    pub(super) fn tries(&mut self, address: IpAddr) {
+        self.tried.retain(|known| *known != address);
+        if self.tried.is_full() {
+            self.tried.remove(0);
+        }
+        self.tried.push(address);
     }
 
     /// Whether the port gets only what is for one of its addresses (checks 53 and 54).

@@ -15,5 +15,6 @@ mod macs;
 mod nd;
 mod outside;
 mod ports;
+mod probes;
 mod property;
 mod world;
