@@ -195,6 +195,9 @@ impl Engine {
         self.macs.set_hold(port.index, hold);
         self.count_guards();
         self.bind_addresses(port, &old, &guard);
+        if old.mode != guard.mode {
+            self.end_what_mode_forbids(port, guard.mode);
+        }
         Ok(())
     }
 
@@ -218,6 +221,9 @@ impl Engine {
         self.macs.set_hold(port.index, Hold::of(&target.spec));
         self.count_guards();
         self.bind_addresses(port, &old, &guard);
+        if old.mode != guard.mode {
+            self.end_what_mode_forbids(port, guard.mode);
+        }
         Ok(())
     }
 

@@ -24,6 +24,7 @@
 //! are its own while it lives, for nobody asks it whether it still has them. Elsewhere they end some
 //! hours after their last use, and questions about them go to the ports where somebody may be.
 
+use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
@@ -32,6 +33,7 @@ use wire::parse::Arp;
 use wire::{MacAddr, build, ndp};
 
 use crate::bindings::{Address, BindError, BindingSource, Lifetime, Owner};
+use crate::engine::Engine;
 use crate::event::BindingEnd;
 use crate::frame::Cast;
 use crate::guard::Judge;
@@ -39,9 +41,9 @@ use crate::guard::arp::compose;
 use crate::guard::ipv4::METADATA as METADATA_V4;
 use crate::guard::ipv6::METADATA as METADATA_V6;
 use crate::guard::spec::{FIRST_COME_MAX, GuardMode, NetworkGuard, Role};
+use crate::plan::SourceMode;
 use crate::port::PortId;
 
-use crate::plan::SourceMode;
 /// How long a first-come address holds after it was last seen to be used: long enough for a guest
 /// that sleeps, short enough for the temporary addresses of RFC 8981, which change every day.
 const CLAIM_TIME: Duration = Duration::from_secs(4 * 3600);
@@ -282,49 +284,22 @@ impl Judge<'_> {
 
     /// Whether the port may take an address that is nobody's.
     fn is_claimable(&self, address: IpAddr) -> bool {
-        if self.is_no_station(address) {
-            return false;
-        }
-        match (self.me.spec.mode, address) {
-            (GuardMode::Off, _) => false,
-            (GuardMode::Learn, IpAddr::V4(ip)) => {
-                let NetworkGuard { subnet, first_come, .. } = &self.engine.network.guard;
-                match subnet {
-                    // Nobody knows its broadcast address, but what it most often is.
-                    None => ip.octets()[3] != 255,
-                    Some(subnet) if subnet.contains(&ip) => {
-                        first_come.is_none_or(|(first, last)| first <= ip && ip <= last)
-                    }
-                    Some(_) => true,
-                }
-            }
-            (_, IpAddr::V4(_)) => false,
-            (mode, IpAddr::V6(ip)) => {
-                is_link_local(ip) || mode == GuardMode::Learn || self.is_announced(ip)
-            }
-        }
+        self.engine.is_first_come(self.me.spec.mode, address, |ip| self.is_announced(ip))
+            && !self.is_made_of_anothers_mac(address)
     }
 
-    /// Whether an address is of a kind that no guest can have (checks 21 and 34; RFC 6890): nobody's,
-    /// everybody's, this host's, made of an IPv4 address, or a cloud's metadata service.
+    /// Whether the address ends in the interface identifier of another's Ethernet address (RFC 4291,
+    /// appendix A): it is that station's to take, whenever it comes. A random identifier looks so
+    /// once in 2^17, and is chosen anew then.
+    fn is_made_of_anothers_mac(&self, address: IpAddr) -> bool {
+        let IpAddr::V6(ip) = address else { return false };
+        let [.., first, _, _, 0xff, 0xfe, _, _, _] = ip.octets() else { return false };
+        // The bit for groups; the one beside it is turned over.
+        first & 1 == 0 && !self.is_made_of_mac(address)
+    }
+
     pub(super) fn is_no_station(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(ip) => {
-                let of_subnet = self.engine.network.guard.subnet.is_some_and(|subnet| {
-                    subnet.prefix_len() < 31 && (ip == subnet.broadcast() || ip == subnet.network())
-                });
-                matches!(ip.octets()[0], 0 | 127 | 224..) || of_subnet || ip == METADATA_V4
-            }
-            IpAddr::V6(ip) => {
-                ip.is_unspecified()
-                    || ip.is_loopback()
-                    || ip.is_multicast()
-                    || ip.to_ipv4().is_some()
-                    || ip.segments()[0] == 0x2002
-                    || ip.segments()[..2] == [0x2001, 0]
-                    || ip == METADATA_V6
-            }
-        }
+        self.engine.is_no_station(address)
     }
 
     /// Whether the port may have one more first-come address, and which one it has to give up for it.
@@ -389,8 +364,6 @@ impl Judge<'_> {
             if self.engine.has_outside(self.vid()) && !self.is_made_of_mac(address) {
                 self.ask(address);
             }
-                // A client may bring an address of its own to a port that one is planned for.
-                let fixed = port.spec.source == SourceMode::Static;
         }
     }
 
@@ -416,6 +389,8 @@ impl Judge<'_> {
                 if !port.carries(self.vid(), false) || self.engine.are_apart(self.id, port) {
                     return Station::Unknown;
                 }
+                // A client may bring an address of its own to a port that one is planned for.
+                let fixed = port.spec.source == SourceMode::Static;
                 let mac = match (planned, &*port.spec.macs) {
                     (Some(mac), _) if fixed => Some(mac),
                     (None, [mac]) if port.guard.as_ref().is_none_or(|guard| guard.fixed_macs) => {
@@ -464,6 +439,84 @@ impl Judge<'_> {
     pub(super) fn delegate(&mut self, port: PortId, prefix: IpNet, time: Duration) {
         let lifetime = Lifetime::Until(self.now + time);
         let _ = self.engine.bind(port, prefix, lifetime, BindingSource::Lease);
+    }
+}
+
+impl Engine {
+    /// Whether a port of this mode may take an address that is nobody's. `announced`: whether an
+    /// address is of a prefix from which hosts make theirs.
+    fn is_first_come(
+        &self,
+        mode: GuardMode,
+        address: IpAddr,
+        announced: impl Fn(Ipv6Addr) -> bool,
+    ) -> bool {
+        if self.is_no_station(address) {
+            return false;
+        }
+        match (mode, address) {
+            (GuardMode::Off, _) => false,
+            (GuardMode::Learn, IpAddr::V4(ip)) => {
+                let NetworkGuard { subnet, first_come, .. } = &self.network.guard;
+                match subnet {
+                    // Nobody knows its broadcast address, but what it most often is.
+                    None => ip.octets()[3] != 255,
+                    Some(subnet) if subnet.contains(&ip) => {
+                        first_come.is_none_or(|(first, last)| first <= ip && ip <= last)
+                    }
+                    Some(_) => true,
+                }
+            }
+            (_, IpAddr::V4(_)) => false,
+            (mode, IpAddr::V6(ip)) => {
+                is_link_local(ip) || mode == GuardMode::Learn || announced(ip)
+            }
+        }
+    }
+
+    /// Whether an address is of a kind that no guest can have (checks 21 and 34; RFC 6890): nobody's,
+    /// everybody's, this host's, made of an IPv4 address, or a cloud's metadata service.
+    fn is_no_station(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(ip) => {
+                let of_subnet = self.network.guard.subnet.is_some_and(|subnet| {
+                    subnet.prefix_len() < 31 && (ip == subnet.broadcast() || ip == subnet.network())
+                });
+                matches!(ip.octets()[0], 0 | 127 | 224..) || of_subnet || ip == METADATA_V4
+            }
+            IpAddr::V6(ip) => {
+                ip.is_unspecified()
+                    || ip.is_loopback()
+                    || ip.is_multicast()
+                    || ip.to_ipv4().is_some()
+                    || ip.segments()[0] == 0x2002
+                    || ip.segments()[..2] == [0x2001, 0]
+                    || ip == METADATA_V6
+            }
+        }
+    }
+
+    /// The guard of a port has this mode now, and had another: what the port took first and could
+    /// not take now is nobody's again.
+    pub(crate) fn end_what_mode_forbids(&mut self, port: PortId, mode: GuardMode) {
+        let forbidden = |address: &Address| match *address {
+            // Whether a prefix is still announced is no question of the mode.
+            Address::Ip(ip) => {
+                let announced = |ip| self.is_of_prefix(ip);
+                self.bindings.is_first_use(ip) && !self.is_first_come(mode, ip, announced)
+            }
+            Address::Mac(_) | Address::Prefix(_) => false,
+        };
+        let its = self.bindings.iter().filter(|binding| binding.port == Some(port));
+        let ended: Vec<Address> = its.map(|binding| binding.address).filter(forbidden).collect();
+        for address in ended {
+            self.end_binding(address, BindingEnd::Unbound);
+        }
+    }
+
+    fn is_of_prefix(&self, ip: Ipv6Addr) -> bool {
+        self.network.guard.announced.iter().any(|net| net.contains(&ip))
+            || self.memory.was_announced(ip)
     }
 }
 

@@ -119,6 +119,11 @@ impl Memory {
         }
     }
 
+    /// Whether a router announced a prefix that the address is of, be it over or not.
+    pub(crate) fn was_announced(&self, address: core::net::Ipv6Addr) -> bool {
+        self.prefixes.iter().any(|(prefix, _)| prefix.contains(&address))
+    }
+
     /// Whether a router announced a prefix that the address is of.
     pub(crate) fn is_announced(&self, now: Instant, address: core::net::Ipv6Addr) -> bool {
         self.prefixes.iter().any(|(prefix, until)| *until > now && prefix.contains(&address))

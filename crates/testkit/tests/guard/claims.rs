@@ -399,9 +399,16 @@ fn what_is_made_of_an_own_ethernet_address_needs_no_question() {
     let its = IpAddr::from(VICTIM.link_local());
     passed(&mut net, "victim", &datagram(&VICTIM, its, &THIEF));
     assert_eq!(net.engine.owner_of(its), Some(Owner::Port(net.id("victim"))));
-    // Not of another's.
-    let other = IpAddr::from(Guest { number: 50, ..VICTIM }.link_local());
-    asked(&mut net, &VICTIM, &datagram(&VICTIM, other, &THIEF), other);
+    // Of another's it is not to be had at all, here or outside, whoever is there. A group has no such address.
+    let other = Guest { number: 50, ..VICTIM }.link_local();
+    let global = Ipv6Addr::from(0x2001_0db8_u128 << 96 | u128::from(other) & u128::from(u64::MAX));
+    for other in [IpAddr::from(other), global.into()] {
+        for frame in [datagram(&VICTIM, other, &THIEF), ask(&VICTIM, nobody(Ip::V6), other)] {
+            refused(&mut net, "victim", &frame, Reason::Ipv6Source);
+        }
+    }
+    let group = IpAddr::from(Ipv6Addr::from(u128::from(other) ^ 1 << 56));
+    asked(&mut net, &VICTIM, &datagram(&VICTIM, group, &THIEF), group);
     // Nor when it is in use outside.
     let mut net = segment();
     passed(&mut net, "uplink", &announce(&GATEWAY, its));

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use engine::bindings::{BindError, BindingSource, Lifetime, Owner};
 use engine::{
-    BindingEnd, Event, Instant, NetworkGuard, NetworkPlan, NetworkSpec, PortPlan, Reason, Verdict,
+    BindingEnd, Event, GuardMode, Instant, NetworkGuard, NetworkPlan, NetworkSpec, PortPlan,
+    Reason, Verdict,
 };
 use testkit::{TestNetwork, mac};
 use wire::MacAddr;
@@ -186,4 +187,48 @@ fn a_guest_that_nobody_asks_keeps_its_addresses_while_it_is_silent() {
     net.wait(Duration::from_secs(5 * 3600));
     assert_eq!(net.engine.owner_of(address), Some(Owner::Port(net.id("a"))));
     assert_eq!(net.engine.owner_of(v6(0x1235)), None, "it is asked when somebody wants to know");
+}
+
+/// What a port took as long as it could choose is not its own where others choose for it.
+#[test]
+fn another_mode_ends_what_it_would_not_give() {
+    let addresses: [IpAddr; 4] = ["10.0.0.250", "2001:db8::5", "fd00::250", "fe80::250"]
+        .map(|text| text.parse().expect("an address"));
+    let owners =
+        |net: &TestNetwork| addresses.map(|address| net.engine.owner_of(address).is_some());
+    let world = || {
+        let mut net = segment(NetworkGuard { ..network().guard });
+        for address in addresses {
+            passed(&mut net, "client", &from(&CLIENT, address));
+        }
+        assert_eq!(owners(&net), [true; 4]);
+        net
+    };
+    let mut given = learning();
+    given.guard.mode = GuardMode::Static;
+    given.guard.addresses = vec![v4(20).into()];
+    let kept = [false, false, true, true];
+    // By a reload, and by a call.
+    let mut net = world();
+    net.change("client", given.clone());
+    assert_eq!(owners(&net), kept);
+    refused(&mut net, "client", &from(&CLIENT, addresses[0]), Reason::Ipv4Source);
+    refused(&mut net, "client", &from(&CLIENT, addresses[1]), Reason::Ipv6Source);
+    passed(&mut net, "client", &from(&CLIENT, addresses[2]));
+    let mut net = world();
+    let id = net.id("client");
+    net.engine.set_guard(id, given.guard.clone()).expect("it is free");
+    assert_eq!(owners(&net), kept);
+    // The same mode ends nothing, nor does one that gives more; no guard at all gives nothing.
+    let mut net = world();
+    let mut other = learning();
+    other.guard.groups = 5;
+    net.change("client", other);
+    assert_eq!(owners(&net), [true; 4]);
+    net.engine.set_guard(id, given.guard).expect("it is free");
+    net.engine.set_guard(id, learning().guard).expect("it is free");
+    assert_eq!(owners(&net), kept);
+    let off = engine::GuardSpec::default();
+    net.engine.set_guard(id, off).expect("it is free");
+    assert_eq!(owners(&net), [false; 4]);
 }
