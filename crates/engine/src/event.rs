@@ -41,6 +41,8 @@ pub enum Event {
         vlan: u16,
         /// The port that has the address.
         owner: PortId,
+        /// What the frame was.
+        summary: Summary,
     },
     /// A port used an address that is bound to another port (`owner`) or kept for a guest that is
     /// away (`None`).
@@ -51,6 +53,8 @@ pub enum Event {
         mac: MacAddr,
         /// The port that has the address, if its guest is there.
         owner: Option<PortId>,
+        /// What the frame was.
+        summary: Summary,
     },
     /// A port used an address that is not one of its own.
     MacForeignRefused {
@@ -58,6 +62,8 @@ pub enum Event {
         port: PortId,
         /// The address.
         mac: MacAddr,
+        /// What the frame was.
+        summary: Summary,
     },
     /// A port used more addresses than it may.
     MacLimit {
@@ -65,6 +71,8 @@ pub enum Event {
         port: PortId,
         /// The address that was one too many.
         mac: MacAddr,
+        /// What the frame was.
+        summary: Summary,
     },
     /// A frame failed a check of the guard. At most one event a second and port tells of it; the
     /// counters know of all.

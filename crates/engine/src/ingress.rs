@@ -250,7 +250,7 @@ impl Engine {
         if let Some(reason) = work.refused {
             return Err(Verdict::Drop(reason));
         }
-        if let Err(reason) = self.check_source(from, tick, work) {
+        if let Err(reason) = self.check_source(from, tick, pool, frame, work) {
             return Err(Verdict::Drop(reason));
         }
         if work.judge {
@@ -295,7 +295,14 @@ impl Engine {
     }
 
     /// Whether the port may use the source address, and learns it if so.
-    fn check_source(&mut self, from: &mut Origin, now: Tick, work: &Work) -> Result<(), Reason> {
+    fn check_source(
+        &mut self,
+        from: &mut Origin,
+        now: Tick,
+        pool: &Pool,
+        frame: &Frame,
+        work: &Work,
+    ) -> Result<(), Reason> {
         let index = from.id.index;
         let mac = work.src.mac();
         if from.own == mac {
@@ -325,7 +332,8 @@ impl Engine {
             }
             Source::Own => from.own = mac,
             Source::Refused(reason, owner) => {
-                return Err(self.refuse(from, now, work, reason, owner));
+                self.tell_refused(from, now, pool, frame, work, (reason, owner));
+                return Err(reason);
             }
         }
         Ok(())
@@ -333,29 +341,32 @@ impl Engine {
 
     /// Raises an event about a refused source address, unless one was raised a moment ago.
     #[cold]
-    fn refuse(
+    fn tell_refused(
         &mut self,
         from: &Origin,
         now: Tick,
+        pool: &Pool,
+        frame: &Frame,
         work: &Work,
-        reason: Reason,
-        owner: Option<u16>,
-    ) -> Reason {
+        (reason, owner): (Reason, Option<u16>),
+    ) {
         let owner = owner.and_then(|index| self.ports.at(index)).map(|port| port.id);
-        let Some(port) = self.ports.get_mut(from.id) else { return reason };
+        let Some(port) = self.ports.get_mut(from.id) else { return };
         if port.refusal_told.is_some_and(|told| now < told + REFUSAL_PAUSE) {
-            return reason;
+            return;
         }
         port.refusal_told = Some(now);
         let (port, mac, vlan) = (from.id, mac_addr(work.src.mac()), work.src.vid());
+        let summary = guard::summary(pool, frame);
         self.events.push(match (reason, owner) {
-            (Reason::MacMoved, Some(owner)) => Event::MacMoveRefused { port, mac, vlan, owner },
-            (Reason::MacBound, owner) => Event::MacBoundRefused { port, mac, owner },
-            (Reason::MacLimit, _) => Event::MacLimit { port, mac },
+            (Reason::MacMoved, Some(owner)) => {
+                Event::MacMoveRefused { port, mac, vlan, owner, summary }
+            }
+            (Reason::MacBound, owner) => Event::MacBoundRefused { port, mac, owner, summary },
+            (Reason::MacLimit, _) => Event::MacLimit { port, mac, summary },
             (Reason::MacTableFull, _) => Event::MacTableFull { port, mac },
-            _ => Event::MacForeignRefused { port, mac },
+            _ => Event::MacForeignRefused { port, mac, summary },
         });
-        reason
     }
 
     /// Which ports a flooded frame is offered to, if the port may send it to many.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine::{
     EVENT_CAPACITY, Event, MacKind, NetworkPlan, NetworkSpec, PortError, PortPlan, PortSpec,
-    Reason, SourceMode, Verdict,
+    Reason, SourceMode, Summary, Verdict,
 };
 use testkit::frames::plain;
 use testkit::{TestNetwork, mac};
@@ -17,6 +17,14 @@ fn fixed(address: MacAddr) -> PortSpec {
 
 fn learning(max_macs: u16) -> PortSpec {
     PortSpec { source: SourceMode::Learn { max_macs }, ..PortSpec::default() }
+}
+
+/// What an event says of a plain frame.
+fn told(destination: MacAddr, source: MacAddr) -> Summary {
+    let frame = plain(destination, source, 60);
+    let ethertype = u16::from_be_bytes([frame[12], frame[13]]);
+    let (addresses, transport) = (None, None);
+    Summary { source, destination, vlan: 1, ethertype, addresses, transport, len: 60 }
 }
 
 #[test]
@@ -33,9 +41,10 @@ fn a_static_port_speaks_with_its_own_address_only() {
         "b tx_offered tx_queued",
     ]);
     let (a, forged) = (net.id("a"), mac(3));
+    let summary = told(mac(2), forged);
     assert_eq!(
         net.engine.poll_event(),
-        Some(Event::MacForeignRefused { port: a, mac: forged }),
+        Some(Event::MacForeignRefused { port: a, mac: forged, summary }),
         "one event for both, a moment apart"
     );
     assert_eq!(net.engine.poll_event(), None);
@@ -53,8 +62,9 @@ fn a_bound_address_is_refused_to_others_in_every_order() {
     while net.engine.poll_event().is_some() {}
     let verdict = net.send("thief", &plain(mac(2), mac(1), 60));
     assert_eq!(verdict, Verdict::Drop(Reason::MacBound));
-    let refused =
-        Event::MacBoundRefused { port: net.id("thief"), mac: mac(1), owner: Some(net.id("owner")) };
+    let (port, owner) = (net.id("thief"), Some(net.id("owner")));
+    let summary = told(mac(2), mac(1));
+    let refused = Event::MacBoundRefused { port, mac: mac(1), owner, summary };
     assert_eq!(net.engine.poll_event(), Some(refused));
     // When the owner has gone, first come is first served again.
     net.unplug("owner");
@@ -103,8 +113,9 @@ fn a_learned_address_does_not_move_while_its_port_lives_and_speaks() {
         assert_eq!(verdict, Verdict::Drop(Reason::MacMoved));
     }
     net.moved(&["b rx_frames+5 rx_bytes+300 rx_unicast+5 drop.mac-moved+5"]);
-    let refused =
-        Event::MacMoveRefused { port: net.id("b"), mac: mac(1), vlan: 1, owner: net.id("a") };
+    let (port, owner) = (net.id("b"), net.id("a"));
+    let summary = told(mac(9), mac(1));
+    let refused = Event::MacMoveRefused { port, mac: mac(1), vlan: 1, owner, summary };
     assert_eq!(net.engine.poll_event(), Some(refused));
     assert_eq!(net.engine.poll_event(), None, "once a second at most");
     net.wait(Duration::from_secs(2));

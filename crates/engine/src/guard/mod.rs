@@ -79,6 +79,7 @@ pub use spec::{
     Action, Actions, CHECK_MAX, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy,
     NetworkGuard, Quarantine, Rate, Rates, Role, Storm,
 };
+pub(crate) use violation::summary;
 
 /// Bytes of the longest frame that the guard makes.
 pub(crate) const ANSWER_MAX: usize = 192;
@@ -128,9 +129,9 @@ struct Judge<'a> {
     /// Bytes of the whole frame.
     len: usize,
     cast: Cast,
-    /// VLAN and source address.
     /// The checksum of the transport layer may not be complete.
     partial: bool,
+    /// VLAN and source address.
     source: Key,
     parsed: Parsed,
     /// The source address of the packet, once it was accepted and may be remembered.
@@ -162,14 +163,14 @@ impl Engine {
             bytes,
             len: frame.len(),
             cast: frame.cast(),
-            source,
             partial: frame.has_offload(),
+            source,
             parsed,
             accepted: None,
             said: Judgement::default(),
         };
-        let outcome = match judge.me.role {
         judge.me.last_mac = judge.mac();
+        let outcome = match judge.me.role {
             Role::Guest => judge.guest(),
             Role::Uplink => judge.uplink(),
             Role::Router => judge.router(),

@@ -130,7 +130,8 @@ impl Engine {
     }
 }
 
-fn summary(pool: &Pool, frame: &Frame) -> Summary {
+/// What events tell of a frame.
+pub(crate) fn summary(pool: &Pool, frame: &Frame) -> Summary {
     let bytes = pool.front(frame).unwrap_or_default();
     let len = u32::try_from(frame.len()).unwrap_or(u32::MAX);
     let vlan = Key::new(frame.tci & 0xfff, 0).vid();

@@ -307,8 +307,8 @@ impl Daemon {
                 }
             }
             WorkerEvent::Gateway { net, event } => self.gateway_event(worker, net, event),
-            WorkerEvent::Engine { net, event } => {
-                let may_tell = self.network_mut(net).is_none_or(|it| it.tellers.admit(&event));
+            WorkerEvent::Engine { net, mut event } => {
+                let may_tell = self.network_mut(net).is_none_or(|it| it.tellers.admit(&mut event));
                 if !may_tell {
                     return;
                 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use engine::bindings::Address;
-use engine::{BindingEnd, Event, MacKind, Mode, PortId, VlanMode};
+use engine::{BindingEnd, Event, MacKind, Mode, PortId, Reason, VlanMode};
 
 use wire::MacAddr;
 
@@ -355,6 +355,10 @@ pub(in crate::daemon) fn engine_event(
     let name = |port: PortId| {
         worker.port_about(id, port).map_or_else(|| "a closed port".to_owned(), |it| it.name.clone())
     };
+    let check = |reason: Reason| {
+        let number = reason.check();
+        number.map_or_else(|| reason.to_string(), |number| format!("check {number}"))
+    };
     Some(match *event {
         Event::BindingEnded { port, address, why: BindingEnd::Outside } => format!(
             "port {} had the address {address} by first use, and a station outside says that it is its own; the port \
@@ -369,42 +373,44 @@ pub(in crate::daemon) fn engine_event(
         Event::MacLearned { .. } | Event::BindingMade { .. } | Event::BindingEnded { .. } => {
             return None;
         }
-        Event::MacMoveRefused { port, mac, vlan, owner } => format!(
-            "port {} used the MAC address {mac} of port {} (VLAN {vlan}); its frames are dropped. Two guests have \
-             the same address, or one is forging: `netherd args` prints how a client gets one of its own.",
-            name(port),
-            name(owner)
+        Event::MacMoveRefused { port, mac, vlan, owner, summary } => format!(
+            "{} used the MAC address {mac} of port {} (VLAN {vlan}, {}); its frames are dropped. Two guests have the same \
+             address, or one is forging: `netherd args` prints how a client gets one of its own. The frame: {summary}.",
+            described(worker, id, port),
+            name(owner),
+            check(Reason::MacMoved)
         ),
-        Event::MacBoundRefused { port, mac, owner } => match owner {
-            Some(owner) => format!(
-                "port {} used the MAC address {mac}, which belongs to port {}; its frames are dropped.",
-                name(port),
-                name(owner)
-            ),
-            None => format!(
-                "port {} used the MAC address {mac}, which is kept for a guest that is away; its frames are \
-                 dropped.",
-                name(port)
-            ),
-        },
-        Event::MacLimit { port, mac } => format!(
-            "{} used the MAC address {mac} beside those that it may have; its frames are dropped. A client that is \
-             the cable to a switch, or has machines behind it, needs `max_macs` of its network or of a declared port.",
-            described(worker, id, port)
+        Event::MacBoundRefused { port, mac, owner, summary } => {
+            let whose = owner.map_or_else(
+                || "is kept for a guest that is away".to_owned(),
+                |owner| format!("belongs to port {}", name(owner)),
+            );
+            format!(
+                "{} used the MAC address {mac}, which {whose} ({}); its frames are dropped. The frame: {summary}.",
+                described(worker, id, port),
+                check(Reason::MacBound)
+            )
+        }
+        Event::MacLimit { port, mac, summary } => format!(
+            "{} used the MAC address {mac} beside those that it may have ({}); its frames are dropped. A client that \
+             is the cable to a switch, or has machines behind it, needs `max_macs` of its network or of a declared \
+             port. The frame: {summary}.",
+            described(worker, id, port),
+            check(Reason::MacLimit)
         ),
-        Event::MacForeignRefused { port, mac } => format!(
-            "port {} used the MAC address {mac}, which is not its own; its frames are dropped.",
-            name(port)
+        Event::MacForeignRefused { port, mac, summary } => format!(
+            "{} used the MAC address {mac}, which is not its own ({}); its frames are dropped. The frame: {summary}.",
+            described(worker, id, port),
+            check(Reason::MacForeign)
         ),
         Event::Violation { port, reason, audit, summary, since } => {
-            let check =
-                reason.check().map_or_else(String::new, |check| format!(" (check {check})"));
             let fate =
                 if audit { "it went on, because the check only audits" } else { "it was dropped" };
             format!(
-                "{} sent a frame that failed the guard{check}: {reason}: {} The frame: {summary}; {fate}. {since} \
+                "{} sent a frame that failed the guard ({}): {reason}: {} The frame: {summary}; {fate}. {since} \
                  violations of this port since the last line about one.",
                 described(worker, id, port),
+                check(reason),
                 reason.describe()
             )
         }
