@@ -152,6 +152,9 @@ pub struct PortAbout {
     /// Unique among the live ports of its network.
     pub name: String,
     pub kind: LinkKind,
+    /// The port of the configuration that it is a connection to: the name of the first one, and of
+    /// every further one too, which have names of their own.
+    pub declared: Option<String>,
     /// The node it came through; `None` for a link that was handed to us.
     pub node: Option<String>,
     /// Who is at the other end, by the kernel's word.
@@ -171,6 +174,7 @@ impl PortAbout {
         PortAbout {
             name: name.into(),
             kind,
+            declared: None,
             node: None,
             peer: None,
             opened,

@@ -246,6 +246,7 @@ impl Worker {
         let user = node.template.port_name.is_none().then_some(cred.uid);
         let through = Through { node: id, number, user };
         let mut about = PortAbout::new(name, node.kind.link_kind(), now);
+        about.declared.clone_from(&node.template.port_name);
         about.node = Some(node.template.node.clone());
         about.peer = Some(cred);
         about.description = description.filter(|d| !d.is_empty());

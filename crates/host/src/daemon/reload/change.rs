@@ -13,7 +13,7 @@
 //!   another.
 //! * Finishing closes what was replaced, and tells the engine, the router and the gateway.
 
-use engine::PortSpec;
+use engine::{PortId, PortSpec};
 
 use super::rewire;
 use crate::address::{Plan, subnet};
@@ -279,35 +279,56 @@ impl Served {
         changes
     }
 
-    /// Applies changed declarations to the ports that are open.
-    fn change_ports(&self, worker: &mut Worker, config: &config::Network) -> Vec<String> {
+    /// Applies changed declarations to the ports that are open: to every connection of each.
+    fn change_ports(&mut self, worker: &mut Worker, config: &config::Network) -> Vec<String> {
         let mut changes = Vec::new();
         for port in &config.ports {
             let had = self.config.ports.iter().find(|had| had.name == port.name);
-            let Some(had) = had.filter(|had| had.spec != port.spec) else { continue };
-            let name = port.name.as_str();
-            let Some(open) = worker.port_named(self.id, name) else { continue };
-            // Another filter alone makes the port forget nothing.
-            let filter = port.spec.filter.clone();
-            if (PortSpec { filter: filter.clone(), ..had.spec.clone() }) == port.spec {
-                let _ = worker.engine_mut(self.id).set_filter(open, filter);
-                changes.push(format!("The open port {name} has another filter."));
+            let Some(had) = had.filter(|had| had.spec != port.spec).map(|had| had.spec.clone())
+            else {
                 continue;
-            }
-            let mut spec = port.spec.clone();
-            if had.spec.filter == spec.filter
-                && let Some(live) = worker.engine(self.id).port(open)
-            {
-                // A caller may have set another one.
-                spec.filter = live.filter.clone();
-            }
-            match worker.change_port(self.id, open, spec) {
-                Ok(()) => changes.push(format!("The open port {name} has changed.")),
-                Err(error) => {
-                    changes.push(format!("The open port {name} stays as it is: {error}."));
-                }
+            };
+            let is_its = |id: &PortId| {
+                let about = worker.port_about(self.id, *id);
+                about.is_some_and(|it| it.declared.as_deref() == Some(port.name.as_str()))
+            };
+            let open: Vec<PortId> = worker.ports(self.id).filter(is_its).collect();
+            for id in open {
+                changes.push(self.change_port(worker, id, &had, &port.spec));
             }
         }
         changes
+    }
+
+    /// Another declaration for one connection; what came of it.
+    fn change_port(
+        &mut self,
+        worker: &mut Worker,
+        id: PortId,
+        had: &PortSpec,
+        wanted: &PortSpec,
+    ) -> String {
+        let name = worker.port_about(self.id, id).map_or_else(String::new, |it| it.name.clone());
+        // Another filter alone makes the port forget nothing.
+        let filter = wanted.filter.clone();
+        if (PortSpec { filter: filter.clone(), ..had.clone() }) == *wanted {
+            let _ = worker.engine_mut(self.id).set_filter(id, filter);
+            return format!("The open port {name} has another filter.");
+        }
+        let mut spec = wanted.clone();
+        if had.filter == spec.filter
+            && let Some(live) = worker.engine(self.id).port(id)
+        {
+            // A caller may have set another one.
+            spec.filter = live.filter.clone();
+        }
+        match worker.change_port(self.id, id, spec) {
+            Ok(()) => {
+                // Its guard is another one now, which does not audit.
+                self.audited.remove(&id);
+                format!("The open port {name} has changed.")
+            }
+            Err(error) => format!("The open port {name} stays as it is: {error}."),
+        }
     }
 }

@@ -65,8 +65,8 @@ impl Served {
             return None;
         }
         let declared = |worker: &Worker, id: PortId| {
-            let about = worker.port_about(self.id, id);
-            about.is_some_and(|it| config.ports.iter().any(|port| port.name.as_str() == it.name))
+            let name = worker.port_about(self.id, id).and_then(|about| about.declared.as_deref());
+            name.is_some_and(|name| config.ports.iter().any(|port| port.name.as_str() == name))
         };
         let is_guest = |worker: &Worker, id: PortId| {
             worker.engine(self.id).port(id).is_some_and(|spec| spec.role == Role::Guest)

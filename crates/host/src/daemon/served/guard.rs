@@ -201,7 +201,7 @@ impl Served {
         for port in ports {
             let Some(about) = worker.port_about(self.id, port) else { continue };
             let name = about.name.clone();
-            if self.is_uplink(port) || self.is_declared(&name) {
+            if self.is_uplink(port) || about.declared.is_some() {
                 continue;
             }
             let guest = self.guests.values().find(|guest| guest.port == Some(port));
