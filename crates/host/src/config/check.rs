@@ -304,6 +304,14 @@ fn check_port(
         let why = "a port with a MAC address of its own has one connection: leave one of them out";
         return Err(Fault { span: file.connections.as_ref().map(Spanned::span), why: why.into() });
     }
+    let addresses = file.ipv4.as_ref().map(Spanned::span).or(file.ipv6.as_ref().map(Spanned::span));
+    if connections > 1
+        && let Some(span) = addresses
+    {
+        let why = "an address belongs to one connection, and this port has more: declare a port for each, or \
+                   leave out `connections`";
+        return Err(Fault { span: Some(span), why: why.into() });
+    }
     let port_name = check_name(name, Name::of_guest)?;
     // What has one client has addresses in the plan, and so a MAC address that is its own beside those it learns.
     if spec.macs.is_empty() && connections == 1 {

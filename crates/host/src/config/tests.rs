@@ -199,6 +199,8 @@ fn errors_say_where_and_what() {
             "n.toml:3:15",
             "one connection",
         ),
+        ("[network.a.port.p]\nconnections = 2\nipv4 = \"10.0.0.9\"", "n.toml:3:8", "more"),
+        ("[network.a.port.p]\nconnections = 2\nipv6 = \"fe80::9:9\"", "n.toml:3:8", "more"),
         (
             "[network.a.port.p]\nmac = \"02:00:5e:00:53:01\"\n[network.a.port.q]\nmac = \"02:00:5e:00:53:01\"",
             "n.toml:4:7",
