@@ -35,6 +35,8 @@ pub mod option {
     pub const PREFIX: u8 = 3;
     /// MTU.
     pub const MTU: u8 = 5;
+    /// Route information (RFC 4191, 2.3).
+    pub const ROUTE: u8 = 24;
     /// Recursive DNS servers (RFC 8106, 5.1).
     pub const RDNSS: u8 = 25;
 }

@@ -3,7 +3,7 @@
 //! What is malformed, or promises what no host may believe, is refused whoever sends it. What the
 //! outside says is held against what the network itself says, where it does: the prefixes that it
 //! announces, and the last advertisement of its own router. An outsider may repeat these; he may not
-//! add a prefix, a resolver or a default route to them.
+//! add a prefix, a resolver or a route to them.
 
 use core::net::Ipv6Addr;
 use core::time::Duration;
@@ -18,7 +18,7 @@ use crate::guard::spec::Role;
 use crate::reason::Reason;
 use crate::time::Instant;
 
-/// Prefixes, and resolvers, of one advertisement that are looked at. One with more is refused.
+/// Prefixes, routes, and resolvers, of one advertisement that are looked at. One with more is refused.
 const MOST: usize = 16;
 
 /// For how long the advertisement of the network's own router stands for what the network says: as
@@ -45,19 +45,22 @@ struct Prefix {
     valid: u32,
 }
 
+/// What is to be sent to the router: a route's prefix, and for how many seconds. It is what the
+/// lifetime of the router is for `::/0` (RFC 4191, 2.3).
+type Route = (Ipv6Net, u32);
+
 /// What an advertisement says.
 #[derive(Debug)]
 struct Advertisement {
-    /// Seconds for which the sender is a default router; zero if it is none.
-    lifetime: u16,
     prefixes: ArrayVec<Prefix, MOST>,
+    routes: ArrayVec<Route, MOST>,
     resolvers: ArrayVec<Ipv6Addr, MOST>,
 }
 
 /// What the network's own router said last.
 #[derive(Debug)]
 pub(crate) struct Own {
-    lifetime: u16,
+    routes: ArrayVec<Route, MOST>,
     resolvers: ArrayVec<Ipv6Addr, MOST>,
     until: Instant,
 }
@@ -67,11 +70,9 @@ impl Advertisement {
     fn read(message: &[u8]) -> Option<Self> {
         let &[_, code, _, _, _, _, hi, lo] = message.first_chunk()?;
         let options = Options::new(message.get(FIXED..)?);
-        let mut read = Self {
-            lifetime: u16::from_be_bytes([hi, lo]),
-            prefixes: ArrayVec::new(),
-            resolvers: ArrayVec::new(),
-        };
+        let mut read =
+            Self { prefixes: ArrayVec::new(), routes: ArrayVec::new(), resolvers: ArrayVec::new() };
+        read.routes.push((Ipv6Net::default(), u16::from_be_bytes([hi, lo]).into()));
         for found in options {
             match found.kind {
                 option::PREFIX => {
@@ -79,6 +80,7 @@ impl Advertisement {
                         read.prefixes.try_push(prefix).ok()?;
                     }
                 }
+                option::ROUTE => read.routes.try_push(route(found.body)?).ok()?,
                 option::MTU => {
                     let mtu = u32::from_be_bytes(*found.body.get(2..)?.first_chunk()?);
                     (mtu >= MTU_MIN).then_some(())?;
@@ -118,6 +120,19 @@ fn prefix(body: &[u8]) -> Option<Option<Prefix>> {
     sound.then_some((flags & PREFIX_FLAGS != 0).then_some(prefix))
 }
 
+/// A route information option without type and length (RFC 4191, 2.3): its prefix has as many bytes as
+/// it needs, or more.
+fn route(body: &[u8]) -> Option<Route> {
+    let (&[len, _, l0, l1, l2, l3], bits) = body.split_first_chunk::<6>()?;
+    let mut prefix = [0; 16];
+    prefix.get_mut(..bits.len())?.copy_from_slice(bits);
+    let net = Ipv6Net::new(prefix.into(), len).ok()?;
+    let sound = usize::from(len).div_ceil(8) <= bits.len()
+        && !net.network().is_unicast_link_local()
+        && !net.network().is_multicast();
+    sound.then_some((net.trunc(), u32::from_be_bytes([l0, l1, l2, l3])))
+}
+
 impl Judge<'_> {
     /// A message of the router or of the outside.
     pub(super) fn router_advertisement(&mut self, ip: &Ipv6) -> Result<(), Reason> {
@@ -130,7 +145,7 @@ impl Judge<'_> {
             self.demand(!self.contradicts(&said), Reason::RouterAdvertisement)?;
         } else {
             self.engine.memory.own_advertisement = Some(Own {
-                lifetime: said.lifetime,
+                routes: said.routes,
                 resolvers: said.resolvers,
                 until: self.now + OWN_TIME,
             });
@@ -149,9 +164,18 @@ impl Judge<'_> {
         if !announced.is_empty() && said.prefixes.iter().any(foreign) {
             return true;
         }
+        // The way to the network's own prefixes, or to a part of one, is in here.
+        let diverts =
+            |(net, time): &Route| *time > 0 && announced.iter().any(|own| own.contains(net));
+        if said.routes.iter().any(diverts) {
+            return true;
+        }
         let own = self.engine.memory.own_advertisement.as_ref();
         own.filter(|own| self.now < own.until).is_some_and(|own| {
-            said.lifetime > own.lifetime
+            let known = |(net, time): &Route| {
+                *time == 0 || own.routes.iter().any(|(of, most)| of == net && time <= most)
+            };
+            !said.routes.iter().all(known)
                 || said.resolvers.iter().any(|resolver| !own.resolvers.contains(resolver))
         })
     }

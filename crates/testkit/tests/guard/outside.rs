@@ -328,6 +328,63 @@ fn resolver(address: &str) -> Vec<u8> {
     option
 }
 
+/// A route (RFC 4191), with as much of its prefix as fits into so many units of eight bytes.
+fn route(text: &str, lifetime: u16, units: u8) -> Vec<u8> {
+    let (address, len) = text.split_once('/').expect("a prefix");
+    let address: std::net::Ipv6Addr = address.parse().expect("an address");
+    let [hi, lo] = lifetime.to_be_bytes();
+    let mut option = vec![24, units, len.parse().expect("a length"), 0x08, 0, 0, hi, lo];
+    option.extend(&address.octets()[..usize::from(units - 1) * 8]);
+    option
+}
+
+#[test]
+fn the_outside_adds_no_route_to_those_of_the_network() {
+    let router = Guest { port: "router", number: ROUTER, tags: Vec::new() };
+    let other = route("2001:db8::/32", 60, 2);
+    let mut net = world();
+    // To what is inside nobody outside is the way, whoever has said what.
+    for (own, units) in [("fd00::/64", 2), ("fd00::/64", 3), ("fd00::8:0:0:0/80", 3)] {
+        let frame = advertisement(&outside(), 0, &[&route(own, 1, units)]);
+        refused(&mut net, "uplink", &frame, Reason::RouterAdvertisement);
+        passed(&mut net, "uplink", &advertisement(&outside(), 0, &[&route(own, 0, units)]));
+    }
+    // While the network's own router has said nothing, the outside may have the others.
+    passed(&mut net, "uplink", &advertisement(&outside(), 0, &[&route("::/0", 600, 1), &other]));
+    passed(&mut net, "router", &advertisement(&router, 600, &[&route("2001:db8::/32", 50, 3)]));
+    for good in [route("::/0", 600, 1), route("::/0", 0, 3), route("2001:db8::/32", 50, 2)] {
+        passed(&mut net, "uplink", &advertisement(&outside(), 0, &[&good]));
+    }
+    for bad in [
+        route("::/0", 601, 1),
+        route("::/1", 1, 2),
+        route("2001:db8::/32", 51, 2),
+        route("2001:db8::/33", 1, 2),
+        other,
+    ] {
+        let frame = advertisement(&outside(), 0, &[&bad]);
+        refused(&mut net, "uplink", &frame, Reason::RouterAdvertisement);
+    }
+    // Of no use to anybody, whoever says it.
+    for sender in [outside(), router] {
+        for broken in [
+            route("::/129", 0, 3),
+            route("2001:db8::/65", 0, 2),
+            route("2001:db8::/1", 0, 1),
+            route("fe80::/10", 0, 2),
+            route("ff00::/8", 0, 2),
+            [route("::/0", 0, 3), vec![0; 8]].concat(),
+        ] {
+            let mut broken = broken;
+            if broken.len() == 32 {
+                broken[1] = 4;
+            }
+            let frame = advertisement(&sender, 0, &[&broken]);
+            refused(&mut net, sender.port, &frame, Reason::RouterAdvertisement);
+        }
+    }
+}
+
 #[test]
 fn advertisements_that_no_host_may_believe_are_nobodys() {
     let router = Guest { port: "router", number: ROUTER, tags: Vec::new() };
