@@ -138,11 +138,11 @@ reasons! {
     LinkClosed, Egress, "link-closed";
     /// The port is cut off, for its violations or for a bridge's frame, until its time is over.
     Quarantined, Ingress, "quarantined";
-    /// The destination is a group of bridges and switches among each other (CDP, PVST, MRP, MVRP).
+    /// The destination is a group of bridges and switches among each other (CDP, MRP, MVRP).
     ControlGroup, Ingress, "control-group", 4;
     /// The EtherType is one of bridges and authenticators (LLDP, EAPOL, slow protocols, PAUSE).
     ControlEthertype, Ingress, "control-ethertype", 4;
-    /// The frame is a bridge's own (BPDU): a guest that sends it wants to be a switch.
+    /// The frame is a bridge's own (BPDU, PVST): a guest that sends it wants to be a switch.
     Bpdu, Ingress, "bpdu", 5;
     /// The frame has an 802.3 length and an LLC header, perhaps with an IP packet behind SNAP.
     Llc, Ingress, "llc", 6;

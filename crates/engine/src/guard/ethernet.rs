@@ -25,17 +25,26 @@ const CISCO: u64 = 0x0100_0ccc_cccc;
 const MRP: u64 = 0x0180_c200_0020;
 
 /// 01:80:c2:00:00:00: the spanning tree of customer bridges.
-pub(crate) const BPDU: u64 = 0x0180_c200_0000;
+const CUSTOMER: u64 = 0x0180_c200_0000;
+
+/// 01:80:c2:00:00:08: that of provider bridges.
+const PROVIDER: u64 = 0x0180_c200_0008;
+
+/// Whether frames to this group are a spanning tree's: of either kind of bridges, or of one VLAN (PVST).
+pub(crate) fn is_spanning_tree(group: u64) -> bool {
+    matches!(group, CUSTOMER | PROVIDER) || group == CISCO | 1
+}
 
 impl Judge<'_> {
     /// Everything that is asked of a guest's frame.
     pub(super) fn guest(&mut self) -> Result<Outcome, Reason> {
         let destination = self.parsed.dst.as_u64();
-        if self.parsed.dst.is_link_local() {
-            // A hub would pass it on.
-            self.refuse(if destination == BPDU { Reason::Bpdu } else { Reason::ReservedGroup })?;
-        }
-        if destination & !1 == CISCO || destination & !0xf == MRP {
+        // A hub would pass them on.
+        if is_spanning_tree(destination) {
+            self.refuse(Reason::Bpdu)?;
+        } else if self.parsed.dst.is_link_local() {
+            self.refuse(Reason::ReservedGroup)?;
+        } else if destination & !1 == CISCO || destination & !0xf == MRP {
             self.refuse(Reason::ControlGroup)?;
         }
         if self.parsed.tags > 0 {

@@ -2,12 +2,12 @@
 
 use alloc::boxed::Box;
 
-use wire::Offload;
+use wire::{MacAddr, Offload};
 
 use crate::classify::Work;
 use crate::engine::Engine;
 use crate::frame::{Cast, Frame};
-use crate::guard::ethernet::BPDU;
+use crate::guard::ethernet::is_spanning_tree;
 use crate::guard::spec::Role;
 use crate::guard::{Answer, Outcome, PortGuard};
 use crate::ingress::{Origin, enqueue};
@@ -115,7 +115,7 @@ impl Engine {
         let Some(mut me) = from.guard.take() else { return reason };
         let bytes = pool.front(frame).unwrap_or_default();
         let reason = match reason {
-            Reason::ReservedGroup if bytes.starts_with(&BPDU.to_be_bytes()[2..]) => Reason::Bpdu,
+            Reason::ReservedGroup if is_spanning_tree(group_of(bytes)) => Reason::Bpdu,
             Reason::MacBound | Reason::MacMoved | Reason::MacForeign
                 if self.memory.was_flooded(now, bytes) =>
             {
@@ -190,4 +190,9 @@ impl Engine {
             }
         }
     }
+}
+
+/// The destination of a frame as a number; zero of what is none.
+fn group_of(bytes: &[u8]) -> u64 {
+    bytes.first_chunk::<6>().map_or(0, |mac| MacAddr(*mac).as_u64())
 }

@@ -24,11 +24,9 @@ fn groups_of_bridges() {
         net.change("a", spec);
         passed(&mut net, "a", &frame);
     }
-    for group in [
-        MacAddr([0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc]),
-        MacAddr([0x01, 0, 0x0c, 0xcc, 0xcc, 0xcd]),
-        MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x21]),
-    ] {
+    for group in
+        [MacAddr([0x01, 0, 0x0c, 0xcc, 0xcc, 0xcc]), MacAddr([0x01, 0x80, 0xc2, 0, 0, 0x21])]
+    {
         both_refused(Reason::ControlGroup, |g| raw(g, group, 0x2000, &[0; 46]));
     }
 }
@@ -42,9 +40,23 @@ fn ethertypes_of_bridges_and_authenticators() {
 
 #[test]
 fn a_bpdu_is_told_apart() {
-    let group = MacAddr([0x01, 0x80, 0xc2, 0, 0, 0]);
-    // 802.3 with LLC 42 42 03.
-    refused(&mut world(), "a", &raw(&a(), group, 38, &[0x42, 0x42, 3, 0, 0]), Reason::Bpdu);
+    // Of customer bridges, of provider bridges, and of one VLAN.
+    for group in [
+        MacAddr([0x01, 0x80, 0xc2, 0, 0, 0]),
+        MacAddr([0x01, 0x80, 0xc2, 0, 0, 8]),
+        MacAddr([0x01, 0, 0x0c, 0xcc, 0xcc, 0xcd]),
+    ] {
+        // 802.3 with LLC 42 42 03.
+        both_refused(Reason::Bpdu, |g| raw(g, group, 38, &[0x42, 0x42, 3, 0, 0]));
+        // Each is enough to cut the port off.
+        let mut net = world();
+        let mut spec = strict(2);
+        spec.guard.bpdu_shutdown = Some(std::time::Duration::from_secs(5));
+        net.change("a", spec);
+        let frame = raw(&a(), group, 38, &[0x42, 0x42, 3, 0, 0]);
+        refused(&mut net, "a", &frame, Reason::Bpdu);
+        refused(&mut net, "a", &a().udp4(&a().ip4(), 1, 2), Reason::Quarantined);
+    }
 }
 
 #[test]
