@@ -5,6 +5,9 @@
 //! then changed. Whatever leaves another port must claim nothing that is not the sender's, but for
 //! the forms without a source that checks 14, 22 and 35 allow. Another parser than ours looks at it.
 //!
+//! An uplink sends, too: whatever of that reaches anybody names nobody inside, in no place where a
+//! receiver would look, and is nothing of which a receiver could read more than the network.
+//!
 //! Every program runs on two networks, one of which forgets before every frame which sources it
 //! has accepted: so the guard's short way must agree with its long way about every frame.
 
@@ -26,7 +29,10 @@ use crate::ledger::conservation;
 use crate::network::TestNetwork;
 
 /// Senders, with the number of their address.
-const SENDERS: [(&str, u32); 3] = [("a", 2), ("t", 3), ("c", 4)];
+const SENDERS: [(&str, u32); 4] = [("a", 2), ("t", 3), ("c", 4), ("uplink", OUTSIDE)];
+
+/// A station outside.
+const OUTSIDE: u32 = 200;
 
 /// Everybody.
 const PORTS: [&str; 6] = ["router", "a", "t", "c", "peer", "uplink"];
@@ -61,7 +67,10 @@ pub fn guard(bytes: &[u8]) -> Tally {
             let frames = short.receive(port);
             assert_eq!(frames, long.receive(port));
             for left in frames.iter().filter(|_| port != sender) {
-                honest(&short, sender, &left.bytes);
+                match sender {
+                    "uplink" => foreign(&short, &left.bytes),
+                    _ => honest(&short, sender, &left.bytes),
+                }
             }
         }
         owners_are_kept(&short);
@@ -366,6 +375,99 @@ fn honest(net: &TestNetwork, sender: &str, frame: &[u8]) {
             let at = 12 + 4 * packet.link_exts.len();
             assert_eq!(frame.get(at..at + 2), Some(&[0x80, 0x35][..]), "{frame:02x?}");
             assert_eq!(frame.get(at + 10..at + 16), Some(&source.0[..]), "{frame:02x?}");
+        }
+    }
+}
+
+/// The frame came in and names nobody inside.
+fn foreign(net: &TestNetwork, frame: &[u8]) {
+    let uplink = net.id("uplink");
+    let is_inside = |address: IpAddr| match net.engine.owner_of(address) {
+        Some(Owner::Port(port)) => port != uplink,
+        Some(Owner::Planned(_)) => true,
+        Some(Owner::Reserved) | None => false,
+    };
+    let outside = |mac: [u8; 6]| {
+        let mac = MacAddr(mac);
+        let row = net.engine.mac_table().find(|row| row.mac == mac);
+        let inside = row.is_some_and(|row| row.port.is_none_or(|port| port != uplink));
+        assert!(!inside, "{mac} is inside: {frame:02x?}");
+    };
+    let Ok(packet) = SlicedPacket::from_ethernet(frame) else {
+        // Cut short, and so for nobody, but with a source all the same.
+        let behind = if frame[12..14] == [0x81, 0] { &frame[16..] } else { &frame[12..] };
+        match behind {
+            [8, 0, ip @ ..] => {
+                let source: [u8; 4] = ip[12..16].try_into().expect("four bytes");
+                assert!(!is_inside(Ipv4Addr::from(source).into()), "{frame:02x?}");
+            }
+            [0x86, 0xdd, ip @ ..] => {
+                let source: [u8; 16] = ip[8..24].try_into().expect("sixteen bytes");
+                let link = source[0] == 0xfe || source[0] == 0xfd;
+                assert!(!(link && is_inside(Ipv6Addr::from(source).into())), "{frame:02x?}");
+            }
+            _ => panic!("a frame that another parser refuses: {frame:02x?}"),
+        }
+        return;
+    };
+    let Some(LinkSlice::Ethernet2(ethernet)) = packet.link else { panic!("no Ethernet header") };
+    outside(ethernet.source());
+    let at = 12 + 4 * packet.link_exts.len();
+    let kind = frame.get(at..at + 2).expect("a number");
+    match &packet.net {
+        Some(NetSlice::Arp(arp)) => {
+            assert_eq!((arp.hw_addr_size(), arp.proto_addr_size()), (6, 4), "{frame:02x?}");
+            assert_eq!(arp.hw_addr_type().0, 1, "{frame:02x?}");
+            outside(arp.sender_hw_addr().try_into().expect("an Ethernet address"));
+            let ip: [u8; 4] = arp.sender_protocol_addr().try_into().expect("an IPv4 address");
+            assert!(!is_inside(Ipv4Addr::from(ip).into()), "{frame:02x?}");
+        }
+        Some(NetSlice::Ipv4(ip)) => {
+            assert!(!is_inside(ip.header().source_addr().into()), "{frame:02x?}");
+        }
+        Some(NetSlice::Ipv6(ip)) => {
+            let source = ip.header().source_addr();
+            // A first use of an address that is not of this link shuts out nobody.
+            let link = source.octets().starts_with(&[0xfe, 0x80]) || source.octets()[0] == 0xfd;
+            assert!(!(link && is_inside(source.into())), "{frame:02x?}");
+            let message = match &packet.transport {
+                Some(TransportSlice::Icmpv6(icmp)) => icmp.slice(),
+                _ => return,
+            };
+            let (fixed, target) = match message.first() {
+                Some(133) => (8, None),
+                Some(134) => (16, None),
+                Some(135) => (24, None),
+                Some(136) => (24, message.get(8..24)),
+                Some(137) => (40, None),
+                _ => return,
+            };
+            if ip.header().hop_limit() != 255 {
+                return;
+            }
+            assert!(!ip.is_payload_fragmented(), "{frame:02x?}");
+            if let Some(target) = target {
+                let target: [u8; 16] = target.try_into().expect("a target");
+                assert!(!is_inside(Ipv6Addr::from(target).into()), "{frame:02x?}");
+            }
+            let mut rest = message.get(fixed..).unwrap_or_default();
+            while let [kind, units, ..] = *rest {
+                let len = usize::from(units) * 8;
+                let Some(option) = rest.get(..len).filter(|_| len > 0) else { break };
+                if matches!(kind, 1 | 2) {
+                    outside(option[2..8].try_into().expect("six bytes"));
+                }
+                rest = &rest[option.len()..];
+            }
+        }
+        None => {
+            // Only what is none of these; RARP, which the other parser does not know, names its sender.
+            assert!(!matches!(kind, [8, 0 | 6] | [0x86, 0xdd]), "{frame:02x?}");
+            if kind == [0x80, 0x35] {
+                outside(frame[at + 10..at + 16].try_into().expect("six bytes"));
+                let ip: [u8; 4] = frame[at + 16..at + 20].try_into().expect("four bytes");
+                assert!(!is_inside(Ipv4Addr::from(ip).into()), "{frame:02x?}");
+            }
         }
     }
 }

@@ -98,3 +98,75 @@ fn every_connection_of_a_declared_port_is_changed_with_it() {
     let _: Reloaded = client.call(&reload, &[]).expect("valid").value;
     assert_eq!(both(&mut client), are(false, "reject", Some("not tcp")));
 }
+
+/// Who, what and why: as much as one needs to act on it.
+#[test]
+fn the_log_tells_who_sent_what_and_which_check_it_failed() {
+    let daemon = Daemon::start("told", "").ready();
+    let mut client = daemon.client("default");
+    let mut port = Stream::open(&daemon.path("default").join("stream"));
+    until(&daemon, "the port", || show(&mut client).ports.len() == 1);
+    let line = |with: &str| {
+        let log = daemon.log();
+        log.lines().find(|line| line.contains(with)).map(str::to_owned)
+    };
+    let who =
+        format!("port stream-1 (stream, uid {}, pid {})", sys::user::uid(), std::process::id());
+    // A protocol that nobody checks.
+    port.send([0xff; 6], A, &[7; 46]);
+    until(&daemon, "a line", || line("failed the guard").is_some());
+    let told = line("failed the guard").expect("just now");
+    let frame = "02:00:00:00:00:0a > ff:ff:ff:ff:ff:ff, VLAN 1, EtherType 88b5, 60 bytes";
+    for part in [who.as_str(), "(check 8): ethertype: ", frame, " 1 violations of this port"] {
+        assert!(told.contains(part), "{part:?} is missing: {told}");
+    }
+    // One Ethernet address more than the port may have.
+    port.send([0xff; 6], B, &[7; 46]);
+    until(&daemon, "a line", || line("beside those").is_some());
+    let told = line("beside those").expect("just now");
+    let frame = "02:00:00:00:00:0b > ff:ff:ff:ff:ff:ff, VLAN 1, EtherType 88b5, 60 bytes";
+    for part in [who.as_str(), "(check 10)", frame] {
+        assert!(told.contains(part), "{part:?} is missing: {told}");
+    }
+}
+
+#[test]
+fn a_port_that_was_cut_off_is_released_by_hand() {
+    let root = Daemon::root("release");
+    let config = root.join("netherd.toml");
+    let text =
+        "[network.a]\nguard.quarantine = { violations = 2, within = 3600, release = 3600 }\n";
+    std::fs::write(&config, text).expect("writable");
+    let daemon = Daemon::start_in(root.clone(), &format!("config={}", config.display())).ready();
+    let mut client = daemon.client("a");
+    let mut port = Stream::open(&daemon.path("a").join("stream"));
+    until(&daemon, "the port", || show(&mut client).ports.len() == 1);
+    let release = |port: &str| Call::GuardRelease { port: port.to_owned() };
+    let cut_off = |client: &mut Client| {
+        let page = Page { port: Some("stream-1".to_owned()), ..Page::default() };
+        let guards: Guards = client.call(&Call::Guard(page), &[]).expect("a report").value;
+        guards.rows[0].quarantined.is_some()
+    };
+    let dropped = |client: &mut Client, reason: &str| {
+        show(client).ports[0].drops.get(reason).copied().unwrap_or_default()
+    };
+    let (code, _) = refusal(client.call::<Nothing>(&release("stream-1"), &[]));
+    assert_eq!(code, Code::WrongState, "it is not cut off");
+    for count in 1..=2 {
+        assert!(!cut_off(&mut client));
+        port.send([0xff; 6], A, &[7; 46]);
+        until(&daemon, "the end", || dropped(&mut client, "ethertype") == count);
+    }
+    assert!(cut_off(&mut client));
+    port.send([0xff; 6], A, &[7; 46]);
+    until(&daemon, "another end", || dropped(&mut client, "quarantined") == 1);
+    let (code, _) = refusal(client.call::<Nothing>(&release("nobody"), &[]));
+    assert_eq!(code, Code::NoSuchPort);
+    assert!(cut_off(&mut client));
+    let _: Nothing = client.call(&release("stream-1"), &[]).expect("it is cut off").value;
+    assert!(!cut_off(&mut client));
+    port.send([0xff; 6], A, &[7; 46]);
+    until(&daemon, "the check itself", || dropped(&mut client, "ethertype") == 3);
+    assert_eq!(dropped(&mut client, "quarantined"), 1);
+    until(&daemon, "a line", || daemon.log().contains("port stream-1 is no longer cut off"));
+}
