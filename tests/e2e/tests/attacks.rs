@@ -58,6 +58,8 @@ const REFUSED: &[Reason] = &[
     Reason::Icmpv6Kind,
     Reason::MldQuery,
     Reason::Dhcpv6Server,
+    Reason::Dhcpv6Starvation,
+    Reason::DuplicateRate,
     Reason::IgmpQuery,
     Reason::IgmpFormat,
     Reason::VlanTagged,

