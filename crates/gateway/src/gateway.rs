@@ -314,7 +314,7 @@ impl<B: Backend> Gateway<B> {
     /// When [`Self::handle_timeout`] wants to be called next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        if self.outside.is_none() || self.tcp.wants_turn() {
+        if self.outside.is_none() || self.tcp.wants_turn() || self.datagrams.wants_retry() {
             return Some(Instant::EPOCH);
         }
         [
@@ -340,6 +340,9 @@ impl<B: Backend> Gateway<B> {
         }
         let mut ctx = ctx!(self, pool, room);
         self.datagrams.handle_timeout(now, &mut ctx);
+        if self.datagrams.wants_retry() {
+            self.datagrams.retry(now, &mut ctx, &mut self.host);
+        }
         self.fragments.handle_timeout(now, &mut ctx);
         self.publishing.handle_timeout(now, &mut ctx);
         self.tcp.handle_timeout(now, &mut ctx);

@@ -20,7 +20,8 @@
 //!
 //! **Receiving.** A batch by one call, trains of equal datagrams as one (UDP_GRO), and as large UDP
 //! frames to the guest. Nothing is read for which the guest's queue has no room: the socket is then
-//! not watched until [`Datagrams::retry`].
+//! not watched until [`Datagrams::retry`]. There guests take turns, and one that reads nothing costs
+//! the others nothing.
 //!
 //! **Marks.** TTL, traffic class and whether a datagram may be cut pass from the guest's packet to
 //! the socket, as options, which change only when the guest changes them. So traceroute works, and
@@ -29,6 +30,7 @@
 mod errors;
 mod receive;
 mod send;
+mod starved;
 
 use std::hash::{Hash, Hasher};
 use std::io::ErrorKind;
@@ -50,6 +52,8 @@ use crate::keyed::{self, Keyed};
 use crate::plan::Protocol;
 use crate::poll::{Interest, Kind, Token};
 use crate::report::{FlowReport, FlowState};
+
+use starved::Starved;
 
 pub(crate) use send::{Outgoing, Piece};
 
@@ -131,8 +135,10 @@ pub(crate) struct Datagrams<B: DatagramBackend> {
     /// What waits to be sent together, all of one flow to one destination.
     batch: Option<send::Batch>,
     waiting: Vec<(Frame, Piece)>,
-    /// Flows that wait for room: slot and generation.
-    starved: Vec<(u32, u32)>,
+    /// Flows that wait for room.
+    starved: Starved,
+    /// Some of them were not asked again yet.
+    retries: bool,
 }
 
 impl<B: DatagramBackend> Datagrams<B> {
@@ -141,7 +147,8 @@ impl<B: DatagramBackend> Datagrams<B> {
             flows: FlowTable::new(TIMEOUTS, keyed),
             batch: None,
             waiting: Vec::new(),
-            starved: Vec::new(),
+            starved: Starved::new(keyed),
+            retries: false,
         }
     }
 
@@ -269,6 +276,7 @@ impl<B: DatagramBackend> Datagrams<B> {
         while let Some((at, _)) = self.flows.oldest_of(guest) {
             self.close(ctx, at);
         }
+        self.starved.forget(guest);
     }
 
     /// Addresses belong to nobody any more, or to another.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use engine::Instant;
 use sys::inet::Carries;
 
+use super::starved::Waiting;
 use super::{Datagrams, Host, Key, kind};
 use crate::GuestKey;
 use crate::backend::datagram::{DatagramBackend, RECEIVE_BATCH, ROOM};
@@ -17,6 +18,9 @@ use crate::poll::{Interest, Token};
 
 /// Room that a guest's queue must have before anything is read for it: an ordinary frame.
 const ROOM_LEAST: usize = 2048;
+
+/// Flows that go on in one call of [`Datagrams::retry`].
+const RETRIES: usize = 64;
 
 /// Reports in a row that found one datagram, before one is all that is asked for.
 const HABIT: u8 = 4;
@@ -59,32 +63,44 @@ impl<B: DatagramBackend> Datagrams<B> {
         }
     }
 
-    /// Some guest's queue may have room again.
+    /// Some guest's queue may have room again: a bounded number of flows goes on, guests in turns,
+    /// and each guest that has no room is asked once.
     pub(crate) fn retry(&mut self, now: Instant, ctx: &mut Ctx<'_>, host: &mut Host<B>) {
-        for _ in 0..self.starved.len() {
-            let Some((at, generation)) = self.starved.pop() else { break };
-            if self.flows.generation(at) != Some(generation) {
-                continue;
-            }
-            let Some(key) = self.flows.key(at) else { continue };
-            if ctx.room_for(key.guest.ip()) < ROOM_LEAST {
-                // Behind the others.
-                self.starved.insert(0, (at, generation));
-                continue;
-            }
-            if let Some(flow) = self.flows.get_mut(at) {
-                flow.starved = false;
-                let token = Token::new(kind(key.carries), generation, at);
-                let _ =
-                    host.backend.watch(ctx.poller, &flow.socket, token, Interest::READABLE, true);
-            }
+        for _ in 0..RETRIES {
+            let Some((guest, (at, generation), key)) = self.next_with_room(ctx) else { break };
+            self.starved.goes_on(guest);
+            let Some(key) = key else { continue };
+            let Some(flow) = self.flows.get_mut(at) else { continue };
+            flow.starved = false;
+            let token = Token::new(kind(key.carries), generation, at);
+            let _ = host.backend.watch(ctx.poller, &flow.socket, token, Interest::READABLE, true);
             self.receive(now, ctx, host, at);
+        }
+        self.retries = self.starved.end();
+    }
+
+    /// The next flow whose guest has room, or that has ended meanwhile and has no key any more.
+    fn next_with_room(&mut self, ctx: &Ctx<'_>) -> Option<(GuestKey, Waiting, Option<Key>)> {
+        loop {
+            let (guest, flow) = self.starved.next()?;
+            let is_live = self.flows.generation(flow.0) == Some(flow.1);
+            match self.flows.key(flow.0).filter(|_| is_live) {
+                Some(key) if ctx.room_for(key.guest.ip()) < ROOM_LEAST => {
+                    self.starved.waits(guest, flow);
+                }
+                key => return Some((guest, flow, key)),
+            }
         }
     }
 
     /// Whether a flow waits for room.
     pub(crate) fn wants_room(&self) -> bool {
         !self.starved.is_empty()
+    }
+
+    /// Whether the last [`Self::retry`] had no time for all.
+    pub(crate) fn wants_retry(&self) -> bool {
+        self.retries
     }
 
     fn receive(&mut self, now: Instant, ctx: &mut Ctx<'_>, host: &mut Host<B>, at: u32) {
@@ -97,9 +113,12 @@ impl<B: DatagramBackend> Datagrams<B> {
         if room < ROOM_LEAST {
             if !flow.starved {
                 flow.starved = true;
-                self.starved.push((at, generation));
                 let token = Token::new(kind(key.carries), generation, at);
                 let _ = host.backend.watch(ctx.poller, &flow.socket, token, Interest::NONE, true);
+                let flows = &self.flows;
+                self.starved.push(guest, (at, generation), |(at, generation)| {
+                    flows.generation(*at) == Some(*generation)
+                });
             }
             return;
         }

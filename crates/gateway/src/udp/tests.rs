@@ -5,7 +5,9 @@ use sys::inet::errqueue::{Origin, SocketError};
 use crate::backend::datagram::Marks;
 use crate::harness::{BOTH, Family, GUEST, Lab, Shape, plan};
 use crate::report::FlowState;
-use crate::{GuestKey, Limits, Protocol, Reason, Room};
+use crate::{GuestKey, Limits, Protocol, Reason};
+
+mod room;
 
 #[test]
 fn a_question_and_its_answer() {
@@ -519,39 +521,6 @@ fn without_descriptors_a_guest_gives_one_of_its_own() {
         lab.moved(&[(Reason::UdpOut, 2), (Reason::Evicted, 1)]);
         assert_eq!(lab.gateway.status().flows, [0, 1, 0]);
         lab.idle();
-    }
-}
-
-/// A queue that has no room until it is told.
-#[derive(Debug)]
-struct Full;
-
-impl Room for Full {
-    fn room(&self, _: IpAddr) -> usize {
-        0
-    }
-}
-
-#[test]
-fn nothing_is_read_that_the_guest_has_no_room_for() {
-    for family in BOTH {
-        let mut lab = Lab::new(plan());
-        lab.udp(family.guest(1), family.outside(9), b"x");
-        lab.room = Box::new(Full);
-        lab.host().arrive(0, family.outside(9), b"y", None);
-        lab.host_side();
-        assert!(lab.got().is_empty() && lab.gateway.wants_room());
-        assert!(lab.host().ready().is_empty(), "the socket is not watched");
-        lab.host_side();
-        assert!(lab.got().is_empty() && lab.gateway.wants_room());
-        lab.room = Box::new(crate::Unbounded);
-        lab.host_side();
-        assert_eq!(lab.one().payload(), b"y");
-        assert!(!lab.gateway.wants_room());
-        lab.host().arrive(0, family.outside(9), b"z", None);
-        lab.host_side();
-        assert_eq!(lab.one().payload(), b"z");
-        lab.moved(&[(Reason::UdpOut, 1), (Reason::UdpIn, 2)]);
     }
 }
 
