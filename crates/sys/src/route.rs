@@ -103,6 +103,8 @@ impl Lookup {
                 | libc::EACCES
                 | libc::EINVAL
                 | libc::EAFNOSUPPORT
+                // A kernel without IPv6, or told to do without it.
+                | libc::EOPNOTSUPP
                 | libc::ENETDOWN
                 | libc::EADDRNOTAVAIL => Ok(Some(RouteKind::Unreachable)),
                 _ => Err(io::Error::from_raw_os_error(errno)),
@@ -217,6 +219,29 @@ mod tests {
             let kind = lookup.kind(address.parse().unwrap()).unwrap();
             assert!(matches!(kind, RouteKind::Unicast | RouteKind::Unreachable), "{kind:?}");
         }
+    }
+
+    /// What the kernel answers when it finds no way, and what other errors are.
+    #[test]
+    fn an_answer_without_a_way() {
+        let lookup = Lookup { sequence: 7, ..Lookup::new().unwrap() };
+        let answer = |errno: i32, sequence: u32| {
+            // struct nlmsghdr, struct nlmsgerr
+            let mut message = [0; 36];
+            message[..4].copy_from_slice(&36_u32.to_ne_bytes());
+            message[4..6].copy_from_slice(&(libc::NLMSG_ERROR as u16).to_ne_bytes());
+            message[8..12].copy_from_slice(&sequence.to_ne_bytes());
+            message[16..20].copy_from_slice(&(-errno).to_ne_bytes());
+            lookup.answer(&message)
+        };
+        for errno in [libc::ENETUNREACH, libc::EACCES, libc::EAFNOSUPPORT, libc::EOPNOTSUPP] {
+            let kind = answer(errno, 7).unwrap();
+            assert_eq!(kind, Some(RouteKind::Unreachable), "{errno}");
+        }
+        for errno in [libc::EPERM, libc::ENOBUFS] {
+            assert_eq!(answer(errno, 7).unwrap_err().raw_os_error(), Some(errno));
+        }
+        assert_eq!(answer(libc::EOPNOTSUPP, 6).unwrap(), None, "of an earlier question");
     }
 
     #[test]
