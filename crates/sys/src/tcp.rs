@@ -247,15 +247,19 @@ pub fn abort(fd: OwnedFd) {
     drop(fd);
 }
 
+/// The longest times of keep-alive that the kernel takes (`MAX_TCP_KEEPIDLE`), about nine hours.
+const KEEP_ALIVE_MAX: Duration = Duration::from_secs(32_767);
+
 /// Has the kernel ask a silent peer whether it is there, first after `idle` and then every
-/// `interval`, eight times. Both are at least a second.
+/// `interval`, eight times. Both are at least a second, and at most what the kernel takes.
 ///
 /// # Errors
 /// ENOPROTOOPT, EOPNOTSUPP for what is not TCP.
 pub fn keep_alive(fd: BorrowedFd<'_>, idle: Duration, interval: Duration) -> io::Result<()> {
     use rustix::net::sockopt;
-    sockopt::set_tcp_keepidle(fd, idle.max(Duration::from_secs(1)))?;
-    sockopt::set_tcp_keepintvl(fd, interval.max(Duration::from_secs(1)))?;
+    let taken = |time: Duration| time.clamp(Duration::from_secs(1), KEEP_ALIVE_MAX);
+    sockopt::set_tcp_keepidle(fd, taken(idle))?;
+    sockopt::set_tcp_keepintvl(fd, taken(interval))?;
     sockopt::set_tcp_keepcnt(fd, 8)?;
     sockopt::set_socket_keepalive(fd, true)?;
     Ok(())
@@ -394,7 +398,21 @@ mod tests {
         while unacknowledged(fd.as_fd()).unwrap() > 0 {
             std::thread::yield_now();
         }
-        keep_alive(fd.as_fd(), Duration::from_millis(1), Duration::from_secs(9)).unwrap();
+    }
+
+    #[test]
+    fn signs_of_life_are_asked_for_as_often_as_the_kernel_can() {
+        use rustix::net::sockopt;
+        let (_peer, fd) = pair();
+        for (idle, interval, taken) in [
+            (Duration::from_millis(1), Duration::from_secs(9), (1, 9)),
+            (Duration::from_secs(100_000), Duration::MAX, (32_767, 32_767)),
+        ] {
+            keep_alive(fd.as_fd(), idle, interval).unwrap();
+            let set = (sockopt::tcp_keepidle(&fd).unwrap(), sockopt::tcp_keepintvl(&fd).unwrap());
+            assert_eq!((set.0.as_secs(), set.1.as_secs()), taken);
+            assert!(sockopt::socket_keepalive(&fd).unwrap());
+        }
     }
 
     #[test]

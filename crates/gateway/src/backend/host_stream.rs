@@ -69,6 +69,10 @@ impl StreamBackend for HostStreams {
     }
 }
 
+/// A peer that did not answer is asked again after this time, as tcp(7) has it, or sooner if the guest
+/// asks more often than that.
+const KEEP_ALIVE_AGAIN: Duration = Duration::from_secs(75);
+
 /// Where the kernel's next peek begins, as far as we know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Offset {
@@ -181,10 +185,11 @@ impl Stream for HostStream {
         !self.is_tcp || sys::tcp::unacknowledged(self.fd.as_fd()).map_or(true, |bytes| bytes == 0)
     }
 
-    fn keep_alive(&mut self, interval: Duration) {
+    fn keep_alive(&mut self, idle: Duration) {
         if self.is_tcp {
             // Without it, a peer that is gone is found out later.
-            let _ = sys::tcp::keep_alive(self.fd.as_fd(), interval, interval);
+            let again = idle.min(KEEP_ALIVE_AGAIN);
+            let _ = sys::tcp::keep_alive(self.fd.as_fd(), idle, again);
         }
     }
 
@@ -209,6 +214,30 @@ impl StreamError {
             Some(errno::EMFILE | errno::ENFILE) => Self::NoDescriptors,
             Some(errno::ENOBUFS | errno::ENOMEM | errno::ENOSPC | errno::EAGAIN) => Self::NoMemory,
             _ => Self::Reset,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::net::sockopt::{tcp_keepidle, tcp_keepintvl};
+
+    use super::*;
+
+    #[test]
+    fn a_peer_that_does_not_answer_is_asked_again_soon() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = std::net::TcpListener::bind(address) else { continue };
+            let address = listener.local_addr().unwrap();
+            let client = std::net::TcpStream::connect(address).unwrap();
+            let mut stream = HostStreams::new().accepted(client.into(), address).unwrap();
+            // A guest with the defaults of Linux, one that asks often, one that hardly asks.
+            for (asked, idle, again) in [(7200, 7200, 75), (20, 20, 20), (100_000, 32_767, 75)] {
+                stream.keep_alive(Duration::from_secs(asked));
+                let fd = stream.as_fd();
+                assert_eq!(tcp_keepidle(fd).unwrap().as_secs(), idle);
+                assert_eq!(tcp_keepintvl(fd).unwrap().as_secs(), again);
+            }
         }
     }
 }

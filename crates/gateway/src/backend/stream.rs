@@ -75,8 +75,9 @@ pub trait Stream: std::fmt::Debug {
     /// Whether the peer has acknowledged all that was written, the end included.
     fn is_acknowledged(&self) -> bool;
 
-    /// The guest asks its peer for signs of life every `interval`: so should we, from the peer.
-    fn keep_alive(&mut self, interval: Duration);
+    /// The guest asks its peer for signs of life after it was silent for `idle`: so should we, from
+    /// the peer.
+    fn keep_alive(&mut self, idle: Duration);
 
     /// Ends the connection so that the peer sees a reset.
     fn abort(self);

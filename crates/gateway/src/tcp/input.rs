@@ -1,5 +1,7 @@
 //! A segment of a guest arrives (RFC 9293, 3.10.7, with the precautions of RFC 5961).
 
+use std::time::Duration;
+
 use engine::{Frame, Pool};
 use wire::tcp::flag;
 
@@ -10,6 +12,10 @@ use super::seq::Seq;
 use crate::Reason;
 use crate::backend::Stream;
 use crate::ctx::Packet;
+
+/// The peer is not asked for signs of life more often than this, however often the guest asks: what is
+/// lost in a link inside one machine is lost for other reasons than outside.
+const KEEP_ALIVE_LEAST: Duration = Duration::from_secs(10);
 
 /// What a segment says.
 #[derive(Clone, Copy, Debug)]
@@ -245,17 +251,19 @@ impl<S: Stream> Flow<S> {
         }
     }
 
-    /// A guest that asks its peer for signs of life wants to know of the peer, not of us.
+    /// A guest that asks its peer for signs of life wants to know of the peer, not of us. The probe
+    /// of a closed window looks the same, and asks for the window only.
     fn notice_keep_alive(&mut self, env: &mut Env<'_, '_>, heard: &Heard) {
         let asks = heard.sequence == self.rcv_nxt - 1 && heard.len <= 1 && self.flight() == 0;
         if asks && self.state == State::Open && !self.guest_ended {
             let silent = env.now.saturating_since(self.last_heard);
             self.heard(env.now);
             if !self.watches_peer
+                && self.rcv_nxt.before(self.rcv_adv)
                 && let Some(stream) = &mut self.stream
             {
                 self.watches_peer = true;
-                stream.keep_alive(silent);
+                stream.keep_alive(silent.max(KEEP_ALIVE_LEAST));
             }
         }
     }

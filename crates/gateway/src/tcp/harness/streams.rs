@@ -168,8 +168,8 @@ impl Stream for FakeStream {
         self.0.borrow().acknowledges
     }
 
-    fn keep_alive(&mut self, interval: Duration) {
-        self.0.borrow_mut().keep_alive = Some(interval);
+    fn keep_alive(&mut self, idle: Duration) {
+        self.0.borrow_mut().keep_alive = Some(idle);
     }
 
     fn abort(self) {

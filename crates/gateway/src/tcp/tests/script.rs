@@ -398,6 +398,7 @@ impl Script {
                 let seconds = Duration::from_secs(words[1].parse().unwrap());
                 assert_eq!(self.peer().borrow().keep_alive, Some(seconds), "{}", self.at);
             }
+            "not-watched" => assert_eq!(self.peer().borrow().keep_alive, None, "{}", self.at),
             // Bytes that lie in the stream until the guest acknowledges them.
             "holds" => {
                 assert_eq!(self.peer().borrow().sent.len().to_string(), words[1], "{}", self.at);

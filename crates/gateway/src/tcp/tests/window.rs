@@ -85,8 +85,9 @@ fn a_closed_window_takes_nothing_and_opens_again() {
         < PA 65536+1 ack 1 win 60000    # a probe
         > A 1 ack 65536 win 0
         count tcp-no-room 1
-        < A 65535 ack 1 win 60000       # another kind of probe
+        < A 65535 ack 1 win 60000       # another kind of probe, which is no sign of life asked for
         > A 1 ack 65536 win 0
+        host not-watched
         host room free
         > A 1 ack 65536 win 65535
         host got 65535
@@ -297,6 +298,8 @@ fn a_guest_that_asks_for_signs_of_life_gets_the_peers() {
         host got 0
         ",
     );
+    // Whoever asks very often: the outside is not a link inside one machine.
+    opened("+1s \n < A 0 ack 1 \n > A 1 ack 1 \n host watched 10");
 }
 
 #[test]
