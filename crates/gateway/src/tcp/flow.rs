@@ -55,24 +55,14 @@ const MSS_DEFAULT_V6: u16 = 1220;
 /// machine keeps none for longer.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
-/// How often a SYN is sent at most: 63 s in all.
-const SYN_TRIES: u8 = 6;
-
-/// Times without any sign of the guest after which it is given up, a quarter of an hour.
-const SILENCE_MAX: u8 = 15;
-
-/// Signs of life are asked for after this much silence, and then as often as that (RFC 9293,
-/// 3.8.4; tcp(7)).
-const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(7200);
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(75);
-const KEEP_ALIVE_TRIES: u8 = 9;
+/// Signs of life are asked for after this much silence (RFC 9293, 3.8.4; tcp(7)).
+pub(super) const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(7200);
 
 /// Answers to what could be forged or is outside the window, at most one in this time.
 const CHALLENGE_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Between looks whether the outside has acknowledged the guest's end.
+/// Before the first look whether the outside has acknowledged the guest's end.
 const DRAIN_FIRST: Duration = Duration::from_millis(5);
-const DRAIN_LAST: Duration = Duration::from_secs(1);
 
 /// How far a connection is. What RFC 9293 calls established to closed is [`State::Open`] with the
 /// ends of both directions kept apart.
@@ -206,13 +196,16 @@ pub(super) struct Flow<S> {
     // Time.
     pub(super) timer: Option<(Wait, Instant)>,
     pub(super) backoff: u8,
-    silence: u8,
+    /// Times that something was sent again, or the window asked for, without any sign of the guest.
+    pub(super) silence: u8,
+    /// Times that it was asked for a sign of life since.
+    pub(super) asked: u8,
     pub(super) drain_at: Option<Instant>,
-    drain_wait: Duration,
+    pub(super) drain_wait: Duration,
     /// When a lingering connection goes.
     pub(super) ends_at: Option<Instant>,
     pub(super) last_heard: Instant,
-    keep_alive_at: Instant,
+    pub(super) keep_alive_at: Instant,
     challenge_at: Instant,
     pub(super) watches_peer: bool,
     /// What the wheel is set to.
@@ -278,6 +271,7 @@ impl<S: Stream> Flow<S> {
             timer: None,
             backoff: 0,
             silence: 0,
+            asked: 0,
             drain_at: None,
             drain_wait: DRAIN_FIRST,
             ends_at: None,
@@ -487,105 +481,8 @@ impl<S: Stream> Flow<S> {
     /// The guest has given a sign of life.
     pub(super) fn heard(&mut self, now: Instant) {
         self.last_heard = now;
-        self.silence = 0;
-    }
-
-    /// The earliest moment at which [`Flow::timeout`] has something to do.
-    pub(super) fn deadline(&self) -> Instant {
-        let alive = self.keep_alive_at.max(match self.state {
-            State::Open if self.silence == 0 => self.last_heard + KEEP_ALIVE_IDLE,
-            _ => Instant::EPOCH,
-        });
-        [self.timer.map(|(_, at)| at), self.drain_at, self.ends_at]
-            .into_iter()
-            .flatten()
-            .fold(alive, Instant::min)
-    }
-
-    /// Does what is due.
-    pub(super) fn timeout(&mut self, env: &mut Env<'_, '_>) -> Result<(), Over> {
-        let now = env.now;
-        if self.ends_at.is_some_and(|at| at <= now) {
-            return Err(Over::Closed);
-        }
-        if self.drain_at.is_some_and(|at| at <= now) {
-            self.look_drained(now);
-        }
-        if let Some((wait, at)) = self.timer
-            && at <= now
-        {
-            self.waited(env, wait)?;
-        }
-        if self.state == State::Open && self.deadline() <= now {
-            if self.silence >= KEEP_ALIVE_TRIES {
-                return Err(self.give_up(env));
-            }
-            self.silence += 1;
-            self.keep_alive_at = now + KEEP_ALIVE_INTERVAL;
-            self.control(env, self.una - 1, flag::ACK);
-        } else if self.deadline() <= now {
-            // The socket decides how long connecting takes.
-            self.keep_alive_at = now + KEEP_ALIVE_IDLE;
-        }
-        Ok(())
-    }
-
-    fn waited(&mut self, env: &mut Env<'_, '_>, wait: Wait) -> Result<(), Over> {
-        if self.silence >= SILENCE_MAX || (wait == Wait::Syn && self.backoff + 1 >= SYN_TRIES) {
-            return Err(self.give_up(env));
-        }
-        match wait {
-            Wait::Syn => {
-                self.backoff += 1;
-                self.send_syn(env);
-            }
-            Wait::Retransmit => {
-                self.silence += 1;
-                env.ctx.counters.count(Reason::TcpTimeouts);
-                self.time_out();
-                self.timer = Some((wait, env.now + self.trip.timeout(self.backoff)));
-            }
-            Wait::TailProbe => {
-                self.probe_tail = true;
-                self.timer = Some((Wait::Retransmit, env.now + self.trip.timeout(self.backoff)));
-            }
-            Wait::Reorder => {
-                self.repair_reordered();
-                self.timer = Some((Wait::Retransmit, env.now + self.trip.timeout(self.backoff)));
-            }
-            Wait::Persist => {
-                self.silence += 1;
-                self.backoff = self.backoff.saturating_add(1);
-                // A number that was acknowledged before makes the guest repeat its window.
-                self.control(env, self.una - 1, flag::ACK);
-                self.timer = Some((wait, env.now + self.trip.timeout(self.backoff)));
-            }
-        }
-        Ok(())
-    }
-
-    fn give_up(&mut self, env: &mut Env<'_, '_>) -> Over {
-        env.ctx.counters.count(Reason::TcpUnanswered);
-        if self.state != State::SynSent {
-            self.send_reset(env);
-        }
-        Over::Abort
-    }
-
-    /// Looks whether the outside has everything that the guest sent.
-    pub(super) fn look_drained(&mut self, now: Instant) {
-        if !self.ended_out || self.drained {
-            self.drain_at = None;
-            return;
-        }
-        if self.stream.as_ref().is_none_or(Stream::is_acknowledged) {
-            self.drained = true;
-            self.ack_due = true;
-            self.drain_at = None;
-        } else {
-            self.drain_at = Some(now + self.drain_wait);
-            self.drain_wait = (self.drain_wait * 2).min(DRAIN_LAST);
-        }
+        self.keep_alive_at = now + KEEP_ALIVE_IDLE;
+        (self.silence, self.asked) = (0, 0);
     }
 
     /// What people are shown.

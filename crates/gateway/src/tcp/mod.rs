@@ -80,6 +80,7 @@ mod pace;
 mod scoreboard;
 mod seq;
 mod table;
+mod timers;
 mod wheel;
 
 pub use face::{IcmpError, Incoming, Kept, Segment, Target, TcpLimits, Unreachable};

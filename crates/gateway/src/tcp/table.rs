@@ -358,11 +358,8 @@ impl<B: StreamBackend> Table<B> {
         if event.writable || event.hangup {
             flow.full = false;
         }
-        // Where nothing is read any more, an error is not met by reading.
-        if event.hangup
-            && flow.fin_at.is_some()
-            && flow.stream.as_mut().is_some_and(|stream| stream.connected().is_err())
-        {
+        // Where nothing is read, an error is not met by reading.
+        if event.hangup && (flow.fin_at.is_some() || flow.is_shut()) && flow.has_failed() {
             ctx.counters.count(Reason::TcpReset);
             flow.send_reset(&mut Env { now, ctx });
             self.remove(ctx, token.index, Over::Abort);

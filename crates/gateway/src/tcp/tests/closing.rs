@@ -295,6 +295,51 @@ fn the_outside_resets() {
     );
 }
 
+/// A reset waits for no window.
+#[test]
+fn the_outside_resets_while_the_guest_takes_nothing() {
+    opened(
+        "
+        < A 1 ack 1 win 0
+        host queues 100
+        host resets
+        > RA 1 ack 1
+        host aborted
+        count tcp-reset 1
+        empty
+        ",
+    );
+    // The window was open when it came, and what fits it is under way.
+    opened_plain(
+        "
+        < A 1 ack 1 win 1000
+        host queues 3000
+        host resets
+        > A 1+1000
+        < A 1 ack 1001 win 0
+        +201ms
+        > RA 1001 ack 1
+        host aborted
+        count tcp-reset 1
+        empty
+        ",
+    );
+    // An end is not an error.
+    opened(
+        "
+        < A 1 ack 1 win 0
+        host queues 100
+        host ends
+        +201ms
+        > A 0 ack 1
+        < A 1 ack 1 win 1
+        > PA 1+100
+        > FA 101 ack 1
+        < A 1 ack 102
+        ",
+    );
+}
+
 #[test]
 fn the_outside_resets_before_the_guest_knows() {
     super::script::run(

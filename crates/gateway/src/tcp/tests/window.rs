@@ -320,6 +320,56 @@ fn a_silent_guest_is_asked_for_signs_of_life() {
     ));
 }
 
+/// As often as any other: how old a connection is, and that it was asked for signs of life before, says
+/// nothing about a guest that does not acknowledge.
+#[test]
+fn an_old_connection_is_sent_again_as_long_as_a_young_one() {
+    let again = "> PA 1+100 ack 1\n".repeat(13);
+    opened(&format!(
+        "
+        +7200s
+        > A 0 ack 1
+        +75s
+        > A 0 ack 1
+        < A 1 ack 1
+        +100s
+        host sends 100
+        > PA 1+100 ack 1
+        +600s
+        {again}
+        flows 1
+        < A 1 ack 101
+        +7199s
+        +1s
+        > A 100 ack 1                   # two hours after the last sign of life
+        count tcp-unanswered 0
+        "
+    ));
+}
+
+/// A guest whose window is closed is asked about that, and not for signs of life as well.
+#[test]
+fn an_old_connection_with_a_closed_window_is_probed_as_long_as_a_young_one() {
+    let probes = "> A 0\n".repeat(15);
+    opened(&format!(
+        "
+        +7200s
+        > A 0 ack 1
+        < A 1 ack 1 win 0
+        +100s
+        host sends 100
+        +900s
+        {probes}
+        flows 1
+        +2000s
+        > RA 1
+        host aborted
+        count tcp-unanswered 1
+        empty
+        "
+    ));
+}
+
 #[test]
 fn nothing_is_read_without_room_in_the_guests_queue() {
     opened(
