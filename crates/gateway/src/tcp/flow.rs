@@ -357,7 +357,13 @@ impl<S: Stream> Flow<S> {
     /// Nobody tells us when the stream has more room, unless a write found none. So whenever it has
     /// taken everything, the window is at least what keeps the guest sending, and its next segments
     /// bring the next look, or the write that finds no room.
+    ///
+    /// While the guest's end waits, there is no room for it: its stack asks again for as long as that
+    /// is the answer (3.8.6.1). Nothing else of it can come, so that what was announced stays true.
     fn announce(&mut self) -> u16 {
+        if self.guest_ended && !self.drained {
+            return 0;
+        }
         let next = self.rcv_nxt;
         let open = self.rcv_adv.since(next);
         let least = self.window_least();

@@ -124,6 +124,36 @@ fn the_end_is_acknowledged_when_the_outside_has_it() {
     );
 }
 
+/// A guest's stack that is shown an open window and no acknowledgement takes its peer for dead after a
+/// quarter of an hour. One that is shown a closed one waits for as long as it is answered (RFC 9293,
+/// 3.8.6.1).
+#[test]
+fn a_guest_whose_end_waits_is_shown_a_closed_window() {
+    opened_plain(
+        "
+        host withholds
+        < FPA 1+10 ack 1 win 60000
+        > A 1 ack 11 win 0
+        host ended
+        host sends 100                  # the other direction lives on
+        > PA 1+100 ack 11 win 0
+        < A 11 ack 101 win 60000
+        +1000s
+        < FA 11 ack 101 win 60000
+        > A 101 ack 11 win 0
+        < PA 5+6 ack 101 win 60000      # what was promised is still acceptable
+        > A 101 ack 11 win 0
+        host acknowledges
+        +1s
+        > A 101 ack 12
+        host ends
+        > FA 101 ack 12
+        < A 12 ack 102 win 60000
+        empty
+        ",
+    );
+}
+
 #[test]
 fn nothing_counts_behind_the_end() {
     opened(
