@@ -225,6 +225,94 @@ fn a_guest_resets() {
     opened("< FA 1 ack 1 \n > A 1 ack 2 \n < R 2 \n host aborted \n empty");
     // While the end waits to be acknowledged, the guest's next number is the one before it.
     opened("host withholds \n < FA 1 ack 1 \n > A 1 ack 1 \n < R 2 \n host aborted \n empty");
+    opened("host withholds \n < FA 1 ack 1 \n > A 1 ack 1 \n < R 1 \n host aborted \n empty");
+}
+
+/// Both have ended, and one of the ends is not acknowledged yet (CLOSING and LAST-ACK of RFC 9293).
+#[test]
+fn a_guest_resets_when_both_have_ended() {
+    // The outside's first: ours is under way when the guest's comes, and is withheld.
+    for number in [1, 2] {
+        opened(&format!(
+            "
+            host withholds
+            host ends
+            > FA 1 ack 1
+            < FA 1 ack 1
+            > A 2 ack 1
+            < R {number}
+            host aborted
+            count tcp-guest-reset 1
+            empty
+            "
+        ));
+    }
+    // The guest's first, and the outside's is not acknowledged by the guest.
+    for acknowledged in [1, 2] {
+        opened(&format!(
+            "
+            host withholds
+            < FA 1 ack 1
+            > A 1 ack 1
+            host ends
+            > FA 1 ack 1
+            < A 2 ack {acknowledged}
+            < R 2
+            host aborted
+            count tcp-guest-reset 1
+            empty
+            "
+        ));
+    }
+    // What could be forged is challenged there as well.
+    opened(
+        "
+        host withholds
+        host ends
+        > FA 1 ack 1
+        < FA 1 ack 1
+        > A 2 ack 1
+        < R 3
+        > A 2 ack 1
+        count tcp-challenge 1
+        count tcp-guest-reset 0
+        flows 1
+        ",
+    );
+}
+
+/// The outside's reset in the same states.
+#[test]
+fn the_outside_resets_when_both_have_ended() {
+    opened(
+        "
+        host withholds
+        host ends
+        > FA 1 ack 1
+        < FA 1 ack 1
+        > A 2 ack 1
+        host resets
+        > RA 2 ack 1
+        host aborted
+        count tcp-reset 1
+        empty
+        ",
+    );
+    opened(
+        "
+        host withholds
+        < FA 1 ack 1
+        > A 1 ack 1
+        host ends
+        > FA 1 ack 1
+        < A 2 ack 2
+        host resets
+        > RA 2 ack 1
+        host aborted
+        count tcp-reset 1
+        empty
+        ",
+    );
 }
 
 #[test]

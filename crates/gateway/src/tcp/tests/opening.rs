@@ -279,6 +279,54 @@ fn both_open_at_once() {
     ");
 }
 
+/// The outside has gone before the guest has said the last word: it learns it when it has.
+#[test]
+fn the_outside_resets_before_the_connection_is_open() {
+    run("
+        < S 0 mss 1000
+        host connects
+        > SA 0 ack 1
+        host resets
+        < A 1 ack 1
+        > RA 1 ack 1
+        host aborted
+        count tcp-reset 1
+        empty
+    ");
+    // What it sent before comes first.
+    run("
+        < S 0 mss 1000
+        host connects
+        > SA 0 ack 1
+        host queues 10
+        host resets
+        < A 1 ack 1
+        > PA 1+10 ack 1
+        > RA 11 ack 1
+        empty
+    ");
+    run("
+        host accepts
+        > S 0
+        host resets
+        < SA 0 ack 1 mss 1000
+        > RA 1 ack 1
+        host aborted
+        count tcp-reset 1
+        empty
+    ");
+    // The guest says no: there is nobody left to tell.
+    run("
+        host accepts
+        > S 0
+        host resets
+        < RA 0 ack 1
+        host aborted
+        count tcp-guest-refused 1
+        empty
+    ");
+}
+
 #[test]
 fn segments_of_no_connection_are_reset() {
     run("
