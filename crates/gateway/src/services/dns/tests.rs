@@ -1,5 +1,6 @@
 mod closed;
 mod connections;
+mod joined;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
@@ -330,29 +331,6 @@ fn identifiers_and_ports_differ_from_question_to_question() {
         assert!(seen.len() > number, "the same identifier");
         assert_ne!(from.port(), 4000);
     }
-}
-
-#[test]
-fn the_same_question_is_asked_once() {
-    let resolver = Resolver::new(false);
-    let mut world = World::new(&[&resolver]);
-    world.send_as(GuestKey(1), 4001, &ask(1, "example.org", kind::A));
-    world.send_as(GuestKey(2), 4002, &ask(2, "EXAMPLE.org", kind::A));
-    let (question, from) = resolver.hear();
-    resolver.hears_nothing();
-    // Another type is another question.
-    world.send_as(GuestKey(2), 4002, &ask(3, "example.org", kind::AAAA));
-    resolver.hear();
-    resolver.udp.send_to(&respond(&question, 0, [192, 0, 2, 1]), from).unwrap();
-    world.turn();
-    let one = world.answer().unwrap();
-    let two = world.answer().unwrap();
-    assert_eq!((head(&one).0, head(&two).0), (1, 2));
-    assert_eq!(&one[12..20], b"\x07example");
-    assert_eq!(&two[12..20], b"\x07EXAMPLE");
-    assert_eq!(one[one.len() - 4..], two[two.len() - 4..]);
-    let expected = [(R::DnsForwarded, 2), (R::DnsJoined, 1), (R::DnsAnswered, 2)];
-    assert_eq!(world.counted(), expected);
 }
 
 #[test]

@@ -23,7 +23,8 @@
 //! # Limits
 //!
 //! [`QUESTIONS_MAX`] questions with at most [`ATTEMPTS_MAX`] sockets each, [`WAITING_PER_GUEST`] of
-//! a guest's own and never more than are free for others, [`WAITERS_MAX`] waiting for one answer.
+//! a guest's own and never more than are free for others, [`WAITERS_MAX`] waiting for one answer, of
+//! whom no guest has more than are free for others either.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, ErrorKind, Read, Write};
@@ -232,7 +233,8 @@ impl Upstream {
         }
         let key = Key::of(&waiter.query);
         if let Some(found) = self.by_key.get(&key).and_then(|at| question(&mut self.slots, *at)) {
-            if found.waiters.len() >= WAITERS_MAX {
+            let own = found.waiters.iter().filter(|known| known.guest == guest).count();
+            if !share::allows(own, found.waiters.len(), WAITERS_MAX) {
                 return Asked::Busy;
             }
             found.waiters.push(waiter);
