@@ -47,7 +47,7 @@ reasons! {
     NoRoute, "no-route", "The host has no route to the destination; answered as unreachable.";
     GuestLimit, "guest-limit", "The guest has as many flows as it may, and none that is idle.";
     FlowLimit, "flow-limit", "All guests together have as many flows as they may.";
-    Evicted, "evicted", "Flows ended because the guest that owned them opened more than it may have.";
+    Evicted, "evicted", "Flows ended because the guest that owned them opened more than it may have, or had most of all when there was no place for another's.";
     Expired, "expired", "Flows ended because nothing passed for their time.";
     FragmentHeld, "fragment-held", "Fragments that wait for the others of their packet.";
     Reassembled, "reassembled", "Packets put together of fragments.";

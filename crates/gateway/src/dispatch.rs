@@ -19,10 +19,11 @@ use crate::icmp;
 use crate::packet;
 use crate::plan::Protocol;
 use crate::services::Datagram;
-use crate::tcp::{Segment, Target};
+use crate::tcp::{NoDescriptor, Segment, Target};
 use crate::udp::{Key, Outgoing, Piece};
 
 mod icmp_in;
+mod places;
 mod read;
 
 use read::Seen;
@@ -237,19 +238,17 @@ impl<B: Backend> Gateway<B> {
         let at = match at {
             Some(at) => at,
             None => {
-                if !self.make_room(call) {
-                    return Err((frame, (Reason::GuestLimit, None)));
+                if let Err(reason) = self.make_room(call) {
+                    return Err((frame, (reason, None)));
                 }
-                let mut ctx = ctx!(self, call.pool, call.room);
-                let (now, host) = (call.now, &mut self.host);
-                match self.datagrams.open(now, &mut ctx, host, call.guest, key, to) {
-                    Some(at) => at,
-                    None => {
-                        // Counted there; where the host gives no such socket, the guest is told.
-                        if key.carries == Carries::Echo
-                            && self.host.echo_refused[usize::from(to.is_ipv6())].is_some()
-                        {
-                            let error = IcmpError::Prohibited;
+                match self.open_datagrams(call, key, to) {
+                    Ok(at) => at,
+                    Err(reason) => {
+                        self.counters.count(reason);
+                        // Where the host gives no such socket, the guest is told.
+                        if reason == Reason::EchoRefused {
+                            let mut ctx = ctx!(self, call.pool, call.room);
+                            let (error, now) = (IcmpError::Prohibited, call.now);
                             icmp::refuse(&mut ctx, now, call.guest, &seen.parsed, &frame, error);
                         }
                         call.pool.release(frame);
@@ -266,18 +265,22 @@ impl<B: Backend> Gateway<B> {
         Ok(())
     }
 
-    /// Makes room for one more flow: a guest that has as many as it may gives its oldest flow of
-    /// datagrams, and when all together have, the guest that has most of these does. False if there
-    /// is nobody to give.
-    fn make_room(&mut self, call: &mut Call<'_>) -> bool {
-        let (of_guest, of_all) = (self.tcp.len_of(call.guest), self.tcp.len());
-        let payer = match self.guests.may_open_beside(call.guest, of_guest, of_all) {
-            Ok(()) => return true,
-            Err(Reason::FlowLimit) => self.guests.largest().unwrap_or(call.guest),
-            Err(_) => call.guest,
-        };
+    /// Opens a flow of datagrams; where no descriptor is left, somebody gives one.
+    fn open_datagrams(
+        &mut self,
+        call: &mut Call<'_>,
+        key: Key,
+        to: SocketAddr,
+    ) -> Result<u32, Reason> {
+        let now = call.now;
         let mut ctx = ctx!(self, call.pool, call.room);
-        self.datagrams.evict_oldest(&mut ctx, payer)
+        match self.datagrams.open(now, &mut ctx, &mut self.host, call.guest, key, to) {
+            Err(Reason::OutOfDescriptors) if self.take_from_richest(call) => {
+                let mut ctx = ctx!(self, call.pool, call.room);
+                self.datagrams.open(now, &mut ctx, &mut self.host, call.guest, key, to)
+            }
+            done => done,
+        }
     }
 
     fn tcp(
@@ -303,10 +306,7 @@ impl<B: Backend> Gateway<B> {
             Segment::Keep(kept) => self.tcp.keep(&mut ctx, kept, frame),
             Segment::Opening => match self.open_tcp(call, seen, remote) {
                 Ok(target) => {
-                    // Where there are no datagrams to give, the table gives of its own.
-                    self.make_room(call);
-                    let mut ctx = ctx!(self, call.pool, call.room);
-                    self.tcp.open(call.now, &mut ctx, call.guest, &packet, target);
+                    self.open_connection(call, &packet, target);
                     call.pool.release(frame);
                 }
                 Err((Reason::NoService, _)) => {
@@ -320,6 +320,37 @@ impl<B: Backend> Gateway<B> {
             },
         }
         Ok(())
+    }
+
+    /// Opens a connection of a guest, if there is a place for it or somebody gives one.
+    fn open_connection(
+        &mut self,
+        call: &mut Call<'_>,
+        packet: &Packet<'_>,
+        target: Target<<B::Streams as StreamBackend>::Stream>,
+    ) {
+        let guest = call.guest;
+        // Nobody gives a place to a guest that may have no connection more.
+        let room =
+            if self.tcp.may_open(guest) { self.make_room(call) } else { Err(Reason::GuestLimit) };
+        if let Err(reason) = room {
+            self.counters.count(reason);
+            return;
+        }
+        let now = call.now;
+        let mut ctx = ctx!(self, call.pool, call.room);
+        let Err(NoDescriptor(outside)) = self.tcp.open(now, &mut ctx, guest, packet, target) else {
+            return;
+        };
+        let mut opened = false;
+        if self.take_from_richest(call) {
+            let mut ctx = ctx!(self, call.pool, call.room);
+            let target = Target::Outside(outside);
+            opened = self.tcp.open(now, &mut ctx, guest, packet, target).is_ok();
+        }
+        if !opened {
+            self.counters.count(Reason::OutOfDescriptors);
+        }
     }
 
     /// Where a new connection of a guest leads.

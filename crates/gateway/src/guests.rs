@@ -2,8 +2,8 @@
 //!
 //! Flows of datagrams are counted here, those of TCP in its table; the bound of a guest is one
 //! number for both. The bound is not a wall: a guest that meets it loses its own oldest idle flow, see
-//! [`crate::Gateway`]; the bound of all guests together protects the process, and is met only when
-//! many guests are near theirs.
+//! [`crate::Gateway`]; the bound of all guests together protects the process, and is met when two
+//! guests are at theirs: then whoever has most of both kinds gives one up for one that has less.
 //!
 //! ICMP errors towards a guest have a rate, too: answering each of a flood would double it.
 
@@ -125,9 +125,14 @@ impl Guests {
         may
     }
 
-    /// The guest with most flows.
-    pub(crate) fn largest(&self) -> Option<GuestKey> {
-        self.guests.iter().max_by_key(|(_, entry)| entry.flows).map(|(guest, _)| *guest)
+    /// Flows of datagrams of one guest.
+    pub(crate) fn flows_of(&self, guest: GuestKey) -> usize {
+        self.guests.get(&guest).map_or(0, |entry| entry.flows)
+    }
+
+    /// All guests that are known here.
+    pub(crate) fn all(&self) -> impl Iterator<Item = GuestKey> + '_ {
+        self.guests.keys().copied()
     }
 
     /// Forgets a guest whose flows have ended.

@@ -351,6 +351,10 @@ pub struct FakeStreams {
     pub refusing: HashSet<SocketAddr>,
     /// Where guests connected to, oldest first, with the token of the stream.
     pub connects: Vec<(SocketAddr, Token)>,
+    /// The next calls to connect fail in these ways.
+    pub fail_connect: VecDeque<StreamError>,
+    /// What the next calls to accept find: a client, or an error number.
+    pub accepts: RefCell<VecDeque<Result<SocketAddr, i32>>>,
 }
 
 impl StreamBackend for FakeStreams {
@@ -362,6 +366,9 @@ impl StreamBackend for FakeStreams {
         token: Token,
         target: SocketAddr,
     ) -> Result<FakeStream, StreamError> {
+        if let Some(error) = self.fail_connect.pop_front() {
+            return Err(error);
+        }
         if self.refusing.contains(&target) {
             return Err(StreamError::Refused);
         }

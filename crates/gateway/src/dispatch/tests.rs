@@ -13,6 +13,8 @@ use crate::harness::{BOTH, Family, GUEST, Got, Lab, Shape, ip, plan};
 use crate::poll::{Event, Kind, Token};
 use crate::{GuestKey, Reason};
 
+mod places;
+
 const OTHER: GuestKey = GuestKey(8);
 
 fn tcp(lab: &mut Lab, guest: GuestKey, ends: [SocketAddr; 2], sequence: u32, ack: u32, flags: u8) {

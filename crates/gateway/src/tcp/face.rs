@@ -42,6 +42,11 @@ pub enum Target<S> {
     Local(S),
 }
 
+/// No descriptor is left for a connection to this address. If somebody gives one up, it can be opened
+/// again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoDescriptor(pub SocketAddr);
+
 /// A connection from outside that wants to a guest.
 #[derive(Debug)]
 pub struct Incoming<S> {

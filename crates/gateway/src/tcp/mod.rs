@@ -83,7 +83,7 @@ mod table;
 mod timers;
 mod wheel;
 
-pub use face::{IcmpError, Incoming, Kept, Segment, Target, TcpLimits, Unreachable};
+pub use face::{IcmpError, Incoming, Kept, NoDescriptor, Segment, Target, TcpLimits, Unreachable};
 pub use table::Table;
 
 #[cfg(test)]

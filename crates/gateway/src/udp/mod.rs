@@ -177,7 +177,10 @@ impl<B: DatagramBackend> Datagrams<B> {
         }
     }
 
-    /// Opens a flow; the caller has made room for it. Without one, it counts why.
+    /// Opens a flow; the caller has made room for it.
+    ///
+    /// # Errors
+    /// Why there is none, which the caller counts.
     pub(crate) fn open(
         &mut self,
         now: Instant,
@@ -186,38 +189,20 @@ impl<B: DatagramBackend> Datagrams<B> {
         guest: GuestKey,
         key: Key,
         to: SocketAddr,
-    ) -> Option<u32> {
-        if let Err(reason) = ctx.guests.may_open(guest) {
-            ctx.counters.count(reason);
-            return None;
-        }
+    ) -> Result<u32, Reason> {
+        ctx.guests.may_open(guest)?;
         let v6 = to.is_ipv6();
         let socket = match host.backend.open(key.carries, v6) {
+            Ok(socket) => socket,
             Err(error) if sys::errno::is_out_of_descriptors(&error) => {
                 host.out_of_descriptors = true;
-                // The guest that wants one more gives one of its own.
-                if !self.evict_oldest(ctx, guest) {
-                    ctx.counters.count(Reason::OutOfDescriptors);
-                    return None;
-                }
-                host.backend.open(key.carries, v6)
+                return Err(Reason::OutOfDescriptors);
             }
-            other => other,
-        };
-        let socket = match socket {
-            Ok(socket) => socket,
-            Err(error) => {
-                let reason = if sys::errno::is_out_of_descriptors(&error) {
-                    Reason::OutOfDescriptors
-                } else if key.carries == Carries::Echo {
-                    host.echo_refused[usize::from(v6)] = Some(error.kind());
-                    Reason::EchoRefused
-                } else {
-                    Reason::SocketFailed
-                };
-                ctx.counters.count(reason);
-                return None;
+            Err(error) if key.carries == Carries::Echo => {
+                host.echo_refused[usize::from(v6)] = Some(error.kind());
+                return Err(Reason::EchoRefused);
             }
+            Err(_) => return Err(Reason::SocketFailed),
         };
         host.out_of_descriptors = false;
         if key.carries == Carries::Echo {
@@ -226,13 +211,9 @@ impl<B: DatagramBackend> Datagrams<B> {
         let (at, generation) = self.flows.next_slot();
         let token = Token::new(kind(key.carries), generation, at);
         if host.backend.watch(ctx.poller, &socket, token, Interest::READABLE, false).is_err() {
-            ctx.counters.count(Reason::SocketFailed);
-            return None;
+            return Err(Reason::SocketFailed);
         }
-        if let Err(reason) = ctx.guests.open(guest, protocol(key.carries)) {
-            ctx.counters.count(reason);
-            return None;
-        }
+        ctx.guests.open(guest, protocol(key.carries))?;
         let flow = Flow {
             socket,
             marks: None,
@@ -246,7 +227,7 @@ impl<B: DatagramBackend> Datagrams<B> {
             bytes_out: 0,
             bytes_in: 0,
         };
-        Some(self.flows.insert(now, key, guest, SHORT, flow))
+        Ok(self.flows.insert(now, key, guest, SHORT, flow))
     }
 
     /// Ends a flow; its socket closes.

@@ -174,7 +174,11 @@ impl<B: StreamBackend> Rig<B> {
             Segment::Keep(kept) => self.with(|table, _, ctx| table.keep(ctx, kept, frame)),
             Segment::Opening => {
                 let target = Target::Outside(self.redirect.unwrap_or(remote));
-                self.with(|table, now, ctx| table.open(now, ctx, guest, &packet, target));
+                self.with(|table, now, ctx| {
+                    if table.open(now, ctx, guest, &packet, target).is_err() {
+                        ctx.counters.count(Reason::OutOfDescriptors);
+                    }
+                });
                 self.pool.release(frame);
             }
         }

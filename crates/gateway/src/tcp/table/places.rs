@@ -10,13 +10,16 @@ use crate::poll::{Kind, Token};
 use crate::{GuestKey, Reason};
 
 impl<B: StreamBackend> Table<B> {
+    /// Whether a guest has fewer connections than it may.
+    pub(crate) fn may_open(&self, guest: GuestKey) -> bool {
+        let load = self.loads.get(&guest).copied().unwrap_or_default();
+        load.flows < self.limits.flows_per_guest && load.opening < self.limits.opening_per_guest
+    }
+
     /// Whether a guest may have one more connection. It is made room for at the cost of a guest that
     /// has more.
     pub(super) fn admit(&mut self, now: Instant, ctx: &mut Ctx<'_>, guest: GuestKey) -> bool {
-        let load = self.loads.get(&guest).copied().unwrap_or_default();
-        if load.flows >= self.limits.flows_per_guest
-            || load.opening >= self.limits.opening_per_guest
-        {
+        if !self.may_open(guest) {
             ctx.counters.count(Reason::GuestLimit);
             return false;
         }
@@ -27,15 +30,16 @@ impl<B: StreamBackend> Table<B> {
         true
     }
 
-    /// Ends a connection of the guest that has the most, if that is clearly more than `guest` has:
-    /// of some of its connections that which is silent for the longest.
-    pub(super) fn evict(&mut self, now: Instant, ctx: &mut Ctx<'_>, guest: GuestKey) -> bool {
+    /// Ends a connection of the guest that has the most, if that is clearly more than `guest` has.
+    fn evict(&mut self, now: Instant, ctx: &mut Ctx<'_>, guest: GuestKey) -> bool {
         let Some((&rich, load)) = self.loads.iter().max_by_key(|(_, load)| load.flows) else {
             return false;
         };
-        if load.flows <= self.len_of(guest) + 1 {
-            return false;
-        }
+        load.flows > self.len_of(guest) + 1 && self.evict_of(now, ctx, rich)
+    }
+
+    /// Ends a connection of this guest: of some of them that which is silent for the longest.
+    pub(crate) fn evict_of(&mut self, now: Instant, ctx: &mut Ctx<'_>, rich: GuestKey) -> bool {
         let count = self.slots.len();
         let mut victim: Option<(Instant, usize)> = None;
         for step in 0..count.min(EVICT_SCAN) {
