@@ -1,6 +1,7 @@
 //! Sockets without a host, for tests and fuzzing: what is sent is kept, what is received was put
 //! there, and everything can be made to fail.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -377,6 +378,14 @@ impl StreamBackend for FakeStreams {
     }
 }
 
+/// A socket that listens.
+#[derive(Debug)]
+pub struct FakeListener {
+    pub address: SocketAddr,
+    /// It is not watched.
+    pub is_paused: Cell<bool>,
+}
+
 /// A host that does not exist.
 #[derive(Debug, Default)]
 pub struct FakeBackend {
@@ -394,21 +403,26 @@ impl FakeBackend {
 impl Backend for FakeBackend {
     type Streams = FakeStreams;
     type Datagrams = FakeDatagrams;
-    type Listener = SocketAddr;
+    type Listener = FakeListener;
 
     fn split(self) -> (FakeStreams, FakeDatagrams) {
         (FakeStreams::default(), self.datagrams)
     }
 
-    fn listen(_: &Poller, _: Token, address: SocketAddr) -> io::Result<SocketAddr> {
-        Ok(address)
+    fn listen(_: &Poller, _: Token, address: SocketAddr) -> io::Result<FakeListener> {
+        Ok(FakeListener { address, is_paused: Cell::new(false) })
     }
 
-    fn accept(_: &FakeStreams, _: &SocketAddr) -> io::Result<(FakeStream, SocketAddr)> {
-        Err(io::ErrorKind::WouldBlock.into())
+    fn accept(streams: &FakeStreams, _: &FakeListener) -> io::Result<(FakeStream, SocketAddr)> {
+        match streams.accepts.borrow_mut().pop_front() {
+            Some(Ok(client)) => Ok((FakeStream::default(), client)),
+            Some(Err(errno)) => Err(io::Error::from_raw_os_error(errno)),
+            None => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 
-    fn pause(_: &Poller, _: Token, _: &SocketAddr, _: bool) -> io::Result<()> {
+    fn pause(_: &Poller, _: Token, listener: &FakeListener, paused: bool) -> io::Result<()> {
+        listener.is_paused.set(paused);
         Ok(())
     }
 

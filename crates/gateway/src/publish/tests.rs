@@ -1,3 +1,5 @@
+mod pauses;
+
 use std::net::{Ipv6Addr, TcpListener, UdpSocket};
 
 use super::*;

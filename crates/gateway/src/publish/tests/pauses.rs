@@ -1,0 +1,74 @@
+//! Listeners while no descriptor is left for a client.
+
+use super::*;
+use crate::backend::fake::FakeBackend;
+use crate::poll::Event;
+
+/// What one of the two listeners finds, each time that it is reported.
+fn finds(lab: &mut Lab, slot: u32, found: &[Result<SocketAddr, i32>]) {
+    lab.gateway.tcp.backend_mut().accepts.borrow_mut().extend(found);
+    let generation = lab.gateway.publishing.slots[slot as usize].generation;
+    let token = Token::new(Kind::PublishTcp, generation, slot);
+    let event = Event { token: 0, readable: true, writable: false, hangup: false, urgent: false };
+    lab.gateway.host_ready(lab.now, &mut lab.pool, &*lab.room, token, &event);
+}
+
+fn are_paused(lab: &Lab) -> Vec<bool> {
+    let of = |slot: &Slot<FakeBackend>| match &slot.listener {
+        Some(Listener { socket: Listening::Tcp(listener), .. }) => Some(listener.is_paused.get()),
+        _ => None,
+    };
+    lab.gateway.publishing.slots.iter().filter_map(of).collect()
+}
+
+#[test]
+fn without_descriptors_a_listener_rests_for_a_moment() {
+    // EMFILE, ENFILE.
+    for (family, errno) in BOTH.into_iter().flat_map(|family| [(family, 24), (family, 23)]) {
+        let mut lab = Lab::new(plan());
+        lab.gateway.publish(spec(Protocol::Tcp, 5000)).unwrap();
+        let slot = socket(family);
+        let rests: Vec<bool> = BOTH.iter().map(|it| it.v6 == family.v6).collect();
+        assert_eq!((are_paused(&lab), lab.gateway.next_deadline()), (vec![false; 2], None));
+        // Its guest is not here, so that a client is counted and sent away.
+        let client = family.outside(4444);
+        finds(&mut lab, slot, &[Ok(client), Err(errno), Ok(client), Ok(client)]);
+        lab.moved(&[(Reason::PublishedUnknown, 1), (Reason::OutOfDescriptors, 1)]);
+        assert_eq!(are_paused(&lab), rests);
+        assert_eq!(lab.gateway.next_deadline(), Some(lab.now + PAUSE));
+        lab.now = lab.now + PAUSE;
+        lab.pass(0);
+        assert_eq!((are_paused(&lab), lab.gateway.next_deadline()), (vec![false; 2], None));
+        finds(&mut lab, slot, &[]);
+        lab.moved(&[(Reason::PublishedUnknown, 2)]);
+        lab.idle();
+    }
+}
+
+#[test]
+fn a_client_that_gave_up_costs_its_listener_nothing() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        lab.gateway.publish(spec(Protocol::Tcp, 5000)).unwrap();
+        // ECONNABORTED: the next one may be there.
+        finds(&mut lab, socket(family), &[Err(103), Ok(family.outside(4444))]);
+        lab.moved(&[(Reason::PublishedUnknown, 1)]);
+        assert_eq!((are_paused(&lab), lab.gateway.next_deadline()), (vec![false; 2], None));
+    }
+}
+
+#[test]
+fn a_forward_that_ends_while_it_rests_is_not_missed() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let id = lab.gateway.publish(spec(Protocol::Tcp, 5000)).unwrap();
+        finds(&mut lab, socket(family), &[Err(24)]);
+        assert!(lab.gateway.unpublish(id));
+        // Another one has its place when it would go on.
+        lab.gateway.publish(spec(Protocol::Udp, 5001)).unwrap();
+        lab.now = lab.now + PAUSE;
+        lab.pass(0);
+        assert_eq!((are_paused(&lab), lab.gateway.next_deadline()), (vec![], None));
+        lab.moved(&[(Reason::OutOfDescriptors, 1)]);
+    }
+}
