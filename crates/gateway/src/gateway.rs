@@ -21,7 +21,7 @@ use crate::host_reach::{self, HostReach, Reach};
 use crate::icmp;
 use crate::keyed::{Keyed, subkey};
 use crate::packet;
-use crate::plan::{GatewayError, GatewayPlan, HostPort};
+use crate::plan::{GatewayError, GatewayPlan, HostPort, Limits};
 use crate::poll::{Events, Interest, Kind, Poller, Token};
 use crate::publish::{PublishError, PublishId, PublishSpec, PublishedRange, Publishing};
 use crate::report::{FlowReport, GatewayStatus, LeaseReport};
@@ -136,7 +136,7 @@ impl<B: Backend> Gateway<B> {
         poller: Poller,
     ) -> Result<Self, GatewayError> {
         plan.check()?;
-        let plan = within_descriptors(plan);
+        let limits = within_descriptors(&plan);
         let key = |purpose| subkey(&hash_key, purpose);
         let keyed = Keyed::new(key("tables"));
         let (streams, datagrams) = backend.split();
@@ -154,7 +154,7 @@ impl<B: Backend> Gateway<B> {
             poller,
             ready: Some(Events::with_capacity(TURN)),
             counters: GatewayCounters::default(),
-            guests: Guests::new(plan.limits, keyed),
+            guests: Guests::new(limits, keyed),
             out: VecDeque::new(),
             spent: Spent::default(),
             id: first_id(&key("identification")),
@@ -166,7 +166,7 @@ impl<B: Backend> Gateway<B> {
                 echo_refused: [None, None],
             },
             datagrams: Datagrams::new(keyed),
-            tcp: Table::new(streams, tcp_limits(&plan), &key("tcp")),
+            tcp: Table::new(streams, tcp_limits(limits), &key("tcp")),
             services,
             publishing: Publishing::new(keyed),
             fragments: crate::fragments::Fragments::new(keyed),
@@ -185,9 +185,9 @@ impl<B: Backend> Gateway<B> {
     /// The plan cannot be carried out; nothing is changed.
     pub fn apply(&mut self, now: Instant, plan: GatewayPlan) -> Result<(), GatewayError> {
         plan.check()?;
-        let plan = within_descriptors(plan);
-        self.guests.set_limits(plan.limits);
-        self.tcp.set_limits(tcp_limits(&plan));
+        let limits = within_descriptors(&plan);
+        self.guests.set_limits(limits);
+        self.tcp.set_limits(tcp_limits(limits));
         self.host.allow.configure(plan.allow_host.clone());
         // A flow that was allowed asks again.
         self.host.reach.forget();
@@ -203,6 +203,12 @@ impl<B: Backend> Gateway<B> {
     #[must_use]
     pub fn plan(&self) -> &GatewayPlan {
         &self.plan
+    }
+
+    /// The bounds that hold now: those of the plan, within this gateway's part of the descriptors.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.guests.limits()
     }
 
     /// Readable when [`Self::turn`] has something to do; level triggered. Of a gateway that shares
@@ -551,7 +557,7 @@ impl<B: Backend> Gateway<B> {
             echo_v6: refused(1),
             resolvers: self.services.resolvers(),
             flows: [self.tcp.len(), udp + self.publishing.clients(), echo],
-            flows_max: self.plan.limits.flows + self.publishing.clients_max(),
+            flows_max: self.limits().flows + self.publishing.clients_max(),
             out_of_descriptors: self.host.out_of_descriptors,
         }
     }
@@ -562,20 +568,18 @@ fn first_id(key: &[u8; 16]) -> u16 {
     u16::from_ne_bytes([key[0], key[1]])
 }
 
-/// Each flow has a descriptor, and half of those that the process may have are for others: guests,
-/// commands, the services' own questions.
-fn within_descriptors(mut plan: GatewayPlan) -> GatewayPlan {
-    let limit = sys::confine::descriptor_limit()
-        .map_or(usize::MAX, |limit| usize::try_from(limit / 2).unwrap_or(usize::MAX));
-    plan.limits.flows = plan.limits.flows.min(limit).min(Token::PLACES / 2);
-    plan.limits.flows_per_guest = plan.limits.flows_per_guest.min(limit / 2).max(1);
-    plan
+/// The bounds of a plan, within what the process may have.
+fn within_descriptors(plan: &GatewayPlan) -> Limits {
+    let descriptors = sys::confine::descriptor_limit()
+        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let limits = plan.limits.within(descriptors, plan.gateways);
+    Limits { flows: limits.flows.min(Token::PLACES / 2), ..limits }
 }
 
-fn tcp_limits(plan: &GatewayPlan) -> TcpLimits {
+fn tcp_limits(limits: Limits) -> TcpLimits {
     TcpLimits {
-        flows: plan.limits.flows,
-        flows_per_guest: plan.limits.flows_per_guest,
+        flows: limits.flows,
+        flows_per_guest: limits.flows_per_guest,
         ..TcpLimits::default()
     }
 }

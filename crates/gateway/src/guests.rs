@@ -51,6 +51,10 @@ impl Guests {
         self.limits = limits;
     }
 
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
+    }
+
     fn guest(&mut self, guest: GuestKey) -> &mut Guest {
         self.guests.entry(guest).or_insert(Guest {
             flows: 0,

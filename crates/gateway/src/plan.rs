@@ -47,9 +47,9 @@ pub struct HostPort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Flows (TCP, UDP and echo) of all guests together; never more than half of the descriptors
-    /// that the process may have.
+    /// that the process may have, divided by its gateways.
     pub flows: usize,
-    /// Flows of one guest; never more than a quarter of them.
+    /// Flows of one guest; never more than half of that.
     pub flows_per_guest: usize,
     /// DHCP leases of one guest.
     pub leases_per_guest: usize,
@@ -58,6 +58,21 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { flows: 32_768, flows_per_guest: 16_384, leases_per_guest: 16 }
+    }
+}
+
+impl Limits {
+    /// These bounds for one of so many gateways of a process. Each flow has a descriptor, and half
+    /// of those that the process may have are for others: guests, commands, the services' own
+    /// questions. Of the other half every gateway has the same part, so that guests of one network
+    /// do not take what those of another need.
+    pub(crate) fn within(self, descriptors: usize, gateways: usize) -> Self {
+        let most = descriptors / 2 / gateways.max(1);
+        Self {
+            flows: self.flows.min(most).max(1),
+            flows_per_guest: self.flows_per_guest.min(most / 2).max(1),
+            ..self
+        }
     }
 }
 
@@ -91,6 +106,8 @@ pub struct GatewayPlan {
     /// Ports of the host that every guest may reach.
     pub allow_host: Vec<HostPort>,
     pub limits: Limits,
+    /// Gateways of this process, which share its descriptors.
+    pub gateways: usize,
 }
 
 /// Why a gateway could not be made or changed.
@@ -131,6 +148,7 @@ impl GatewayPlan {
             resolvers: Vec::new(),
             allow_host: Vec::new(),
             limits: Limits::default(),
+            gateways: 1,
         }
     }
 
@@ -290,6 +308,29 @@ impl fmt::Display for HostPort {
         match self.protocol {
             Some(protocol) => write!(f, "{protocol}/{}", self.port),
             None => write!(f, "{}", self.port),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gateways_share_the_descriptors() {
+        let wanted = Limits { flows: 30_000, flows_per_guest: 10_000, leases_per_guest: 3 };
+        for (descriptors, gateways, flows, of_one) in [
+            (1_000_000, 1, 30_000, 10_000),
+            (1_000_000, 64, 7812, 3906),
+            (1024, 1, 512, 256),
+            (1024, 2, 256, 128),
+            (1024, 3, 170, 85),
+            (64, 64, 1, 1),
+            (usize::MAX, 0, 30_000, 10_000),
+        ] {
+            let got = wanted.within(descriptors, gateways);
+            let all = (got.flows, got.flows_per_guest, got.leases_per_guest);
+            assert_eq!(all, (flows, of_one, 3), "{descriptors} {gateways}");
         }
     }
 }

@@ -146,3 +146,16 @@ fn nobody_gives_a_place_to_a_guest_that_may_have_none() {
         lab.idle();
     }
 }
+
+#[test]
+fn another_gateway_makes_the_part_of_each_smaller() {
+    let mut lab = Lab::new(plan());
+    let alone = lab.gateway.limits();
+    // So many that each has next to nothing, whatever this process may have.
+    let shared = crate::GatewayPlan { gateways: usize::MAX, ..plan() };
+    lab.gateway.apply(lab.now, shared.clone()).unwrap();
+    assert_eq!((lab.gateway.limits().flows, lab.gateway.limits().flows_per_guest), (1, 1));
+    assert_eq!(lab.gateway.plan(), &shared, "what was asked for is kept");
+    lab.gateway.apply(lab.now, plan()).unwrap();
+    assert_eq!(lab.gateway.limits(), alone);
+}

@@ -123,7 +123,8 @@ impl Served {
         let wanted = gateway_plan(config, &self.plan, &self.zone);
         match (wanted, now) {
             (Some(wanted), Some(now)) => {
-                let wanted = GatewayPlan { inside: now.inside.clone(), ..wanted };
+                let (inside, gateways) = (now.inside.clone(), now.gateways);
+                let wanted = GatewayPlan { inside, gateways, ..wanted };
                 if wanted == now {
                     return None;
                 }

@@ -344,10 +344,13 @@ pub(in crate::daemon) fn introduce(
 }
 
 impl Daemon {
-    /// Tells every gateway which prefixes are inside: to be called when networks or routes have come or gone.
+    /// Tells every gateway which prefixes are inside, and how many gateways there are: to be called when networks,
+    /// routes or gateways have come or gone.
     pub(in crate::daemon) fn join_networks(&self, worker: &mut Worker) {
+        let has_gateway = |network: &&Served| worker.gateway(network.id).is_some();
+        let gateways = self.networks.iter().filter(has_gateway).count();
         for network in &self.networks {
-            network.tell_inside(worker);
+            network.tell_around(worker, gateways);
         }
     }
 }
@@ -443,8 +446,8 @@ impl Served {
     }
 
     /// What is inside for the gateway beside its own network: the prefixes of other networks that it is routed to,
-    /// and those behind static routes and guests.
-    fn tell_inside(&self, worker: &mut Worker) {
+    /// and those behind static routes and guests. And with how many gateways it shares the descriptors.
+    fn tell_around(&self, worker: &mut Worker, gateways: usize) {
         let Some(own) = worker.interface(self.id) else { return };
         let router = worker.router();
         // What the router would refuse to forward from here is not announced here either.
@@ -462,10 +465,10 @@ impl Served {
             .collect();
         inside.sort();
         let Some(gateway) = worker.gateway(self.id) else { return };
-        if gateway.plan().inside == inside {
+        if (&gateway.plan().inside, gateway.plan().gateways) == (&inside, gateways) {
             return;
         }
-        let plan = GatewayPlan { inside, ..gateway.plan().clone() };
+        let plan = GatewayPlan { inside, gateways, ..gateway.plan().clone() };
         let applied = worker.with_gateway(self.id, |gateway, now, _| gateway.apply(now, plan));
         if let Some(Err(why)) = applied {
             log::error(&format!(
