@@ -291,7 +291,7 @@ fn clients_of_an_address_end_with_it() {
 #[test]
 fn clients_are_counted_and_bounded() {
     let (mut lab, id) = lab();
-    let guests = lab.gateway.plan().limits.flows;
+    let guests = lab.gateway.limits().flows;
     assert_eq!(lab.gateway.status().flows_max, guests + clients::CLIENTS_MAX);
     for number in 0..clients::CLIENTS_MAX + 3 {
         let [high, low] = u16::try_from(number).unwrap().to_be_bytes();

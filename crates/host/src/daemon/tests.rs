@@ -9,6 +9,7 @@ mod guard;
 mod guests;
 mod pages;
 mod reload;
+mod rewire;
 mod routes;
 
 use std::io::{BufRead, BufReader, Read, Write};

@@ -140,16 +140,37 @@ impl Served {
                 })
             }
             (Some(wanted), None) => Some(match worker.open_gateway(self.id, wanted) {
-                Ok(()) => format!("Network {name} has a gateway now."),
+                Ok(()) => {
+                    self.fill_gateway(worker, config);
+                    format!("Network {name} has a gateway now.")
+                }
                 Err(why) => format!("Network {name} has no gateway: {why}."),
             }),
             (None, Some(_)) => {
+                // For the gateway that may come again.
+                self.finish_leases(worker);
                 worker.close_gateway(self.id);
                 self.troubles.without_gateway();
                 Some(format!("Network {name} has no gateway any more."))
             }
             (None, None) => None,
         }
+    }
+
+    /// Tells a gateway that was just opened what one has that was here from the beginning: the guests, the leases that
+    /// are kept, the forwards.
+    fn fill_gateway(&mut self, worker: &mut Worker, config: &config::Network) {
+        for (name, guest) in self.plan.guests() {
+            let joined = self.guests.get(name).filter(|_| config.outside.guests_planned);
+            let port = match joined {
+                Some(joined) => joined.port,
+                None if guest.is_declared() => worker.port_named(self.id, name.as_str()),
+                None => continue,
+            };
+            introduce(worker, self.id, name, guest, port);
+        }
+        self.load_leases(worker);
+        self.publish_again(worker);
     }
 
     /// Removes the routes that `config` does not have.

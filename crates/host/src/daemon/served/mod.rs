@@ -234,10 +234,7 @@ impl Served {
     /// Takes a network out of service. Its directory is cleaned when this is dropped.
     pub(in crate::daemon) fn close(mut self, worker: &mut Worker) -> Remains {
         let _gone = worker.deregister(self.api_token, self.api.as_fd());
-        if let Some((_, dir)) = &self.state {
-            let leases = saved_leases(worker, self.id, &self.config.name);
-            std::mem::take(&mut self.lease_file).finish(dir, &leases);
-        }
+        self.finish_leases(worker);
         worker.farewell(self.id);
         let remains = self.captures.finish(worker.engine_mut(self.id));
         outside::remove(worker, self.id, &self.config);
@@ -268,7 +265,16 @@ impl Served {
         }
     }
 
-    fn load_leases(&self, worker: &mut Worker) {
+    /// The gateway is about to end: what it has leased is in the file when this returns.
+    pub(in crate::daemon) fn finish_leases(&mut self, worker: &Worker) {
+        if let Some((_, dir)) = &self.state {
+            let leases = saved_leases(worker, self.id, &self.config.name);
+            std::mem::take(&mut self.lease_file).finish(dir, &leases);
+        }
+    }
+
+    /// Hands the leases that are kept to the gateway.
+    pub(in crate::daemon) fn load_leases(&self, worker: &mut Worker) {
         let Some((_, dir)) = &self.state else { return };
         let (saved, complaint) = leases::load(dir, &self.config.name);
         if let Some(sentence) = complaint {

@@ -412,6 +412,15 @@ impl Served {
         gone.len()
     }
 
+    /// Opens all forwards at a gateway that has none yet. What cannot be had any more is logged.
+    pub(in crate::daemon) fn publish_again(&mut self, worker: &mut Worker) {
+        for OpenForward { forward, by, .. } in std::mem::take(&mut self.forwards) {
+            if let Err(failure) = self.publish(worker, forward, by) {
+                log::error(&failure.message);
+            }
+        }
+    }
+
     /// The call `allow-host`.
     pub(in crate::daemon) fn allow_host(
         &self,
