@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use e2e::{Lab, Person, Running, User, need};
+use serde_json::Value;
 
 const CONFIG: &str = "[network.one]\n[network.two]\nmtu = 9000\n[network.alone]\nrouted = false\n";
 
@@ -85,6 +86,32 @@ fn networks_of_one_hypervisor_are_routed_to_each_other() {
     assert!(!routes.contains(&prefix("one")) && !routes.contains(&prefix("two")), "{routes}");
     let counters = &person.show("one").0["outside"]["router"];
     assert!(counters["forwarded"].as_u64().unwrap_or(0) > 100, "{counters:#}");
+
+    // Its routes, and whom it knows.
+    let rows = |what: &str, network: &str| -> Vec<Value> {
+        let said = person.netherd(["show", what, "--json", "--net", network]).run().ok();
+        serde_json::from_str(&said).expect("--json prints JSON")
+    };
+    let routes = rows("routes", "one");
+    for network in ["one", "two", "alone"] {
+        let to = prefix(network);
+        let route = routes.iter().find(|row| row["to"] == *to);
+        let route = route.unwrap_or_else(|| panic!("no route to {to}: {routes:?}"));
+        assert_eq!(
+            [&route["via"], &route["network"], &route["source"]],
+            [format!("network {network}").as_str(), network, "connected"]
+        );
+        let out =
+            routes.iter().filter(|row| row["source"] == "uplink" && row["network"] == network);
+        assert_eq!(out.count(), 2, "of IPv4 and IPv6: {routes:?}");
+    }
+    let neighbours = rows("neighbours", "two");
+    for address in [b.ipv4(), b.ipv6()] {
+        let known = neighbours.iter().find(|row| row["address"] == *address);
+        let known = known.unwrap_or_else(|| panic!("{address}: {neighbours:?}"));
+        assert_eq!([&known["port"], &known["state"]], ["b", "bound"], "{known:#}");
+        assert_eq!(known["waiting"], 0);
+    }
 }
 
 /// Addresses of the planned guest, and of one more station behind its port, from the server and by two clients.

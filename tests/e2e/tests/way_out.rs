@@ -157,6 +157,19 @@ fn ping_reaches_outside_or_says_why_not() {
         "{:#}",
         counters(&person)
     );
+    let said = person.netherd(["show", "flows", "--json", "--net", NET]).run().ok();
+    let flows: Vec<Value> = serde_json::from_str(&said).expect("--json prints JSON");
+    for (address, protocol) in FAR.iter().zip(["icmp", "icmpv6"]) {
+        let flow = flows.iter().find(|row| row["protocol"] == protocol);
+        let flow = flow.unwrap_or_else(|| panic!("no flow of {protocol}: {flows:?}"));
+        assert_eq!(
+            [&flow["port"], &flow["direction"], &flow["state"]],
+            ["web", "out", "open"],
+            "{flow:#}"
+        );
+        assert!(flow["outside"].as_str().is_some_and(|it| it.contains(address)), "{flow:#}");
+        assert!(flow["bytes_out"].as_u64() > Some(0) && flow["bytes_in"] == flow["bytes_out"]);
+    }
     // Room for a bridged network inside changes nothing for the guest itself.
     for address in FAR {
         let script = format!("ping -c 1 -W 5 {address}");
