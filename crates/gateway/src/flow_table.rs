@@ -42,6 +42,15 @@ struct List {
 
 const EMPTY: List = List { first: NONE, last: NONE };
 
+/// What a guest has.
+#[derive(Clone, Copy, Debug)]
+struct Own {
+    list: List,
+    flows: usize,
+}
+
+const NO_FLOWS: Own = Own { list: EMPTY, flows: 0 };
+
 #[derive(Debug)]
 struct Slot<K, T> {
     generation: u32,
@@ -67,7 +76,7 @@ pub(crate) struct FlowTable<K, T, const CLASSES: usize> {
     free: Vec<u32>,
     index: HashMap<K, u32, Keyed>,
     by_class: [List; CLASSES],
-    by_guest: HashMap<GuestKey, List, Keyed>,
+    by_guest: HashMap<GuestKey, Own, Keyed>,
     timeouts: [Duration; CLASSES],
 }
 
@@ -182,13 +191,14 @@ impl<K: Copy + Eq + Hash, T, const CLASSES: usize> FlowTable<K, T, CLASSES> {
 
     /// The flow that this guest used longest ago.
     pub(crate) fn oldest_of(&self, guest: GuestKey) -> Option<(u32, Instant)> {
-        let at = self.by_guest.get(&guest)?.first;
+        let at = self.by_guest.get(&guest)?.list.first;
         Some((at, self.entry(at)?.last))
     }
 
-    /// The flow of the first timeout that was used longest ago.
-    pub(crate) fn oldest(&self) -> Option<u32> {
-        self.by_class.first().map(|list| list.first).filter(|at| *at != NONE)
+    /// The flow that was used longest ago of those of the guest that has most.
+    pub(crate) fn oldest_of_richest(&self) -> Option<u32> {
+        let richest = self.by_guest.values().max_by_key(|own| own.flows)?;
+        Some(richest.list.first)
     }
 
     /// A flow that nothing has passed through for its time.
@@ -227,9 +237,10 @@ impl<K: Copy + Eq + Hash, T, const CLASSES: usize> FlowTable<K, T, CLASSES> {
             self.push(&mut list, 0, at);
             self.by_class[class] = list;
         }
-        let mut list = self.by_guest.get(&guest).copied().unwrap_or(EMPTY);
-        self.push(&mut list, 1, at);
-        self.by_guest.insert(guest, list);
+        let mut own = self.by_guest.get(&guest).copied().unwrap_or(NO_FLOWS);
+        self.push(&mut own.list, 1, at);
+        own.flows += 1;
+        self.by_guest.insert(guest, own);
     }
 
     fn unlink(&mut self, at: u32) {
@@ -239,12 +250,13 @@ impl<K: Copy + Eq + Hash, T, const CLASSES: usize> FlowTable<K, T, CLASSES> {
             self.cut(&mut list, 0, at);
             self.by_class[class] = list;
         }
-        if let Some(mut list) = self.by_guest.get(&guest).copied() {
-            self.cut(&mut list, 1, at);
-            if list.first == NONE {
+        if let Some(mut own) = self.by_guest.get(&guest).copied() {
+            self.cut(&mut own.list, 1, at);
+            own.flows -= 1;
+            if own.flows == 0 {
                 self.by_guest.remove(&guest);
             } else {
-                self.by_guest.insert(guest, list);
+                self.by_guest.insert(guest, own);
             }
         }
     }
@@ -324,6 +336,23 @@ mod tests {
         table.remove(a);
         assert_eq!((table.next_deadline(), table.len()), (None, 0));
         assert_eq!(table.oldest_of(GuestKey(1)), None);
+    }
+
+    #[test]
+    fn whoever_has_most_gives_the_oldest() {
+        let mut table = table();
+        assert_eq!(table.oldest_of_richest(), None);
+        let few = table.insert(at(0), 1, GuestKey(1), 0, "few");
+        let many: Vec<u32> =
+            (2..5).map(|i| table.insert(at(i.into()), i, GuestKey(2), 0, "many")).collect();
+        assert_eq!(table.oldest_of_richest(), Some(many[0]));
+        // Activity changes the order, and not how many there are.
+        table.touch(at(9), many[0], 1);
+        assert_eq!(table.oldest_of_richest(), Some(many[1]));
+        for gone in [many[1], many[2], many[0]] {
+            table.remove(gone);
+        }
+        assert_eq!(table.oldest_of_richest(), Some(few));
     }
 
     #[test]

@@ -23,7 +23,8 @@ use crate::poll::Token;
 use crate::report::{FlowReport, FlowState};
 use crate::udp::{Host, Piece};
 
-/// Clients of all ports together; the one that was silent longest makes room for the next.
+/// Clients of all ports together. Of those of the guest that has most, the one that was silent longest
+/// makes room for the next.
 pub(super) const CLIENTS_MAX: usize = 8192;
 
 /// How long a client is remembered that says nothing and hears nothing (RFC 4787, REQ-5).
@@ -150,7 +151,7 @@ impl Clients {
             self.close(at);
         }
         if self.flows.len() >= CLIENTS_MAX
-            && let Some(oldest) = self.flows.oldest()
+            && let Some(oldest) = self.flows.oldest_of_richest()
         {
             self.close(oldest);
             ctx.counters.count(Reason::Evicted);

@@ -1,3 +1,4 @@
+mod crowd;
 mod pauses;
 
 use std::net::{Ipv6Addr, TcpListener, UdpSocket};
