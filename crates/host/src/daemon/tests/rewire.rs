@@ -13,7 +13,7 @@ use crate::report::{Leases, Publishes};
 const WEB: [u8; 6] = [2, 0, 0x5e, 0, 0x53, 1];
 
 /// The daemon with this text as its configuration, and what writes another.
-fn configured(name: &str, text: &str) -> (Daemon, impl Fn(&str)) {
+fn configured(name: &str, text: &str) -> (Daemon, impl Fn(&str) + use<>) {
     let root = Daemon::root(name);
     let config = root.join("netherd.toml");
     let arguments = format!("config={}", config.display());
