@@ -244,10 +244,12 @@ fn a_namespace_is_attached_by_the_path_of_itself() {
         .args(["attach", "--netns", "/proc/self/ns/net"])
         .run();
     assert_eq!(alone.status.code(), Some(1), "{}", alone.account());
-    assert!(alone.refused().contains("No process but this command"), "{}", alone.account());
+    let said = alone.refused();
+    assert!(said.contains("No process but this command"), "{said}");
     let hosts = person.netherd(["attach", "--netns", "/proc/self/ns/net"]).run();
     assert_eq!(hosts.status.code(), Some(1), "{}", hosts.account());
-    assert!(hosts.refused().contains("run netherd as root"), "{}", hosts.account());
+    let said = hosts.refused();
+    assert!(said.contains("run netherd as root"), "{said}");
 }
 
 /// Keepers end, and the hypervisor has the descriptors that it had.
