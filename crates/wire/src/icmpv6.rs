@@ -5,6 +5,9 @@ use crate::Malformed;
 /// Bytes of the header without what depends on the type.
 pub const HEADER_LEN: usize = 4;
 
+/// Bytes of the shortest message that there is: no kind has less than four of its own (RFC 4443, 4861, 3810).
+pub const MESSAGE_MIN: usize = 8;
+
 /// Offset of the checksum field in the header.
 pub const CHECKSUM_AT: usize = 2;
 

@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use wire::ipv4::{Fragment, Header, protocol};
 use wire::parse::Ipv4;
-use wire::{L3, L4, Transport, igmp, ipv4};
+use wire::{L3, L4, Transport, icmpv6, igmp, ipv4};
 
 use crate::frame::Cast;
 use crate::guard::claims::Claim;
@@ -167,6 +167,7 @@ impl Judge<'_> {
             Transport::Udp { len, .. } if !first => {
                 self.demand(usize::from(len) <= body, Reason::L4Header)
             }
+            Transport::Icmpv6 { .. } => self.demand(body >= icmpv6::MESSAGE_MIN, Reason::L4Header),
             Transport::Tcp { flags, .. } => {
                 self.demand(TCP_FLAGS >> (flags & 0x3f) & 1 == 1, Reason::TcpFlags)
             }

@@ -36,6 +36,12 @@ fn headers() {
     both_refused(Reason::L4Header, |g| {
         g.frame(mac(PEER), |b| b.ipv6(&g.ip6()).protocol(6).payload(&[0; 19]))
     });
+    for len in 0..4 {
+        both_refused(Reason::L4Header, |g| {
+            g.frame(mac(PEER), |b| b.ipv6(&g.ip6()).icmpv6(128, 0).payload(&[0; 4][..len]))
+        });
+    }
+    both_passed(|g| g.frame(mac(PEER), |b| b.ipv6(&g.ip6()).icmpv6(128, 0).payload(&[0; 4])));
 }
 
 #[test]

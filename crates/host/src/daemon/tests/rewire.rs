@@ -33,6 +33,11 @@ fn alone(services: &str) -> String {
     format!("[network.a]\nuplink = \"none\"\nsubnet = \"10.7.16.0/20\"\n{services}")
 }
 
+/// The one port is open, and has its address.
+fn has_address(client: &mut Client) -> bool {
+    matches!(&show(client).ports[..], [port] if !port.ipv4.is_empty())
+}
+
 impl Stream {
     /// What the network's name server answers about a guest.
     fn asks(&mut self, own: Ipv4Addr, name: &str) -> Option<Ipv4Addr> {
@@ -75,7 +80,7 @@ fn a_gateway_that_a_reload_brings_knows_who_is_there() {
     let mut client = daemon.client("a");
     let reload = Call::Reload { config: None };
     let mut web = Stream::open(&daemon.path("a").join("ports/web/stream"));
-    until(&daemon, "the port", || show(&mut client).ports.len() == 1);
+    until(&daemon, "the port", || has_address(&mut client));
     let mut guest = daemon.client("a");
     let joined: Joined = guest.call(&join(Some("db"), ""), &[]).expect("free").value;
     let own: Ipv4Addr = show(&mut client).ports[0].ipv4[0].parse().expect("an address");
@@ -120,7 +125,7 @@ fn a_gateway_that_a_reload_brings_back_has_the_forwards() {
     let mut client = daemon.client("a");
     let reload = Call::Reload { config: None };
     let _web = Stream::open(&daemon.path("a").join("ports/web/stream"));
-    until(&daemon, "the port", || show(&mut client).ports.len() == 1);
+    until(&daemon, "the port", || has_address(&mut client));
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its own");
     let publish = Call::Publish { forward: format!("{}:web:80", free.port()) };
     let _: Published = client.call(&publish, &[]).expect("free").value;
