@@ -134,7 +134,7 @@ fn guests_in_the_background_end_with_their_network() {
         assert_eq!(person.netherd(run).run().ok(), format!("{name}\n"));
     };
     start("polite", "trap 'exit 0' TERM; while :; do sleep 0.1; done; # mark-86399");
-    start("deaf", "trap '' TERM; while :; do sleep 0.1; done; # mark-86399");
+    start("deaf", "trap '' TERM HUP; while :; do sleep 0.1; done; # mark-86399");
     let marked = || {
         let mut count = 0;
         for pid in lab.processes() {
@@ -339,6 +339,7 @@ fn running_guests_leaks_nothing() {
     for _ in 0..CYCLES {
         let _ = run();
     }
-    until("the descriptors back", || (descriptors(daemon.pid()) <= before).then_some(()));
+    // A socket of the gateway's that is opened at need and kept may come on top.
+    until("the descriptors back", || (descriptors(daemon.pid()) <= before + 2).then_some(()));
     assert_eq!(person.show(NET).ports().count(), 0);
 }

@@ -174,7 +174,7 @@ fn owners_and_groups_that_cannot_be_given_are_refused() {
     for (text, words) in [
         (
             "[network.n]\n[network.n.port.a]\nowner = \"root\"\n",
-            ["c.toml:3:9", "only root can give"],
+            ["c.toml:3:9", "Only root can give"],
         ),
         ("[network.n]\n[network.n.port.a]\ngroup = \"root\"\n", ["c.toml:3:9", "not in the group"]),
         ("[network.n]\ngroup = \"root\"\n", ["c.toml:2:9", "not in the group"]),

@@ -1,16 +1,10 @@
 //! The way out changes while everything runs.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-
-use wire::MacAddr;
-use wire::build::{Builder, Ipv4};
+use std::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::api::message::{Page, Published};
-use crate::names::{self, Name};
 use crate::report::{Leases, Publishes};
-
-const WEB: [u8; 6] = [2, 0, 0x5e, 0, 0x53, 1];
 
 /// The daemon with this text as its configuration, and what writes another.
 fn configured(name: &str, text: &str) -> (Daemon, impl Fn(&str) + use<>) {
@@ -33,57 +27,11 @@ fn alone(services: &str) -> String {
     format!("[network.a]\nuplink = \"none\"\nsubnet = \"10.7.16.0/20\"\n{services}")
 }
 
-/// The one port is open, and has its address.
-fn has_address(client: &mut Client) -> bool {
-    matches!(&show(client).ports[..], [port] if !port.ipv4.is_empty())
-}
-
-impl Stream {
-    /// What the network's name server answers about a guest.
-    fn asks(&mut self, own: Ipv4Addr, name: &str) -> Option<Ipv4Addr> {
-        const ID: [u8; 2] = [0x12, 0x34];
-        let mut question = [&ID[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
-        for label in [name, "a", "internal", ""] {
-            question.push(u8::try_from(label.len()).expect("short"));
-            question.extend_from_slice(label.as_bytes());
-        }
-        question.extend_from_slice(&[0, 1, 0, 1]);
-        let router = names::gateway_mac(&Name::from_command("a"));
-        let destination = Ipv4Addr::new(10, 7, 16, 1);
-        let mut frame = [0; 200];
-        let len = Builder::new(&mut frame)
-            .ethernet(router, MacAddr(WEB))
-            .ipv4(&Ipv4 { source: own, destination, ..Ipv4::default() })
-            .udp(5353, 53)
-            .payload(&question)
-            .finish()
-            .expect("it fits");
-        let prefix = u32::try_from(len).expect("short").to_be_bytes();
-        self.0.write_all(&[&prefix[..], &frame[..len]].concat()).expect("the daemon reads");
-        loop {
-            let frame = self.receive_any();
-            // UDP of IPv4 from the name server, to this port.
-            if frame.get(12..14) != Some(&[8, 0]) || frame.get(34..36) != Some(&[0, 53]) {
-                continue;
-            }
-            let answer = &frame[42..];
-            assert_eq!(answer[..2], ID);
-            let address: [u8; 4] = *answer.last_chunk().expect("longer than that");
-            return (answer[3] & 15 == 0 && answer[7] == 1).then(|| address.into());
-        }
-    }
-}
-
 #[test]
-fn a_gateway_that_a_reload_brings_knows_who_is_there() {
+fn a_gateway_that_a_reload_brings_has_the_leases() {
     let (mut daemon, write) = configured("brought", &alone(""));
     let mut client = daemon.client("a");
     let reload = Call::Reload { config: None };
-    let mut web = Stream::open(&daemon.path("a").join("ports/web/stream"));
-    until(&daemon, "the port", || has_address(&mut client));
-    let mut guest = daemon.client("a");
-    let joined: Joined = guest.call(&join(Some("db"), ""), &[]).expect("free").value;
-    let own: Ipv4Addr = show(&mut client).ports[0].ipv4[0].parse().expect("an address");
     // Leases of a time when there was a gateway.
     let kept = daemon.root.join("state/netherd/a/leases.json");
     let lease = "{\"version\": 1, \"network\": \"a\", \"leases\": [{\"address\": \"10.7.24.1\", \"mac\": \
@@ -100,10 +48,6 @@ fn a_gateway_that_a_reload_brings_knows_who_is_there() {
     let says = |word: &str| reloaded.changes.iter().any(|change| change.contains(word));
     assert!(says("has a gateway now"), "{reloaded:?}");
     assert_eq!(leased(&mut client), ["10.7.24.1"]);
-    assert_eq!(web.asks(own, "web"), Some(own));
-    let (other, _) = joined.ipv4.split_once('/').expect("with its length");
-    assert_eq!(web.asks(own, "db"), other.parse().ok());
-    assert_eq!(web.asks(own, "nobody"), None);
 
     // Away and back again: nothing that was kept is lost.
     for services in ["", "dhcp"] {
@@ -119,13 +63,13 @@ fn a_gateway_that_a_reload_brings_knows_who_is_there() {
 
 /// A gateway goes and comes with an MTU that it can work with.
 #[test]
-fn a_gateway_that_a_reload_brings_back_has_the_forwards() {
+fn a_gateway_that_a_reload_brings_back_has_guests_and_forwards() {
     let with = |mtu: u16| format!("[network.a]\nmtu = {mtu}\n");
     let (daemon, write) = configured("forwards", &with(1500));
     let mut client = daemon.client("a");
     let reload = Call::Reload { config: None };
     let _web = Stream::open(&daemon.path("a").join("ports/web/stream"));
-    until(&daemon, "the port", || has_address(&mut client));
+    until(&daemon, "the port", || show(&mut client).ports.len() == 1);
     let free = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its own");
     let publish = Call::Publish { forward: format!("{}:web:80", free.port()) };
     let _: Published = client.call(&publish, &[]).expect("free").value;
