@@ -116,8 +116,9 @@ impl Outside {
             .map(|what| format!("{what}_temp_path {root}/.{what};"))
             .concat();
         let [v4, v6] = FAR;
+        // Without a process of its own for the work, which would outlive the one that is ended here.
         let text = format!(
-            "daemon off; user root; pid {root}/.pid; error_log stderr; events {{}}
+            "daemon off; master_process off; user root; pid {root}/.pid; error_log stderr; events {{}}
              http {{ access_log off; client_max_body_size 0; {own}
              server {{ listen {v4}:80; listen [{v6}]:80; root {root}; dav_methods PUT;
              location = /me {{ return 200 \"$remote_addr\\n\"; }} }} }}"
