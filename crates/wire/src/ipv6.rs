@@ -171,6 +171,8 @@ fn walk_extensions(mut chain: Chain, bytes: &[u8]) -> Result<Chain, Malformed> {
         let head: &[u8; 8] = rest.first_chunk().ok_or(Malformed::Truncated)?;
         let this = match chain.protocol {
             extension::FRAGMENT => 8,
+            // Twelve bytes are fixed (RFC 4302, 2).
+            extension::AUTHENTICATION if head[1] == 0 => return Err(Malformed::ExtensionChain),
             extension::AUTHENTICATION => (usize::from(head[1]) + 2) * 4,
             _ => (usize::from(head[1]) + 1) * 8,
         };
@@ -252,6 +254,15 @@ mod tests {
         for len in 0..bytes.len() {
             assert_eq!(walk(0, &bytes[..len]), Err(Malformed::Truncated), "{len}");
         }
+    }
+
+    #[test]
+    fn an_authentication_header_has_twelve_bytes_at_least() {
+        let mut bytes = [protocol::UDP; 20];
+        bytes[1] = 0;
+        assert_eq!(walk(extension::AUTHENTICATION, &bytes), Err(Malformed::ExtensionChain));
+        bytes[1] = 1;
+        assert_eq!(walk(extension::AUTHENTICATION, &bytes).unwrap().len, 12);
     }
 
     #[test]

@@ -16,7 +16,8 @@ use std::time::Duration;
 
 use engine::bindings::Owner;
 use engine::{
-    GuardMode, GuardSpec, NetworkGuard, NetworkSpec, PortSpec, Role, SourceMode, Verdict, VlanMode,
+    GuardMode, GuardSpec, Instant, NetworkGuard, NetworkSpec, PortSpec, Role, SourceMode, Verdict,
+    VlanMode,
 };
 use etherparse::{LinkSlice, NetSlice, SlicedPacket, TransportSlice};
 use wire::build::{Builder, Ipv4, Ipv6, Tcp};
@@ -389,7 +390,10 @@ fn foreign(net: &TestNetwork, frame: &[u8]) {
     };
     let outside = |mac: [u8; 6]| {
         let mac = MacAddr(mac);
-        let row = net.engine.mac_table().find(|row| row.mac == mac);
+        // What was not used for the ageing time is nobody's, also before it is swept away.
+        let ageing = NetworkSpec::default().mac_ageing;
+        let lives = |seen: Instant| net.now.saturating_since(seen) < ageing;
+        let row = net.engine.mac_table().find(|row| row.mac == mac && row.seen.is_none_or(lives));
         let inside = row.is_some_and(|row| row.port.is_none_or(|port| port != uplink));
         assert!(!inside, "{mac} is inside: {frame:02x?}");
     };
