@@ -122,6 +122,9 @@ impl PortGuard {
             self.buckets = core::mem::take(&mut old.buckets);
         }
         self.fragments = core::mem::take(&mut old.fragments);
+        if self.spec.first_come == old.spec.first_come {
+            self.found_full = old.found_full;
+        }
     }
 
     /// Forgets accepted sources that may not hold any more. Called before a batch is classified.

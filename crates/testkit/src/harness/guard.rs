@@ -19,13 +19,14 @@ use engine::{
     GuardMode, GuardSpec, Instant, NetworkGuard, NetworkSpec, PortSpec, Role, SourceMode, Verdict,
     VlanMode,
 };
+use etherparse::err::{Layer, packet::SliceError};
 use etherparse::{LinkSlice, NetSlice, SlicedPacket, TransportSlice};
 use wire::build::{Builder, Ipv4, Ipv6, Tcp};
 use wire::parse::Arp;
 use wire::{MacAddr, Tag, ndp};
 
 use super::program::Program;
-use crate::frames::mac;
+use crate::frames::{Rich, mac};
 use crate::ledger::conservation;
 use crate::network::TestNetwork;
 
@@ -66,7 +67,8 @@ pub fn guard(bytes: &[u8]) -> Tally {
         }
         for port in PORTS {
             let frames = short.receive(port);
-            assert_eq!(frames, long.receive(port));
+            let others = long.receive(port);
+            assert_eq!(unasked(&frames, &frame), unasked(&others, &frame), "{port}");
             for left in frames.iter().filter(|_| port != sender) {
                 match sender {
                     "uplink" => foreign(&short, &left.bytes),
@@ -79,6 +81,17 @@ pub fn guard(bytes: &[u8]) -> Tally {
     conservation(&short.engine);
     short.nothing_held();
     tally
+}
+
+/// What was received but for questions that the network itself asks the outside on a guest's behalf: the long way may
+/// ask once more about a source that the short way has accepted a moment ago.
+fn unasked<'a>(frames: &'a [Rich], sent: &[u8]) -> Vec<&'a Rich> {
+    let asks = |bytes: &[u8]| match bytes.get(12..14) {
+        Some([8, 6]) => bytes.get(28..32) == Some(&[0; 4]),
+        Some([0x86, 0xdd]) => bytes.get(22..38) == Some(&[0; 16]) && bytes.get(54) == Some(&135),
+        _ => false,
+    };
+    frames.iter().filter(|it| it.bytes == sent || !asks(&it.bytes)).collect()
 }
 
 fn v4(number: u32) -> Ipv4Addr {
@@ -310,7 +323,14 @@ fn owners_are_kept(net: &TestNetwork) {
 /// The frame claims nothing that is not the sender's.
 fn honest(net: &TestNetwork, sender: &str, frame: &[u8]) {
     let id = net.id(sender);
-    let packet = SlicedPacket::from_ethernet(frame)
+    let mut other = frame.to_vec();
+    if let Err(SliceError::Len(short)) = SlicedPacket::from_ethernet(frame)
+        && matches!(short.layer, Layer::Icmpv4Timestamp | Layer::Icmpv4TimestampReply)
+    {
+        // That it is too short for its kind is its receiver's business; whose it is matters all the same.
+        other[short.layer_start_offset] = 8;
+    }
+    let packet = SlicedPacket::from_ethernet(&other)
         .unwrap_or_else(|why| panic!("{why}: a frame that another parser refuses: {frame:02x?}"));
     let Some(LinkSlice::Ethernet2(ethernet)) = packet.link else { panic!("no Ethernet header") };
     let source = MacAddr(ethernet.source());
