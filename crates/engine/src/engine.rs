@@ -193,11 +193,7 @@ impl Engine {
         target.configure(spec);
         self.macs.forget_learned(port.index);
         self.macs.set_hold(port.index, hold);
-        self.count_guards();
-        self.bind_addresses(port, &old, &guard);
-        if old.mode != guard.mode {
-            self.end_what_mode_forbids(port, guard.mode);
-        }
+        self.guard_changed(port, &old, &guard);
         Ok(())
     }
 
@@ -219,12 +215,17 @@ impl Engine {
         let old = core::mem::replace(&mut target.spec.guard, guard.clone());
         target.set_guard(PortGuard::new(&target.spec));
         self.macs.set_hold(port.index, Hold::of(&target.spec));
-        self.count_guards();
-        self.bind_addresses(port, &old, &guard);
-        if old.mode != guard.mode {
-            self.end_what_mode_forbids(port, guard.mode);
-        }
+        self.guard_changed(port, &old, &guard);
         Ok(())
+    }
+
+    /// What follows from another guard of a port.
+    fn guard_changed(&mut self, port: PortId, old: &GuardSpec, new: &GuardSpec) {
+        self.count_guards();
+        self.bind_addresses(port, old, new);
+        if old.mode != new.mode {
+            self.end_what_mode_forbids(port, new.mode);
+        }
     }
 
     /// Changes the filter of a port while it runs, and nothing else: every frame is judged by the one

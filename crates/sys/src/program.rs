@@ -8,15 +8,17 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, memfd_create};
+
 /// Where a process finds its own file.
 const OWN: &str = "/proc/self/exe";
-/// The copy can be neither written nor made longer, shorter or executable by others; nor can that be taken back.
-const SEALS: libc::c_int =
-    libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
+/// The copy can be neither written nor made longer or shorter; nor can that be taken back.
+const SEALS: SealFlags =
+    SealFlags::SEAL.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::WRITE);
 
 /// Whether this user could change the file of this program: it is his, and no sealed copy.
 ///
@@ -24,9 +26,8 @@ const SEALS: libc::c_int =
 /// The file cannot be opened, where there is no `/proc`.
 pub fn is_shared() -> io::Result<bool> {
     let file = File::open(OWN)?;
-    // SAFETY: no pointers. A file that cannot be sealed answers an error, which is less than zero.
-    let seals = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GET_SEALS) };
-    let is_sealed = seals >= 0 && seals & SEALS == SEALS;
+    // A file that cannot be sealed answers an error.
+    let is_sealed = fcntl_get_seals(&file).is_ok_and(|seals| seals.contains(SEALS));
     Ok(!is_sealed && file.metadata()?.uid() == crate::user::uid())
 }
 
@@ -71,29 +72,16 @@ fn sealed_copy(mut file: File) -> io::Result<OwnedFd> {
         return Err(io::ErrorKind::UnexpectedEof.into());
     }
     copy.flush()?;
-    let copy = OwnedFd::from(copy);
-    // SAFETY: no pointers.
-    if unsafe { libc::fcntl(copy.as_raw_fd(), libc::F_ADD_SEALS, SEALS) } < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(copy)
+    fcntl_add_seals(&copy, SEALS)?;
+    Ok(copy.into())
 }
 
 fn executable_memory() -> io::Result<OwnedFd> {
-    let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
-    let make = |flags| {
-        // SAFETY: the name is a C string; the result is checked.
-        let fd = unsafe { libc::memfd_create(c"netherd".as_ptr(), flags) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: memfd_create(2) has just returned this descriptor.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-    };
-    match make(flags | libc::MFD_EXEC) {
+    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+    match memfd_create("netherd", flags | MemfdFlags::EXEC) {
         // Before Linux 6.3 all of them are executable.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => make(flags),
-        made => made,
+        Err(rustix::io::Errno::INVAL) => Ok(memfd_create("netherd", flags)?),
+        made => Ok(made?),
     }
 }
 

@@ -148,6 +148,8 @@ struct Port {
     look: Look,
     /// EPOLLOUT is asked for.
     watching_write: bool,
+    /// [`timers::Timer::Look`] is set: one at a time, however often its guest takes the device up and down.
+    look_set: bool,
 }
 
 /// How a client came to its port.

@@ -52,6 +52,7 @@ impl Worker {
                 blocked: false,
                 look: Look::default(),
                 watching_write: false,
+                look_set: false,
             };
             network.ports.insert(port, entry);
         }

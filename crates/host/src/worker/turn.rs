@@ -213,7 +213,14 @@ impl Worker {
         match timer {
             Timer::Handshakes => self.handshakes_expire(now),
             Timer::Retry(net, port) => self.resume(now, net, port),
-            Timer::Look(net, port) => self.read_port(now, net, port, READABLE),
+            Timer::Look(net, port) => {
+                if let Some(entry) =
+                    self.networks.get_mut(net.0).and_then(|it| it.ports.get_mut(port))
+                {
+                    entry.look_set = false;
+                    self.read_port(now, net, port, READABLE);
+                }
+            }
             Timer::Accept(node) => self.resume_accepting(node),
             Timer::Clients(node) => self.look_after_clients(now, node),
             Timer::Retired => self.release_retired(now),
@@ -245,10 +252,7 @@ impl Worker {
             }
             match result {
                 Ok(Progress::More) => {}
-                Ok(Progress::Recovered) => {
-                    self.timers.set(now + LOOK_AGAIN, Timer::Look(net, port));
-                    return;
-                }
+                Ok(Progress::Recovered) => return self.look_again(now, net, port),
                 Ok(Progress::Done) => {
                     // A descriptor that reports its end and gives nothing more would be reported
                     // for ever.
@@ -262,6 +266,14 @@ impl Worker {
                     return;
                 }
             }
+        }
+    }
+
+    fn look_again(&mut self, now: Instant, net: NetworkId, port: PortId) {
+        let Some(network) = self.networks.get_mut(net.0) else { return };
+        let Some(entry) = network.ports.get_mut(port) else { return };
+        if !std::mem::replace(&mut entry.look_set, true) {
+            self.timers.set(now + LOOK_AGAIN, Timer::Look(net, port));
         }
     }
 

@@ -15,7 +15,6 @@ use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::os::fd::AsRawFd;
-use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
@@ -282,24 +281,7 @@ fn bus_paths(address: &str) -> impl Iterator<Item = PathBuf> {
         .split(';')
         .filter_map(|one| one.strip_prefix("unix:"))
         .flat_map(|keys| keys.split(',').filter_map(|pair| pair.strip_prefix("path=")))
-        .map(unescape)
-}
-
-fn unescape(value: &str) -> PathBuf {
-    let bytes = value.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let digits = value.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        if let Some(byte) = digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            out.push(byte);
-            at += 3;
-        } else {
-            out.push(bytes[at]);
-            at += 1;
-        }
-    }
-    PathBuf::from(OsString::from_vec(out))
+        .map(|path| mounts::unescape_bytes(path, b'%', 2, 16))
 }
 
 /// Covers every mount of procfs but the guest's own: a chroot's, or one that somebody bound into a tree. Through it,

@@ -55,15 +55,19 @@ pub fn aliases(mounts: &[Mount], path: &Path) -> Vec<PathBuf> {
 
 /// Space, tab, newline and backslash are written as octal numbers.
 fn unescape(field: &str) -> PathBuf {
-    let bytes = field.as_bytes();
+    unescape_bytes(field, b'\\', 3, 8)
+}
+
+/// A path in which `mark` and `digits` digits to this base stand for a byte. A mark without them is itself.
+pub fn unescape_bytes(text: &str, mark: u8, digits: usize, base: u32) -> PathBuf {
+    let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let number = bytes.get(at + 1..at + 4).filter(|_| bytes[at] == b'\\');
-        let number = number.and_then(|digits| std::str::from_utf8(digits).ok());
-        if let Some(byte) = number.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+        let number = text.get(at + 1..at + 1 + digits).filter(|_| bytes[at] == mark);
+        if let Some(byte) = number.and_then(|number| u8::from_str_radix(number, base).ok()) {
             out.push(byte);
-            at += 4;
+            at += 1 + digits;
         } else {
             out.push(bytes[at]);
             at += 1;
