@@ -47,7 +47,8 @@ def gateway(laboratory: Laboratory) -> Path:
     (interface,) = json.loads(check(other.within(["ip", "-j", "-4", "address", "show", "eth0"])))
     address = interface["addr_info"][0]
     network = ipaddress.ip_interface(f"{address['local']}/{address['prefixlen']}").network
-    guest = laboratory.station("loss-guest", str(network[200]))
+    # Of the last quarter: what is before it the network gives out itself, and nobody may just take it.
+    guest = laboratory.station("loss-guest", str(network[-200]))
     tap = ["ip", "tuntap", "add", "eth0", "mode", "tap", "user", str(USER), "vnet_hdr"]
     check(guest.within(tap))
     command = [laboratory.tool("lossy-link"), "stream", str(hypervisor.directory / "stream"), *WIRE]

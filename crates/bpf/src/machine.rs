@@ -27,28 +27,28 @@ impl Program {
         let mut a = 0u32;
         let mut x = 0u32;
         let mut memory = [0u32; MEMORY];
-        let mut next = 0;
+        let mut ops = &*self.ops;
         // Ends: jumps only go forward, and lead to an operation; the last one returns.
         loop {
-            let op = self.ops.get(next)?;
-            next += 1;
+            let (op, behind) = ops.split_first()?;
+            ops = behind;
             match *op {
                 Op::TestWord { at, base, span, yes, no } => {
                     a = packet.word(at.into())?;
-                    next += 1 + skip(a.wrapping_sub(base) <= span, yes, no);
+                    ops = branch(ops.get(1..)?, a.wrapping_sub(base) <= span, yes, no)?;
                 }
                 Op::TestHalf { at, base, span, yes, no } => {
                     a = packet.half(at.into())?.into();
-                    next += 1 + skip(a.wrapping_sub(base) <= span, yes, no);
+                    ops = branch(ops.get(1..)?, a.wrapping_sub(base) <= span, yes, no)?;
                 }
                 Op::TestByte { at, base, span, yes, no } => {
                     a = packet.byte(at.into())?.into();
-                    next += 1 + skip(a.wrapping_sub(base) <= span, yes, no);
+                    ops = branch(ops.get(1..)?, a.wrapping_sub(base) <= span, yes, no)?;
                 }
                 Op::Within { base, span, yes, no } => {
-                    next += skip(a.wrapping_sub(base) <= span, yes, no);
+                    ops = branch(ops, a.wrapping_sub(base) <= span, yes, no)?;
                 }
-                Op::CommonBit { k, yes, no } => next += skip(a & k != 0, yes, no),
+                Op::CommonBit { k, yes, no } => ops = branch(ops, a & k != 0, yes, no)?,
                 Op::LoadWord(at) => a = packet.word(at as usize)?,
                 Op::LoadHalf(at) => a = packet.half(at as usize)?.into(),
                 Op::LoadByte(at) => a = packet.byte(at as usize)?.into(),
@@ -69,14 +69,14 @@ impl Program {
                 Op::Calculate(how, k) => a = calculate(how, a, k)?,
                 Op::CalculateX(how) => a = calculate(how, a, x)?,
                 Op::Negate => a = a.wrapping_neg(),
-                Op::Jump(count) => next += count as usize,
-                Op::BranchX { ask, yes, no } => next += skip(holds(ask, a, x), yes, no),
+                Op::Jump(count) => ops = ops.get(count as usize..)?,
+                Op::BranchX { ask, yes, no } => ops = branch(ops, holds(ask, a, x), yes, no)?,
                 Op::ToIndex => x = a,
                 Op::ToAccumulator => a = x,
                 Op::Return(k) => return Some(k),
                 Op::ReturnAccumulator => return Some(a),
                 Op::Match { keys, k } => {
-                    let keys = self.ops.get(next..)?.iter().take(usize::from(keys));
+                    let keys = ops.iter().take(usize::from(keys));
                     let same = keys.zip(&memory).all(|(key, word)| *key == Op::Key(*word));
                     return Some(if same { k } else { 0 });
                 }
@@ -87,10 +87,20 @@ impl Program {
     }
 }
 
-/// How many operations a comparison skips.
-#[inline]
-fn skip(holds: bool, yes: u8, no: u8) -> usize {
-    usize::from(if holds { yes } else { no })
+/// Where a comparison leads: over as many operations as it says.
+///
+/// Each way on its own, and none of them a calculation: a processor guesses a jump and goes on with the
+/// next operation at once, where it would wait for the packet's bytes, the comparison and the distance
+/// if the place of the next operation were calculated from them.
+#[inline(always)]
+fn branch(behind: &[Op], holds: bool, yes: u8, no: u8) -> Option<&[Op]> {
+    if holds {
+        if yes == 0 { Some(behind) } else { behind.get(usize::from(yes)..) }
+    } else if no == 0 {
+        Some(behind)
+    } else {
+        behind.get(usize::from(no)..)
+    }
 }
 
 #[inline]
