@@ -5,6 +5,7 @@
 //! [`style`].
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use anyhow::anyhow;
 
@@ -52,6 +53,26 @@ pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
 /// Nobody may be listening, and then there is nobody to tell that.
 pub fn note(sentence: &str) {
     let _ = writeln!(io::stderr(), "netherd: {}", failure::finished(sentence));
+}
+
+/// How long [`note_in_passing`] waits for its reader.
+const PASSING: Duration = Duration::from_millis(200);
+
+/// [`note`], but without waiting for a reader that may never come: for who has signals and a guest to attend to while
+/// standard error is a pipe or a terminal that the guest shares, and may have filled or stopped.
+///
+/// It is written by a thread of its own, which ends with the process. `O_NONBLOCK` is no way: it would be set for
+/// everybody who has the same open file.
+pub fn note_in_passing(sentence: &str) {
+    let (said, wait) = std::sync::mpsc::channel();
+    let sentence = sentence.to_owned();
+    let writer = std::thread::Builder::new().name("note".to_owned()).spawn(move || {
+        note(&sentence);
+        let _ = said.send(());
+    });
+    if writer.is_ok() {
+        let _ = wait.recv_timeout(PASSING);
+    }
 }
 
 /// Writes `value` as indented JSON and a newline to standard output.

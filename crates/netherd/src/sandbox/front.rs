@@ -181,18 +181,18 @@ impl Front {
         let Some(session) = &mut self.session else { return };
         match session.attend() {
             Change::None => {}
-            Change::Moved => output::note(
+            Change::Moved => output::note_in_passing(
                 "the network was started anew with other addresses; eth0 keeps the old ones until the \
                  guest is started again",
             ),
             Change::Closed { why, end } => {
-                output::note(&why);
                 if end || self.ends_with_network {
                     for signal in END {
                         let _ = self.control.send(&Order::Signal { signal }, &[]);
                     }
                     self.deadline = Some(Instant::now() + GRACE);
                 }
+                output::note_in_passing(&why);
             }
         }
     }
