@@ -25,6 +25,7 @@ fn a_guest_is_a_job_of_an_interactive_shell() {
             "stopped, continued, interrupted",
             "a shell inside has jobs of its own",
             "a shell inside is suspended and comes back",
+            "so does a command that is no shell",
             "the terminal is the caller's again",
             "a job in the background is ended",
             "a job in the background that reads is stopped",

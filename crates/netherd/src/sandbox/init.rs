@@ -8,6 +8,7 @@ use host::outer::Outer;
 use sys::netlink::PeerNamespace;
 use sys::notify::Listener;
 use sys::ns::{Child, Forked, Namespaces, Parenthood};
+use sys::terminal::Terminal;
 
 use super::around::Around;
 use super::channel::{Channel, Inner, LinkMade, Order, Report};
@@ -84,6 +85,7 @@ fn start(
         Some((Order::Mapped, _)) => {}
         _ => sys::process::exit_now(0),
     }
+    let terminal = Terminal::controlling();
     if blueprint.identity.clear_groups {
         sys::process::clear_groups().context("the outer groups cannot be left")?;
     }
@@ -119,7 +121,7 @@ fn start(
         make_link(blueprint, &command, &to_command, setup)?;
     let listener = await_start(&to_command)?;
     let around = Around::new(questions, blueprint.outer.clone(), network_namespace);
-    Ok((command, listener, Keep { laid, around: Some(around), mount_namespace }))
+    Ok((command, listener, Keep { laid, around: Some(around), mount_namespace, terminal }))
 }
 
 fn mount(blueprint: &Blueprint) -> anyhow::Result<Laid> {

@@ -35,6 +35,8 @@ pub struct Keep {
     pub around: Option<Around>,
     /// The guest's.
     pub mount_namespace: OwnedFd,
+    /// The caller's, opened while init still saw a `/dev`.
+    pub terminal: Option<Terminal>,
 }
 
 /// CMD and what belongs to it.
@@ -179,7 +181,15 @@ impl Job {
         if group == 0 {
             return;
         }
-        if let Some(terminal) = Terminal::controlling()
+        let opened;
+        let terminal = match &self.role {
+            Role::Init(keep) => keep.terminal.as_ref(),
+            Role::Relay => {
+                opened = Terminal::controlling();
+                opened.as_ref()
+            }
+        };
+        if let Some(terminal) = terminal
             && matches!(terminal.foreground(), Ok(0))
         {
             let _ = terminal.set_foreground(group);

@@ -14,13 +14,13 @@
 //! in its own namespace, where it can be compared, and in the guest's, by a helper that goes there. Until the
 //! entry is there again, and for the moment the helper takes, the guest sees what the machine has.
 //!
-//! The files live in a small file system in memory that only init has mounted (over its `/dev`, which it
-//! does not use), so that they are the same before and after, also if the guest has written to them.
+//! The files live in a small file system in memory that only init has mounted (over its `/dev`, of which it
+//! has opened what it needs), so that they are the same before and after, also if the guest has written to them.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -107,6 +107,8 @@ fn fill_store(contents: &[(&'static str, String)]) -> io::Result<(OwnedFd, Vec<(
         .map(|(name, text)| {
             let path = store.join(name);
             fs::write(&path, text)?;
+            // Whatever the caller's umask: programs that give up their ids look names up as well.
+            fs::set_permissions(&path, Permissions::from_mode(0o644))?;
             let identity = identity(&path).ok_or(io::ErrorKind::NotFound)?;
             Ok((File { name, identity }, sys::mount::detached(&path)?))
         })
