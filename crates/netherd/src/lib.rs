@@ -10,6 +10,7 @@ pub mod cli;
 pub mod command;
 pub mod output;
 pub mod sandbox;
+pub mod subordinate;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

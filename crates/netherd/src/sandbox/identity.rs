@@ -11,6 +11,7 @@ use sys::caps::Capabilities;
 use sys::ns::Extent;
 
 use crate::cli::{Caps, RunArgs};
+use crate::subordinate;
 
 /// How U1 gets its ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,8 +62,9 @@ impl Identity {
             });
         }
         if args.map_auto {
-            let users = with_subordinates(uid, uid, "/etc/subuid")?;
-            let groups = with_subordinates(uid, gid, "/etc/subgid")?;
+            let [users, groups] = subordinates(uid)?;
+            let users = with_subordinates(uid, users);
+            let groups = with_subordinates(gid, groups);
             return Ok(Self {
                 inner_users: inner_identity(&users),
                 inner_groups: inner_identity(&groups),
@@ -130,40 +132,30 @@ fn inner_identity(outer: &[Extent]) -> Vec<Extent> {
 }
 
 /// 0 is the caller, then his subordinate ids from 1 on.
-fn with_subordinates(uid: u32, own: u32, file: &str) -> anyhow::Result<Vec<Extent>> {
-    let name = sys::user::by_uid(uid).ok().flatten().map(|u| u.name).unwrap_or_default();
-    let text = std::fs::read_to_string(file).unwrap_or_default();
-    let ranges = subordinates(&text, &name, uid);
-    if ranges.is_empty() {
-        let option = if file.ends_with("uid") { "subuids" } else { "subgids" };
-        bail!(
-            "you have no subordinate ids in {file}; let an administrator run `usermod \
-             --add-{option} 100000-165535 {}`",
-            if name.is_empty() { uid.to_string() } else { name }
-        );
-    }
+fn with_subordinates(own: u32, ranges: Vec<(u32, u32)>) -> Vec<Extent> {
     let mut extents = vec![Extent { inside: 0, outside: own, count: 1 }];
     let mut next: u32 = 1;
     for (first, count) in ranges {
         extents.push(Extent { inside: next, outside: first, count });
         next = next.saturating_add(count);
     }
-    Ok(extents)
+    extents
 }
 
-/// The user's ranges in subuid(5) format: `name:first:count` or `uid:first:count`.
-fn subordinates(text: &str, name: &str, uid: u32) -> Vec<(u32, u32)> {
-    let uid = uid.to_string();
-    text.lines()
-        .filter_map(|line| {
-            let mut fields = line.trim().split(':');
-            let who = fields.next()?;
-            let first: u32 = fields.next()?.parse().ok()?;
-            let count: u32 = fields.next()?.parse().ok()?;
-            let his = (who == name && !name.is_empty()) || who == uid;
-            (his && count > 0 && first.checked_add(count).is_some()).then_some((first, count))
-        })
-        .collect()
+/// The user's subordinate ids: users, and groups.
+fn subordinates(uid: u32) -> anyhow::Result<[Vec<(u32, u32)>; 2]> {
+    let name = sys::user::by_uid(uid).ok().flatten().map(|u| u.name).unwrap_or_default();
+    let texts = subordinate::FILES.map(|file| std::fs::read_to_string(file).unwrap_or_default());
+    let ranges = texts.each_ref().map(|text| subordinate::of_user(text, &name, uid));
+    if let Some(missing) = ranges.iter().position(Vec::is_empty) {
+        let user = if name.is_empty() { uid.to_string() } else { name };
+        bail!(
+            "you have no subordinate ids in {}; let an administrator run `{}`",
+            subordinate::FILES[missing],
+            subordinate::remedy(&user, uid, texts.each_ref().map(String::as_str))
+        );
+    }
+    Ok(ranges)
 }
 
 fn helper(program: &str, pid: i32, extents: &[Extent]) -> anyhow::Result<()> {
@@ -194,14 +186,6 @@ fn helper(program: &str, pid: i32, extents: &[Extent]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn subordinate_ranges_are_found_by_name_and_number() {
-        let text = "# x\nana:100000:65536\n1000:300000:10\nbob:200000:5\nana:9:0\nana:x:y\n";
-        assert_eq!(subordinates(text, "ana", 1000), [(100_000, 65_536), (300_000, 10)]);
-        assert_eq!(subordinates(text, "", 1), []);
-        assert_eq!(subordinates("ana:4294967295:2\n", "ana", 1), []);
-    }
 
     #[test]
     fn the_inner_namespace_has_the_outer_ones_ids() {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::trial::{Outcome, Step, Trials};
+use crate::subordinate;
 
 /// How far something works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -42,8 +43,6 @@ pub trait Machine {
     fn open(&self, path: &str) -> io::Result<()>;
     /// Whether a program of this name is in `$PATH`.
     fn has_program(&self, name: &str) -> bool;
-    /// The lines of `/etc/subuid` or `/etc/subgid` that are the user's.
-    fn has_subordinate_ids(&self, path: &str) -> bool;
     fn uid(&self) -> u32;
     fn user(&self) -> String;
     /// This program.
@@ -325,17 +324,16 @@ fn map_auto(machine: &dyn Machine) -> Finding {
             "sudo apt-get install uidmap",
         );
     }
-    if ["/etc/subuid", "/etc/subgid"].iter().all(|path| machine.has_subordinate_ids(path)) {
+    let (user, uid) = (machine.user(), machine.uid());
+    let texts = subordinate::FILES.map(|file| machine.read_all(file).unwrap_or_default());
+    if texts.iter().all(|text| !subordinate::of_user(text, &user, uid).is_empty()) {
         return ok(CHECK, "`run --map-auto` maps them");
     }
     finding(
         CHECK,
         Status::Limited,
         "no ranges for you in /etc/subuid and /etc/subgid, which `run --map-auto` needs",
-        format!(
-            "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 {}",
-            machine.user()
-        ),
+        subordinate::remedy(&user, uid, texts.each_ref().map(String::as_str)),
     )
 }
 

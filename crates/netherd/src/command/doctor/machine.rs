@@ -50,15 +50,6 @@ impl Machine for ThisMachine {
         })
     }
 
-    fn has_subordinate_ids(&self, path: &str) -> bool {
-        let (user, uid) = (self.user(), self.uid().to_string());
-        fs::read_to_string(path).is_ok_and(|text| {
-            text.lines().any(|line| {
-                line.split_once(':').is_some_and(|(owner, _)| owner == user || owner == uid)
-            })
-        })
-    }
-
     fn uid(&self) -> u32 {
         sys::user::uid()
     }

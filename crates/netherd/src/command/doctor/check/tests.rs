@@ -14,7 +14,6 @@ struct Fake {
     files: BTreeMap<&'static str, &'static str>,
     devices: BTreeMap<&'static str, io::ErrorKind>,
     programs: bool,
-    subordinate_ids: bool,
     uid: u32,
     directory: Result<PathBuf, String>,
     trials: Vec<(Step, i32)>,
@@ -28,11 +27,12 @@ fn healthy() -> Fake {
             (PING_RANGE, "0\t2147483647"),
             (RESOLV_CONF, "# of the machine\nnameserver 192.0.2.53\n"),
             (LOW_PORTS, "0"),
+            ("/etc/subuid", "bob:100000:65536\nalice:165536:65536\n"),
+            ("/etc/subgid", "1000:165536:65536\n"),
         ]),
         ways_out: [true; 2],
         devices: BTreeMap::new(),
         programs: true,
-        subordinate_ids: true,
         uid: 1000,
         directory: Ok("/run/user/1000/netherd/default".into()),
         trials: vec![
@@ -87,9 +87,6 @@ impl Machine for Fake {
     }
     fn has_program(&self, _: &str) -> bool {
         self.programs
-    }
-    fn has_subordinate_ids(&self, _: &str) -> bool {
-        self.subordinate_ids
     }
     fn uid(&self) -> u32 {
         self.uid
@@ -218,8 +215,13 @@ fn what_run_does_not_need_never_fails_the_command() {
 #[test]
 fn subordinate_ids_name_the_missing_part() {
     let mut machine = healthy();
-    machine.subordinate_ids = false;
-    assert!(remedy(&machine, "subordinate ids").ends_with("100000-165535 alice"));
+    assert_eq!(of(&machine, "subordinate ids").status, Status::Ok);
+    machine.files.insert("/etc/subuid", "bob:100000:65536\n");
+    assert_eq!(
+        remedy(&machine, "subordinate ids"),
+        "sudo usermod --add-subuids 231072-296607 alice",
+        "neither bob's range, nor one that groups have"
+    );
     machine.uid = 0;
     assert_eq!(of(&machine, "subordinate ids").status, Status::Ok);
 }
