@@ -386,13 +386,16 @@ fn check_name(name: &str) -> io::Result<()> {
     ))
 }
 
-/// Whether the kernel takes this as an interface's name (`dev_valid_name`, net/core/dev.c).
+/// Whether the kernel takes this as the name of an interface with addresses (`dev_valid_name` in net/core/dev.c, and
+/// `sysctl_dev_name_is_allowed` in include/linux/inetdevice.h: `all` and `default` are directories of its settings).
 #[must_use]
 pub fn valid_interface_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= INTERFACE_NAME_MAX
         && name != "."
         && name != ".."
+        && name != "all"
+        && name != "default"
         && name.bytes().all(|b| b.is_ascii_graphic() && b != b'/' && b != b':' && b != b'%')
 }
 
@@ -534,7 +537,9 @@ mod tests {
 
     #[test]
     fn names_the_kernel_would_refuse_are_refused() {
-        for bad in ["", ".", "..", "a/b", "a:b", "a b", "eth%d", "sixteen-bytes-xx"] {
+        for bad in
+            ["", ".", "..", "a/b", "a:b", "a b", "eth%d", "sixteen-bytes-xx", "all", "default"]
+        {
             assert!(!valid_interface_name(bad), "{bad:?}");
         }
         for good in ["eth0", "a", "fifteen-bytes-x"] {

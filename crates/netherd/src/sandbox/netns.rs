@@ -13,7 +13,7 @@
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -119,7 +119,9 @@ impl Target {
                  /run/netns/NAME, or a process with --pid"
             )
         };
-        let netns: OwnedFd = File::open(path).map_err(unopened)?.into();
+        // Without waiting for whoever would write to a pipe of that name.
+        let file = File::options().read(true).custom_flags(sys::mount::NO_WAIT).open(path);
+        let netns: OwnedFd = file.map_err(unopened)?.into();
         if sys::ns::kind(netns.as_fd()).ok() != Some(Namespaces::NETWORK) {
             bail!(
                 "--netns {shown} is no network namespace; name a file such as /proc/PID/ns/net or \
