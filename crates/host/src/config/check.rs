@@ -137,6 +137,15 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
     }
     network.group = check_account(file.group.as_ref(), |it| Access::named(None, Some(it), None))?;
     network.mode = file.mode.as_ref().map(check_mode).transpose()?;
+    if let (Some(mode), Some(text)) = (network.mode, &file.mode)
+        && mode & OWNER != OWNER
+    {
+        let why = format!(
+            "{:?} locks you out of your own network: let the mode begin with 6, such as \"0660\"",
+            text.get_ref()
+        );
+        return Err(fault(text, why));
+    }
     network.idle = match &file.idle_timeout {
         Some(seconds) => Some(check_seconds(seconds)?),
         None => None,
@@ -475,6 +484,9 @@ fn check_account(
         Err(why) => Err(fault(account, why.to_string().trim_end_matches('.'))),
     }
 }
+
+/// What its owner needs of a network's mode: to read and write.
+const OWNER: u32 = 0o600;
 
 fn check_mode(text: &Spanned<String>) -> Result<u32, Fault> {
     match u32::from_str_radix(text.get_ref(), 8) {

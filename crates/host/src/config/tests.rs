@@ -169,6 +169,7 @@ fn errors_say_where_and_what() {
         ("[network.a]\ndir = \"srv\"", "n.toml:2:7", "absolute"),
         ("[network.a]\nmode = \"0668\"", "n.toml:2:8", "octal"),
         ("[network.a]\nmode = \"7777\"", "n.toml:2:8", "octal"),
+        ("[network.a]\nmode = \"0466\"", "n.toml:2:8", "locks you out"),
         ("[network.a]\nsubnet = \"10.0.0.0/24\"", "n.toml:2:10", "/20"),
         ("[network.a]\nsubnet = \"10.0.0.1/20\"", "n.toml:2:10", "10.0.0.0/20"),
         ("[network.a]\nsubnet = \"224.0.0.0/20\"", "n.toml:2:10", "stations"),

@@ -141,7 +141,7 @@ fn attach_wants_one_namespace() {
 fn permissions_are_octal_and_only_permissions() {
     assert_eq!(parse_mode("660"), Ok(0o660));
     assert_eq!(parse_mode("0600"), Ok(0o600));
-    for wrong in ["", "rw", "888", "4755"] {
+    for wrong in ["", "rw", "888", "4755", "066", "000", "460"] {
         assert!(parse_mode(wrong).is_err(), "{wrong}");
     }
 }

@@ -43,9 +43,15 @@ pub(super) fn parse_bytes(text: &str) -> Result<u32, String> {
 }
 
 /// Reads permission bits, as chmod writes them.
+/// What its owner needs of a network's mode: to read and write.
+const OWNER: u32 = 0o600;
+
 pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o777 => Ok(mode),
+        Ok(mode) if mode <= 0o777 && mode & OWNER == OWNER => Ok(mode),
+        Ok(mode) if mode <= 0o777 => {
+            Err(format!("`{text}` locks you out of your own network; let it begin with 6, as 660"))
+        }
         _ => Err(format!("`{text}` are no permissions; write three octal digits, as 660")),
     }
 }
