@@ -92,16 +92,19 @@ impl Request {
         // Somebody may end the network between our connection and its answer, as he may have done before; then
         // another one is started.
         let mut tries = if before.is_none() { JOIN_TRIES } else { 1 };
+        // A hypervisor that was killed may have noted the guest as present before it could answer: the next one then
+        // keeps the name for it, and it is us who come back.
+        let mut resume = before.is_some();
         loop {
             tries -= 1;
-            match self.try_join(before) {
-                Err(error) if tries > 0 && is_gone(&error) => {}
+            match self.try_join(before, resume) {
+                Err(error) if tries > 0 && is_gone(&error) => resume = self.name.is_some(),
                 joined => return joined,
             }
         }
     }
 
-    fn try_join(&self, before: Option<&Joined>) -> anyhow::Result<(Client, Joined)> {
+    fn try_join(&self, before: Option<&Joined>, resume: bool) -> anyhow::Result<(Client, Joined)> {
         let dir = self.dir.as_deref();
         let mut client = match before.map(|joined| &joined.restart) {
             None => {
@@ -120,7 +123,7 @@ impl Request {
             command: self.command.clone(),
             mac: self.mac.map(|mac| mac.to_string()),
             kind: self.kind,
-            resume: before.is_some(),
+            resume,
             publish: self.publish.clone(),
             allow_host: self.allow_host.clone(),
             macs: self.macs,
