@@ -4,7 +4,7 @@
 //! `/dev` with the devices that are harmless, terminals of the guest's own, and the tun device.
 
 use std::fs;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
@@ -75,6 +75,7 @@ fn devices(dev: &Path, groups: &[sys::ns::Extent]) -> io::Result<()> {
         fs::File::create(&inner)?;
         sys::mount::bind(&outer, &inner)?;
     }
+    show_terminal(&dev.join("console"));
     for name in ["pts", "shm"] {
         fs::create_dir(dev.join(name))?;
     }
@@ -91,6 +92,19 @@ fn devices(dev: &Path, groups: &[sys::ns::Extent]) -> io::Result<()> {
         symlink(target, dev.join(name))?;
     }
     Ok(())
+}
+
+/// Shows the caller's terminal at `place`. It is of the machine's terminals, which the tree does not have, and tty(1)
+/// and ttyname(3) would not find a name for it; all else works without one.
+fn show_terminal(place: &Path) {
+    let is_terminal =
+        [io::stdin().is_terminal(), io::stdout().is_terminal(), io::stderr().is_terminal()];
+    let Some(fd) = is_terminal.iter().position(|it| *it) else { return };
+    if fs::File::create(place).is_ok()
+        && sys::mount::bind(Path::new(&format!("/proc/self/fd/{fd}")), place).is_err()
+    {
+        let _ = fs::remove_file(place);
+    }
 }
 
 /// Makes the prepared tree the root.
