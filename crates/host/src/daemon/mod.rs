@@ -384,7 +384,10 @@ impl Daemon {
                         log::info("Nothing in the configuration changed.");
                     }
                     Ok(changes) => changes.iter().for_each(|change| log::info(change)),
-                    Err(failure) => log::error(&failure.message),
+                    // Lines of the file and the mark under the place are for a terminal; a log has one line an event.
+                    Err(failure) => {
+                        log::error(failure.message.lines().next().unwrap_or_default());
+                    }
                 },
                 sys::detach::SIGTERM | sys::detach::SIGINT => {
                     log::info("A signal asks for the end.");
@@ -492,7 +495,7 @@ fn configuration(options: &Options) -> Result<Checked, ServeError> {
             match &only {
                 Some(name) => checked.only(name).ok_or_else(|| {
                     ServeError::Config(format!(
-                        "{}: it has no network {name}: add a table [network.{name}], or name one that it has.",
+                        "{} has no network {name}: add a table [network.{name}], or name one that it has.",
                         path.display()
                     ))
                 })?,
