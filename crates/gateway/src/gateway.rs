@@ -437,7 +437,7 @@ impl<B: Backend> Gateway<B> {
     pub fn guest_gone(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room, guest: GuestKey) {
         let mut ctx = ctx!(self, pool, room);
         self.datagrams.guest_gone(&mut ctx, guest);
-        self.tcp.guest_gone(&mut ctx, guest);
+        self.tcp.guest_gone(now, &mut ctx, guest);
         self.tcp.turn(now, &mut ctx);
         self.host.allow.guest_gone(guest);
         self.publishing.guest_gone(guest);
@@ -457,7 +457,7 @@ impl<B: Backend> Gateway<B> {
     ) {
         let mut ctx = ctx!(self, pool, room);
         self.datagrams.addresses_gone(&mut ctx, addresses);
-        self.tcp.addresses_gone(&mut ctx, addresses);
+        self.tcp.addresses_gone(now, &mut ctx, addresses);
         self.publishing.addresses_gone(addresses);
         self.tcp.turn(now, &mut ctx);
         self.take_events();

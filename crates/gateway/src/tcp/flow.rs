@@ -55,6 +55,9 @@ const MSS_DEFAULT_V6: u16 = 1220;
 /// machine keeps none for longer.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
+/// How long what a guest left behind may take to be written.
+pub(super) const ORPHAN_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Signs of life are asked for after this much silence (RFC 9293, 3.8.4; tcp(7)).
 pub(super) const KEEP_ALIVE_IDLE: Duration = Duration::from_secs(7200);
 
@@ -77,6 +80,8 @@ pub(super) enum State {
     Open,
     /// Both directions have ended, the outside's first. There is no stream any more.
     TimeWait,
+    /// The guest is gone. What it sent before its end waits for the stream.
+    Orphan,
 }
 
 /// How losses are being repaired.
@@ -202,7 +207,7 @@ pub(super) struct Flow<S> {
     pub(super) asked: u8,
     pub(super) drain_at: Option<Instant>,
     pub(super) drain_wait: Duration,
-    /// When a lingering connection goes.
+    /// When a connection that lingers, or has no guest any more, goes.
     pub(super) ends_at: Option<Instant>,
     pub(super) last_heard: Instant,
     pub(super) keep_alive_at: Instant,
@@ -472,7 +477,7 @@ impl<S: Stream> Flow<S> {
             State::SynReceived | State::Open => {
                 self.control(env, self.max, flag::RST | flag::ACK);
             }
-            State::TimeWait => {}
+            State::TimeWait | State::Orphan => {}
         }
     }
 
@@ -497,7 +502,7 @@ impl<S: Stream> Flow<S> {
             State::Connecting | State::SynReceived | State::SynSent => FlowState::Opening,
             State::Open if self.guest_ended || self.fin_at.is_some() => FlowState::Closing,
             State::Open => FlowState::Open,
-            State::TimeWait => FlowState::Closing,
+            State::TimeWait | State::Orphan => FlowState::Closing,
         }
     }
 }

@@ -4,7 +4,7 @@
 use wire::tcp::flag;
 
 use super::emit;
-use super::flow::{Env, Flow, LINGER, MSS_MIN, Over, Recovery, State, Wait};
+use super::flow::{Env, Flow, LINGER, MSS_MIN, ORPHAN_PATIENCE, Over, Recovery, State, Wait};
 use super::seq::Seq;
 use crate::Reason;
 use crate::backend::{Peek, Stream, StreamError};
@@ -23,6 +23,9 @@ pub(super) enum Rest {
 impl<S: Stream> Flow<S> {
     /// One turn: at most one large frame goes to the guest.
     pub(super) fn serve(&mut self, env: &mut Env<'_, '_>) -> Result<Rest, Over> {
+        if self.state == State::Orphan {
+            return self.deliver(env).map(|()| Rest::Nothing);
+        }
         if self.state != State::Open {
             if self.ack_due && matches!(self.state, State::SynReceived | State::TimeWait) {
                 self.acknowledge_due(env);
@@ -43,6 +46,33 @@ impl<S: Stream> Flow<S> {
             Err(_) => {
                 env.ctx.counters.count(Reason::TcpReset);
                 self.send_reset(env);
+                Err(Over::Abort)
+            }
+        }
+    }
+
+    /// The guest is gone. A connection whose guest has ended its direction hands over what it has:
+    /// `Ok` says that some of it waits for the stream, an error how the connection ends now.
+    pub(super) fn bequeath(&mut self, env: &mut Env<'_, '_>) -> Result<(), Over> {
+        if self.state != State::Open || !self.guest_ended {
+            return Err(Over::Abort);
+        }
+        // A stream that is closed with something unread is reset by the kernel.
+        self.take_acknowledged().map_err(|_| Over::Abort)?;
+        self.deliver(env)?;
+        self.state = State::Orphan;
+        (self.timer, self.drain_at) = (None, None);
+        self.ends_at = Some(env.now + ORPHAN_PATIENCE);
+        Ok(())
+    }
+
+    /// Writes what the guest left behind. The connection ends when the stream has it.
+    fn deliver(&mut self, env: &mut Env<'_, '_>) -> Result<(), Over> {
+        match self.write_out(env) {
+            Ok(()) if self.ended_out => Err(Over::Closed),
+            Ok(()) => Ok(()),
+            Err(_) => {
+                env.ctx.counters.count(Reason::TcpReset);
                 Err(Over::Abort)
             }
         }

@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use engine::{Frame, Instant};
-use ipnet::IpNet;
 use wire::tcp::flag;
 
 use super::emit::{self, Says};
@@ -23,6 +22,7 @@ use crate::poll::{Event, Token};
 use crate::report::FlowReport;
 use crate::{GuestKey, Reason, share};
 
+mod leaving;
 mod opening;
 mod pending;
 mod places;
@@ -84,6 +84,8 @@ pub struct Table<B: StreamBackend> {
     waiting: VecDeque<u32>,
     /// Connections in [`State::TimeWait`] in the order of their ends, with their generations.
     lingering: VecDeque<(u32, u32)>,
+    /// Connections in [`State::Orphan`], the oldest first, with their generations.
+    orphans: VecDeque<(u32, u32)>,
     unreachable: VecDeque<Unreachable>,
     last_turn: Instant,
     evict_at: usize,
@@ -108,6 +110,7 @@ impl<B: StreamBackend> Table<B> {
             work: VecDeque::new(),
             waiting: VecDeque::new(),
             lingering: VecDeque::new(),
+            orphans: VecDeque::new(),
             unreachable: VecDeque::new(),
             last_turn: Instant::EPOCH,
             evict_at: 0,
@@ -444,25 +447,6 @@ impl<B: StreamBackend> Table<B> {
                     self.rewheel(index);
                 }
                 Err(over) => self.remove(ctx, index, over),
-            }
-        }
-    }
-
-    /// A guest's port is gone: its connections are reset.
-    pub fn guest_gone(&mut self, ctx: &mut Ctx<'_>, guest: GuestKey) {
-        for index in 0..self.slots.len() as u32 {
-            if flow_mut(&mut self.slots, index).is_some_and(|flow| flow.owner == Some(guest)) {
-                self.remove(ctx, index, Over::Abort);
-            }
-        }
-    }
-
-    /// Addresses belong to nobody any more, or to another: their connections end.
-    pub fn addresses_gone(&mut self, ctx: &mut Ctx<'_>, addresses: IpNet) {
-        for index in 0..self.slots.len() as u32 {
-            let flow = flow_mut(&mut self.slots, index);
-            if flow.is_some_and(|flow| addresses.contains(&flow.key.guest().ip())) {
-                self.remove(ctx, index, Over::Abort);
             }
         }
     }

@@ -36,7 +36,11 @@ impl<S: Stream> Flow<S> {
     pub(super) fn timeout(&mut self, env: &mut Env<'_, '_>) -> Result<(), Over> {
         let now = env.now;
         if self.ends_at.is_some_and(|at| at <= now) {
-            return Err(Over::Closed);
+            if self.state != State::Orphan {
+                return Err(Over::Closed);
+            }
+            env.ctx.counters.count(Reason::TcpLeftBehind);
+            return Err(Over::Abort);
         }
         if self.drain_at.is_some_and(|at| at <= now) {
             self.look_drained(now);

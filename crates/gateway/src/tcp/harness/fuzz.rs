@@ -92,7 +92,7 @@ pub fn fuzz(data: &[u8]) {
         world.check();
     }
     for guest in [1, 2] {
-        world.rig.with(|table, _, ctx| table.guest_gone(ctx, GuestKey(guest)));
+        world.rig.with(|table, now, ctx| table.guest_gone(now, ctx, GuestKey(guest)));
     }
     // What came from outside may have no guest yet; it ends by itself.
     world.rig.pass(Duration::from_secs(3600));
@@ -163,7 +163,7 @@ impl World {
             }
             26 => {
                 let guest = GuestKey(ENDS[which].0);
-                self.rig.with(|table, _, ctx| table.guest_gone(ctx, guest));
+                self.rig.with(|table, now, ctx| table.guest_gone(now, ctx, guest));
             }
             27 => self.accept(which, input.byte()),
             28 => {

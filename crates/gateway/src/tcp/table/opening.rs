@@ -77,7 +77,10 @@ impl<B: StreamBackend> Table<B> {
         let key = self.free_key(guest, client, stand_in);
         let admitted = match owner {
             Some(owner) => self.admit(now, ctx, owner),
-            None => self.live < self.limits.flows,
+            None => {
+                while self.live >= self.limits.flows && self.give_up_orphan(ctx) {}
+                self.live < self.limits.flows
+            }
         };
         let (Some(key), true) = (key, admitted) else {
             ctx.counters.count(Reason::FlowLimit);

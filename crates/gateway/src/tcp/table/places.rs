@@ -2,7 +2,7 @@
 
 use engine::Instant;
 
-use super::super::flow::{Env, Flow, Over};
+use super::super::flow::{Env, Flow, Over, State};
 use super::{EVICT_SCAN, Slot, Table, flow_mut};
 use crate::backend::{Stream, StreamBackend};
 use crate::ctx::Ctx;
@@ -23,6 +23,7 @@ impl<B: StreamBackend> Table<B> {
             ctx.counters.count(Reason::GuestLimit);
             return false;
         }
+        while self.live >= self.limits.flows && self.give_up_orphan(ctx) {}
         if self.live >= self.limits.flows && !self.evict(now, ctx, guest) {
             ctx.counters.count(Reason::FlowLimit);
             return false;
@@ -111,7 +112,11 @@ impl<B: StreamBackend> Table<B> {
         let mut flow = slot.flow.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
-        self.index.remove(&flow.key);
+        if flow.state == State::Orphan {
+            self.orphans.retain(|(orphan, _)| *orphan != index);
+        } else {
+            self.index.remove(&flow.key);
+        }
         self.wheel.clear(index);
         self.holds(flow.owner, flow.inbox.len(), 0);
         flow.inbox.clear(ctx.pool);

@@ -214,6 +214,44 @@ fn resets_pass_both_ways() {
     }
 }
 
+/// A guest whose data was all acknowledged, and that is gone before the outside, which reads late, has it.
+#[test]
+fn what_a_guest_that_is_gone_has_sent_arrives() {
+    const SENT: usize = 150_000;
+    for address in ["127.0.0.1:0", "[::1]:0"] {
+        let Ok(listener) = TcpListener::bind(address) else { continue };
+        let mut events = Events::with_capacity(8);
+        let mut world = world(HostStreams::new(), listener.local_addr().unwrap(), CLEAN);
+        world.connect();
+        let end = now() + DEADLINE;
+        let mut written = 0;
+        while written < SENT || world.socket().send_queue() > 0 {
+            assert!(now() < end, "{written}");
+            if world.socket().can_send() {
+                let rest: Vec<u8> = (written..SENT).map(|i| byte(2, i)).collect();
+                written += world.socket().send_slice(&rest).unwrap();
+                if written == SENT {
+                    world.socket().close();
+                }
+            }
+            go_on(&mut world, &mut events);
+        }
+        let (mut peer, _) = listener.accept().unwrap();
+        world.rig.with(|table, now, ctx| table.guest_gone(now, ctx, GuestKey(1)));
+        let host = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            peer.read_to_end(&mut got).map(|_| got)
+        });
+        while !world.rig.table.is_empty() {
+            assert!(now() < end);
+            go_on(&mut world, &mut events);
+        }
+        let got = host.join().unwrap().unwrap();
+        assert_eq!(got.len(), SENT);
+        assert!(got.iter().enumerate().all(|(i, b)| *b == byte(2, i)));
+    }
+}
+
 #[test]
 fn a_port_where_nothing_listens_refuses() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -13,6 +13,7 @@
 //! drop                                 the next segment to the guest, whatever it is, is lost
 //! +100ms, +2s                          time passes
 //! mtu 65520                            the network's, which is 1500 otherwise
+//! gone | addresses-gone                the guest, or what it had, is nobody's any more
 //! host connects | refuses | ...        see [`Script::host`]
 //! host got 100 | aborted | ...         see [`Script::host_is`]
 //! count tcp-challenge 1                a counter, since the beginning
@@ -179,7 +180,11 @@ impl Script {
                 assert_eq!(own, Reason::IcmpAboutTcp);
             }
             "room" => self.rig.room.0.set(words[0].parse().unwrap_or(usize::MAX)),
-            "gone" => self.rig.with(|table, _, ctx| table.guest_gone(ctx, GUEST)),
+            "addresses-gone" => {
+                let addresses = self.guest.ip().into();
+                self.rig.with(|table, now, ctx| table.addresses_gone(now, ctx, addresses));
+            }
+            "gone" => self.rig.with(|table, now, ctx| table.guest_gone(now, ctx, GUEST)),
             time => self.rig.pass(duration(time)),
         }
         self.rig.turn();

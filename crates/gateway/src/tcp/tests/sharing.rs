@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use engine::Instant;
 use wire::Offload;
 use wire::build::Tcp;
-use wire::tcp::flag::{ACK, SYN};
+use wire::tcp::flag::{ACK, FIN, SYN};
 
 use super::super::harness::{Rig, segment};
 use crate::tcp::TcpLimits;
@@ -43,12 +43,21 @@ fn open(rig: &mut Rig, v6: bool, guest: u32, port: u16) -> Connection {
 }
 
 impl Connection {
+    /// The first `len` bytes, and the guest's end.
+    fn end(&self, rig: &mut Rig, len: usize) {
+        self.say(rig, ACK | FIN, 0, len);
+    }
+
     /// A segment of `len` bytes, `offset` behind the first.
     fn send(&self, rig: &mut Rig, offset: u32, len: usize) {
+        self.say(rig, ACK, offset, len);
+    }
+
+    fn say(&self, rig: &mut Rig, flags: u8, offset: u32, len: usize) {
         let header = Tcp {
             sequence: FIRST + offset,
             acknowledgement: self.ours,
-            flags: ACK,
+            flags,
             window: 65_535,
             ..Tcp::default()
         };
@@ -88,8 +97,36 @@ fn what_waits_for_one_guest_leaves_room_for_another() {
         assert!(held < 12, "{held}");
         // A guest that is gone leaves nothing behind.
         for guest in [5, 6] {
-            rig.with(|table, _, ctx| table.guest_gone(ctx, GuestKey(guest)));
+            rig.with(|table, now, ctx| table.guest_gone(now, ctx, GuestKey(guest)));
         }
+        while rig.take().is_some() {}
+        rig.assert_empty();
+    }
+}
+
+/// Connections whose guests are gone have their own bound, and are the first to give way.
+#[test]
+fn orphans_are_bounded_and_give_way() {
+    for v6 in [false, true] {
+        let limits = TcpLimits { flows: 100, ..TcpLimits::default() };
+        let mut rig = Rig::new(limits, Instant::EPOCH);
+        for port in 0..70 {
+            let connection = open(&mut rig, v6, 5, 1000 + port);
+            rig.peer().borrow_mut().room = 0;
+            connection.end(&mut rig, 10);
+        }
+        rig.with(|table, now, ctx| table.guest_gone(now, ctx, GuestKey(5)));
+        assert_eq!((rig.table.len(), rig.table.held()), (64, 64));
+        assert_eq!(rig.count(Reason::TcpLeftBehind), 6);
+        for port in 0..90 {
+            open(&mut rig, v6, 6, 1000 + port);
+        }
+        assert_eq!((rig.table.len(), rig.table.len_of(GuestKey(6))), (100, 90));
+        assert_eq!(rig.count(Reason::TcpLeftBehind), 60);
+        rig.pass(std::time::Duration::from_secs(60));
+        assert_eq!((rig.table.len(), rig.table.held()), (90, 0));
+        assert_eq!(rig.count(Reason::TcpLeftBehind), 70);
+        rig.with(|table, now, ctx| table.guest_gone(now, ctx, GuestKey(6)));
         while rig.take().is_some() {}
         rig.assert_empty();
     }

@@ -1,0 +1,81 @@
+//! Guests leave, and what they have sent does not.
+//!
+//! What was acknowledged to a guest is the outside's, whatever becomes of the guest: a program may send,
+//! close and end, and its stack has nothing more to do once everything is acknowledged. So a connection
+//! whose guest has ended its direction is let go of and not reset: the kernel delivers what the socket
+//! has taken. What it has not taken yet is written by the connection as an orphan, which has no guest
+//! and no name any more, for a bounded time. The others are reset: their end never came, and a stream
+//! that is cut must not look as if it were whole.
+
+use engine::Instant;
+use ipnet::IpNet;
+
+use super::super::flow::{Env, Over, State};
+use super::{Table, flow_mut};
+use crate::backend::StreamBackend;
+use crate::ctx::Ctx;
+use crate::{GuestKey, Reason};
+
+/// Connections without a guest, at most. Each has a descriptor, and frames.
+const ORPHANS_MAX: usize = 64;
+
+impl<B: StreamBackend> Table<B> {
+    /// A guest's port is gone, and so are its connections.
+    pub fn guest_gone(&mut self, now: Instant, ctx: &mut Ctx<'_>, guest: GuestKey) {
+        for index in 0..self.slots.len() as u32 {
+            if flow_mut(&mut self.slots, index).is_some_and(|flow| flow.owner == Some(guest)) {
+                self.bereave(now, ctx, index);
+            }
+        }
+    }
+
+    /// Addresses belong to nobody any more, or to another: their connections end.
+    pub fn addresses_gone(&mut self, now: Instant, ctx: &mut Ctx<'_>, addresses: IpNet) {
+        for index in 0..self.slots.len() as u32 {
+            let flow = flow_mut(&mut self.slots, index);
+            if flow.is_some_and(|flow| {
+                flow.state != State::Orphan && addresses.contains(&flow.key.guest().ip())
+            }) {
+                self.bereave(now, ctx, index);
+            }
+        }
+    }
+
+    /// A connection has no guest any more.
+    fn bereave(&mut self, now: Instant, ctx: &mut Ctx<'_>, index: u32) {
+        let Some(flow) = flow_mut(&mut self.slots, index) else { return };
+        let (owner, before) = (flow.owner, flow.inbox.len());
+        let left = flow.bequeath(&mut Env { now, ctx });
+        let after = flow.inbox.len();
+        self.holds(owner, before, after);
+        if let Err(over) = left {
+            return self.remove(ctx, index, over);
+        }
+        while self.orphans.len() >= ORPHANS_MAX {
+            self.give_up_orphan(ctx);
+        }
+        let Some(slot) = self.slots.get_mut(index as usize) else { return };
+        let generation = slot.generation;
+        let Some(flow) = &mut slot.flow else { return };
+        let (key, was_opening) = (flow.key, flow.is_opening);
+        (flow.owner, flow.is_opening) = (None, false);
+        // What it holds is nobody's share.
+        self.holds(owner, after, 0);
+        self.holds(None, 0, after);
+        self.index.remove(&key);
+        self.unload(owner, was_opening);
+        self.orphans.push_back((index, generation));
+        self.rewheel(index);
+    }
+
+    /// Ends the oldest orphan, if there is one.
+    pub(super) fn give_up_orphan(&mut self, ctx: &mut Ctx<'_>) -> bool {
+        let Some((index, generation)) = self.orphans.pop_front() else { return false };
+        let slot = self.slots.get(index as usize);
+        if slot.is_some_and(|slot| slot.generation == generation) {
+            ctx.counters.count(Reason::TcpLeftBehind);
+            self.remove(ctx, index, Over::Abort);
+        }
+        true
+    }
+}
