@@ -169,12 +169,8 @@ impl<S: Stream> Flow<S> {
         env: &mut Env<'_, '_>,
         heard: &Heard,
     ) -> Result<Taken, (Over, Reason)> {
-        if heard.has(flag::SYN)
-            && self.state == State::TimeWait
-            && !heard.has(flag::RST | flag::ACK)
-            && self.rcv_nxt.before(heard.sequence)
-        {
-            return Ok(Taken::Reopen);
+        if heard.flags & (flag::SYN | flag::RST) == flag::SYN && self.state != State::SynReceived {
+            return Ok(self.syn_again(env, heard));
         }
         if self.state == State::SynReceived && heard.has(flag::SYN) && heard.sequence == self.irs {
             if !heard.has(flag::ACK) {
@@ -226,6 +222,22 @@ impl<S: Stream> Flow<S> {
             return Ok(Taken::Done(Reason::TcpOut));
         }
         Ok(self.text(heard))
+    }
+
+    /// A SYN where there is a connection, or was: it is answered, whatever its number, and nothing else
+    /// of it counts (RFC 9293, 3.10.7.4; RFC 5961, 4.2).
+    fn syn_again(&mut self, env: &mut Env<'_, '_>, heard: &Heard) -> Taken {
+        let answers = heard.has(flag::ACK);
+        if self.state == State::TimeWait && !answers && self.rcv_nxt.before(heard.sequence) {
+            return Taken::Reopen;
+        }
+        if answers && heard.sequence == self.irs {
+            // The last step of opening was lost, and the guest, which we have for open, waits for it.
+            self.ack_due = true;
+            return Taken::Done(Reason::TcpDuplicate);
+        }
+        self.challenge(env);
+        Taken::Done(Reason::TcpChallenge)
     }
 
     /// Whether any of the segment, or its place, is in the window. As on Linux, a segment that ends

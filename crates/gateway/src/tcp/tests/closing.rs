@@ -361,6 +361,12 @@ fn a_new_connection_may_follow_at_once() {
         < S 1 mss 1000                  # not newer: an old duplicate
         > A 2 ack 2
         flows 0
+        +500ms
+        < SA 70000 ack 2 mss 1000       # no new connection begins like this
+        > A 2 ack 2
+        < SR 70000 mss 1000
+        < FA 1 ack 2                    # and it is still known
+        > A 2 ack 2
         < S 70000 mss 1000
         flows 1
         ",

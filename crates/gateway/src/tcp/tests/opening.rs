@@ -351,14 +351,42 @@ fn a_syn_inside_a_connection_is_challenged() {
         "
         < S 100 mss 1000
         > A 1 ack 1
-        < S 0 mss 1000                  # the old one: not in the window
+        < S 0 mss 1000                  # the old one
         +500ms
         < S 200 mss 1000
         > A 1 ack 1
         flows 1
-        count tcp-challenge 2
+        count tcp-challenge 3
         ",
     );
+}
+
+/// A guest that did not get the last step of opening says its own again, and is open only when that is
+/// answered: it may send nothing else, and a server that waits for data does not.
+#[test]
+fn a_repeated_answer_to_our_syn_is_acknowledged() {
+    run("
+        host accepts
+        > S 0
+        < SA 0 ack 1 mss 1000 ws 7 sackok
+        drop                            # the last step is lost
+        +1s
+        < SA 0 ack 1 mss 1000 ws 7 sackok
+        > A 1 ack 1
+        < SA 0 ack 1 mss 1000 ws 7 sackok
+        > A 1 ack 1                     # as often as it asks
+        host not-watched
+        host sends 5
+        > PA 1+5 ack 1
+        < SA 0 ack 1 mss 1000 ws 7 sackok
+        > A 6 ack 1
+        < PA 1+7 ack 6
+        > A 6 ack 8
+        < SA 0 ack 1 mss 1000 ws 7 sackok
+        > A 6 ack 8
+        count tcp-accepted 1
+        count tcp-challenge 0
+    ");
 }
 
 #[test]
