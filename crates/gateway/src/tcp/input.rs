@@ -348,7 +348,9 @@ impl<S: Stream> Flow<S> {
 
     /// The payload and the guest's end.
     fn text(&mut self, heard: &Heard) -> Taken {
-        let end = heard.sequence + heard.len;
+        // A SYN comes before the first byte.
+        let start = heard.sequence + u32::from(heard.has(flag::SYN));
+        let end = start + heard.len;
         if heard.has(flag::FIN) && self.guest_fin.is_none() && end.upto(self.rcv_adv) {
             self.guest_fin = Some(end);
         }
@@ -362,7 +364,7 @@ impl<S: Stream> Flow<S> {
         self.ack_due = true;
         // Nothing counts behind the end, nor behind the window.
         let last = self.guest_fin.map_or(self.rcv_adv, |fin| fin.min(self.rcv_adv));
-        let from = heard.sequence.max(self.rcv_nxt);
+        let from = start.max(self.rcv_nxt);
         let to = end.min(last);
         if !from.before(to) || self.inbox.covers(from, to) {
             self.duplicates_due = self.duplicates_due.saturating_add(1);
@@ -379,7 +381,7 @@ impl<S: Stream> Flow<S> {
         if self.inbox.len() >= FRAMES_MAX && self.rcv_nxt.before(from) {
             return Taken::Done(Reason::TcpNoRoom);
         }
-        let skipped = from.since(heard.sequence);
+        let skipped = from.since(start);
         Taken::Keep { sequence: from, offset: heard.offset + skipped, len: to.since(from) }
     }
 

@@ -206,7 +206,7 @@ impl World {
         let sequence = side.acknowledged.wrapping_add(near);
         let ack_near = i32::from(input.byte().cast_signed()).cast_unsigned();
         let acknowledgement = side.next.wrapping_add(ack_near.wrapping_mul(97));
-        let len = if flags & flag::SYN != 0 { 0 } else { u32::from(input.word() % 3000) };
+        let len = u32::from(input.word() % 3000);
         let is_syn = flags & (flag::SYN | flag::ACK | flag::RST) == flag::SYN;
         let options_len = usize::from(input.byte() & 0x0f) / 4 * 4;
         let mut options = [0; 40];
@@ -228,7 +228,8 @@ impl World {
             options: &options[..used],
             ..Tcp::default()
         };
-        let first = sequence;
+        // A SYN comes before the first byte.
+        let first = sequence.wrapping_add(u32::from(flags & flag::SYN != 0));
         let payload: Vec<u8> = (0..len).map(|i| guest_byte(first.wrapping_add(i))).collect();
         let (from, to): (SocketAddr, SocketAddr) = (from.parse().unwrap(), to.parse().unwrap());
         let bytes = segment(from, to, &header, &payload);

@@ -390,6 +390,34 @@ fn a_repeated_answer_to_our_syn_is_acknowledged() {
 }
 
 #[test]
+fn the_text_of_a_syn_begins_behind_it() {
+    run("
+        host accepts
+        > S 0
+        < S 0 mss 1000
+        > SA 0 ack 1
+        < SA 0+3 ack 1 mss 1000
+        > A 1 ack 4
+        host got 3
+        < PA 1+6 ack 1
+        > A 1 ack 7
+        host got 6
+    ");
+    run("
+        host accepts
+        > S 0
+        < SA 0+3 ack 1 mss 1000
+        > A 1 ack 1
+        < SA 0+3 ack 1 mss 1000
+        > A 1 ack 1
+        host got 0
+        < PA 1+6 ack 1
+        > A 1 ack 7
+        host got 6
+    ");
+}
+
+#[test]
 fn limits_hold_for_one_guest() {
     let limits = TcpLimits { flows_per_guest: 1, ..TcpLimits::default() };
     run_with(

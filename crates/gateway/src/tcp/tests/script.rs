@@ -312,7 +312,9 @@ impl Script {
             options: list.bytes(),
             ..Tcp::default()
         };
-        segment(self.guest, self.remote, &header, &bytes(place, len))
+        // A SYN comes before the first byte.
+        let first = place + u32::from(flags & flag::SYN != 0);
+        segment(self.guest, self.remote, &header, &bytes(first, len))
     }
 
     fn peer(&self) -> Rc<RefCell<Peer>> {
