@@ -204,7 +204,7 @@ impl<S: Stream> Flow<S> {
                 self.control(env, heard.acknowledgement, flag::RST);
                 return Ok(Taken::Done(Reason::TcpChallenge));
             }
-            self.snd_wnd = self.scaled(heard.window);
+            self.snd_wnd = self.window_of(heard);
             self.become_open(env, heard);
         }
         let oldest = self.una - self.max_wnd;
@@ -280,11 +280,15 @@ impl<S: Stream> Flow<S> {
         }
     }
 
+    /// The window that a segment announces. That of a SYN is never scaled (RFC 7323, 2.2).
+    fn window_of(&self, heard: &Heard) -> u32 {
+        if heard.has(flag::SYN) { u32::from(heard.window) } else { self.scaled(heard.window) }
+    }
+
     /// The acknowledgement and the window (RFC 9293, 3.10.7.4; RFC 5681, RFC 6582, RFC 6675).
     fn acknowledged(&mut self, env: &mut Env<'_, '_>, heard: &Heard) {
         let ack = heard.acknowledgement;
-        let window =
-            if heard.has(flag::SYN) { u32::from(heard.window) } else { self.scaled(heard.window) };
+        let window = self.window_of(heard);
         let mut news = false;
         if self.sack {
             for &(from, to) in heard.options.blocks() {

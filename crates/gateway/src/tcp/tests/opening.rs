@@ -279,6 +279,23 @@ fn both_open_at_once() {
     ");
 }
 
+#[test]
+fn the_window_of_a_syn_is_not_scaled() {
+    run("
+        host accepts
+        > S 0
+        < S 0 win 1000 mss 1000 ws 7 sackok
+        > SA 0 ack 1
+        < SA 0 ack 1 win 1000 mss 1000 ws 7 sackok
+        < A 1 ack -2000                 # older than any window was large (RFC 5961, 5.2)
+        > A 1 ack 1
+        count tcp-challenge 1
+        host queues 5000
+        host sends 1
+        > A 1+1000 ack 1
+    ");
+}
+
 /// The outside has gone before the guest has said the last word: it learns it when it has.
 #[test]
 fn the_outside_resets_before_the_connection_is_open() {
