@@ -489,9 +489,14 @@ impl<S: Stream> Flow<S> {
         }
     }
 
-    /// The guest has given a sign of life.
+    /// The guest has said something.
     pub(super) fn heard(&mut self, now: Instant) {
         self.last_heard = now;
+        self.is_alive(now);
+    }
+
+    /// The guest has given a sign of life.
+    pub(super) fn is_alive(&mut self, now: Instant) {
         self.keep_alive_at = now + KEEP_ALIVE_IDLE;
         (self.silence, self.asked) = (0, 0);
     }

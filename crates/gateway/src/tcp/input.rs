@@ -17,6 +17,11 @@ use crate::ctx::Packet;
 /// lost in a link inside one machine is lost for other reasons than outside.
 const KEEP_ALIVE_LEAST: Duration = Duration::from_secs(10);
 
+/// A guest is silent for so long before it asks for signs of life: an empty segment, or one of a byte,
+/// which comes sooner if it was lost and is only sent again.
+const ASKS_AFTER: Duration = Duration::from_secs(3);
+const ASKS_WITH_BYTE_AFTER: Duration = Duration::from_secs(10);
+
 /// What a segment says.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Heard {
@@ -264,13 +269,17 @@ impl<S: Stream> Flow<S> {
     }
 
     /// A guest that asks its peer for signs of life wants to know of the peer, not of us. The probe
-    /// of a closed window looks the same, and asks for the window only.
+    /// of a closed window looks the same, and asks for the window only; and so does a lone byte whose
+    /// acknowledgement was lost. The first comes while the window is closed, and either soon.
     fn notice_keep_alive(&mut self, env: &mut Env<'_, '_>, heard: &Heard) {
         let asks = heard.sequence == self.rcv_nxt - 1 && heard.len <= 1 && self.flight() == 0;
         if asks && self.state == State::Open && !self.guest_ended {
             let silent = env.now.saturating_since(self.last_heard);
-            self.heard(env.now);
+            let least = if heard.len == 0 { ASKS_AFTER } else { ASKS_WITH_BYTE_AFTER };
+            // It is silent all the while that it asks.
+            self.is_alive(env.now);
             if !self.watches_peer
+                && silent >= least
                 && self.rcv_nxt.before(self.rcv_adv)
                 && let Some(stream) = &mut self.stream
             {

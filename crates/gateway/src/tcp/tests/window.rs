@@ -299,7 +299,51 @@ fn a_guest_that_asks_for_signs_of_life_gets_the_peers() {
         ",
     );
     // Whoever asks very often: the outside is not a link inside one machine.
-    opened("+1s \n < A 0 ack 1 \n > A 1 ack 1 \n host watched 10");
+    let asks = "+1s \n < A 0 ack 1 \n > A 1 ack 1 \n";
+    opened(&format!("{asks} {asks} host not-watched \n {asks} host watched 10"));
+}
+
+/// A key that is pressed, whose acknowledgement is lost, is sent again: nobody asked for anything.
+#[test]
+fn a_byte_sent_again_asks_for_no_signs_of_life() {
+    opened(
+        "
+        +60s
+        < PA 1+1 ack 1
+        drop                            # the acknowledgement is lost, and so are the next
+        +200ms
+        < PA 1+1 ack 1
+        drop
+        +400ms
+        < PA 1+1 ack 1
+        drop
+        +3500ms
+        < PA 1+1 ack 1
+        > A 1 ack 2
+        host got 1
+        host not-watched
+        +60s
+        < A 1 ack 1                     # and now somebody does
+        > A 1 ack 2
+        host watched 60
+        ",
+    );
+    // The window has opened, and the guest was not told.
+    opened_plain(
+        "
+        host room 0
+        < PA 1+40000 ack 1 win 60000
+        > A 1 ack 40001
+        < PA 40001+25535 ack 1 win 60000
+        > A 1 ack 65536 win 0
+        host room 1000000
+        drop
+        +500ms
+        < A 65535 ack 1 win 60000
+        > A 1 ack 65536
+        host not-watched
+        ",
+    );
 }
 
 #[test]
