@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use engine::Instant;
 
 use super::super::face::{Incoming, NoDescriptor, Target};
-use super::super::flow::{Env, Flow, State};
+use super::super::flow::{Env, Flow, Over, State};
 use super::super::input::Heard;
 use super::super::key::Key;
 use super::Table;
@@ -74,7 +74,11 @@ impl<B: StreamBackend> Table<B> {
     /// gets a reset.
     pub fn accepted(&mut self, now: Instant, ctx: &mut Ctx<'_>, incoming: Incoming<B::Stream>) {
         let Incoming { stream, client, stand_in, guest, owner } = incoming;
-        let key = self.free_key(guest, client, stand_in);
+        let Some(key) = self.free_key(guest, client, stand_in) else {
+            ctx.counters.count(Reason::TcpInUse);
+            stream.abort();
+            return;
+        };
         let admitted = match owner {
             Some(owner) => self.admit(now, ctx, owner),
             None => {
@@ -82,11 +86,14 @@ impl<B: StreamBackend> Table<B> {
                 self.live < self.limits.flows
             }
         };
-        let (Some(key), true) = (key, admitted) else {
+        if !admitted {
             ctx.counters.count(Reason::FlowLimit);
             stream.abort();
             return;
-        };
+        }
+        if let Some(&over) = self.index.get(&key) {
+            self.remove(ctx, over, Over::Closed);
+        }
         let (index, token) = self.reserve();
         if stream.watch(ctx.poller, token).is_err() {
             ctx.counters.count(Reason::SocketFailed);
@@ -103,19 +110,25 @@ impl<B: StreamBackend> Table<B> {
         self.insert(index, flow);
     }
 
-    /// A name for a connection from `client`, which may get another port if it is a stand-in.
+    /// A name for a connection from `client`, which may get another port if it is a stand-in. One that
+    /// only lingers gives way: a client that uses its port again knows that its last connection is
+    /// over, and so does the guest, whose end it was that came last.
     fn free_key(&self, guest: SocketAddr, client: SocketAddr, stand_in: bool) -> Option<Key> {
         /// A step that visits every port of the range, which has an even number of them.
         const STEP: u32 = 7919;
         const FIRST: u32 = 1024;
         let wanted = Key::new(guest, client);
-        if !self.index.contains_key(&wanted) {
+        let is_free = |key: &Key| {
+            let flow = self.index.get(key).and_then(|index| self.slots.get(*index as usize));
+            flow.and_then(|slot| slot.flow.as_ref()).is_none_or(|flow| flow.lingers)
+        };
+        if is_free(&wanted) {
             return Some(wanted);
         }
         let tries = if stand_in { 1..64 } else { 0..0_u32 };
         tries
             .map(|i| FIRST + (u32::from(client.port()) + i * STEP) % (65_536 - FIRST))
             .map(|port| Key::new(guest, SocketAddr::new(client.ip(), port as u16)))
-            .find(|key| !self.index.contains_key(key))
+            .find(is_free)
     }
 }

@@ -434,6 +434,48 @@ fn the_text_of_a_syn_begins_behind_it() {
     ");
 }
 
+/// A client may use its port again as soon as its last connection is over (`tcp_tw_reuse`).
+#[test]
+fn a_client_comes_again_from_the_same_port() {
+    let first = "
+        host accepts
+        > S 0
+        < SA 0 ack 1 mss 1000
+        > A 1 ack 1
+        ";
+    run(&format!(
+        "
+        {first}
+        host ends
+        > FA 1 ack 1
+        < FA 1 ack 2
+        > A 2 ack 2
+        flows 0
+        +100ms
+        host accepts
+        > S *
+        flows 1
+        host open
+        +900ms
+        +100ms
+        > S *
+        +1s
+        flows 1                         # the first one's time is over, and not this one's
+        count tcp-in-use 0
+        "
+    ));
+    run(&format!(
+        "
+        {first}
+        host accepts
+        host aborted
+        flows 1
+        count tcp-in-use 1
+        count flow-limit 0
+        "
+    ));
+}
+
 #[test]
 fn limits_hold_for_one_guest() {
     let limits = TcpLimits { flows_per_guest: 1, ..TcpLimits::default() };
