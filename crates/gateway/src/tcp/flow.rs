@@ -51,7 +51,7 @@ const MSS_TAKEN: u16 = 32_000;
 const MSS_DEFAULT_V4: u16 = 536;
 const MSS_DEFAULT_V6: u16 = 1220;
 
-/// How long a connection that the outside ended first answers late segments. A link inside one
+/// How long a connection in which our acknowledgement was the last answers late segments. A link inside one
 /// machine keeps none for longer.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
@@ -78,7 +78,7 @@ pub(super) enum State {
     /// A client outside is connected to us; our SYN is under way to the guest.
     SynSent,
     Open,
-    /// Both directions have ended, the outside's first. There is no stream any more.
+    /// Both directions have ended, and our acknowledgement was the last. There is no stream any more.
     TimeWait,
     /// The guest is gone. What it sent before its end waits for the stream.
     Orphan,
@@ -188,8 +188,8 @@ pub(super) struct Flow<S> {
     pub(super) guest_fin: Option<Seq>,
     /// All of the guest's data is here.
     pub(super) guest_ended: bool,
-    /// It ended before the outside's end was sent.
-    pub(super) guest_first: bool,
+    /// The outside's end was sent with the acknowledgement of the guest's: it is the guest that lingers.
+    pub(super) guest_lingers: bool,
     /// The stream's end was written.
     pub(super) ended_out: bool,
     /// The outside has acknowledged all of it.
@@ -268,7 +268,7 @@ impl<S: Stream> Flow<S> {
             rcv_scale: 0,
             guest_fin: None,
             guest_ended: false,
-            guest_first: false,
+            guest_lingers: false,
             ended_out: false,
             drained: false,
             full: false,

@@ -410,7 +410,6 @@ impl<S: Stream> Flow<S> {
     fn look_ended(&mut self) {
         if !self.guest_ended && self.guest_fin == Some(self.rcv_nxt) {
             self.guest_ended = true;
-            self.guest_first = !self.fin_sent();
             self.rcv_nxt = self.rcv_nxt + 1;
             self.rcv_adv = self.rcv_adv.max(self.rcv_nxt);
         }

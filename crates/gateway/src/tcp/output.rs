@@ -201,6 +201,10 @@ impl<S: Stream> Flow<S> {
     }
 
     fn send_fin(&mut self, env: &mut Env<'_, '_>, from: Seq, again: bool) -> Rest {
+        if !again {
+            self.notice_drained();
+            self.guest_lingers = self.drained;
+        }
         self.control(env, from, flag::FIN | flag::ACK);
         self.sent(env, from, 1, again);
         Rest::Nothing
@@ -393,11 +397,11 @@ impl<S: Stream> Flow<S> {
         }
     }
 
-    /// Both directions have ended. The side that ended first, if it is the outside, must be able to
-    /// repeat its last acknowledgement (RFC 9293, 3.6.1).
+    /// Both directions have ended. The side whose acknowledgement is the last one must be able to repeat
+    /// it (RFC 9293, 3.6.1): the one that ended first, or both where the ends crossed.
     fn finish(&mut self, env: &mut Env<'_, '_>) -> Result<(), Over> {
         env.ctx.counters.count(Reason::TcpClosed);
-        if self.guest_first {
+        if self.guest_lingers {
             return Err(Over::Closed);
         }
         self.state = State::TimeWait;

@@ -265,6 +265,7 @@ impl<B: StreamBackend> Table<B> {
         if event.writable || event.hangup {
             flow.full = false;
         }
+        flow.notice_drained();
         // Where nothing is read, an error is not met by reading.
         if event.hangup && (flow.fin_at.is_some() || flow.is_shut()) && flow.has_failed() {
             ctx.counters.count(Reason::TcpReset);

@@ -131,17 +131,26 @@ impl<S: Stream> Flow<S> {
         Over::Abort
     }
 
-    /// Looks whether the outside has everything that the guest sent.
+    /// The outside may have everything that the guest sent: it has just said something.
+    pub(super) fn notice_drained(&mut self) {
+        if self.ended_out
+            && !self.drained
+            && self.stream.as_ref().is_none_or(Stream::is_acknowledged)
+        {
+            self.drained = true;
+            self.ack_due = true;
+            self.drain_at = None;
+        }
+    }
+
+    /// Looks whether the outside has everything that the guest sent, and when to look again.
     pub(super) fn look_drained(&mut self, now: Instant) {
         if !self.ended_out || self.drained {
             self.drain_at = None;
             return;
         }
-        if self.stream.as_ref().is_none_or(Stream::is_acknowledged) {
-            self.drained = true;
-            self.ack_due = true;
-            self.drain_at = None;
-        } else {
+        self.notice_drained();
+        if !self.drained {
             self.drain_at = Some(now + self.drain_wait);
             self.drain_wait = (self.drain_wait * 2).min(DRAIN_LAST);
         }

@@ -154,6 +154,58 @@ fn a_guest_whose_end_waits_is_shown_a_closed_window() {
     );
 }
 
+/// The outside's answer says that it has the guest's end, and the guest is told so with it.
+#[test]
+fn the_outsides_answer_acknowledges_the_guests_end() {
+    opened(
+        "
+        host withholds
+        < FA 1 ack 1
+        > A 1 ack 1
+        host acknowledges
+        host ends
+        > FA 1 ack 2
+        < A 2 ack 2
+        host closed
+        empty                           # it is the guest that lingers
+        ",
+    );
+    opened(
+        "
+        host withholds
+        < FA 1 ack 1
+        > A 1 ack 1
+        host acknowledges
+        host sends 10
+        > PA 1+10 ack 2
+        ",
+    );
+}
+
+/// Where the ends crossed, each side's last acknowledgement may be lost (CLOSING leads to TIME-WAIT).
+#[test]
+fn the_last_acknowledgement_of_ends_that_crossed_is_repeated() {
+    opened(
+        "
+        host withholds
+        < FA 1 ack 1
+        > A 1 ack 1
+        host ends
+        > FA 1 ack 1
+        < A 2 ack 2
+        host acknowledges
+        +1s
+        > A 2 ack 2
+        host closed
+        flows 0
+        < FA 1 ack 2                    # it was lost
+        > A 2 ack 2
+        +2s
+        empty
+        ",
+    );
+}
+
 #[test]
 fn nothing_counts_behind_the_end() {
     opened(

@@ -317,7 +317,7 @@ fn a_byte_sent_again_asks_for_no_signs_of_life() {
         +400ms
         < PA 1+1 ack 1
         drop
-        +3500ms
+        +3400ms
         < PA 1+1 ack 1
         > A 1 ack 2
         host got 1
