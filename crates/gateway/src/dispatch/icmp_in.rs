@@ -102,7 +102,8 @@ impl<B: Backend> Gateway<B> {
             }
             filled += piece.len();
         }
-        let Some((front, quoted)) = message.get(..filled).and_then(|all| all.split_at_checked(8))
+        let Some((front, quoted)) =
+            message.get(..filled).and_then(|all| all.split_first_chunk::<8>())
         else {
             return Reason::Malformed;
         };
@@ -143,19 +144,7 @@ impl<B: Backend> Gateway<B> {
                 Reason::IcmpFromGuest
             }
             protocol::TCP => {
-                let mtu = if v6 {
-                    (front[0] == icmpv6::kind::TOO_BIG)
-                        .then(|| u32::from_be_bytes([front[4], front[5], front[6], front[7]]))
-                } else {
-                    (front[..2] == [icmpv4::kind::UNREACHABLE, 4])
-                        .then(|| u32::from(u16::from_be_bytes([front[6], front[7]])))
-                };
-                let error = match mtu {
-                    Some(mtu) => {
-                        tcp::IcmpError::TooBig { mtu: usize::try_from(mtu).unwrap_or(usize::MAX) }
-                    }
-                    None => tcp::IcmpError::Unreachable,
-                };
+                let error = tcp::IcmpError::read(v6, *front);
                 let sequence = u32::from_be_bytes([s0, s1, s2, s3]);
                 let mut ctx = ctx!(self, call.pool, call.room);
                 self.tcp.icmp_error(&mut ctx, call.guest, (guest_end, remote), sequence, error)

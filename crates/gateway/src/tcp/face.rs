@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use engine::Frame;
+use wire::{icmpv4, icmpv6};
 
 use crate::GuestKey;
 use crate::backend::StreamError;
@@ -79,8 +80,32 @@ pub struct Unreachable {
 pub enum IcmpError {
     /// Fragmentation needed, packet too big: the path takes so many bytes of IP packet.
     TooBig { mtu: usize },
-    /// Destination unreachable, whatever the code.
-    Unreachable,
+    /// The guest's stack, or a filter, says that nobody takes this: no such port or protocol, or it is
+    /// prohibited.
+    Refused,
+    /// What may pass, or says nothing of the connection. None ends for it.
+    Passing,
+}
+
+impl IcmpError {
+    /// What the first bytes of an ICMP error's message mean (RFC 9293, 3.9.2.2). Prohibitions are
+    /// younger than the list of RFC 1122 that it refers to; they do not pass by themselves.
+    #[must_use]
+    pub fn read(v6: bool, front: [u8; 8]) -> Self {
+        let [kind, code, .., a, b, c, d] = front;
+        match (v6, kind, code) {
+            (false, icmpv4::kind::UNREACHABLE, 4) => {
+                Self::TooBig { mtu: usize::from(u16::from_be_bytes([c, d])) }
+            }
+            (true, icmpv6::kind::TOO_BIG, _) => {
+                let mtu = u32::from_be_bytes([a, b, c, d]);
+                Self::TooBig { mtu: usize::try_from(mtu).unwrap_or(usize::MAX) }
+            }
+            (false, icmpv4::kind::UNREACHABLE, 2 | 3 | 9 | 10 | 13)
+            | (true, icmpv6::kind::UNREACHABLE, 1 | 4 | 5 | 6) => Self::Refused,
+            _ => Self::Passing,
+        }
+    }
 }
 
 /// How many connections one guest, or all of them, may have.

@@ -333,12 +333,12 @@ impl<B: StreamBackend> Table<B> {
                 flow.shrink(u32::from(emit::mss_for(&flow.key, mtu)));
                 self.enqueue(index);
             }
-            IcmpError::Unreachable if flow.state == State::SynSent => {
+            IcmpError::Refused if flow.state == State::SynSent => {
                 ctx.counters.count(Reason::TcpGuestRefused);
                 self.remove(ctx, index, Over::Abort);
             }
             // An open connection outlives it (RFC 9293, 3.9.2.2).
-            IcmpError::Unreachable => {}
+            IcmpError::Refused | IcmpError::Passing => {}
         }
         about
     }

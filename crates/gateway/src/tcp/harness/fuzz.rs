@@ -152,10 +152,8 @@ impl World {
             }
             25 => {
                 let (key, guest, remote) = ENDS[which];
-                let error = match input.byte() {
-                    0 => IcmpError::Unreachable,
-                    mtu => IcmpError::TooBig { mtu: usize::from(mtu) * 8 },
-                };
+                let front = [input.byte(), input.byte(), 0, 0, 0, 0, input.byte(), input.byte()];
+                let error = IcmpError::read(guest.starts_with('['), front);
                 let sequence = self.sides[which].next.wrapping_sub(u32::from(input.byte()));
                 let ends = (guest.parse().unwrap(), remote.parse().unwrap());
                 let sender = GuestKey(key);

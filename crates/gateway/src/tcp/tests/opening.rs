@@ -219,10 +219,39 @@ fn a_guest_refuses_a_client() {
     run("
         host accepts
         > S 0
-        icmp unreachable 0
+        icmp no-port 0
         host aborted
         count tcp-guest-refused 1
         empty
+    ");
+    for what in ["v4 icmp no-protocol 0 \n v6 icmp no-port 0", "icmp prohibited 0"] {
+        run(&format!("host accepts \n > S 0 \n {what} \n host aborted \n empty"));
+    }
+}
+
+/// No error that may pass ends a connection, not even one that is not open yet (RFC 9293, 3.9.2.2;
+/// RFC 6633), and no error at all one that is.
+#[test]
+fn a_trouble_that_may_pass_ends_no_connection() {
+    run("
+        host accepts
+        > S 0
+        icmp no-route 0
+        icmp no-address 0
+        icmp expired 0
+        icmp parameter 0
+        v4 icmp quench 0
+        flows 1
+        +1s
+        > S 0
+        < SA 0 ack 1 mss 1000
+        > A 1 ack 1
+        count tcp-guest-refused 0
+        host sends 10
+        > PA 1+10 ack 1
+        icmp no-port 1
+        icmp prohibited 1
+        flows 1
     ");
 }
 

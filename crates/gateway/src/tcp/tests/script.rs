@@ -16,6 +16,8 @@
 //! gone | addresses-gone                the guest, or what it had, is nobody's any more
 //! host connects | refuses | ...        see [`Script::host`]
 //! host got 100 | aborted | ...         see [`Script::host_is`]
+//! icmp no-port 0, icmp 1300 1          an ICMP error, or a path's MTU, about our segment with that number
+//! v6 icmp 1279 1                       a statement for this version only
 //! count tcp-challenge 1                a counter, since the beginning
 //! flows 1                              connections
 //! ```
@@ -122,6 +124,12 @@ impl Script {
             self.rig.now = Instant::from_nanos(nanos);
         }
         match verb {
+            "v4" | "v6" => {
+                if (verb == "v6") == self.guest.is_ipv6() {
+                    self.line(number, &words.join(" "));
+                }
+                return;
+            }
             ">" => return self.expect(words),
             "drop" => {
                 assert!(self.rig.take().is_some(), "{}: nothing to drop", self.at);
@@ -163,10 +171,7 @@ impl Script {
             }
             "host" => self.host(words),
             "icmp" => {
-                let error = match words[0] {
-                    "unreachable" => IcmpError::Unreachable,
-                    mtu => IcmpError::TooBig { mtu: mtu.parse().unwrap() },
-                };
+                let error = self.icmp(words[0]);
                 let sequence = (self.ours + words[1].parse::<u32>().unwrap()).0;
                 let ends = (self.guest, self.remote);
                 // Whoever else says it is not heard.
@@ -315,6 +320,36 @@ impl Script {
         // A SYN comes before the first byte.
         let first = place + u32::from(flags & flag::SYN != 0);
         segment(self.guest, self.remote, &header, &bytes(first, len))
+    }
+
+    /// An ICMP error, over either version.
+    fn icmp(&self, what: &str) -> IcmpError {
+        let v6 = self.guest.is_ipv6();
+        let (kind, code) = match (what, v6) {
+            ("no-route", false) => (3, 0),
+            ("no-address", false) => (3, 1),
+            ("no-protocol", false) => (3, 2),
+            ("no-port", false) => (3, 3),
+            ("prohibited", false) => (3, 13),
+            ("expired", false) => (11, 0),
+            ("parameter", false) => (12, 0),
+            ("quench", false) => (4, 0),
+            ("no-route", true) => (1, 0),
+            ("no-address", true) => (1, 3),
+            ("no-port", true) => (1, 4),
+            ("prohibited", true) => (1, 1),
+            ("expired", true) => (3, 0),
+            ("parameter", true) => (4, 0),
+            (mtu, true) => {
+                let [a, b, c, d] = mtu.parse::<u32>().unwrap().to_be_bytes();
+                return IcmpError::read(true, [2, 0, 0, 0, a, b, c, d]);
+            }
+            (mtu, false) => {
+                let [c, d] = mtu.parse::<u16>().unwrap().to_be_bytes();
+                return IcmpError::read(false, [3, 4, 0, 0, 0, 0, c, d]);
+            }
+        };
+        IcmpError::read(v6, [kind, code, 0, 0, 0, 0, 0, 0])
     }
 
     fn peer(&self) -> Rc<RefCell<Peer>> {
