@@ -116,6 +116,7 @@ impl<B: Backend> Gateway<B> {
         let Ok(inner) = wire::parse(&headers[..ETHERNET + quoted.len()]) else {
             return Reason::Malformed;
         };
+        let claimed = inner.claimed_len().unwrap_or_default().saturating_sub(ETHERNET);
         let (source, destination, protocol, at) = match &inner.l3 {
             Some(L3::Ipv4(ip)) => (
                 IpAddr::V4(ip.source),
@@ -144,7 +145,7 @@ impl<B: Backend> Gateway<B> {
                 Reason::IcmpFromGuest
             }
             protocol::TCP => {
-                let error = tcp::IcmpError::read(v6, *front);
+                let error = tcp::IcmpError::read(v6, *front, claimed);
                 let sequence = u32::from_be_bytes([s0, s1, s2, s3]);
                 let mut ctx = ctx!(self, call.pool, call.room);
                 self.tcp.icmp_error(&mut ctx, call.guest, (guest_end, remote), sequence, error)

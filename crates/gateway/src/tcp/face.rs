@@ -75,6 +75,13 @@ pub struct Unreachable {
     pub error: StreamError,
 }
 
+/// What every path takes, so that nothing less is believed (RFC 791, 3.2; RFC 8200, 5; RFC 8201, 4).
+const MTU_LEAST_V4: usize = 68;
+const MTU_LEAST_V6: usize = 1280;
+
+/// What a path most likely takes whose router, an old one, does not say it (RFC 1191, 7.1).
+const PLATEAUS: [usize; 10] = [32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296, 68];
+
 /// An ICMP error about a segment that we sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IcmpError {
@@ -88,18 +95,23 @@ pub enum IcmpError {
 }
 
 impl IcmpError {
-    /// What the first bytes of an ICMP error's message mean (RFC 9293, 3.9.2.2). Prohibitions are
-    /// younger than the list of RFC 1122 that it refers to; they do not pass by themselves.
+    /// What the first bytes of an ICMP error's message mean (RFC 9293, 3.9.2.2), about a packet that was
+    /// `quoted` bytes long. Prohibitions are younger than the list of RFC 1122 that it refers to; they
+    /// do not pass by themselves.
     #[must_use]
-    pub fn read(v6: bool, front: [u8; 8]) -> Self {
+    pub fn read(v6: bool, front: [u8; 8], quoted: usize) -> Self {
         let [kind, code, .., a, b, c, d] = front;
         match (v6, kind, code) {
             (false, icmpv4::kind::UNREACHABLE, 4) => {
-                Self::TooBig { mtu: usize::from(u16::from_be_bytes([c, d])) }
+                let said = usize::from(u16::from_be_bytes([c, d]));
+                let likely = || PLATEAUS.into_iter().find(|plateau| *plateau < quoted);
+                let mtu = if said == 0 { likely() } else { Some(said) };
+                mtu.filter(|mtu| *mtu >= MTU_LEAST_V4)
+                    .map_or(Self::Passing, |mtu| Self::TooBig { mtu })
             }
             (true, icmpv6::kind::TOO_BIG, _) => {
-                let mtu = u32::from_be_bytes([a, b, c, d]);
-                Self::TooBig { mtu: usize::try_from(mtu).unwrap_or(usize::MAX) }
+                let mtu = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(usize::MAX);
+                if mtu < MTU_LEAST_V6 { Self::Passing } else { Self::TooBig { mtu } }
             }
             (false, icmpv4::kind::UNREACHABLE, 2 | 3 | 9 | 10 | 13)
             | (true, icmpv6::kind::UNREACHABLE, 1 | 4 | 5 | 6) => Self::Refused,

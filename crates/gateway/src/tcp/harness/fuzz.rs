@@ -153,7 +153,7 @@ impl World {
             25 => {
                 let (key, guest, remote) = ENDS[which];
                 let front = [input.byte(), input.byte(), 0, 0, 0, 0, input.byte(), input.byte()];
-                let error = IcmpError::read(guest.starts_with('['), front);
+                let error = IcmpError::read(guest.starts_with('['), front, 1500);
                 let sequence = self.sides[which].next.wrapping_sub(u32::from(input.byte()));
                 let ends = (guest.parse().unwrap(), remote.parse().unwrap());
                 let sender = GuestKey(key);

@@ -529,15 +529,52 @@ fn limits_hold_for_one_guest() {
 
 #[test]
 fn the_path_takes_smaller_segments() {
-    opened(
-        "
+    let open = "
+        < S 0 mss 1440 ws 7 sackok
+        host connects
+        > SA 0 ack 1
+        < A 1 ack 1
         host sends 2500
-        > PA 1+2500 gso 1000
-        icmp 540 1                      # IPv4 leaves 500 of it, IPv6 480
-        drop
+        > PA 1+2500 gso 1440
+        ";
+    run(&format!(
+        "
+        {open}
+        v4 icmp 540 1
+        v4 > PA 1+2500 gso 500
+        v6 icmp 1280 1
+        v6 > PA 1+2500 gso 1220
         < A 1 ack 2501
-        ",
-    );
+        host sends 2000
+        v4 > PA 2501+2000 gso 500
+        v6 > PA 2501+2000 gso 1220
+        "
+    ));
+    // What no path takes is not believed.
+    run(&format!(
+        "
+        {open}
+        v4 icmp 67 1
+        v6 icmp 1279 1
+        v6 icmp 0 1
+        < A 1 ack 2501
+        host sends 2000
+        > PA 2501+2000 gso 1440
+        "
+    ));
+    // A router that does not say: as much as the next that there commonly is, whatever comes twice.
+    run(&format!(
+        "
+        {open}
+        v4 icmp 0 1 1480
+        v4 > PA 1+2500 gso 966
+        v4 icmp 0 1441 1480
+        < A 1 ack 2501
+        host sends 2000
+        v4 > PA 2501+2000 gso 966
+        v6 > PA 2501+2000 gso 1440
+        "
+    ));
 }
 
 #[test]

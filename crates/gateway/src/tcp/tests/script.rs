@@ -171,7 +171,7 @@ impl Script {
             }
             "host" => self.host(words),
             "icmp" => {
-                let error = self.icmp(words[0]);
+                let error = self.icmp(words[0], words.get(2));
                 let sequence = (self.ours + words[1].parse::<u32>().unwrap()).0;
                 let ends = (self.guest, self.remote);
                 // Whoever else says it is not heard.
@@ -322,8 +322,9 @@ impl Script {
         segment(self.guest, self.remote, &header, &bytes(first, len))
     }
 
-    /// An ICMP error, over either version.
-    fn icmp(&self, what: &str) -> IcmpError {
+    /// An ICMP error, over either version, and how long the packet was that it quotes.
+    fn icmp(&self, what: &str, quoted: Option<&&str>) -> IcmpError {
+        let quoted = quoted.map_or(1500, |len| len.parse().unwrap());
         let v6 = self.guest.is_ipv6();
         let (kind, code) = match (what, v6) {
             ("no-route", false) => (3, 0),
@@ -342,14 +343,14 @@ impl Script {
             ("parameter", true) => (4, 0),
             (mtu, true) => {
                 let [a, b, c, d] = mtu.parse::<u32>().unwrap().to_be_bytes();
-                return IcmpError::read(true, [2, 0, 0, 0, a, b, c, d]);
+                return IcmpError::read(true, [2, 0, 0, 0, a, b, c, d], quoted);
             }
             (mtu, false) => {
                 let [c, d] = mtu.parse::<u16>().unwrap().to_be_bytes();
-                return IcmpError::read(false, [3, 4, 0, 0, 0, 0, c, d]);
+                return IcmpError::read(false, [3, 4, 0, 0, 0, 0, c, d], quoted);
             }
         };
-        IcmpError::read(v6, [kind, code, 0, 0, 0, 0, 0, 0])
+        IcmpError::read(v6, [kind, code, 0, 0, 0, 0, 0, 0], quoted)
     }
 
     fn peer(&self) -> Rc<RefCell<Peer>> {
