@@ -67,12 +67,12 @@
 //!   order and can be written is accepted beyond.
 
 mod emit;
-mod face;
 mod flow;
 #[doc(hidden)]
 pub mod harness;
 mod inbox;
 mod input;
+mod interface;
 mod key;
 mod options;
 mod output;
@@ -83,7 +83,9 @@ mod table;
 mod timers;
 mod wheel;
 
-pub use face::{IcmpError, Incoming, Kept, NoDescriptor, Segment, Target, TcpLimits, Unreachable};
+pub use interface::{
+    IcmpError, Incoming, Kept, NoDescriptor, Segment, Target, TcpLimits, Unreachable,
+};
 pub use table::Table;
 
 #[cfg(test)]

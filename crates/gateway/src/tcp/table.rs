@@ -8,9 +8,9 @@ use engine::{Frame, Instant};
 use wire::tcp::flag;
 
 use super::emit::{self, Says};
-use super::face::{IcmpError, Kept, Segment, TcpLimits, Unreachable};
 use super::flow::{Env, Flow, Over, State};
 use super::input::{Heard, Taken};
+use super::interface::{IcmpError, Kept, Segment, TcpLimits, Unreachable};
 use super::key::{Key, Secret};
 use super::output::Rest;
 use super::seq::Seq;

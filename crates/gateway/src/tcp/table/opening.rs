@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 
 use engine::Instant;
 
-use super::super::face::{Incoming, NoDescriptor, Target};
 use super::super::flow::{Env, Flow, Over, State};
 use super::super::input::Heard;
+use super::super::interface::{Incoming, NoDescriptor, Target};
 use super::super::key::Key;
 use super::Table;
 use crate::backend::{Stream, StreamBackend, StreamError};

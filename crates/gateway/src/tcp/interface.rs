@@ -1,4 +1,4 @@
-//! What goes in and out of the translation beside segments.
+//! What the translation is asked and answers beside segments.
 
 use std::net::SocketAddr;
 
