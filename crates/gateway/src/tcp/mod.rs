@@ -62,7 +62,8 @@
 //!   those before `max` were sent. Peeks begin at `head` or behind it.
 //! * What is announced as window is never taken back, and what is acknowledged is in an inbox or in
 //!   the socket.
-//! * A connection is in the table, in the index, and counted for its guest, or in none of them.
+//! * A connection is in the table, in the index, and counted for its guest, or in none of them. One whose
+//!   guest is gone, and whose stream has not taken everything, is in the table only.
 //! * Frames held by all inboxes are counted, and bounded for all and for each guest by its share of what is free; only what is next in
 //!   order and can be written is accepted beyond.
 

@@ -1,4 +1,60 @@
 //! All connections of one gateway: finding them, admitting them, and giving each its turn.
+//!
+//! # Theory of operation
+//!
+//! A connection is in a *place* (`slots`), whose number is what everything else keeps: the `index` of
+//! ends, the timer wheel, the lists below, and, with the place's generation, the token under which the
+//! poller reports the stream. A place that became free is taken again (`free`), the one first that is
+//! likely to be in the processor's caches, and its generation tells old names from new. Places are made
+//! when all are taken and never given back: there are as many as there were connections at once.
+//!
+//! ```text
+//!   segment ── index ──┐                        ┌── Rest::More ──────────────┐
+//!   host_ready ─ token ┼──> flow notes it ──> work ──> turn: flow.serve ─────┼──> nothing to do
+//!   handle_timeout ────┘                        └── waiting <── Rest::Room ──┘
+//! ```
+//!
+//! What happens to a connection is noted in it, and it is put on the list of `work` once, whatever
+//! happens to it before its turn (`queued`). [`Table::turn`] serves the list: each connection sends one
+//! frame and goes to its end, so that they share what there is, however much each has. One whose
+//! guest's queue is full is `waiting`: nobody says whose queue it was that drained, so each turn begins
+//! with another try of those that wait, and without a turn there is one after a while. Neither list is
+//! searched when a connection ends: a number whose place is empty, or whose connection is not `queued`,
+//! is passed over.
+//!
+//! A connection goes through up to three forms. While it has a guest and a stream it counts for the
+//! guest (`loads`) and in all (`live`). When both ends have come and the last acknowledgement was ours,
+//! it is `lingering`: it has neither stream nor frames, counts for nobody, and only repeats itself for
+//! some seconds. When the guest is gone and the stream has not taken what it sent, it is an orphan (see
+//! [`leaving`]): it has a stream and frames, and neither owner nor name. So `index` has all but the
+//! orphans.
+//!
+//! # Goals
+//!
+//! * What a segment costs does not depend on how many connections there are: one look-up with a keyed
+//!   hash, no walk. Walks are for what is rare: a guest that leaves, a connection to give up.
+//! * A guest that opens, sends or lets things wait as fast as it can takes nothing from another but its
+//!   even part.
+//!
+//! # Limits
+//!
+//! * `live` by [`TcpLimits`], orphans among them, which are the first to give way; then somebody has to
+//!   give up a connection who has clearly more than whoever asks.
+//! * `lingering` has as many entries as connections may linger. Entries of those that ended before their
+//!   time stay until they are the oldest, and keep the list no longer than that; beyond it the oldest
+//!   is forgotten early, which costs a reset if its guest's last segment was lost.
+//! * `unreachable` holds a few refusals, each with a frame; what is beyond is counted and not told.
+//! * `waiting` and `work` have at most one valid entry a connection. A turn takes off as many of
+//!   `waiting` as it may put on.
+//! * Frames held by all inboxes are counted here (`held`), since only all together tell who may hold
+//!   another one.
+//!
+//! # Invariants
+//!
+//! * A connection that is `queued` is on one of the two lists, and one that can do something is `queued`.
+//! * `live` is the number of connections that do not linger; a guest's load is that of those that it
+//!   owns.
+//! * The wheel fires no later than the connection's own deadline, perhaps earlier.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
