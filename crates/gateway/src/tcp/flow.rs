@@ -372,8 +372,10 @@ impl<S: Stream> Flow<S> {
         let next = self.rcv_nxt;
         let open = self.rcv_adv.since(next);
         let least = self.window_least();
-        // Without news from the guest there is none for it.
-        let is_known = self.asked_at == Some(next) && open >= least / 2;
+        let step = (2 * self.mss).min(WINDOW_MIN / 2);
+        // What came since the last look is no step, and there is enough to go on: the kernel need not be
+        // asked for each of the small things that are said and answered.
+        let is_known = open >= least / 2 && self.asked_at.is_some_and(|at| next.since(at) < step);
         if self.state == State::Open && !self.guest_ended && !is_known {
             let room = match &self.stream {
                 Some(stream) if self.inbox.is_written() => {
@@ -386,7 +388,6 @@ impl<S: Stream> Flow<S> {
             let near = if is_near { WINDOW_NEAR } else { u32::MAX };
             let most = (0xffff << self.rcv_scale).min(near);
             let edge = next + room.min(most);
-            let step = (2 * self.mss).min(WINDOW_MIN / 2);
             if edge.since(self.rcv_adv) >= step {
                 // A multiple of the unit, so that what the guest reads is what we mean.
                 let unit = 1_u32 << self.rcv_scale;

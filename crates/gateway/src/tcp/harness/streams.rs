@@ -32,6 +32,8 @@ pub struct Peer {
     pub got: Vec<u8>,
     /// Bytes that may still be written.
     pub room: usize,
+    /// How often it was asked for its room.
+    pub asked: u32,
     /// What a write is told when there is no room is remembered, for the report that follows.
     pub was_full: bool,
     /// The guest has ended its direction.
@@ -154,7 +156,9 @@ impl Stream for FakeStream {
     }
 
     fn room(&self) -> usize {
-        self.0.borrow().room.min(1 << 20)
+        let mut peer = self.0.borrow_mut();
+        peer.asked += 1;
+        peer.room.min(1 << 20)
     }
 
     fn end(&mut self) -> Result<(), StreamError> {

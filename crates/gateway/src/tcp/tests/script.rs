@@ -441,6 +441,8 @@ impl Script {
                 let seconds = Duration::from_secs(words[1].parse().unwrap());
                 assert_eq!(self.peer().borrow().keep_alive, Some(seconds), "{}", self.at);
             }
+            // The stream was asked for its room so often.
+            "asked" => assert_eq!(self.peer().borrow().asked.to_string(), words[1], "{}", self.at),
             "not-watched" => assert_eq!(self.peer().borrow().keep_alive, None, "{}", self.at),
             // Bytes that lie in the stream until the guest acknowledges them.
             "holds" => {

@@ -73,6 +73,32 @@ fn over_a_link_with_delay_all_that_the_stream_takes_is_announced() {
     }
 }
 
+/// A small question and a small answer cost no look into the stream.
+#[test]
+fn the_room_is_looked_for_when_it_can_matter() {
+    opened(
+        "
+        < PA 1+10 ack 1
+        > A 1 ack 11 win 2048
+        host asked 1
+        host sends 10
+        > PA 1+10 ack 11 win 2048
+        < PA 11+10 ack 11
+        > A 11 ack 21 win 2048
+        host sends 10
+        > PA 11+10 ack 21 win 2048
+        < A 21 ack 21
+        host asked 1
+        < PA 21+1980 ack 21
+        > A 21 ack 2001
+        host asked 1
+        < PA 2001+200 ack 21            # two segments since
+        > A 21 ack 2201 win 2048
+        host asked 2
+        ",
+    );
+}
+
 #[test]
 fn a_closed_window_takes_nothing_and_opens_again() {
     opened_plain(
