@@ -523,6 +523,11 @@ impl<B: Backend> Gateway<B> {
         self.settle(now, pool, room);
     }
 
+    /// It is taken away, and with it what it has open outside. [`Gateway::poll_frame`] has the rest.
+    pub fn close(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room) {
+        self.tcp.close(now, &mut ctx!(self, pool, room));
+    }
+
     /// The network's own services.
     #[must_use]
     pub fn services(&self) -> &Services {

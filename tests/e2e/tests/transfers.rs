@@ -183,3 +183,30 @@ fn ssh_logs_in_and_carries_bytes_both_ways() {
     }
     all_was_well(&person, 4);
 }
+
+/// What was acknowledged to a program that sends, closes and ends is the outside's, which reads late: the guest is gone
+/// by then.
+#[test]
+fn who_sends_and_does_not_wait_has_sent_all() {
+    need!(needs(&["python3"]));
+    let mut outside = need!(Outside::new());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let program = lab.root().join("sends_off.py");
+    std::fs::write(&program, include_str!("programs/sends_off.py")).expect("the lab is ours");
+    let (program, taken) = (program.display().to_string(), lab.root().join("taken"));
+    outside.start("python3", &[&program, "take", "7", e2e::outside::path(&taken)]);
+    outside.listens(7);
+    let _daemon = outside.network(&person, "");
+    for (number, address) in FAR.into_iter().enumerate() {
+        let script = format!("exec python3 {program} send {address} 7 150000");
+        outside.guest(&person, "sender", &[], &script).run().ok();
+        let all = "150000 end\n".repeat(number + 1);
+        e2e::until("the outside to have read", || {
+            let said = std::fs::read_to_string(&taken).unwrap_or_default();
+            (said.lines().count() > number).then(|| assert_eq!(said, all))
+        });
+    }
+    all_was_well(&person, 2);
+    assert_eq!(counter(&person, "tcp-left-behind"), 0);
+}

@@ -51,8 +51,8 @@ const MSS_TAKEN: u16 = 32_000;
 const MSS_DEFAULT_V4: u16 = 536;
 const MSS_DEFAULT_V6: u16 = 1220;
 
-/// How long a connection in which our acknowledgement was the last answers late segments. A link inside one
-/// machine keeps none for longer.
+/// How long a connection in which our acknowledgement was the last answers late segments. A link
+/// inside one machine keeps none for longer.
 pub(super) const LINGER: Duration = Duration::from_secs(2);
 
 /// How long what a guest left behind may take to be written.

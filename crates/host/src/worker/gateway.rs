@@ -105,8 +105,10 @@ impl Worker {
 
     /// Takes a network's gateway away; its flows end.
     pub fn close_gateway(&mut self, net: NetworkId) {
+        let now = self.now();
         let Some(network) = self.networks.get_mut(net.0) else { return };
         let Some(mut place) = network.gateway.take() else { return };
+        place.gateway.close(now, &mut self.pool, &QueueRoom { engine: &network.engine });
         while let Some(frame) = place.gateway.poll_frame() {
             self.pool.release(frame);
         }

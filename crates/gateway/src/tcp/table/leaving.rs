@@ -41,6 +41,14 @@ impl<B: StreamBackend> Table<B> {
         }
     }
 
+    /// The gateway is taken away, and every connection ends as if its guest were gone, at once.
+    pub fn close(&mut self, now: Instant, ctx: &mut Ctx<'_>) {
+        for index in 0..self.slots.len() as u32 {
+            self.bereave(now, ctx, index);
+        }
+        while self.give_up_orphan(ctx) {}
+    }
+
     /// A connection has no guest any more.
     fn bereave(&mut self, now: Instant, ctx: &mut Ctx<'_>, index: u32) {
         let Some(flow) = flow_mut(&mut self.slots, index) else { return };

@@ -112,7 +112,7 @@ impl<B: StreamBackend> Table<B> {
 
     /// A name for a connection from `client`, which may get another port if it is a stand-in. One that
     /// only lingers gives way: a client that uses its port again knows that its last connection is
-    /// over, and so does the guest, whose end it was that came last.
+    /// over, and so does the guest, unless it lingers as well and takes what is newer.
     fn free_key(&self, guest: SocketAddr, client: SocketAddr, stand_in: bool) -> Option<Key> {
         /// A step that visits every port of the range, which has an even number of them.
         const STEP: u32 = 7919;

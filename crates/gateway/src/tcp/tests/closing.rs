@@ -631,3 +631,16 @@ fn a_guest_that_is_gone_before_its_end_is_reset() {
     opened("< FPA 101+50 ack 1 \n > A 1 ack 1 \n gone \n host aborted \n empty");
     opened("host ends \n > FA 1 \n < A 1 ack 2 \n gone \n host aborted \n empty");
 }
+
+/// With the way out go its connections: whole, if they were ended, and otherwise as what is cut.
+#[test]
+fn without_a_way_out_nothing_is_left() {
+    opened("host room 40 \n < PA 1+100 ack 1 \n > A 1 ack 101 \n close \n host aborted \n empty");
+    opened("< FPA 1+100 ack 1 \n > A 1 ack 102 \n close \n host got 100 \n host closed \n empty");
+    let left = "host room 40 \n < FPA 1+100 ack 1 \n > A 1 ack 101 win 0 \n";
+    for end in ["close", "gone \n close"] {
+        opened_plain(&format!("{left} {end} \n host aborted \n count tcp-left-behind 1 \n empty"));
+    }
+    super::script::run("host accepts \n > S 0 \n close \n host aborted \n empty");
+    super::script::run("< S 0 mss 1000 \n close \n host aborted \n empty");
+}

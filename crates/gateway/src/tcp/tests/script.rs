@@ -14,6 +14,7 @@
 //! +100ms, +2s                          time passes
 //! mtu 65520                            the network's, which is 1500 otherwise
 //! gone | addresses-gone                the guest, or what it had, is nobody's any more
+//! close                                there is no way out any more
 //! host connects | refuses | ...        see [`Script::host`]
 //! host got 100 | aborted | ...         see [`Script::host_is`]
 //! icmp no-port 0, icmp 1300 1          an ICMP error, or a path's MTU, about our segment with that number
@@ -189,6 +190,7 @@ impl Script {
                 let addresses = self.guest.ip().into();
                 self.rig.with(|table, now, ctx| table.addresses_gone(now, ctx, addresses));
             }
+            "close" => self.rig.with(|table, now, ctx| table.close(now, ctx)),
             "gone" => self.rig.with(|table, now, ctx| table.guest_gone(now, ctx, GUEST)),
             time => self.rig.pass(duration(time)),
         }
