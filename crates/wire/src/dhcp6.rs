@@ -15,8 +15,16 @@ pub const CLIENT_PORT: u16 = 546;
 
 /// Message types (RFC 8415, 7.3).
 pub mod message {
+    /// Client: who gives addresses?
+    pub const SOLICIT: u8 = 1;
     /// Server: this can be had.
     pub const ADVERTISE: u8 = 2;
+    /// Client: I take it.
+    pub const REQUEST: u8 = 3;
+    /// Client, to the server that gave it: may I keep it?
+    pub const RENEW: u8 = 5;
+    /// Client, to all servers: may I keep it?
+    pub const REBIND: u8 = 6;
     /// Server: it is yours.
     pub const REPLY: u8 = 7;
     /// Client: I do not need it any more.

@@ -28,7 +28,6 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
-use ipnet::IpNet;
 use wire::parse::Arp;
 use wire::{MacAddr, build, ndp};
 
@@ -184,7 +183,11 @@ impl Judge<'_> {
     /// Asks the outside for an address in the guest's name, as the guest would; false if there is no
     /// room for the question. The answer comes as any frame from outside does.
     fn ask(&mut self, address: IpAddr) -> bool {
-        let mac = self.mac();
+        self.ask_for(self.mac(), address)
+    }
+
+    /// The same in the name of the guest with this Ethernet address.
+    pub(super) fn ask_for(&mut self, mac: MacAddr, address: IpAddr) -> bool {
         let (cast, question) = match address {
             IpAddr::V4(target_ip) => {
                 let probe = Arp {
@@ -261,6 +264,7 @@ impl Judge<'_> {
         }
         let mac = self.mac();
         self.engine.memory.stations.note(self.now, address, mac);
+        self.server_heard(address);
         true
     }
 
@@ -425,20 +429,6 @@ impl Judge<'_> {
             .filter_map(|&index| self.engine.ports.at(index))
             .find(|port| port.spec.role == Role::Router && port.carries(vid, false))
             .and_then(|port| port.spec.macs.first().copied())
-    }
-
-    /// Binds what a trusted server gave to a port. What is in the way stays, but for what another
-    /// port has by first use.
-    pub(super) fn lease(&mut self, port: PortId, address: IpAddr, time: Duration) {
-        let lifetime = Lifetime::Until(self.now + time);
-        let _ = self.engine.bind(port, address, lifetime, BindingSource::Lease);
-        self.engine.memory.forget_questions();
-    }
-
-    /// The same for a delegated prefix.
-    pub(super) fn delegate(&mut self, port: PortId, prefix: IpNet, time: Duration) {
-        let lifetime = Lifetime::Until(self.now + time);
-        let _ = self.engine.bind(port, prefix, lifetime, BindingSource::Lease);
     }
 }
 

@@ -1,21 +1,19 @@
-//! DHCP and DHCPv6: what clients may say, and what is learned from servers (checks 29 to 33 and 46;
-//! RFC 2131, RFC 3046, RFC 8415, RFC 7513).
+//! DHCP and DHCPv6: what clients may say (checks 29 to 32 and 46; RFC 2131, RFC 3046, RFC 8415). What
+//! servers give them is the business of [`leases`](super::leases).
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::Ipv4Addr;
 use core::time::Duration;
 
-use ipnet::{IpNet, Ipv6Net};
+use ipnet::IpNet;
 use wire::dhcp4::{self, Message, message, op, option};
 use wire::{L3, MacAddr, Transport, dhcp6};
 
-use crate::bindings::Owner;
 use crate::frame::Cast;
 use crate::guard::Judge;
 use crate::guard::egress::Reach;
-use crate::guard::fast::Packed;
-use crate::guard::spec::{GuardMode, Role};
-use crate::mac_table::tick;
-use crate::port::{Port, PortId};
+use crate::guard::leases::{Request, address_option, prefix_option};
+use crate::guard::spec::GuardMode;
+use crate::port::Port;
 use crate::reason::Reason;
 use crate::time::Instant;
 
@@ -28,7 +26,7 @@ const CLIENT_TIME: Duration = Duration::from_secs(600);
 
 impl<'a> Judge<'a> {
     /// The payload of the UDP datagram.
-    fn datagram(&self) -> &'a [u8] {
+    pub(super) fn datagram(&self) -> &'a [u8] {
         let Some(l4) = self.parsed.l4 else { return &[] };
         let Transport::Udp { len, .. } = l4.transport else { return &[] };
         let start = usize::from(l4.offset);
@@ -92,7 +90,13 @@ impl<'a> Judge<'a> {
             }
         }
         let known = self.client(client);
-        self.demand(known, Reason::DhcpStarvation)
+        self.demand(known, Reason::DhcpStarvation)?;
+        if sound && matches!(options.kind, Some(message::DISCOVER | message::REQUEST)) {
+            let (client, transaction) = (self.source, message.transaction());
+            let request = Request { version: Version::V4, client, identifier: 0, transaction };
+            self.me.requests.note(self.now, request);
+        }
+        Ok(())
     }
 
     /// Takes note of a client; false if the port is too many of them (checks 32 and 46).
@@ -118,46 +122,10 @@ impl<'a> Judge<'a> {
         room
     }
 
-    /// A datagram of a trusted server: what it gives is bound to the port of the client.
-    pub(super) fn dhcp4_served(&mut self) {
-        // It may go to an address that its client does not have yet.
-        self.said.destination = Packed::ANYBODY;
-        let Ok(message) = Message::new(self.datagram()) else { return };
-        let address = message.your_address();
-        if message.op() != op::REPLY
-            || message.kind() != Some(message::ACK)
-            || address.is_unspecified()
-        {
-            return;
-        }
-        let time = message.option(option::LEASE_TIME).and_then(|body| body.first_chunk::<4>());
-        let Some(time) = time.map(|time| u32::from_be_bytes(*time)) else { return };
-        let client = message.client_mac();
-        if let Some(port) = self.client_port(client) {
-            self.lease(port, address.into(), Duration::from_secs(time.into()));
-        }
-    }
-
-    /// The guest port that a client is behind, if its leases are to be learned.
-    fn client_port(&self, client: MacAddr) -> Option<PortId> {
-        let index = self.engine.macs.port_of(self.vid(), client.as_u64(), tick(self.now))?;
-        self.learns_leases(index)
-    }
-
-    fn learns_leases(&self, index: u16) -> Option<PortId> {
-        let port = self.engine.ports.at(index)?;
-        // What a server outside gave holds better than first use.
-        let learns = match port.spec.guard.mode {
-            GuardMode::Dhcp => true,
-            GuardMode::Learn => self.me.role == Role::Uplink,
-            GuardMode::Static | GuardMode::Off => false,
-        };
-        (port.spec.role == Role::Guest && learns).then_some(port.id)
-    }
-
     /// A guest's datagram from or to a port of DHCPv6.
     pub(super) fn dhcpv6(&mut self, source: u16, destination: u16) -> Result<(), Reason> {
         use dhcp6::message::{ADVERTISE, RECONFIGURE, RELAY_FORWARD, RELAY_REPLY, REPLY};
+        use dhcp6::message::{REBIND, RENEW, REQUEST, SOLICIT};
         if !matches!(source, 546 | 547) && !matches!(destination, 546 | 547) {
             return Ok(());
         }
@@ -203,51 +171,14 @@ impl<'a> Judge<'a> {
             return Ok(());
         }
         let identifier = message.option(dhcp6::option::CLIENT_ID).unwrap_or_default();
-        let client =
-            Client { mac: self.mac(), identifier: fingerprint(identifier), version: Version::V6 };
-        let known = self.client(client);
-        self.demand(known, Reason::Dhcpv6Starvation)
-    }
-
-    /// A datagram of a trusted server: addresses and prefixes that it gives.
-    pub(super) fn dhcpv6_served(&mut self) {
-        use dhcp6::option::{ADDRESS, IA_NA, IA_PD, PREFIX};
-        let Some(L3::Ipv6(ip)) = self.parsed.l3 else { return };
-        let Ok(message) = dhcp6::Message::new(self.datagram()) else { return };
-        if message.kind() != dhcp6::message::REPLY {
-            return;
+        let (version, identifier) = (Version::V6, fingerprint(identifier));
+        let known = self.client(Client { mac: self.mac(), identifier, version });
+        self.demand(known, Reason::Dhcpv6Starvation)?;
+        if sound && matches!(kind, SOLICIT | REQUEST | RENEW | REBIND) {
+            let (client, transaction) = (self.source, message.transaction());
+            self.me.requests.note(self.now, Request { version, client, identifier, transaction });
         }
-        let Some(Owner::Port(client)) = self.engine.bindings.owner_of_ip(ip.destination.into())
-        else {
-            return;
-        };
-        let Some(port) = self.engine.ports.get(client) else { return };
-        let addresses = self.learns_leases(client.index).is_some();
-        let prefixes = port.spec.role == Role::Guest && port.spec.guard.delegated_prefixes;
-        let mut given: [Option<(IpNet, u32)>; GIVEN_MAX] = [None; GIVEN_MAX];
-        let mut places = given.iter_mut();
-        for (code, body) in message.options() {
-            // Both begin with an identifier and two times, twelve bytes.
-            let Some(inner) = body.get(12..) else { continue };
-            for (part, bytes) in dhcp6::Options::new(inner) {
-                let found = match (code, part) {
-                    (IA_NA, ADDRESS) if addresses => address_option(bytes),
-                    (IA_PD, PREFIX) if prefixes => prefix_option(bytes),
-                    _ => None,
-                };
-                if let (Some(found), Some(place)) = (found, places.next()) {
-                    *place = Some(found);
-                }
-            }
-        }
-        for (net, seconds) in given.into_iter().flatten() {
-            let time = Duration::from_secs(seconds.into());
-            if net.prefix_len() == net.max_prefix_len() {
-                self.lease(client, net.addr(), time);
-            } else {
-                self.delegate(client, net, time);
-            }
-        }
+        Ok(())
     }
 }
 
@@ -329,13 +260,13 @@ pub(crate) struct Client {
 
 /// Which DHCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Version {
+pub(super) enum Version {
     V4,
     V6,
 }
 
 /// A number for an identifier (FNV-1a): a guest that makes two of its own collide has won nothing.
-fn fingerprint(identifier: &[u8]) -> u64 {
+pub(super) fn fingerprint(identifier: &[u8]) -> u64 {
     identifier.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
     })
@@ -354,23 +285,4 @@ fn given_up(message: dhcp6::Message<'_>) -> impl Iterator<Item = IpNet> + '_ {
             _ => None,
         })
     })
-}
-
-/// Addresses and prefixes of one reply that are looked at.
-const GIVEN_MAX: usize = 8;
-
-/// Address, preferred and valid lifetime (RFC 8415, 21.6).
-fn address_option(bytes: &[u8]) -> Option<(IpNet, u32)> {
-    let (address, rest) = bytes.split_first_chunk::<16>()?;
-    let valid = rest.get(4..)?.first_chunk::<4>()?;
-    Some((IpAddr::from(*address).into(), u32::from_be_bytes(*valid)))
-}
-
-/// Preferred and valid lifetime, length, prefix (RFC 8415, 21.22).
-fn prefix_option(bytes: &[u8]) -> Option<(IpNet, u32)> {
-    let (&[_, _, _, _, a, b, c, d, len], rest) = bytes.split_first_chunk::<9>()?;
-    let prefix = Ipv6Addr::from(*rest.first_chunk::<16>()?);
-    // No guest is given the Internet.
-    let net = Ipv6Net::new(prefix, len).ok().filter(|net| net.prefix_len() >= 48)?;
-    Some((net.trunc().into(), u32::from_be_bytes([a, b, c, d])))
 }

@@ -45,6 +45,7 @@ mod groups;
 mod icmp;
 mod ipv4;
 mod ipv6;
+mod leases;
 mod memory;
 mod multicast;
 mod nd;

@@ -175,8 +175,8 @@ impl Judge<'_> {
             Some(L3::Ipv4(ip)) => {
                 self.said.destination = Packed::v4(ip.destination.into());
                 match self.parsed.l4.map(|l4| l4.transport) {
-                    Some(Transport::Udp { destination: dhcp4::CLIENT_PORT, .. }) => {
-                        self.dhcp4_served();
+                    Some(Transport::Udp { source, destination: dhcp4::CLIENT_PORT, .. }) => {
+                        self.dhcp4_served(&ip, source);
                     }
                     Some(Transport::Other) if ip.protocol == protocol::IGMP => self.queried_v4(&ip),
                     _ => {}
@@ -193,7 +193,9 @@ impl Judge<'_> {
 
     fn trusted_v6(&mut self, ip: &Ipv6) -> Result<Outcome, Reason> {
         match self.parsed.l4.map(|l4| l4.transport) {
-            Some(Transport::Udp { destination: dhcp6::CLIENT_PORT, .. }) => self.dhcpv6_served(),
+            Some(Transport::Udp { source, destination: dhcp6::CLIENT_PORT, .. }) => {
+                self.dhcpv6_served(ip, source);
+            }
             Some(Transport::Icmpv6 { kind: mld::kind::QUERY, .. }) => self.queried_v6(ip),
             Some(Transport::Icmpv6 { kind: kind::ROUTER_ADVERTISEMENT, .. }) => {
                 self.router_advertisement(ip)?;

@@ -11,6 +11,7 @@ use crate::guard::bucket::Bucket;
 use crate::guard::dhcp::Client;
 use crate::guard::fast::{Cache, GUEST_PLACES, OUTSIDE_PLACES};
 use crate::guard::fragments::Fragments;
+use crate::guard::leases::Requests;
 use crate::guard::spec::{GuardMode, GuardSpec, Role};
 use crate::guard::violation::Violations;
 use crate::plan::{PortSpec, SourceMode};
@@ -53,6 +54,8 @@ pub(crate) struct PortGuard {
     pub(crate) tried: ArrayVec<IpAddr, ASKED>,
     /// DHCP clients that were seen, and when.
     pub(crate) clients: Vec<(Client, Instant)>,
+    /// What they asked for last.
+    pub(crate) requests: Requests,
     pub(crate) fragments: Fragments,
 }
 
@@ -105,6 +108,7 @@ impl PortGuard {
             asked: ArrayVec::new(),
             tried: ArrayVec::new(),
             clients: Vec::new(),
+            requests: Requests::default(),
             fragments: Fragments::default(),
         }))
     }
@@ -116,6 +120,7 @@ impl PortGuard {
         self.asked = core::mem::take(&mut old.asked);
         self.tried = core::mem::take(&mut old.tried);
         self.clients = core::mem::take(&mut old.clients);
+        self.requests = core::mem::take(&mut old.requests);
         self.violations = core::mem::take(&mut old.violations);
         // Another rate begins with a quiet time behind it.
         if (self.spec.rates, self.spec.storm) == (old.spec.rates, old.spec.storm) {

@@ -28,6 +28,7 @@ use crate::engine::Engine;
 use crate::frame::Cast;
 use crate::guard::Answer;
 use crate::guard::fast::Packed;
+use crate::guard::leases::Unproven;
 use crate::guard::spec::Role;
 use crate::pool::Pool;
 use crate::time::Instant;
@@ -52,6 +53,8 @@ pub(crate) struct Stations {
     /// Empty until there is one.
     sets: Vec<[Heard; WAYS]>,
     questions: ArrayVec<(u16, Cast, Answer), QUESTIONS>,
+    /// Leases of servers that have not been heard yet.
+    pub(super) unproven: Unproven,
 }
 
 impl Stations {
@@ -60,6 +63,7 @@ impl Stations {
             hasher: SipHasher13::new_with_key(hash_key),
             sets: Vec::new(),
             questions: ArrayVec::new(),
+            unproven: Unproven::default(),
         }
     }
 
@@ -95,6 +99,16 @@ impl Stations {
         self.sets.get(self.place(address)).is_some_and(|set| {
             set.iter().any(|(known, mac, at)| {
                 *known == address && *mac != but && now.saturating_since(*at) < SILENCE
+            })
+        })
+    }
+
+    /// Whether the station outside with this Ethernet address is known to have the IP address.
+    pub(super) fn is_at(&self, now: Instant, address: IpAddr, mac: MacAddr) -> bool {
+        let address = Packed::new(address);
+        self.sets.get(self.place(address)).is_some_and(|set| {
+            set.iter().any(|(known, at, heard)| {
+                (*known, *at) == (address, mac) && now.saturating_since(*heard) < SILENCE
             })
         })
     }

@@ -14,7 +14,7 @@ use testkit::frames::Ip;
 use testkit::{TestNetwork, mac};
 use wire::arp::operation::{REPLY, REQUEST};
 use wire::build::{Ipv4, Ipv6};
-use wire::dhcp4::{COOKIE, HEADER_LEN, message};
+use wire::dhcp4::message;
 use wire::ndp::{flag, kind, multicast_mac, solicited_node};
 use wire::parse::Arp;
 use wire::{L3, MacAddr, Transport, parse};
@@ -527,14 +527,17 @@ fn what_is_used_for_long_is_asked_for_again() {
     }
 }
 
+/// A client asks for an address.
+fn request(client: &Guest) -> Vec<u8> {
+    let bytes = crate::dhcp::message(1, client.mac(), message::REQUEST, &[]);
+    let header = crate::dhcp::from_nobody();
+    client.frame(MacAddr::BROADCAST, |b| b.ipv4(&header).udp(68, 67).payload(&bytes))
+}
+
 /// What a server outside acknowledges to a client.
 fn acknowledge(client: &Guest, given: Ipv4Addr) -> Vec<u8> {
-    let mut bytes = vec![0; HEADER_LEN];
-    bytes[..8].copy_from_slice(&[2, 1, 6, 0, 1, 2, 3, 4]);
+    let mut bytes = crate::dhcp::message(2, client.mac(), message::ACK, &[51, 4, 0, 0, 0, 60]);
     bytes[16..20].copy_from_slice(&given.octets());
-    bytes[28..34].copy_from_slice(&client.mac().0);
-    bytes[236..].copy_from_slice(&COOKIE);
-    bytes.extend([53, 1, message::ACK, 51, 4, 0, 0, 0, 60, 255]);
     let IpAddr::V4(source) = address(Ip::V4, 1) else { panic!("an address") };
     let header = Ipv4 { source, destination: Ipv4Addr::BROADCAST, ..Ipv4::default() };
     GATEWAY.frame(client.mac(), |b| b.ipv4(&header).udp(67, 68).payload(&bytes))
@@ -548,6 +551,7 @@ fn what_a_server_outside_gives_is_the_clients() {
     asked(&mut net, &THIEF, &datagram(&THIEF, its.into(), &VICTIM), its.into());
     net.wait(ANSWER);
     passed(&mut net, "thief", &datagram(&THIEF, its.into(), &VICTIM));
+    passed(&mut net, "victim", &request(&VICTIM));
     passed(&mut net, "uplink", &acknowledge(&VICTIM, its));
     assert_eq!(net.engine.owner_of(its), Some(Owner::Port(net.id("victim"))));
     refused(&mut net, "thief", &datagram(&THIEF, its.into(), &VICTIM), Reason::Ipv4Source);
@@ -559,6 +563,7 @@ fn what_a_server_outside_gives_is_the_clients() {
     let other = Ipv4Addr::new(192, 168, 1, 58);
     let source = BindingSource::Configuration;
     net.engine.bind(thief, other, Lifetime::Forever, source).expect("it is free");
+    passed(&mut net, "victim", &request(&VICTIM));
     passed(&mut net, "uplink", &acknowledge(&VICTIM, other));
     assert_eq!(net.engine.owner_of(other), Some(Owner::Port(thief)));
 }

@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use engine::bindings::Owner;
 use engine::{GuardMode, GuardSpec, PortSpec, Rate, Reason, SourceMode};
 use testkit::mac;
 use wire::MacAddr;
@@ -11,12 +10,12 @@ use wire::build::{Ipv4, Ipv6};
 use wire::dhcp4::{COOKIE, HEADER_LEN, message};
 
 use crate::world::{
-    Guest, PEER, ROUTER, a, both_passed, both_refused, drain, passed, reaches, refused, strict, t,
-    v4, v6, world,
+    Guest, PEER, ROUTER, a, both_passed, both_refused, passed, reaches, refused, strict, t, v4, v6,
+    world,
 };
 
 /// A message with its options.
-fn message(op: u8, client: MacAddr, kind: u8, options: &[u8]) -> Vec<u8> {
+pub(crate) fn message(op: u8, client: MacAddr, kind: u8, options: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; HEADER_LEN];
     bytes[..8].copy_from_slice(&[op, 1, 6, 0, 1, 2, 3, 4]);
     bytes[28..34].copy_from_slice(&client.0);
@@ -27,11 +26,11 @@ fn message(op: u8, client: MacAddr, kind: u8, options: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn from_nobody() -> Ipv4<'static> {
+pub(crate) fn from_nobody() -> Ipv4<'static> {
     Ipv4 { source: Ipv4Addr::UNSPECIFIED, destination: Ipv4Addr::BROADCAST, ..Ipv4::default() }
 }
 
-fn discover(g: &Guest, change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+pub(crate) fn discover(g: &Guest, change: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = message(1, g.mac(), message::DISCOVER, &[]);
     change(&mut bytes);
     g.frame(MacAddr::BROADCAST, |b| b.ipv4(&from_nobody()).udp(68, 67).payload(&bytes))
@@ -227,7 +226,7 @@ fn starvation() {
 }
 
 /// A port whose addresses come from the network's DHCP servers alone.
-fn by_dhcp(number: u32) -> PortSpec {
+pub(crate) fn by_dhcp(number: u32) -> PortSpec {
     let spec = strict(number);
     PortSpec {
         guard: GuardSpec {
@@ -240,42 +239,7 @@ fn by_dhcp(number: u32) -> PortSpec {
     }
 }
 
-#[test]
-fn leases_of_trusted_servers_are_bindings_until_they_end() {
-    for server in ["router", "uplink"] {
-        let mut net = world();
-        net.change("a", by_dhcp(2));
-        let mine = v4(60);
-        let frame = a().udp4(&Ipv4 { source: mine, ..a().ip4() }, 1000, 2000);
-        refused(&mut net, "a", &frame, Reason::Ipv4Source);
-        let number = if server == "router" { ROUTER } else { 200 };
-        let sender = Guest { port: server, number, tags: Vec::new() };
-        let header = Ipv4 { source: v4(number), destination: mine, ..Ipv4::default() };
-        // A client that can hear what is for an address it does not have is offered one that way.
-        let mut bytes = message(2, mac(2), message::OFFER, &[51, 4, 0, 0, 0, 60]);
-        bytes[16..20].copy_from_slice(&mine.octets());
-        let offer = sender.frame(mac(2), |b| b.ipv4(&header).udp(67, 68).payload(&bytes));
-        reaches(&mut net, server, &offer, &["a"]);
-        assert_eq!(net.engine.owner_of(mine), None, "an offer binds nothing");
-        let mut bytes = message(2, mac(2), message::ACK, &[51, 4, 0, 0, 0, 60]);
-        bytes[16..20].copy_from_slice(&mine.octets());
-        let ack = sender.frame(mac(2), |b| b.ipv4(&header).udp(67, 68).payload(&bytes));
-        reaches(&mut net, server, &ack, &["a"]);
-        assert_eq!(net.engine.owner_of(mine), Some(Owner::Port(net.id("a"))));
-        passed(&mut net, "a", &frame);
-        net.wait(Duration::from_secs(61));
-        assert_eq!(net.engine.owner_of(mine), None);
-        refused(&mut net, "a", &frame, Reason::Ipv4Source);
-        // What a guest says about leases is refused, and binds nothing.
-        let forger = Guest { port: "peer", number: PEER, tags: Vec::new() };
-        let header = Ipv4 { source: v4(PEER), ..header };
-        let forged = forger.frame(mac(2), |b| b.ipv4(&header).udp(67, 68).payload(&bytes));
-        refused(&mut net, "peer", &forged, Reason::DhcpServer);
-        assert_eq!(net.engine.owner_of(mine), None);
-    }
-}
-
-fn dhcpv6(g: &Guest, source: Ipv6Addr, ports: (u16, u16), bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn dhcpv6(g: &Guest, source: Ipv6Addr, ports: (u16, u16), bytes: &[u8]) -> Vec<u8> {
     let to: Ipv6Addr = "ff02::1:2".parse().expect("an address");
     let header = Ipv6 { source, destination: to, ..Ipv6::default() };
     let station = wire::ndp::multicast_mac(to);
@@ -347,36 +311,4 @@ fn dhcpv6_clients_and_servers() {
     passed(&mut net, "a", &dhcpv6(&a(), a().link_local(), (546, 547), &solicit));
     let frame = dhcpv6(&a(), a().link_local(), (546, 547), &solicit);
     refused(&mut net, "a", &frame, Reason::Dhcpv6Rate);
-}
-
-#[test]
-fn addresses_and_prefixes_of_dhcpv6_servers_are_bindings() {
-    let mut net = world();
-    net.change("a", by_dhcp(2));
-    let guest = a();
-    let inner: Ipv6Addr = "fd77:0:0:5::9".parse().expect("an address");
-    let outer: Ipv6Addr = "fd88::9".parse().expect("an address");
-    let from = |source: Ipv6Addr| guest.udp6(&Ipv6 { source, ..guest.ip6() }, 1000, 2000);
-    // Its link-local address is known from its request.
-    passed(&mut net, "a", &dhcpv6(&guest, guest.link_local(), (546, 547), &[1, 0, 0, 1]));
-    refused(&mut net, "a", &from(inner), Reason::Ipv6Source);
-    let mut reply = vec![7, 0, 0, 1, 0, 25, 0, 41];
-    reply.extend([0; 12]);
-    reply.extend([0, 26, 0, 25, 0, 0, 0, 60, 0, 0, 0, 60, 64]);
-    reply.extend("fd77:0:0:5::".parse::<Ipv6Addr>().expect("a prefix").octets());
-    reply.extend([0, 3, 0, 40]);
-    reply.extend([0; 12]);
-    reply.extend([0, 5, 0, 24]);
-    reply.extend(outer.octets());
-    reply.extend([0, 0, 0, 60, 0, 0, 0, 60]);
-    let server = Guest { port: "router", number: ROUTER, tags: Vec::new() };
-    let header = Ipv6 { source: v6(ROUTER), destination: guest.link_local(), ..Ipv6::default() };
-    let frame = server.frame(mac(2), |b| b.ipv6(&header).udp(547, 546).payload(&reply));
-    reaches(&mut net, "router", &frame, &["a"]);
-    passed(&mut net, "a", &from(inner));
-    passed(&mut net, "a", &from(outer));
-    net.wait(Duration::from_secs(61));
-    drain(&mut net);
-    refused(&mut net, "a", &from(inner), Reason::Ipv6Source);
-    refused(&mut net, "a", &from(outer), Reason::Ipv6Source);
 }

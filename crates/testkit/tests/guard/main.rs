@@ -11,6 +11,7 @@ mod first_come;
 mod groups;
 mod ipv4;
 mod ipv6;
+mod leases;
 mod macs;
 mod nd;
 mod outside;

@@ -1,0 +1,301 @@
+//! Checks 33 and 46: what servers give, and who is none.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use engine::bindings::Owner;
+use engine::{Reason, Verdict};
+use testkit::{TestNetwork, mac};
+use wire::MacAddr;
+use wire::arp::operation::{REPLY, REQUEST};
+use wire::build::{Ipv4, Ipv6};
+use wire::dhcp4::message;
+use wire::parse::Arp;
+
+use crate::dhcp::{by_dhcp, dhcpv6, from_nobody, message};
+use crate::world::{
+    Guest, PEER, ROUTER, a, drain, learning, passed, reaches, refused, v4, v6, world,
+};
+
+/// The network's router, or a station outside.
+fn server(port: &'static str) -> Guest {
+    let number = if port == "router" { ROUTER } else { 200 };
+    Guest { port, number, tags: Vec::new() }
+}
+
+/// A guest asks for an address.
+fn ask(net: &mut TestNetwork, guest: &Guest) {
+    let bytes = message(1, guest.mac(), message::REQUEST, &[]);
+    let frame =
+        guest.frame(MacAddr::BROADCAST, |b| b.ipv4(&from_nobody()).udp(68, 67).payload(&bytes));
+    passed(net, guest.port, &frame);
+}
+
+/// What a server says, from this address and port.
+fn says(
+    from: &Guest,
+    source: (Ipv4Addr, u16),
+    client: MacAddr,
+    kind: u8,
+    given: IpAddr,
+) -> Vec<u8> {
+    let IpAddr::V4(given) = given else { panic!("an address") };
+    let header = Ipv4 { source: source.0, destination: given, ..Ipv4::default() };
+    let mut bytes = message(2, client, kind, &[51, 4, 0, 0, 0, 60]);
+    bytes[16..20].copy_from_slice(&given.octets());
+    from.frame(client, |b| b.ipv4(&header).udp(source.1, 68).payload(&bytes))
+}
+
+/// Somebody outside says that he has an address.
+fn heard(net: &mut TestNetwork, number: u32, address: Ipv4Addr) {
+    let station = Guest { number, ..server("uplink") };
+    let arp = Arp {
+        operation: REQUEST,
+        sender_mac: station.mac(),
+        sender_ip: address,
+        target_mac: MacAddr::ZERO,
+        target_ip: address,
+    };
+    passed(net, "uplink", &station.frame(MacAddr::BROADCAST, |b| b.arp(&arp)));
+}
+
+fn owner(net: &TestNetwork, address: impl Into<IpAddr>) -> Option<Owner> {
+    net.engine.owner_of(address.into())
+}
+
+#[test]
+fn leases_of_trusted_servers_are_bindings_until_they_end() {
+    for port in ["router", "uplink"] {
+        let mut net = world();
+        net.change("a", by_dhcp(2));
+        let mine = v4(60);
+        let frame = a().udp4(&Ipv4 { source: mine, ..a().ip4() }, 1000, 2000);
+        refused(&mut net, "a", &frame, Reason::Ipv4Source);
+        let from = server(port);
+        if port == "uplink" {
+            heard(&mut net, from.number, from.v4());
+        }
+        let says = |kind| says(&from, (from.v4(), 67), mac(2), kind, mine.into());
+        passed(&mut net, port, &says(message::ACK));
+        assert_eq!(owner(&net, mine), None, "nobody has asked");
+        ask(&mut net, &a());
+        // A client that can hear what is for an address it does not have is offered one that way.
+        reaches(&mut net, port, &says(message::OFFER), &["a"]);
+        assert_eq!(owner(&net, mine), None, "an offer binds nothing");
+        reaches(&mut net, port, &says(message::ACK), &["a"]);
+        assert_eq!(owner(&net, mine), Some(Owner::Port(net.id("a"))));
+        passed(&mut net, "a", &frame);
+        net.wait(Duration::from_secs(61));
+        assert_eq!(owner(&net, mine), None);
+        refused(&mut net, "a", &frame, Reason::Ipv4Source);
+        passed(&mut net, port, &says(message::ACK));
+        assert_eq!(owner(&net, mine), None, "one answer for one request");
+        // What a guest says about leases is refused, and binds nothing.
+        ask(&mut net, &a());
+        let forger = Guest { port: "peer", number: PEER, tags: Vec::new() };
+        let forged = self::says(&forger, (v4(PEER), 67), mac(2), message::ACK, mine.into());
+        refused(&mut net, "peer", &forged, Reason::DhcpServer);
+        assert_eq!(owner(&net, mine), None);
+    }
+}
+
+/// Answers of another transaction, for another client, late, from another port, or of one that is not
+/// the router, though it comes by it.
+#[test]
+fn what_answers_no_request_is_no_lease() {
+    for port in ["router", "uplink"] {
+        let from = server(port);
+        let mine = v4(60);
+        let ready = || {
+            let mut net = world();
+            net.change("a", by_dhcp(2));
+            net.change("t", by_dhcp(3));
+            if port == "uplink" {
+                heard(&mut net, from.number, from.v4());
+            }
+            ask(&mut net, &a());
+            net
+        };
+        let good = says(&from, (from.v4(), 67), mac(2), message::ACK, mine.into());
+        let mut net = ready();
+        passed(&mut net, port, &good);
+        assert_eq!(owner(&net, mine), Some(Owner::Port(net.id("a"))));
+
+        let mut transaction = good.clone();
+        transaction[14 + 20 + 8 + 4] ^= 1;
+        let client = says(&from, (from.v4(), 67), mac(3), message::ACK, mine.into());
+        let service = says(&from, (from.v4(), 4444), mac(2), message::ACK, mine.into());
+        for bad in [&transaction, &client, &service] {
+            let mut net = ready();
+            net.send(port, bad);
+            drain(&mut net);
+            assert_eq!(owner(&net, mine), None);
+            // It does not take the request from who answers it.
+            passed(&mut net, port, &good);
+            assert_eq!(owner(&net, mine), Some(Owner::Port(net.id("a"))));
+        }
+        let mut net = ready();
+        net.wait(Duration::from_secs(64));
+        passed(&mut net, port, &good);
+        assert_eq!(owner(&net, mine), None);
+
+        let mut net = ready();
+        let far =
+            says(&from, (Ipv4Addr::new(203, 0, 113, 5), 67), mac(2), message::ACK, mine.into());
+        net.send(port, &far);
+        drain(&mut net);
+        assert_eq!(owner(&net, mine), None, "by {port} from afar");
+    }
+}
+
+/// A server outside that nobody has heard yet is asked who it is, as early as at its offer.
+#[test]
+fn a_server_outside_stands_on_the_segment() {
+    let from = server("uplink");
+    let (far, mine) = (Ipv4Addr::new(203, 0, 113, 5), v4(60));
+    let question = |target_ip| Arp {
+        operation: REQUEST,
+        sender_mac: mac(2),
+        sender_ip: Ipv4Addr::UNSPECIFIED,
+        target_mac: MacAddr::ZERO,
+        target_ip,
+    };
+    for kind in [message::OFFER, message::ACK] {
+        for (address, number) in [(from.v4(), 200), (far, 200), (from.v4(), 201)] {
+            let mut net = world();
+            net.change("a", by_dhcp(2));
+            ask(&mut net, &a());
+            let frame = says(&from, (address, 67), mac(2), kind, mine.into());
+            assert!(matches!(net.send("uplink", &frame), Verdict::Forward(_)));
+            let asked = a().frame(MacAddr::BROADCAST, |b| b.arp(&question(address)));
+            let mut wanted = asked.clone();
+            wanted.resize(60, 0);
+            assert_eq!(net.receive_plain("uplink"), [wanted]);
+            drain(&mut net);
+            assert_eq!(owner(&net, mine), None);
+            // The station that the datagram came from, or another.
+            let station = Guest { number, ..server("uplink") };
+            let answer = Arp {
+                operation: REPLY,
+                sender_mac: station.mac(),
+                sender_ip: from.v4(),
+                target_mac: mac(2),
+                target_ip: Ipv4Addr::UNSPECIFIED,
+            };
+            passed(&mut net, "uplink", &station.frame(mac(2), |b| b.arp(&answer)));
+            if kind == message::OFFER {
+                assert_eq!(owner(&net, mine), None);
+                let frame = says(&from, (address, 67), mac(2), message::ACK, mine.into());
+                net.send("uplink", &frame);
+                drain(&mut net);
+            }
+            let good = (address, number) == (from.v4(), 200);
+            let its = good.then(|| Owner::Port(net.id("a")));
+            assert_eq!(owner(&net, mine), its, "{address} {number}");
+        }
+    }
+    // What it has by lease it may keep, whoever says so: servers behind relays do.
+    let mut net = world();
+    net.change("a", by_dhcp(2));
+    heard(&mut net, 200, from.v4());
+    ask(&mut net, &a());
+    passed(&mut net, "uplink", &says(&from, (from.v4(), 67), mac(2), message::ACK, mine.into()));
+    net.wait(Duration::from_secs(30));
+    ask(&mut net, &a());
+    passed(&mut net, "uplink", &says(&from, (far, 67), mac(2), message::ACK, mine.into()));
+    net.wait(Duration::from_secs(50));
+    assert_eq!(owner(&net, mine), Some(Owner::Port(net.id("a"))));
+}
+
+/// Not the segment's router's, nor anybody's out there, nor what no station has.
+#[test]
+fn what_others_have_is_no_servers_to_give() {
+    for spec in [by_dhcp(2), learning()] {
+        let from = server("uplink");
+        let metadata = Ipv4Addr::new(169, 254, 169, 254);
+        for given in [v4(40), metadata, v4(255), v4(0), v4(PEER)] {
+            let mut net = world();
+            net.change("a", spec.clone());
+            ask(&mut net, &a());
+            heard(&mut net, 200, from.v4());
+            heard(&mut net, 240, v4(40));
+            let before = owner(&net, given);
+            net.send("uplink", &says(&from, (from.v4(), 67), mac(2), message::ACK, given.into()));
+            drain(&mut net);
+            assert_eq!(owner(&net, given), before, "{given}");
+        }
+    }
+}
+
+/// The same with DHCPv6.
+#[test]
+fn addresses_and_prefixes_of_dhcpv6_servers_are_bindings() {
+    for port in ["router", "uplink"] {
+        let guest = a();
+        let inner: Ipv6Addr = "fd77:0:0:5::9".parse().expect("an address");
+        let outer: Ipv6Addr = "fd88::9".parse().expect("an address");
+        let from = |source: Ipv6Addr| guest.udp6(&Ipv6 { source, ..guest.ip6() }, 1000, 2000);
+        let sender = server(port);
+        let request = [3, 0, 0, 1, 0, 1, 0, 2, 7, 7];
+        let request = || dhcpv6(&guest, guest.link_local(), (546, 547), &request);
+        let reply = |given: Ipv6Addr, source: (Ipv6Addr, u16), transaction: u8, client: u8| {
+            let mut reply = vec![7, 0, 0, transaction, 0, 1, 0, 2, 7, client, 0, 25, 0, 41];
+            reply.extend([0; 12]);
+            reply.extend([0, 26, 0, 25, 0, 0, 0, 60, 0, 0, 0, 60, 64]);
+            reply.extend("fd77:0:0:5::".parse::<Ipv6Addr>().expect("a prefix").octets());
+            reply.extend([0, 3, 0, 40]);
+            reply.extend([0; 12]);
+            reply.extend([0, 5, 0, 24]);
+            reply.extend(given.octets());
+            reply.extend([0, 0, 0, 60, 0, 0, 0, 60]);
+            let header =
+                Ipv6 { source: source.0, destination: guest.link_local(), ..Ipv6::default() };
+            sender.frame(mac(2), |b| b.ipv6(&header).udp(source.1, 546).payload(&reply))
+        };
+        let good = reply(outer, (sender.link_local(), 547), 1, 7);
+        let far: Ipv6Addr = "2001:db8:dead::1".parse().expect("an address");
+        let others = [
+            reply(outer, (sender.link_local(), 9999), 1, 7),
+            reply(outer, (far, 547), 1, 7),
+            reply(outer, (sender.link_local(), 547), 2, 7),
+            reply(outer, (sender.link_local(), 547), 1, 8),
+        ];
+        let mut net = world();
+        net.change("a", by_dhcp(2));
+        // Its link-local address is known from a request of nothing.
+        let information = [11, 0, 0, 1, 0, 1, 0, 2, 7, 7];
+        passed(&mut net, "a", &dhcpv6(&guest, guest.link_local(), (546, 547), &information));
+        refused(&mut net, "a", &from(inner), Reason::Ipv6Source);
+        passed(&mut net, port, &good);
+        refused(&mut net, "a", &from(outer), Reason::Ipv6Source);
+        passed(&mut net, "a", &request());
+        for other in &others {
+            passed(&mut net, port, other);
+            refused(&mut net, "a", &from(inner), Reason::Ipv6Source);
+            refused(&mut net, "a", &from(outer), Reason::Ipv6Source);
+        }
+        reaches(&mut net, port, &good, &["a"]);
+        passed(&mut net, "a", &from(inner));
+        passed(&mut net, "a", &from(outer));
+        net.wait(Duration::from_secs(61));
+        drain(&mut net);
+        refused(&mut net, "a", &from(inner), Reason::Ipv6Source);
+        refused(&mut net, "a", &from(outer), Reason::Ipv6Source);
+        passed(&mut net, port, &good);
+        refused(&mut net, "a", &from(outer), Reason::Ipv6Source);
+        // What somebody outside has, or no station.
+        let host = server("uplink");
+        let header = Ipv6 { source: v6(40), hop_limit: 255, ..host.ip6() };
+        let says =
+            host.frame(mac(PEER), |b| b.ipv6(&header).neighbour(136, 0x60, v6(40), host.mac()));
+        passed(&mut net, "uplink", &says);
+        let metadata = "fd00:ec2::254".parse().expect("an address");
+        for given in [v6(40), metadata, v6(PEER)] {
+            passed(&mut net, "a", &request());
+            let before = owner(&net, given);
+            net.send(port, &reply(given, (sender.link_local(), 547), 1, 7));
+            drain(&mut net);
+            assert_eq!(owner(&net, given), before, "{given}");
+        }
+    }
+}
