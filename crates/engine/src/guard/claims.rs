@@ -441,7 +441,7 @@ impl Engine {
         address: IpAddr,
         announced: impl Fn(Ipv6Addr) -> bool,
     ) -> bool {
-        if self.is_no_station(address) {
+        if self.is_no_station(address) || self.is_of_other_network(address) {
             return false;
         }
         match (mode, address) {

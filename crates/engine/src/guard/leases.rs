@@ -303,8 +303,8 @@ impl Judge<'_> {
     /// first use.
     fn lease(&mut self, lease: &Lease) {
         let Lease { port, client, address, until } = *lease;
-        if self.is_no_station(address) || self.engine.memory.stations.has(self.now, address, client)
-        {
+        let outside = self.engine.memory.stations.has(self.now, address, client);
+        if outside || self.is_no_station(address) || self.engine.is_of_other_network(address) {
             return;
         }
         let lifetime = Lifetime::Until(until);

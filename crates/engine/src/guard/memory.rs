@@ -14,6 +14,7 @@ use siphasher::sip::SipHasher13;
 use crate::guard::advertisement::Own;
 use crate::guard::fast::Packed;
 use crate::guard::groups::Groups;
+use crate::guard::others::Others;
 use crate::guard::stations::Stations;
 use crate::time::Instant;
 
@@ -42,6 +43,7 @@ pub(crate) struct Memory {
     next_flood: usize,
     pub(crate) groups: Groups,
     pub(crate) stations: Stations,
+    pub(super) others: Others,
     /// Prefixes that routers of the network or of the outside announced for stateless
     /// configuration, and until when they hold.
     prefixes: Vec<(Ipv6Net, Instant)>,
@@ -59,6 +61,7 @@ impl Memory {
             next_flood: 0,
             groups: Groups::default(),
             stations: Stations::new(hash_key),
+            others: Others::default(),
             prefixes: Vec::new(),
             own_advertisement: None,
         }

@@ -49,6 +49,7 @@ mod leases;
 mod memory;
 mod multicast;
 mod nd;
+mod others;
 mod outside;
 mod port;
 mod privacy;

@@ -112,6 +112,7 @@ impl Worker {
             self.routing.networks.resize(place + 1, None);
         }
         self.routing.networks[place] = Some((iface, net));
+        self.tell_networks_of_each_other();
         self.resync_router(now, net);
         Ok(())
     }
@@ -125,6 +126,7 @@ impl Worker {
         let network = self.networks.get_mut(net.0).ok_or(OpenError::NoNetwork)?;
         let Some(place) = &network.router else { return self.open_router(net, spec) };
         self.routing.router.change_interface(&mut self.pool, place.iface, spec)?;
+        self.tell_networks_of_each_other();
         self.deliver(now, net);
         Ok(())
     }
@@ -138,6 +140,36 @@ impl Worker {
             *known = None;
         }
         network.engine.remove_port(&mut self.pool, place.port);
+        network.engine.set_other_networks(&[]);
+        self.tell_networks_of_each_other();
+    }
+
+    /// Tells each network that has a router which prefixes are those of the others.
+    fn tell_networks_of_each_other(&mut self) {
+        let now = self.now();
+        let its = |spec: &InterfaceSpec| -> Vec<IpNet> {
+            let v4 = spec.v4.iter().map(|&(ip, len)| IpNet::new(ip.into(), len));
+            v4.chain(spec.v6.iter().map(|&(ip, len)| IpNet::new(ip.into(), len)))
+                .flatten()
+                .collect()
+        };
+        let all: Vec<_> =
+            self.routing.router.interfaces().map(|(iface, spec)| (iface, its(spec))).collect();
+        for (iface, own) in &all {
+            let Some(net) = self.routing.network(*iface) else { continue };
+            let Some(network) = self.networks.get_mut(net.0) else { continue };
+            let others = all.iter().filter(|(other, _)| other != iface);
+            // What is this network's too, for it has a prefix within the other's, is no other's.
+            let others: Vec<IpNet> = others
+                .flat_map(|(_, prefixes)| prefixes)
+                .filter(|prefix| {
+                    !own.iter().any(|own| own.contains(*prefix) || prefix.contains(own))
+                })
+                .copied()
+                .collect();
+            network.engine.set_other_networks(&others);
+            self.collect_engine_events(now, net);
+        }
     }
 
     /// The router of all networks.

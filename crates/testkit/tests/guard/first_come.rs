@@ -232,3 +232,41 @@ fn another_mode_ends_what_it_would_not_give() {
     net.engine.set_guard(id, off).expect("it is free");
     assert_eq!(owners(&net), [false; 4]);
 }
+
+/// A network that is routed beside this one: its guests are no guests here (checks 21 and 34).
+#[test]
+fn addresses_of_other_networks_are_not_first_come() {
+    let others = ["10.60.0.0/20", "fd60::/64"].map(|it| it.parse().expect("a prefix"));
+    let own: [IpAddr; 2] = [v4(30).into(), v6(30).into()];
+    let theirs: [IpAddr; 2] =
+        ["10.60.15.40", "fd60::c0de"].map(|it| it.parse().expect("an address"));
+    let reasons = [Reason::Ipv4Source, Reason::Ipv6Source];
+    let mut net = segment(network().guard);
+    for address in own.into_iter().chain(theirs) {
+        passed(&mut net, "client", &from(&CLIENT, address));
+        assert_eq!(net.engine.owner_of(address), Some(Owner::Port(net.id("client"))));
+    }
+    // A network comes, and one with our own subnet in it: what is ours stays so.
+    let wide = ["10.0.0.0/8", "fd00::/16"].map(|it| it.parse().expect("a prefix"));
+    net.engine.set_other_networks(&[others, wide].concat());
+    quiet(&mut net);
+    for (address, reason) in theirs.into_iter().zip(reasons) {
+        assert_eq!(net.engine.owner_of(address), None);
+        refused(&mut net, "client", &from(&CLIENT, address), reason);
+    }
+    let IpAddr::V4(its) = theirs[0] else { panic!("an address") };
+    refused(&mut net, "client", &announce(&CLIENT, its), Reason::ArpGratuitous);
+    for address in own {
+        assert_eq!(net.engine.owner_of(address), Some(Owner::Port(net.id("client"))));
+        passed(&mut net, "client", &from(&CLIENT, address));
+    }
+    // What was given to a port is its own all the same.
+    let client = net.id("client");
+    let configured = BindingSource::Configuration;
+    net.engine.bind(client, theirs[0], Lifetime::Forever, configured).expect("it is free");
+    net.engine.set_other_networks(&others);
+    passed(&mut net, "client", &from(&CLIENT, theirs[0]));
+    // It goes.
+    net.engine.set_other_networks(&[]);
+    passed(&mut net, "client", &from(&CLIENT, theirs[1]));
+}

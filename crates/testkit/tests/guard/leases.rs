@@ -213,8 +213,10 @@ fn what_others_have_is_no_servers_to_give() {
     for spec in [by_dhcp(2), learning()] {
         let from = server("uplink");
         let metadata = Ipv4Addr::new(169, 254, 169, 254);
-        for given in [v4(40), metadata, v4(255), v4(0), v4(PEER)] {
+        let elsewhere = Ipv4Addr::new(10, 60, 0, 7);
+        for given in [v4(40), metadata, v4(255), v4(0), v4(PEER), elsewhere] {
             let mut net = world();
+            net.engine.set_other_networks(&["10.60.0.0/20".parse().expect("a prefix")]);
             net.change("a", spec.clone());
             ask(&mut net, &a());
             heard(&mut net, 200, from.v4());

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use engine::router::InterfaceSpec;
+use engine::{GuardMode, GuardSpec};
 use wire::build::{Builder, Ipv6};
 use wire::parse::Arp;
 use wire::{MacAddr, arp, ndp};
@@ -63,4 +64,45 @@ fn a_port_that_goes_takes_along_what_it_said() {
     s.worker.close_port(s.net, port, CloseReason::Requested);
     assert_eq!(known(&s), []);
     assert_eq!(s.worker.router().waiting(), 0);
+}
+
+/// A guest of one network cannot take an address of another, from when that comes until it goes.
+#[test]
+fn networks_know_of_each_other() {
+    let mut s = Stage::new("beside");
+    let spec = |number: u8| InterfaceSpec {
+        mac: MacAddr([2, 0, 0, 0, 0xff, number]),
+        v4: vec![(Ipv4Addr::new(10, number, 0, 1), 16)],
+        v6: vec![(Ipv6Addr::new(0xfd00, number.into(), 0, 0, 0, 0, 0, 1), 64)],
+        ..InterfaceSpec::default()
+    };
+    s.worker.open_router(s.net, spec(1)).unwrap();
+    let guard = GuardSpec { mode: GuardMode::Learn, ..GuardSpec::default() };
+    let (port, client) = s.stream_port("a", PortSpec { guard, ..PortSpec::default() });
+    let mac = MacAddr([2, 0, 0, 0, 0, 7]);
+    let takes = |s: &mut Stage, number: u8| -> bool {
+        let source = Ipv4Addr::new(10, number, 0, 9);
+        let mut frame = vec![0; 100];
+        let announcement = Arp {
+            operation: arp::operation::REQUEST,
+            sender_mac: mac,
+            sender_ip: source,
+            target_mac: MacAddr::ZERO,
+            target_ip: source,
+        };
+        let builder = Builder::new(&mut frame).ethernet(MacAddr::BROADCAST, mac);
+        let len = builder.arp(&announcement).finish().expect("fits");
+        frame.truncate(len);
+        send(&client, &record(&frame)).unwrap();
+        s.turns();
+        s.worker.engine(s.net).owner_of(source) == Some(engine::bindings::Owner::Port(port))
+    };
+    assert!(takes(&mut s, 2));
+    let other = s.worker.add_network(NetworkPlan::validate(NetworkSpec::default()).unwrap());
+    s.worker.open_router(other, spec(2)).unwrap();
+    assert!(!takes(&mut s, 2) && takes(&mut s, 1) && takes(&mut s, 3));
+    s.worker.change_router(other, spec(3)).unwrap();
+    assert!(takes(&mut s, 2) && !takes(&mut s, 3));
+    s.worker.remove_network(other);
+    assert!(takes(&mut s, 3));
 }
