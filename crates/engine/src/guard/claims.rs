@@ -254,15 +254,14 @@ impl Judge<'_> {
         self.engine.memory.stations.has(self.now, address, self.mac())
     }
 
-    /// A station outside says that it has the address; false if it may not.
-    pub(super) fn heard_outside(&mut self, address: IpAddr) -> bool {
+    /// A station outside says that it has the address, or that all have it; false if it may not.
+    pub(super) fn heard_outside(&mut self, address: IpAddr, mac: MacAddr) -> bool {
         if self.is_inside(address) {
             if !self.engine.bindings.is_first_use(address) {
                 return false;
             }
             self.engine.end_binding(Address::Ip(address), BindingEnd::Outside);
         }
-        let mac = self.mac();
         self.engine.memory.stations.note(self.now, address, mac);
         self.server_heard(address);
         true

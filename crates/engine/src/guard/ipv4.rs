@@ -4,7 +4,7 @@ use core::net::{IpAddr, Ipv4Addr};
 
 use wire::ipv4::{Fragment, Header, protocol};
 use wire::parse::Ipv4;
-use wire::{L3, L4, Transport, icmpv6, igmp, ipv4};
+use wire::{L3, L4, MacAddr, Transport, icmpv6, igmp, ipv4};
 
 use crate::frame::Cast;
 use crate::guard::claims::Claim;
@@ -95,12 +95,8 @@ impl Judge<'_> {
             .is_some_and(|net| net.broadcast() == destination);
         let broadcast = destination.is_broadcast() || of_subnet;
         let good = match self.cast {
-            // Without a subnet, any address that nobody has may be a subnet's broadcast address.
             Cast::Broadcast => {
-                broadcast
-                    || subnet.is_none()
-                        && !destination.is_multicast()
-                        && self.engine.bindings.owner_of_ip(destination.into()).is_none()
+                broadcast || subnet.is_none() && self.may_be_broadcast(destination)
             }
             Cast::Multicast => {
                 destination.is_multicast() && self.parsed.dst == group_mac(destination)
@@ -108,6 +104,15 @@ impl Judge<'_> {
             Cast::Unicast => !broadcast && !destination.is_multicast(),
         };
         self.demand(good, Reason::CastMismatch)
+    }
+
+    /// Whether an address may be the broadcast address of a subnet that nobody told us of: it ends in
+    /// ones, and no station is known to have it, in here or outside.
+    fn may_be_broadcast(&self, address: Ipv4Addr) -> bool {
+        address.octets()[3] & 3 == 3
+            && !address.is_multicast()
+            && self.engine.bindings.owner_of_ip(address.into()).is_none()
+            && !self.engine.memory.stations.has(self.now, address.into(), MacAddr::BROADCAST)
     }
 
     fn fragment_v4(

@@ -29,9 +29,10 @@ impl Judge<'_> {
     }
 
     pub(super) fn uplink(&mut self) -> Result<Outcome, Reason> {
-        // The packet's source, and what the sender says that is its own.
+        // The packet's source, what the sender says that is its own, and where it broadcasts to.
         let mut source = None;
         let mut stated = [None; 2];
+        let mut broadcast = None;
         match self.parsed.l3 {
             Some(L3::Arp(arp)) => {
                 self.demand(!self.is_macs_inside(arp.sender_mac), Reason::OutsideIdentity)?;
@@ -51,7 +52,7 @@ impl Judge<'_> {
                     && last
                     && self.engine.network.guard.subnet.is_none()
                 {
-                    stated[0] = Some(IpAddr::V4(ip.destination));
+                    broadcast = Some(IpAddr::V4(ip.destination));
                 }
             }
             Some(L3::Ipv6(ip)) => {
@@ -69,9 +70,15 @@ impl Judge<'_> {
             self.refuse(Reason::OutsideIdentity)?;
         }
         for address in stated.into_iter().flatten().filter(is_station) {
-            if !self.heard_outside(address) {
+            if !self.heard_outside(address, self.mac()) {
                 self.refuse(Reason::OutsideIdentity)?;
             }
+        }
+        if let Some(address) = broadcast.filter(is_station)
+            && !self.engine.memory.stations.has(self.now, address, MacAddr::BROADCAST)
+            && !self.heard_outside(address, MacAddr::BROADCAST)
+        {
+            self.refuse(Reason::OutsideIdentity)?;
         }
         self.accepted = source;
         self.trusted()

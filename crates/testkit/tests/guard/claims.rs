@@ -592,6 +592,14 @@ fn the_broadcast_address_is_nobodys() {
     assert_eq!(net.engine.owner_of(small), None);
     refused(&mut net, "thief", &announce(&THIEF, small.into()), Reason::ArpGratuitous);
     passed(&mut net, "victim", &shout(&VICTIM, victims, small));
+    refused(&mut net, "victim", &shout(&VICTIM, victims, Ipv4Addr::new(192, 168, 1, 126)), Reason::CastMismatch);
+    // What a station outside has is no broadcast address, whoever sends there like that.
+    let station = Ipv4Addr::new(192, 168, 1, 63);
+    passed(&mut net, "victim", &shout(&VICTIM, victims, station));
+    passed(&mut net, "uplink", &announce(&GATEWAY, station.into()));
+    refused(&mut net, "victim", &shout(&VICTIM, victims, station), Reason::CastMismatch);
+    passed(&mut net, "uplink", &shout(&GATEWAY, address(Ip::V4, 1), station));
+    refused(&mut net, "victim", &shout(&VICTIM, victims, station), Reason::CastMismatch);
     // A packet for one station, in a broadcast frame, is none.
     let one = Ipv4Addr::new(192, 168, 1, 40);
     passed(&mut net, "uplink", &shout(&GATEWAY, address(Ip::V4, 1), one));
