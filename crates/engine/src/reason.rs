@@ -190,7 +190,7 @@ reasons! {
     Destination, Ingress, "destination", 23;
     /// The destination is link-local (169.254/16), and this port may not use it.
     Ipv4LinkLocal, Ingress, "ipv4-link-local", 23;
-    /// The destination is the metadata service of a cloud, 169.254.169.254 or fd00:ec2::254.
+    /// The destination is the metadata service of a cloud.
     Metadata, Ingress, "metadata", 23;
     /// The IPv4 header has options, and they are not the router alert of IGMP.
     Ipv4Option, Ingress, "ipv4-option", 24;

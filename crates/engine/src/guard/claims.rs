@@ -37,8 +37,6 @@ use crate::event::BindingEnd;
 use crate::frame::Cast;
 use crate::guard::Judge;
 use crate::guard::arp::compose;
-use crate::guard::ipv4::METADATA as METADATA_V4;
-use crate::guard::ipv6::METADATA as METADATA_V6;
 use crate::guard::spec::{FIRST_COME_MAX, GuardMode, NetworkGuard, Role};
 use crate::plan::SourceMode;
 use crate::port::PortId;
@@ -459,28 +457,6 @@ impl Engine {
             (_, IpAddr::V4(_)) => false,
             (mode, IpAddr::V6(ip)) => {
                 is_link_local(ip) || mode == GuardMode::Learn || announced(ip)
-            }
-        }
-    }
-
-    /// Whether an address is of a kind that no guest can have (checks 21 and 34; RFC 6890): nobody's,
-    /// everybody's, this host's, made of an IPv4 address, or a cloud's metadata service.
-    fn is_no_station(&self, address: IpAddr) -> bool {
-        match address {
-            IpAddr::V4(ip) => {
-                let of_subnet = self.network.guard.subnet.is_some_and(|subnet| {
-                    subnet.prefix_len() < 31 && (ip == subnet.broadcast() || ip == subnet.network())
-                });
-                matches!(ip.octets()[0], 0 | 127 | 224..) || of_subnet || ip == METADATA_V4
-            }
-            IpAddr::V6(ip) => {
-                ip.is_unspecified()
-                    || ip.is_loopback()
-                    || ip.is_multicast()
-                    || ip.to_ipv4().is_some()
-                    || ip.segments()[0] == 0x2002
-                    || ip.segments()[..2] == [0x2001, 0]
-                    || ip == METADATA_V6
             }
         }
     }

@@ -15,6 +15,7 @@ use alloc::vec;
 
 use wire::ethernet::ethertype;
 
+use crate::guard::special::{is_special_v4, is_special_v6};
 use crate::keyed::Key;
 
 /// Sources of a guest that are remembered.
@@ -192,10 +193,8 @@ fn v4(sources: Option<(&Cache, Key)>, frame: &[u8], len: usize, broadcast: u32) 
     }
     let source = u32::from_be_bytes(bytes(12));
     let destination = u32::from_be_bytes(bytes(16));
-    let net = destination >> 24;
-    let plain = net.wrapping_sub(1) < 223 && net != 127 && destination >> 16 != 0xa9fe;
     let known = sources.is_none_or(|(cache, key)| cache.holds(key, Packed::v4(source)));
-    if !plain || destination == broadcast || !known {
+    if is_special_v4(destination) || destination == broadcast || !known {
         return None;
     }
     transport::<BEFORE_V4>(protocol, frame, total.checked_sub(20)?)
@@ -214,9 +213,7 @@ fn v6(sources: Option<(&Cache, Key)>, frame: &[u8], len: usize) -> Option<Packed
     let (_, addresses) = ip.split_at(8);
     let (source, destination) = addresses.split_first_chunk::<16>()?;
     let destination = Packed::v6(destination.first_chunk()?);
-    let net = destination.0 >> 56;
-    // Neither multicast nor one of the special addresses in 0000::/8, nor those of metadata.
-    if net == 0xff || net == 0 || destination.0 == METADATA_NET {
+    if is_special_v6(destination) {
         return None;
     }
     if !sources.is_none_or(|(cache, key)| cache.holds(key, Packed::v6(source))) {
@@ -224,9 +221,6 @@ fn v6(sources: Option<(&Cache, Key)>, frame: &[u8], len: usize) -> Option<Packed
     }
     transport::<BEFORE_V6>(ip[6], frame, payload).then_some(destination)
 }
-
-/// `fd00:ec2::/64`.
-const METADATA_NET: u64 = 0xfd00_0ec2_0000_0000;
 
 /// Whether there is a TCP or UDP header in full at `AT`, and not one that the guard has to look into.
 /// `len` is what the packet has room for.

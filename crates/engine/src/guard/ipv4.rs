@@ -11,11 +11,9 @@ use crate::guard::claims::Claim;
 use crate::guard::fast::{Packed, TCP_FLAGS, is_guarded};
 use crate::guard::fragments::{Datagram, FIRST_MIN, Piece};
 use crate::guard::multicast::Group;
+use crate::guard::special::is_metadata;
 use crate::guard::{Judge, Outcome};
 use crate::reason::Reason;
-
-/// The metadata service of clouds, whose answers are secrets of the host.
-pub(super) const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// IPv4 option numbers with their copy flag and class (RFC 791, 3.1; RFC 2113).
 mod option {
@@ -73,12 +71,14 @@ impl Judge<'_> {
     }
 
     /// Where no wire leads (check 23).
-    fn destination_v4(&mut self, destination: Ipv4Addr) -> Result<(), Reason> {
+    pub(super) fn destination_v4(&mut self, destination: Ipv4Addr) -> Result<(), Reason> {
         let [net, second, ..] = destination.octets();
+        if is_metadata(destination.into()) {
+            return self.refuse(Reason::Metadata);
+        }
         match net {
             0 | 127 => self.refuse(Reason::Destination),
             240..=255 if !destination.is_broadcast() => self.refuse(Reason::Destination),
-            169 if destination == METADATA => self.refuse(Reason::Metadata),
             169 if second == 254 && !self.me.spec.link_local_v4 => {
                 self.refuse(Reason::Ipv4LinkLocal)
             }
@@ -95,9 +95,7 @@ impl Judge<'_> {
             .is_some_and(|net| net.broadcast() == destination);
         let broadcast = destination.is_broadcast() || of_subnet;
         let good = match self.cast {
-            Cast::Broadcast => {
-                broadcast || subnet.is_none() && self.may_be_broadcast(destination)
-            }
+            Cast::Broadcast => broadcast || subnet.is_none() && self.may_be_broadcast(destination),
             Cast::Multicast => {
                 destination.is_multicast() && self.parsed.dst == group_mac(destination)
             }
@@ -187,7 +185,7 @@ impl Judge<'_> {
             return self.unspecified_v4(ip);
         }
         // Somebody may be given the metadata service's address, to be one.
-        let given = source == METADATA && self.has(source.into());
+        let given = is_metadata(source.into()) && self.has(source.into());
         if self.is_no_station(source.into()) && !given {
             return self.refuse(Reason::Ipv4SourceKind);
         }
@@ -263,9 +261,9 @@ pub(super) fn router_alert(options: &[u8]) -> Options {
 
 /// The Ethernet group address of an IPv4 multicast address: 01:00:5e and its last 23 bits (RFC 1112,
 /// 6.4).
-pub(super) fn group_mac(group: Ipv4Addr) -> wire::MacAddr {
+pub(super) fn group_mac(group: Ipv4Addr) -> MacAddr {
     let [_, b, c, d] = group.octets();
-    wire::MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d])
+    MacAddr([0x01, 0x00, 0x5e, b & 0x7f, c, d])
 }
 
 const _: () = assert!(ipv4::HEADER_LEN_MAX + 8 == FIRST_MIN);

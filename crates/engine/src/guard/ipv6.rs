@@ -13,11 +13,9 @@ use crate::guard::extension::{self, Extensions};
 use crate::guard::fast::{Packed, is_guarded};
 use crate::guard::fragments::{Datagram, Piece};
 use crate::guard::multicast::Group;
+use crate::guard::special::{is_metadata, of_nat64};
 use crate::guard::{Judge, Outcome};
 use crate::reason::Reason;
-
-/// The metadata service of one cloud; the others use its IPv4 address alone.
-pub(super) const METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 impl Judge<'_> {
     pub(super) fn ipv6(&mut self) -> Result<Outcome, Reason> {
@@ -81,7 +79,10 @@ impl Judge<'_> {
         {
             self.refuse(Reason::Destination)?;
         }
-        self.demand(destination != METADATA, Reason::Metadata)
+        if let Some(inside) = of_nat64(destination) {
+            self.destination_v4(inside)?;
+        }
+        self.demand(!is_metadata(destination.into()), Reason::Metadata)
     }
 
     fn cast_v6(&mut self, destination: Ipv6Addr) -> Result<(), Reason> {

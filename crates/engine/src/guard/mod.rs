@@ -55,6 +55,7 @@ mod port;
 mod privacy;
 mod reject;
 mod spec;
+mod special;
 mod stations;
 mod violation;
 

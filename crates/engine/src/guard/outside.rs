@@ -15,10 +15,10 @@ use wire::{L3, MacAddr, Transport, dhcp4, dhcp6, mld};
 
 use crate::frame::Cast;
 use crate::guard::fast::Packed;
-use crate::guard::ipv4::{METADATA as METADATA_V4, Options, router_alert};
-use crate::guard::ipv6::METADATA as METADATA_V6;
+use crate::guard::ipv4::{Options, router_alert};
 use crate::guard::multicast::Group;
 use crate::guard::spec::Role;
+use crate::guard::special::is_metadata;
 use crate::guard::{Judge, Outcome};
 use crate::mac_table::tick;
 use crate::reason::Reason;
@@ -228,17 +228,11 @@ impl Judge<'_> {
 /// Whether a guest may answer a packet with this source. If it may not, others would make it fail the
 /// checks of what it sends (23).
 fn may_be_answered(source: IpAddr) -> bool {
-    match source {
-        IpAddr::V4(ip) => {
-            ip.is_unspecified() || !matches!(ip.octets()[0], 0 | 127 | 224..) && ip != METADATA_V4
-        }
-        IpAddr::V6(ip) => {
-            !ip.is_multicast()
-                && !ip.is_loopback()
-                && ip.to_ipv4_mapped().is_none()
-                && ip != METADATA_V6
-        }
-    }
+    let kind = match source {
+        IpAddr::V4(ip) => ip.is_unspecified() || !matches!(ip.octets()[0], 0 | 127 | 224..),
+        IpAddr::V6(ip) => !ip.is_multicast() && !ip.is_loopback() && ip.to_ipv4_mapped().is_none(),
+    };
+    kind && !is_metadata(source)
 }
 
 /// Whether an address can be that of one station.

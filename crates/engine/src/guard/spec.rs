@@ -230,8 +230,8 @@ pub struct GuardSpec {
     pub first_come: FirstCome,
     /// EtherTypes it may send beside IPv4, ARP and IPv6 (check 8).
     pub ethertypes: Vec<u16>,
-    /// Whether it may send to IPv4 link-local addresses, 169.254/16 (check 23). The metadata address
-    /// 169.254.169.254 stays refused.
+    /// Whether it may send to IPv4 link-local addresses, 169.254/16 (check 23). Metadata services
+    /// there stay refused.
     pub link_local_v4: bool,
     /// Whether the port may be given delegated prefixes by DHCPv6 (check 46).
     pub delegated_prefixes: bool,

@@ -592,7 +592,12 @@ fn the_broadcast_address_is_nobodys() {
     assert_eq!(net.engine.owner_of(small), None);
     refused(&mut net, "thief", &announce(&THIEF, small.into()), Reason::ArpGratuitous);
     passed(&mut net, "victim", &shout(&VICTIM, victims, small));
-    refused(&mut net, "victim", &shout(&VICTIM, victims, Ipv4Addr::new(192, 168, 1, 126)), Reason::CastMismatch);
+    refused(
+        &mut net,
+        "victim",
+        &shout(&VICTIM, victims, Ipv4Addr::new(192, 168, 1, 126)),
+        Reason::CastMismatch,
+    );
     // What a station outside has is no broadcast address, whoever sends there like that.
     let station = Ipv4Addr::new(192, 168, 1, 63);
     passed(&mut net, "victim", &shout(&VICTIM, victims, station));

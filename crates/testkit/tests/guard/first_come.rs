@@ -87,9 +87,17 @@ fn probe(guest: &Guest, target: Ipv6Addr) -> Vec<u8> {
 
 #[test]
 fn no_station_has_an_address_of_these_kinds() {
-    for address in
-        ["10.0.0.255", "10.0.0.0", "0.1.2.3", "127.0.0.1", "240.0.0.1", "169.254.169.254"]
-    {
+    for address in [
+        "10.0.0.255",
+        "10.0.0.0",
+        "0.1.2.3",
+        "127.0.0.1",
+        "240.0.0.1",
+        "169.254.169.254",
+        "100.100.100.200",
+        "192.0.0.192",
+        "168.63.129.16",
+    ] {
         let address: Ipv4Addr = address.parse().expect("an address");
         let mut net = segment(network().guard);
         refused(&mut net, "client", &announce(&CLIENT, address), Reason::ArpGratuitous);
@@ -97,7 +105,7 @@ fn no_station_has_an_address_of_these_kinds() {
         assert_eq!(net.engine.owner_of(address), None);
     }
     let kinds = ["::1", "2002:a00:1::1", "2001:0:1::1", "::ffff:10.0.0.1", "::10.1.2.3"];
-    for address in kinds.into_iter().chain(["fd00:ec2::254"]) {
+    for address in kinds.into_iter().chain(["fd00:ec2::254", "fd20:ce::254"]) {
         let address: Ipv6Addr = address.parse().expect("an address");
         let mut net = segment(network().guard);
         // Who would like to know whether it is free has not got it by that.

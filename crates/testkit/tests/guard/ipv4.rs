@@ -84,6 +84,9 @@ fn destinations_that_no_wire_leads_to() {
         ("0.1.2.3", Reason::Destination),
         ("245.0.0.1", Reason::Destination),
         ("169.254.169.254", Reason::Metadata),
+        ("100.100.100.200", Reason::Metadata),
+        ("168.63.129.16", Reason::Metadata),
+        ("192.0.0.192", Reason::Metadata),
         ("169.254.1.1", Reason::Ipv4LinkLocal),
     ] {
         let destination: Ipv4Addr = destination.parse().expect("an address");
@@ -96,7 +99,17 @@ fn destinations_that_no_wire_leads_to() {
     let to = |destination| a().udp4(&Ipv4 { destination, ..a().ip4() }, 1000, 2000);
     let frame = to(Ipv4Addr::new(169, 254, 1, 1));
     assert!(matches!(net.send("a", &frame), engine::Verdict::Forward(_)));
-    refused(&mut net, "a", &to(Ipv4Addr::new(169, 254, 169, 254)), Reason::Metadata);
+    for metadata in
+        [[169, 254, 169, 254], [169, 254, 170, 2], [169, 254, 170, 23], [169, 254, 42, 42]]
+    {
+        refused(&mut net, "a", &to(metadata.into()), Reason::Metadata);
+    }
+    // Who needs one is allowed the check.
+    let mut spec = strict(2);
+    assert!(spec.guard.actions.set(23, engine::Action::Allow));
+    net.change("a", spec);
+    let frame = to(Ipv4Addr::new(168, 63, 129, 16));
+    assert!(matches!(net.send("a", &frame), engine::Verdict::Forward(_)));
 }
 
 #[test]

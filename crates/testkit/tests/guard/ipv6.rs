@@ -103,6 +103,15 @@ fn destinations_and_casts() {
         ("::", Reason::Destination),
         ("::ffff:10.0.0.9", Reason::Destination),
         ("fd00:ec2::254", Reason::Metadata),
+        ("fd00:ec2::23", Reason::Metadata),
+        ("fd20:ce::254", Reason::Metadata),
+        ("fd00:c1::a9fe:a9fe", Reason::Metadata),
+        ("fd00:42::42", Reason::Metadata),
+        ("fe80::a9fe:a9fe", Reason::Metadata),
+        // What a translator would make of them.
+        ("64:ff9b::a9fe:a9fe", Reason::Metadata),
+        ("64:ff9b::6464:64c8", Reason::Metadata),
+        ("64:ff9b::7f00:1", Reason::Destination),
     ] {
         let destination = addr(destination);
         both_refused(reason, |g| g.udp6(&Ipv6 { destination, ..g.ip6() }, 1000, 2000));

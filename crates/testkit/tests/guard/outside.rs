@@ -198,12 +198,14 @@ fn nobody_outside_makes_a_guest_fail() {
     for options in [&[148, 4, 0, 0][..], &[1, 1, 1, 0]] {
         passed(&mut net, "uplink", &host.udp4(&wire::build::Ipv4 { options, ..host.ip4() }, 1, 2));
     }
-    for source in ["127.0.0.1", "0.0.0.1", "224.0.0.1", "240.0.0.1", "169.254.169.254"] {
+    for source in
+        ["127.0.0.1", "0.0.0.1", "224.0.0.1", "240.0.0.1", "169.254.169.254", "100.100.100.200"]
+    {
         let source = source.parse().expect("an address");
         let header = wire::build::Ipv4 { source, ..host.ip4() };
         refused(&mut net, "uplink", &host.udp4(&header, 1, 2), Reason::Ipv4SourceKind);
     }
-    for source in ["::1", "ff02::1", "::ffff:10.0.0.9", "fd00:ec2::254"] {
+    for source in ["::1", "ff02::1", "::ffff:10.0.0.9", "fd00:ec2::254", "fd20:ce::254"] {
         let source = source.parse().expect("an address");
         let header = Ipv6 { source, ..host.ip6() };
         refused(&mut net, "uplink", &host.udp6(&header, 1, 2), Reason::Ipv6SourceKind);
