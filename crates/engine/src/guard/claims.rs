@@ -455,6 +455,7 @@ impl Engine {
                 }
             }
             (_, IpAddr::V4(_)) => false,
+            (_, IpAddr::V6(ip)) if self.is_kept(ip) => false,
             (mode, IpAddr::V6(ip)) => {
                 is_link_local(ip) || mode == GuardMode::Learn || announced(ip)
             }

@@ -75,9 +75,30 @@ fn is_plain_link_local(destination: Packed) -> bool {
     destination.0 == 0xfe80 << 48 && !is_metadata(destination.address())
 }
 
+/// Of 0000::/8: nobody, this host, what is made of an IPv4 address, also by a translator (RFC 4291, 2.4;
+/// RFC 8215). Of a site (RFC 3879), of a tunnel (6to4, Teredo), of many, for nobody (RFC 6666). And
+/// whoever in a subnet is a router, or serves something (RFC 4291, 2.6.1; RFC 2526).
+fn is_no_station_v6(ip: Ipv6Addr) -> bool {
+    let Packed(net, interface) = Packed::v6(&ip.octets());
+    matches!(net >> 48, 0..=0xff | 0xfec0..=0xfeff | 0x2002 | 0xff00..)
+        || net >> 32 == 0x2001_0000
+        || net == 0x0100 << 48
+        || interface == 0
+        || interface | 0x7f == 0xfdff_ffff_ffff_ffff
+}
+
+/// Identifiers of a network's own prefix that it keeps for its router: no guest is given one.
+const KEPT: u64 = 16;
+
 impl Engine {
+    /// Whether an address is one of the first of the network's own prefix.
+    pub(super) fn is_kept(&self, ip: Ipv6Addr) -> bool {
+        let own = || self.network.guard.announced.iter().any(|net| net.contains(&ip));
+        Packed::v6(&ip.octets()).1 < KEPT && own()
+    }
+
     /// Whether an address is of a kind that no guest can have: nobody's, everybody's, this host's, made
-    /// of an IPv4 address, or a cloud's metadata service.
+    /// of an IPv4 address, anybody's of several, or a cloud's metadata service.
     pub(super) fn is_no_station(&self, address: IpAddr) -> bool {
         is_metadata(address)
             || match address {
@@ -88,14 +109,7 @@ impl Engine {
                     });
                     matches!(ip.octets()[0], 0 | 127 | 224..) || of_subnet
                 }
-                IpAddr::V6(ip) => {
-                    ip.is_unspecified()
-                        || ip.is_loopback()
-                        || ip.is_multicast()
-                        || ip.to_ipv4().is_some()
-                        || ip.segments()[0] == 0x2002
-                        || ip.segments()[..2] == [0x2001, 0]
-                }
+                IpAddr::V6(ip) => is_no_station_v6(ip),
             }
     }
 }
@@ -103,6 +117,38 @@ impl Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobodys() {
+        let nobodys = |text: &str| is_no_station_v6(text.parse().expect("an address"));
+        for it in
+            ["::", "::1", "::10.1.2.3", "::ffff:10.1.2.3", "64:ff9b::7f00:1", "64:ff9b:1::7f00:1"]
+        {
+            assert!(nobodys(it), "{it}");
+        }
+        for it in ["fec0::1", "feff::1", "2002:a00:1::1", "2001::1", "100::1", "ff02::1"] {
+            assert!(nobodys(it), "{it}");
+        }
+        for it in [
+            "fe80::",
+            "fd00::",
+            "2001:db8::",
+            "fd00::fdff:ffff:ffff:ff80",
+            "fe80::fdff:ffff:ffff:fffe",
+        ] {
+            assert!(nobodys(it), "{it}");
+        }
+        for it in
+            ["fe80::1", "fd00::1", "2001:1::1", "2001:db8::1", "2003::1", "100:0:0:1::1", "fdff::1"]
+        {
+            assert!(!nobodys(it), "{it}");
+        }
+        for it in
+            ["fd00::fdff:ffff:ffff:ff7f", "fd00::fcff:ffff:ffff:ffff", "fd00::ffff:ffff:ffff:ffff"]
+        {
+            assert!(!nobodys(it), "{it}");
+        }
+    }
 
     #[test]
     fn the_short_way_leaves_metadata_services_alone() {

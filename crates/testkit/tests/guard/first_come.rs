@@ -104,8 +104,23 @@ fn no_station_has_an_address_of_these_kinds() {
         refused(&mut net, "client", &from(&CLIENT, address.into()), Reason::Ipv4SourceKind);
         assert_eq!(net.engine.owner_of(address), None);
     }
-    let kinds = ["::1", "2002:a00:1::1", "2001:0:1::1", "::ffff:10.0.0.1", "::10.1.2.3"];
-    for address in kinds.into_iter().chain(["fd00:ec2::254", "fd20:ce::254"]) {
+    for address in [
+        "::1",
+        "2002:a00:1::1",
+        "2001:0:1::1",
+        "::ffff:10.0.0.1",
+        "::10.1.2.3",
+        "64:ff9b::7f00:1",
+        "100::7",
+        "fec0::7",
+        "fd00::",
+        "2001:db8::",
+        "fe80::",
+        "fd00::fdff:ffff:ffff:fffe",
+        "fe80::fdff:ffff:ffff:ff80",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+    ] {
         let address: Ipv6Addr = address.parse().expect("an address");
         let mut net = segment(network().guard);
         // Who would like to know whether it is free has not got it by that.
@@ -114,6 +129,23 @@ fn no_station_has_an_address_of_these_kinds() {
         quiet(&mut net);
         refused(&mut net, "client", &from(&CLIENT, address.into()), Reason::Ipv6SourceKind);
         assert_eq!(net.engine.owner_of(address), None);
+    }
+}
+
+/// The network keeps them for its router.
+#[test]
+fn the_first_of_the_networks_prefix_are_not_first_come() {
+    for spec in [learning(), strict(CLIENT.number)] {
+        let mut net = segment(network().guard);
+        net.change("client", spec);
+        for number in [1, 3, 15] {
+            refused(&mut net, "client", &probe(&CLIENT, v6(number)), Reason::Ipv6Source);
+            refused(&mut net, "client", &from(&CLIENT, v6(number).into()), Reason::Ipv6Source);
+        }
+        passed(&mut net, "client", &from(&CLIENT, v6(16).into()));
+        // Elsewhere a guest may have them.
+        let link_local = "fe80::7".parse().expect("an address");
+        passed(&mut net, "client", &from(&CLIENT, IpAddr::V6(link_local)));
     }
 }
 
