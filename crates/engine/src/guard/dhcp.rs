@@ -75,7 +75,7 @@ impl<'a> Judge<'a> {
             && !options.repeated
             && !names_other
             && options.kind.is_some();
-        let client = Client { mac, identifier: fingerprint(identifier), version: Version::V4 };
+        let client = Client { mac, identifier: self.fingerprint(identifier), version: Version::V4 };
         let given_up = match options.kind {
             Some(message::RELEASE) => Some(message.client_address()),
             Some(message::DECLINE) => Some(Ipv4Addr::from(options.address.unwrap_or_default())),
@@ -97,6 +97,31 @@ impl<'a> Judge<'a> {
             self.me.requests.note(self.now, request);
         }
         Ok(())
+    }
+
+    /// Takes note of the associations of a client of DHCPv6, as which a server gives it addresses, each
+    /// by the identifiers of both (RFC 8415, 12): they are bounded as clients are.
+    fn associations(&mut self, message: dhcp6::Message<'_>, identifier: &[u8]) -> bool {
+        use dhcp6::option::{IA_NA, IA_PD, IA_TA};
+        let (mac, version) = (self.mac(), Version::V6);
+        let mut some = false;
+        for (code, body) in message.options() {
+            let (IA_NA | IA_TA | IA_PD, Some(number)) = (code, body.first_chunk::<4>()) else {
+                continue;
+            };
+            some = true;
+            let identifier = self.engine.memory.fingerprint(&[identifier, number]);
+            if !self.client(Client { mac, identifier, version }) {
+                return false;
+            }
+        }
+        let identifier = self.fingerprint(identifier);
+        some || self.client(Client { mac, identifier, version })
+    }
+
+    /// A number for an identifier.
+    pub(super) fn fingerprint(&self, identifier: &[u8]) -> u64 {
+        self.engine.memory.fingerprint(&[identifier])
     }
 
     /// Takes note of a client; false if the port is too many of them (checks 32 and 46).
@@ -171,9 +196,9 @@ impl<'a> Judge<'a> {
             return Ok(());
         }
         let identifier = message.option(dhcp6::option::CLIENT_ID).unwrap_or_default();
-        let (version, identifier) = (Version::V6, fingerprint(identifier));
-        let known = self.client(Client { mac: self.mac(), identifier, version });
+        let known = self.associations(message, identifier);
         self.demand(known, Reason::Dhcpv6Starvation)?;
+        let (version, identifier) = (Version::V6, self.fingerprint(identifier));
         if sound && matches!(kind, SOLICIT | REQUEST | RENEW | REBIND) {
             let (client, transaction) = (self.source, message.transaction());
             self.me.requests.note(self.now, Request { version, client, identifier, transaction });
@@ -253,7 +278,7 @@ fn is_servers(datagram: &[u8]) -> bool {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Client {
     mac: MacAddr,
-    /// Of the identifier that it sent.
+    /// Of the identifier that it sent, and of that of one of its associations.
     identifier: u64,
     version: Version,
 }
@@ -263,13 +288,6 @@ pub(crate) struct Client {
 pub(super) enum Version {
     V4,
     V6,
-}
-
-/// A number for an identifier (FNV-1a): a guest that makes two of its own collide has won nothing.
-pub(super) fn fingerprint(identifier: &[u8]) -> u64 {
-    identifier.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 /// The addresses and prefixes that a client says it does not need, or that are in use.

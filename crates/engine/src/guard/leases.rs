@@ -33,7 +33,7 @@ use wire::{MacAddr, dhcp6};
 use crate::bindings::{BindingSource, Lifetime, Owner};
 use crate::engine::mac_addr;
 use crate::guard::Judge;
-use crate::guard::dhcp::{Version, fingerprint};
+use crate::guard::dhcp::Version;
 use crate::guard::fast::Packed;
 use crate::guard::port::PortGuard;
 use crate::guard::spec::{GuardMode, Role};
@@ -251,7 +251,7 @@ impl Judge<'_> {
         else {
             return;
         };
-        let identifier = fingerprint(message.option(CLIENT_ID).unwrap_or_default());
+        let identifier = self.fingerprint(message.option(CLIENT_ID).unwrap_or_default());
         let Some(request) = self.requests(client).and_then(|requests| {
             requests.find(self.now, |request| {
                 let asked = (request.version, request.identifier, request.transaction);

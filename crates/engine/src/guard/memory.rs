@@ -107,6 +107,17 @@ impl Memory {
             .any(|(other, at)| *other == digest && now.saturating_since(*at) < LOOP_TIME)
     }
 
+    /// A number for some bytes in parts, of which nobody who does not know the key finds two that have
+    /// the same.
+    pub(super) fn fingerprint(&self, parts: &[&[u8]]) -> u64 {
+        let mut hasher = self.hasher;
+        for part in parts {
+            hasher.write_usize(part.len());
+            hasher.write(part);
+        }
+        hasher.finish()
+    }
+
     fn digest(&self, bytes: &[u8]) -> u64 {
         let mut hasher = self.hasher;
         hasher.write(bytes.get(..128).unwrap_or(bytes));

@@ -198,6 +198,22 @@ fn starvation() {
         net.wait(Duration::from_secs(600));
         passed(&mut net, guest.port, &ask(5));
     }
+    // FNV-1a made one number of these, and so one client of all.
+    let mut net = world();
+    let ask = |number: usize| {
+        discover(&a(), |m| {
+            m.pop();
+            let mut identifier = vec![0xd5, 0x6b, 0xb9, 0x53, 0x42, 0x87, 0x08, 0x36];
+            identifier.resize(8 + number, 0);
+            m.extend([61, identifier.len() as u8]);
+            m.extend(identifier);
+            m.push(255);
+        })
+    };
+    for number in 0..5 {
+        passed(&mut net, "a", &ask(number));
+    }
+    refused(&mut net, "a", &ask(5), Reason::DhcpStarvation);
     // A cable to a switch has as many stations behind it as the port may learn.
     let guest = a();
     let mut net = world();
@@ -298,6 +314,24 @@ fn dhcpv6_clients_and_servers() {
         passed(&mut net, guest.port, &discover(&guest, |_| {}));
         net.wait(Duration::from_secs(600));
         passed(&mut net, guest.port, &ask(5));
+    }
+    // One client with many associations is as many, in one message or in several.
+    let association = |number: u8| [&[0, 3, 0, 12, 0, 0, 0, number][..], &[0; 8]].concat();
+    let ask = |guest: &Guest, numbers: core::ops::Range<u8>| {
+        let start = [1, 0, 0, 1, 0, 1, 0, 2, 7, 7];
+        let bytes = [&start[..], &numbers.flat_map(association).collect::<Vec<_>>()].concat();
+        dhcpv6(guest, guest.link_local(), (546, 547), &bytes)
+    };
+    both_passed(|g| ask(g, 0..5));
+    both_refused(Reason::Dhcpv6Starvation, |g| ask(g, 0..6));
+    for guest in [a(), t()] {
+        let mut net = world();
+        for number in 0..5 {
+            passed(&mut net, guest.port, &ask(&guest, number..number + 1));
+        }
+        refused(&mut net, guest.port, &ask(&guest, 5..6), Reason::Dhcpv6Starvation);
+        refused(&mut net, guest.port, &ask(&guest, 4..6), Reason::Dhcpv6Starvation);
+        passed(&mut net, guest.port, &ask(&guest, 1..3));
     }
     // A prefix only where it is allowed.
     let prefix = [1, 0, 0, 1, 0, 25, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
