@@ -194,6 +194,15 @@ impl Judge<'_> {
                 self.said.reach = Reach::Nobody;
                 Ok(None)
             }
+            Station::Unknown if probe && guest && self.is_known_outside(target) => {
+                self.defend(probe)?;
+                let known = self.engine.memory.stations.mac_of(self.now, target);
+                let mac = known.filter(|mac| mac.is_unicast());
+                if mac.is_none() {
+                    self.said.reach = Reach::Nobody;
+                }
+                Ok(mac)
+            }
             Station::Unknown => {
                 self.said.reach = if probe { self.probing(target) } else { Reach::Open };
                 if guest && !probe {
@@ -208,6 +217,13 @@ impl Judge<'_> {
                 Ok(None)
             }
         }
+    }
+
+    /// Whether another station than the guest is known to have the address outside, and could be behind
+    /// an uplink of this VLAN. It may be trying its address just now, because it starts anew, and would
+    /// have to give it up if it heard somebody else's probe: so none leaves.
+    fn is_known_outside(&self, target: IpAddr) -> bool {
+        self.is_in_use_outside(target) && self.engine.has_outside(self.vid())
     }
 
     /// Where a probe goes that nobody answers here. What somebody outside wants is no secret.

@@ -168,7 +168,8 @@ impl Judge<'_> {
             Role::Router => self.has(ip.source.into()),
             Role::Uplink => {
                 ip.destination.is_broadcast()
-                    || self.engine.memory.stations.is_at(self.now, ip.source.into(), self.mac())
+                    || self.engine.memory.stations.mac_of(self.now, ip.source.into())
+                        == Some(self.mac())
             }
             Role::Guest => false,
         }

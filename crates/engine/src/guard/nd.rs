@@ -106,13 +106,11 @@ impl<'a> Judge<'a> {
                 self.refuse(Reason::Ipv6SourceLimit)?;
                 Ok(Outcome::Pass)
             }
-            // Somebody has it, and says so himself or by us; or nobody may.
-            Claim::Foreign if self.is_in_use_outside(target.into()) => {
-                self.said.reach = Reach::Open;
-                Ok(Outcome::Pass)
-            }
+            // Somebody has it, in here or outside, and says so by us; or nobody may.
             Claim::Foreign => {
-                if self.engine.bindings.owner_of_ip(target.into()).is_none() {
+                if self.engine.bindings.owner_of_ip(target.into()).is_none()
+                    && !self.is_in_use_outside(target.into())
+                {
                     self.refuse(Reason::Ipv6Source)?;
                     return Ok(Outcome::Pass);
                 }

@@ -95,22 +95,15 @@ impl Stations {
     /// Whether a station outside is known to have the address, another than the one with this
     /// Ethernet address: a guest may have moved in from there.
     pub(super) fn has(&self, now: Instant, address: IpAddr, but: MacAddr) -> bool {
-        let address = Packed::new(address);
-        self.sets.get(self.place(address)).is_some_and(|set| {
-            set.iter().any(|(known, mac, at)| {
-                *known == address && *mac != but && now.saturating_since(*at) < SILENCE
-            })
-        })
+        self.mac_of(now, address).is_some_and(|mac| mac != but)
     }
 
-    /// Whether the station outside with this Ethernet address is known to have the IP address.
-    pub(super) fn is_at(&self, now: Instant, address: IpAddr, mac: MacAddr) -> bool {
+    /// The Ethernet address of the station outside that is known to have the address.
+    pub(super) fn mac_of(&self, now: Instant, address: IpAddr) -> Option<MacAddr> {
         let address = Packed::new(address);
-        self.sets.get(self.place(address)).is_some_and(|set| {
-            set.iter().any(|(known, at, heard)| {
-                (*known, *at) == (address, mac) && now.saturating_since(*heard) < SILENCE
-            })
-        })
+        let mut set = self.sets.get(self.place(address))?.iter();
+        let known = set.find(|(known, ..)| *known == address);
+        known.filter(|(.., heard)| now.saturating_since(*heard) < SILENCE).map(|(_, mac, _)| *mac)
     }
 
     /// Has a question sent to the outside, in this VLAN. False if there is no room for it.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use engine::bindings::Owner;
-use engine::{Rate, Reason, SourceMode};
+use engine::{Rate, Reason, SourceMode, Verdict};
 use testkit::frames::Ip;
 use testkit::{TestNetwork, mac};
 use wire::arp::operation::REQUEST;
@@ -170,6 +170,38 @@ fn two_that_try_one_address_do_not_hear_each_other() {
         let answer = answered(&mut net, "other", &theirs);
         assert_eq!(parse(&answer).expect("a frame").src, CLIENT.mac());
         assert_eq!(hears(&mut net, "client"), 0);
+    }
+}
+
+/// A router that starts anew tries its address, too.
+#[test]
+fn a_station_outside_does_not_hear_of_probes_for_its_address() {
+    for version in Ip::BOTH {
+        let says = |who: &Guest| match version {
+            Ip::V4 => question(who, version, PEER),
+            Ip::V6 => {
+                let header = Ipv6 { hop_limit: 255, ..who.ip6() };
+                who.frame(mac(PEER), |b| b.ipv6(&header).neighbour(136, 0x60, who.v6(), who.mac()))
+            }
+        };
+        let mut net = crowd();
+        net.send("uplink", &says(&OUTSIDE));
+        drain(&mut net);
+        for prober in [a(), CLIENT] {
+            let answer = answered(&mut net, prober.port, &probe(&prober, version, OUTSIDE.number));
+            assert_eq!(parse(&answer).expect("a frame").src, OUTSIDE.mac());
+            assert_eq!((hears(&mut net, "uplink"), hears(&mut net, "other")), (0, 0));
+        }
+        // Who asks and does not try it asks the station itself.
+        passed(&mut net, "a", &question(&a(), version, OUTSIDE.number));
+        // One that is silent for long is forgotten.
+        net.wait(Duration::from_secs(600));
+        drain(&mut net);
+        assert!(matches!(
+            net.send("client", &probe(&CLIENT, version, OUTSIDE.number)),
+            Verdict::Flood { .. } | Verdict::Forward(_)
+        ));
+        assert_eq!(hears(&mut net, "uplink"), 1);
     }
 }
 
