@@ -45,6 +45,9 @@ impl Judge<'_> {
                 let options = Header::new(self.packet()).map_or(&[][..], Header::options);
                 let odd = !options.is_empty() && router_alert(options) == Options::Other;
                 self.demand(!odd, Reason::Ipv4Option)?;
+                // As in `pieces_v6`.
+                let hidden = ip.fragment == Fragment::First && self.parsed.l4.is_none();
+                self.demand(!hidden, Reason::L4Header)?;
                 // Where it broadcasts to, no station is. Nobody told us of that address, if we do
                 // not know the subnet.
                 let last = ip.destination.octets()[3] & 3 == 3;

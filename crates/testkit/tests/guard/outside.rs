@@ -104,7 +104,16 @@ fn what_cannot_be_read_does_not_come_in() {
     let mut frame = hide(1, 8);
     frame[14] = 0x45;
     refused(&mut net, "uplink", &frame, Reason::Ipv6Header);
-    // In pieces: headers that go on in the next, and what may not be in pieces at all.
+    // In pieces: a transport header that goes on in the next.
+    for (protocol, len) in [(6, 8), (17, 0), (1, 0)] {
+        let header = wire::build::Ipv4 { fragment: 0x2000, ..host.ip4() };
+        let piece = |len: usize| {
+            host.frame(mac(PEER), |b| b.ipv4(&header).protocol(protocol).payload(&vec![0x50; len]))
+        };
+        refused(&mut net, "uplink", &piece(len), Reason::L4Header);
+        passed(&mut net, "uplink", &piece(48));
+    }
+    // In IPv6, headers that go on in the next, and what may not be in pieces at all.
     let piece = |more: u8, message: Option<u8>| {
         host.frame(mac(PEER), |b| {
             let b = b.ipv6(&Ipv6 { hop_limit: 255, ..host.ip6() });
