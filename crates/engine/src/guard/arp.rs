@@ -143,7 +143,8 @@ impl Judge<'_> {
                 && arp.target_mac == mac
                 && arp.sender_ip.is_unspecified()
                 && arp.target_ip.is_unspecified());
-        self.demand(announcement, Reason::Rarp)?;
+        let sound = self.cast == Cast::Broadcast && self.packet_len() <= PADDED_MAX;
+        self.demand(announcement && sound, Reason::Rarp)?;
         if !self.me.buckets.rarp.take(self.now, RARP_RATE) {
             self.refuse(Reason::RarpRate)?;
         }

@@ -223,6 +223,16 @@ fn rarp_announces_the_port_itself_once_a_second() {
     both_refused(Reason::Rarp, |g| broadcast(g, &Arp { sender_mac: mac(PEER), ..rarp(g) }));
     both_refused(Reason::Rarp, |g| broadcast(g, &Arp { sender_ip: g.v4(), ..rarp(g) }));
     both_refused(Reason::Rarp, |g| broadcast(g, &Arp { operation: 4, ..rarp(g) }));
+    // To one station, and with something behind it.
+    both_refused(Reason::Rarp, |g| {
+        let mut frame = broadcast(g, &rarp(g));
+        frame[..6].copy_from_slice(&mac(PEER).0);
+        frame
+    });
+    let padded = |g: &Guest, len: usize| [broadcast(g, &rarp(g)), vec![7; len - 28]].concat();
+    both_refused(Reason::Rarp, |g| padded(g, 51));
+    both_refused(Reason::Rarp, |g| padded(g, 1500));
+    passed(&mut world(), "a", &padded(&a(), 50));
 }
 
 #[test]
