@@ -269,7 +269,9 @@ impl<'a> Judge<'a> {
                 | igmp::kind::REPORT_V3
                 | igmp::kind::LEAVE
         );
-        let sound = ip.ttl == 1 && alert && known && message.checksum_is_good();
+        // Receivers believe one that is sent to them alone (RFC 3376, 4.2.14), and stay silent for it.
+        let to_group = ip.destination.is_multicast();
+        let sound = ip.ttl == 1 && alert && known && to_group && message.checksum_is_good();
         self.demand(sound && records.is_sound(), Reason::IgmpFormat)?;
         if kind == igmp::kind::QUERY {
             self.refuse(Reason::IgmpQuery)?;
@@ -303,6 +305,8 @@ impl<'a> Judge<'a> {
         };
         let source = ip.source.is_unicast_link_local()
             || (ip.source.is_unspecified() && kind != mld::kind::QUERY);
+        // As with IGMP (RFC 3810, 5.2.14).
+        let source = source && ip.destination.is_multicast();
         let sound = ip.hop_limit == 1 && extensions.router_alert && source && records.is_sound();
         self.demand(sound, Reason::MldFormat)?;
         if kind == mld::kind::QUERY {

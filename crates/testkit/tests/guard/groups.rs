@@ -9,8 +9,8 @@ use wire::build::{Ipv4, Ipv6};
 use wire::{MacAddr, igmp, mld, ndp, parse};
 
 use crate::world::{
-    Guest, PEER, a, both_refused, consumed, drain, network, passed, reaches, refused, strict,
-    world, world_of,
+    Guest, PEER, a, both_refused, consumed, drain, network, passed, reaches, refused, strict, v4,
+    v6, world, world_of,
 };
 
 const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
@@ -81,6 +81,14 @@ fn igmp_messages() {
         igmp(g, igmp::kind::REPORT_V2, GROUP, &Ipv4 { options: &[], ..header(g, GROUP) })
     });
     both_refused(Reason::IgmpFormat, |g| igmp(g, 0x77, GROUP, &header(g, GROUP)));
+    // To one station alone.
+    for kind in [igmp::kind::REPORT_V1, igmp::kind::REPORT_V2, igmp::kind::LEAVE] {
+        both_refused(Reason::IgmpFormat, |g| {
+            let mut frame = igmp(g, kind, GROUP, &header(g, v4(PEER)));
+            frame[..6].copy_from_slice(&mac(PEER).0);
+            frame
+        });
+    }
     both_refused(Reason::IgmpFormat, |g| {
         let mut frame = join(g, GROUP);
         let last = frame.len() - 1;
@@ -89,7 +97,7 @@ fn igmp_messages() {
     });
     both_refused(Reason::IgmpQuery, |g| igmp(g, igmp::kind::QUERY, GROUP, &header(g, GROUP)));
     both_refused(Reason::Ipv4Source, |g| {
-        let source = crate::world::v4(PEER);
+        let source = v4(PEER);
         igmp(g, igmp::kind::REPORT_V2, GROUP, &Ipv4 { source, ..header(g, GROUP) })
     });
     both_refused(Reason::FragmentGuarded, |g| {
@@ -114,6 +122,14 @@ fn mld_messages() {
             Ipv6 { source: g.link_local(), destination: to, hop_limit: 1, ..Ipv6::default() };
         g.frame(ndp::multicast_mac(to), |b| {
             b.ipv6(&header).icmpv6(131, 0).payload(&[0; 4]).payload(&to.octets())
+        })
+    });
+    both_refused(Reason::MldFormat, |g| {
+        let (source, destination) = (g.link_local(), v6(PEER));
+        let header = Ipv6 { source, destination, hop_limit: 1, ..Ipv6::default() };
+        g.frame(mac(PEER), |b| {
+            let b = b.ipv6(&header).extension(0, HOP_ALERT).icmpv6(mld::kind::REPORT_V1, 0);
+            b.payload(&[0; 4]).payload(&group6().octets())
         })
     });
     both_refused(Reason::MldQuery, |g| mld(g, mld::kind::QUERY, group6(), g.link_local(), 1));
