@@ -126,13 +126,25 @@ impl Judge<'_> {
         }
         let to_one = self.cast == Cast::Unicast && arp.target_mac == self.parsed.dst;
         let target = IpAddr::V4(arp.target_ip);
+        // Who asked chose from which of its Ethernet addresses, and may have gone meanwhile: the answer
+        // is the sender's duty, and speaks against nobody.
         let consistent = match self.station(target) {
-            Station::At(_, Some(mac)) => mac == arp.target_mac,
-            Station::Away(_) => false,
+            Station::At(port, Some(mac)) => mac == arp.target_mac || self.is_macs_of(port, arp),
+            Station::Away(mac) => mac == arp.target_mac || self.is_macs_of_absent(arp),
             Station::At(_, None) | Station::Unknown => true,
         };
         self.demand(to_one && consistent, Reason::ArpReply)?;
         Ok(Outcome::Pass)
+    }
+
+    /// Whether the Ethernet address that a reply is for is one of a port's own.
+    fn is_macs_of(&self, port: PortId, arp: &Arp) -> bool {
+        self.engine.macs.owner(arp.target_mac.as_u64()) == Some(port.index)
+    }
+
+    /// Whether it is kept for a guest that is away.
+    fn is_macs_of_absent(&self, arp: &Arp) -> bool {
+        self.engine.macs.binding_of(arp.target_mac.as_u64()) == Some(None)
     }
 
     pub(super) fn rarp(&mut self) -> Result<Outcome, Reason> {

@@ -3,15 +3,17 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use engine::{Rate, Reason, Verdict};
+use engine::{GuardMode, Rate, Reason, Verdict};
 use testkit::mac;
 use wire::arp::operation::{REPLY, REQUEST, REVERSE_REQUEST};
+use wire::build::Ipv6;
+use wire::ndp::{flag, kind};
 use wire::parse::{Arp, L3};
 use wire::{MacAddr, parse};
 
 use crate::world::{
     Guest, PEER, ROUTER, a, answered, both_passed, both_refused, consumed, drain, learning, passed,
-    reaches, refused, strict, t, taken, v4, world,
+    reaches, refused, strict, t, taken, v4, v6, world,
 };
 
 fn request(guest: &Guest, target: Ipv4Addr) -> Arp {
@@ -109,6 +111,44 @@ fn replies_go_to_whom_they_name() {
     both_refused(Reason::ArpReply, |g| {
         unicast(g, PEER, &Arp { target_ip: v4(ROUTER), ..reply(g, PEER) })
     });
+}
+
+/// Who asks chooses from which of its addresses, and whether it waits for the answer: that makes no
+/// forger of the one who answers.
+#[test]
+fn a_reply_may_go_to_any_address_of_the_one_who_asked() {
+    let answers = |net: &mut testkit::TestNetwork, number: u32| {
+        let reply = Arp { target_ip: v4(30), ..reply(&a(), number) };
+        passed(net, "a", &unicast(&a(), number, &reply));
+        let header = Ipv6 { destination: v6(30), hop_limit: 255, ..a().ip6() };
+        let advertisement = a().frame(mac(number), |b| {
+            b.ipv6(&header).neighbour(kind::NEIGHBOUR_ADVERTISEMENT, flag::SOLICITED, v6(2), mac(2))
+        });
+        passed(net, "a", &advertisement);
+    };
+    let mut net = world();
+    for (address, of) in [(v4(30).into(), mac(30)), (v6(30).into(), mac(30))] {
+        net.engine.plan_address(address, of).expect("a plan");
+    }
+    for number in [30, 31] {
+        net.engine.reserve_mac(mac(number));
+    }
+    let mut spec = strict(30);
+    spec.macs.push(mac(31));
+    spec.guard.mode = GuardMode::Learn;
+    net.plug("two", spec);
+    for number in [30, 31] {
+        answers(&mut net, number);
+    }
+    let another = Arp { target_ip: v4(30), ..reply(&a(), PEER) };
+    refused(&mut net, "a", &unicast(&a(), PEER, &another), Reason::ArpReply);
+    // It asked and left. Nobody gets this.
+    net.unplug("two");
+    for number in [30, 31] {
+        let reply = Arp { target_ip: v4(30), ..reply(&a(), number) };
+        refused(&mut net, "a", &unicast(&a(), number, &reply), Reason::MacAway);
+    }
+    assert!(!Reason::MacAway.is_violation());
 }
 
 #[track_caller]
