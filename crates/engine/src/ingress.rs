@@ -72,7 +72,7 @@ pub(crate) struct Origin {
     /// Ordinary frames may go to their port at once: neither that nor a capture asks for more.
     quick: bool,
     static_source: bool,
-    max_learned: u32,
+    pub(crate) max_learned: u32,
     hub: bool,
 }
 

@@ -350,7 +350,9 @@ impl Reason {
 
     /// Whether a frame that is dropped for this reason speaks against its sender: it failed a check
     /// of the guard, and not one that keeps well-behaved guests apart, spares others a question that
-    /// leads nowhere, or refuses or limits what others can make it say: answers and errors.
+    /// leads nowhere, or refuses or limits what others can make it say: answers and errors. Nor do
+    /// others' doings speak against it: a receiver that left, a table that they filled, fragments that
+    /// were lost before they came here.
     #[must_use]
     pub const fn is_violation(self) -> bool {
         self.check().is_some()
@@ -361,6 +363,7 @@ impl Reason {
                     | Self::Routed
                     | Self::ArpRate
                     | Self::ArpNegative
+                    | Self::ArpScan
                     | Self::NdRate
                     | Self::NdNegative
                     | Self::ErrorRate
@@ -371,6 +374,12 @@ impl Reason {
                     | Self::DhcpPort
                     | Self::Dhcpv6Port
                     | Self::AddressAsked
+                    | Self::FragmentOrphan
+                    | Self::FragmentLimit
+                    | Self::StormUnknown
+                    | Self::MacTableFull
+                    | Self::IgmpGroups
+                    | Self::MldGroups
                     | Self::GroupUnregistered
                     | Self::Mdns
                     | Self::NotAddressed

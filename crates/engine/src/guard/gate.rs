@@ -126,7 +126,7 @@ impl Engine {
             }
             other => other,
         };
-        if reason.is_violation() {
+        if reason.is_violation() && !is_anothers_doing(reason, &me, from) {
             self.violation(now, pool, &mut me, from.id, frame, (reason, false));
         }
         from.guard = Some(me);
@@ -190,6 +190,14 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether somebody else brought a port to use an Ethernet address that another port has: he used it
+/// first, before a station behind a port with several, or before a client said anything.
+fn is_anothers_doing(reason: Reason, me: &PortGuard, from: &Origin) -> bool {
+    matches!(reason, Reason::MacMoved | Reason::MacBound)
+        && !me.fixed_macs
+        && (from.max_learned > 1 || me.last_mac == MacAddr::ZERO)
 }
 
 /// The destination of a frame as a number; zero of what is none.

@@ -115,15 +115,19 @@ impl PortGuard {
         if self.role != Role::Guest {
             return Ok(());
         }
-        let (reason, bucket, rate) = match cast {
+        let (buckets, storm) = (&mut self.buckets, self.spec.storm);
+        let (reason, bucket, rate, all) = match cast {
             Cast::Broadcast => {
-                (Reason::StormBroadcast, &mut self.buckets.broadcast, self.spec.storm.broadcast)
+                let bucket = &mut buckets.broadcast;
+                (Reason::StormBroadcast, bucket, storm.broadcast, &mut buckets.bytes)
             }
             Cast::Multicast => {
-                (Reason::StormMulticast, &mut self.buckets.multicast, self.spec.storm.multicast)
+                let bucket = &mut buckets.multicast;
+                (Reason::StormMulticast, bucket, storm.multicast, &mut buckets.bytes)
             }
             Cast::Unicast => {
-                (Reason::StormUnknown, &mut self.buckets.unicast, self.spec.storm.unknown)
+                let bucket = &mut buckets.unicast;
+                (Reason::StormUnknown, bucket, storm.unknown, &mut buckets.unicast_bytes)
             }
         };
         let action = self.spec.actions.of(reason);
@@ -131,9 +135,9 @@ impl PortGuard {
             return Ok(());
         }
         let frames = rate.is_none_or(|rate| bucket.take(now, rate));
-        let bytes = self.spec.storm.bytes_per_second.is_none_or(|rate| {
+        let bytes = storm.bytes_per_second.is_none_or(|rate| {
             let len = u32::try_from(len).unwrap_or(u32::MAX);
-            self.buckets.bytes.take_many(now, Rate::new(rate, rate), len)
+            all.take_many(now, Rate::new(rate, rate), len)
         });
         if frames && bytes { Ok(()) } else { Err((reason, action != Action::Audit)) }
     }

@@ -81,7 +81,11 @@ pub(crate) struct Buckets {
     pub(crate) broadcast: Bucket,
     pub(crate) multicast: Bucket,
     pub(crate) unicast: Bucket,
+    /// Bytes to all or to a group.
     pub(crate) bytes: Bucket,
+    /// Bytes to somebody whose place is not known. He may have left, so they take nothing from what
+    /// the port may say to all.
+    pub(crate) unicast_bytes: Bucket,
 }
 
 impl PortGuard {

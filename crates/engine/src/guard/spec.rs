@@ -183,9 +183,9 @@ pub struct Storm {
     pub multicast: Option<Rate>,
     /// Unicast frames whose destination nobody is known to have.
     pub unknown: Option<Rate>,
-    /// Bytes of all of these together; a second of them may come at once.
+    /// Bytes of the first two together, and of the third; a second of them may come at once.
     pub bytes_per_second: Option<u32>,
-    /// Puts a port that meets a limit into quarantine for this long.
+    /// Puts a port that meets one of the first two limits into quarantine for this long.
     pub shutdown: Option<Duration>,
 }
 

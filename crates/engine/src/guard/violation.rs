@@ -74,11 +74,7 @@ impl Engine {
         let cut = match (reason, me.spec.bpdu_shutdown, me.spec.storm.shutdown) {
             (Reason::Quarantined, ..) => return,
             (Reason::Bpdu, Some(time), _)
-            | (
-                Reason::StormBroadcast | Reason::StormMulticast | Reason::StormUnknown,
-                _,
-                Some(time),
-            ) => Some(time),
+            | (Reason::StormBroadcast | Reason::StormMulticast, _, Some(time)) => Some(time),
             _ => me.spec.quarantine.and_then(|quarantine| {
                 let mine = &mut me.violations;
                 let begun = *mine.window.get_or_insert(now);

@@ -18,4 +18,5 @@ mod outside;
 mod ports;
 mod probes;
 mod property;
+mod quarantine;
 mod world;

@@ -1,0 +1,156 @@
+//! Who is cut off, for what he did himself and for nothing that others did to him.
+
+use std::time::Duration;
+
+use engine::{PortSpec, Quarantine, Rate, Reason, SourceMode, Storm, Verdict};
+use testkit::{TestNetwork, mac};
+use wire::MacAddr;
+use wire::build::{Ipv4, Ipv6};
+use wire::ipv6::extension::FRAGMENT;
+
+use crate::world::{PEER, a, drain, learning, refused, strict, world};
+
+fn watched(spec: PortSpec) -> PortSpec {
+    let mut spec = spec;
+    spec.guard.quarantine = Some(Quarantine {
+        violations: 3,
+        within: Duration::from_secs(60),
+        release: Duration::from_secs(300),
+    });
+    spec
+}
+
+#[track_caller]
+fn is_free(net: &TestNetwork, port: &str) {
+    assert_eq!(net.engine.quarantined_until(net.id(port)), None);
+}
+
+/// A frame from the address that a station makes of its Ethernet address.
+fn from(number: u32) -> Vec<u8> {
+    let source = mac(number).eui64_link_local().into();
+    let header = Ipv6 { source, ..a().ip6() };
+    a().frame_from(mac(number), mac(PEER), |b| b.ipv6(&header).udp(1, 2))
+}
+
+#[test]
+fn a_station_whose_address_somebody_used_first_does_not_end_its_port() {
+    let mut net = world();
+    let several = PortSpec { source: SourceMode::Learn { max_macs: 8 }, ..learning() };
+    net.plug("thief", learning());
+    net.plug("cable", watched(several));
+    net.send("cable", &from(21));
+    net.send("thief", &from(20));
+    for _ in 0..5 {
+        refused(&mut net, "cable", &from(20), Reason::MacMoved);
+    }
+    // It is bound by somebody who came first.
+    net.plug("bound", strict(22));
+    for _ in 0..5 {
+        refused(&mut net, "cable", &from(22), Reason::MacBound);
+    }
+    is_free(&net, "cable");
+    // Nor does a client that has never been heard, and cannot know.
+    net.plug("client", watched(learning()));
+    for _ in 0..5 {
+        refused(&mut net, "client", &from(20), Reason::MacMoved);
+    }
+    is_free(&net, "client");
+    // Who has an address and uses another's is no victim.
+    net.send("client", &from(23));
+    for _ in 0..3 {
+        refused(&mut net, "client", &from(20), Reason::MacMoved);
+    }
+    refused(&mut net, "client", &from(23), Reason::Quarantined);
+}
+
+#[test]
+fn a_receiver_that_leaves_does_not_end_its_sender() {
+    for shutdown in [None, Some(Duration::from_secs(30))] {
+        let mut net = world();
+        let mut spec = watched(strict(2));
+        spec.guard.storm = Storm {
+            unknown: Some(Rate::new(10, 20)),
+            bytes_per_second: Some(2000),
+            shutdown,
+            ..Storm::default()
+        };
+        net.change("a", spec);
+        let v4 = a().frame(mac(77), |b| b.ipv4(&a().ip4()).udp(1, 2).payload(&[7; 60]));
+        let v6 = a().frame(mac(77), |b| b.ipv6(&a().ip6()).udp(1, 2).payload(&[7; 60]));
+        let mut dropped = 0;
+        for frame in [&v4, &v6].into_iter().cycle().take(60) {
+            dropped += usize::from(net.send("a", frame) == Verdict::Drop(Reason::StormUnknown));
+            drain(&mut net);
+        }
+        assert!(dropped >= 40, "{dropped}");
+        is_free(&net, "a");
+        // Nor does it silence him: what he says to all has its own bounds.
+        let header = Ipv4 { destination: std::net::Ipv4Addr::BROADCAST, ..a().ip4() };
+        let to_all = a().frame(MacAddr::BROADCAST, |b| b.ipv4(&header).udp(1000, 2000));
+        assert!(matches!(net.send("a", &to_all), Verdict::Flood { .. }));
+        is_free(&net, "a");
+    }
+}
+
+#[test]
+fn fragments_whose_first_was_lost_do_not_end_a_port() {
+    let later4 = |id| {
+        let header = Ipv4 { id, fragment: 185, ..a().ip4() };
+        a().frame(mac(PEER), |b| b.ipv4(&header).protocol(17).payload(&[0; 80]))
+    };
+    let later6 = |id: u16| {
+        let [hi, lo] = id.to_be_bytes();
+        a().frame(mac(PEER), |b| {
+            let b = b.ipv6(&a().ip6()).extension(FRAGMENT, &[0, 0x05, 0xa0, 0, 0, hi, lo]);
+            b.protocol(17).payload(&[0; 80])
+        })
+    };
+    for later in [&later4 as &dyn Fn(u16) -> Vec<u8>, &later6] {
+        let mut net = world();
+        net.change("a", watched(strict(2)));
+        for id in 0..10 {
+            refused(&mut net, "a", &later(id), Reason::FragmentOrphan);
+        }
+        is_free(&net, "a");
+    }
+    // More under way than are remembered.
+    let first4 = |id| {
+        let header = Ipv4 { id, fragment: 0x2000, ..a().ip4() };
+        a().frame(mac(PEER), |b| b.ipv4(&header).udp(1, 2).payload(&[0; 72]))
+    };
+    let first6 = |id: u16| {
+        let [hi, lo] = id.to_be_bytes();
+        a().frame(mac(PEER), |b| {
+            let b = b.ipv6(&a().ip6()).extension(FRAGMENT, &[0, 0, 1, 0, 0, hi, lo]);
+            b.udp(1, 2).payload(&[0; 72])
+        })
+    };
+    for first in [&first4 as &dyn Fn(u16) -> Vec<u8>, &first6] {
+        let mut net = world();
+        net.change("a", watched(strict(2)));
+        for id in 0..64 {
+            net.send("a", &first(id));
+            drain(&mut net);
+        }
+        for id in 64..74 {
+            refused(&mut net, "a", &first(id), Reason::FragmentLimit);
+        }
+        is_free(&net, "a");
+    }
+}
+
+#[test]
+fn what_others_can_do_is_no_violation() {
+    for reason in [
+        Reason::StormUnknown,
+        Reason::FragmentOrphan,
+        Reason::FragmentLimit,
+        Reason::MacTableFull,
+        Reason::IgmpGroups,
+        Reason::MldGroups,
+        Reason::ArpScan,
+    ] {
+        assert!(!reason.is_violation(), "{reason}");
+    }
+    assert!(Reason::FragmentOverlap.is_violation() && Reason::StormBroadcast.is_violation());
+}
