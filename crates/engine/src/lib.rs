@@ -30,7 +30,7 @@
 //! | [`RxBatch::verdicts`] | `ingress`, and the next `push` |
 //! | [`Engine::poll_ready`] | `ingress` of any port, `handle_timeout`, `poll_transmit` of that port, `remove_port` |
 //! | [`Engine::poll_transmit`], [`Engine::queue_len`] | `ingress` of other ports, `poll_transmit` and `keep` of that port |
-//! | [`Engine::poll_event`] | `ingress`, `handle_timeout`, `bind`, `unbind`, `add_port`, `change_port`, `set_guard`, `release_port`, `remove_port` |
+//! | [`Engine::poll_event`] | `ingress`, `handle_timeout`, `bind`, `unbind`, `add_port`, `change_port`, `set_guard`, `release_port`, `hold_against`, `remove_port` |
 //! | [`Engine::poll_capture`] | `ingress` |
 //! | [`Engine::next_deadline`] | `ingress`, `handle_timeout`, `apply`, `bind`, `unbind`, and whatever else forgets addresses |
 //! | [`Engine::port_counters`] | `ingress`, `poll_transmit`, `keep`, `receive_failed`, `transmit_failed` |
@@ -127,7 +127,8 @@ pub use filter::PortFilter;
 pub use frame::{Frame, Lease};
 pub use guard::{
     Action, Actions, Audits, CHECK_MAX, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec,
-    MdnsPolicy, NetworkGuard, Quarantine, Rate, Rates, Role, Storm, can_reject,
+    MdnsPolicy, NetworkGuard, Quarantine, Rate, Rates, Role, Standing, Storm,
+    can_reject,
 };
 pub use plan::{
     MAC_TOTAL_MAX, MTU_MIN, Mode, NetworkPlan, NetworkSpec, OWN_MACS_MAX, PlanError, PortPlan,

@@ -82,6 +82,7 @@ pub use spec::{
     Action, Actions, CHECK_MAX, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy,
     NetworkGuard, Quarantine, Rate, Rates, Role, Storm,
 };
+pub use violation::Standing;
 pub(crate) use violation::summary;
 
 /// Bytes of the longest frame that the guard makes.

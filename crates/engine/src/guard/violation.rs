@@ -31,6 +31,49 @@ pub(crate) struct Violations {
     count: u32,
     /// The port is cut off until then.
     pub(crate) until: Option<Instant>,
+    /// What it was cut off for last.
+    reason: Option<Reason>,
+}
+
+/// What stands against a port: that it is cut off, and what counts towards that. The owner of the
+/// engine keeps it when the port goes and gives it to the next port of the same client, or everybody
+/// would be free again by connecting anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Until when the port is cut off, and for what.
+    cut_off: Option<(Instant, Reason)>,
+    /// When violations began to be counted, how many there were, and until when they count.
+    counted: Option<(Instant, u32, Instant)>,
+}
+
+impl Standing {
+    /// When nothing of it holds any more.
+    #[must_use]
+    pub fn ends(&self) -> Instant {
+        let cut_off = self.cut_off.map_or(Instant::EPOCH, |(until, _)| until);
+        cut_off.max(self.counted.map_or(Instant::EPOCH, |(.., end)| end))
+    }
+
+    /// What stands against a client by two of its ports.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let counted = match (self.counted, other.counted) {
+            (Some((begun, count, end)), Some((other_begun, other_count, other_end))) => {
+                let count = count.saturating_add(other_count);
+                Some((begun.min(other_begun), count, end.max(other_end)))
+            }
+            (one, another) => one.or(another),
+        };
+        let longest = |(until, _): &(Instant, Reason)| *until;
+        let cut_off = self.cut_off.into_iter().chain(other.cut_off).max_by_key(longest);
+        Self { cut_off, counted }
+    }
+
+    /// The cut-off alone, which holds for a client's other ports, too.
+    #[must_use]
+    pub fn cut_off(self) -> Option<Self> {
+        self.cut_off.map(|cut_off| Self { cut_off: Some(cut_off), counted: None })
+    }
 }
 
 impl Engine {
@@ -91,7 +134,42 @@ impl Engine {
             me.violations.window = None;
             me.violations.count = 0;
             me.violations.until = Some(until);
+            me.violations.reason = Some(reason);
             self.events.push(Event::Quarantined { port: id, reason, until });
+        }
+    }
+
+    /// What stands against a port now; none if nothing does.
+    #[must_use]
+    pub fn standing(&self, now: Instant, port: PortId) -> Option<Standing> {
+        let guard = self.ports.get(port)?.guard.as_ref()?;
+        let Violations { until, reason, window, count, .. } = guard.violations;
+        let counted = window.zip(guard.spec.quarantine).map(|(begun, quarantine)| {
+            (begun, count, begun + quarantine.within)
+        });
+        let counted = counted.filter(|(.., end)| *end > now);
+        let cut_off = until.zip(reason).filter(|(until, _)| *until > now);
+        (cut_off.is_some() || counted.is_some()).then_some(Standing { cut_off, counted })
+    }
+
+    /// Holds against a port what stood against one that its client had before, or has besides. It is
+    /// cut off, with an event, for as long as that one was.
+    pub fn hold_against(&mut self, now: Instant, port: PortId, standing: Standing) {
+        let guard = self.ports.get_mut(port).and_then(|port| port.guard.as_mut());
+        let Some(guard) = guard.filter(|guard| guard.role == Role::Guest) else { return };
+        let mine = &mut guard.violations;
+        if let Some((begun, count, end)) = standing.counted
+            && end > now
+        {
+            mine.window = Some(begun);
+            mine.count = count;
+        }
+        if let Some((until, reason)) = standing.cut_off
+            && until > now
+        {
+            mine.until = Some(until);
+            mine.reason = Some(reason);
+            self.events.push(Event::Quarantined { port, reason, until });
         }
     }
 

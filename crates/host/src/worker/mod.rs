@@ -33,6 +33,7 @@ mod ports;
 mod router;
 mod slots;
 mod spin;
+mod standings;
 mod timers;
 mod turn;
 
@@ -69,6 +70,7 @@ use port_table::PortTable;
 use router::{RouterPort, Routing};
 use slots::{Slot, Slots};
 use spin::{Speaker, Spin};
+use standings::Standings;
 use timers::Timers;
 
 /// Bounds of one worker.
@@ -174,6 +176,8 @@ struct Network {
     /// Where the router stands in the network.
     router: Option<RouterPort>,
     gateway: Option<GatewayPlace>,
+    /// What stands against clients whose ports are gone.
+    standings: Standings,
     /// Events of the engine that were lost, when that was last looked at.
     events_lost: u64,
 }
@@ -292,6 +296,7 @@ impl Worker {
             unflushed: 0,
             router: None,
             gateway: None,
+            standings: Standings::default(),
             events_lost: 0,
         }))
     }

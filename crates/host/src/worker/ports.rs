@@ -7,8 +7,9 @@ use sys::poll::Interest;
 
 use super::look::Look;
 use super::slots::Slot;
+use super::standings::Client;
 use super::timers::Timer;
-use super::{NetworkId, OpenError, Port, Source, Through, Worker, WorkerEvent};
+use super::{Network, NetworkId, OpenError, Port, Source, Through, Worker, WorkerEvent};
 use crate::link::{CloseReason, Link, PortAbout};
 
 /// How long the helper of a device may take to see that a link is gone, at whose frames it perhaps looks.
@@ -24,6 +25,7 @@ impl Worker {
         about: PortAbout,
         through: Option<Through>,
     ) -> Result<PortId, OpenError> {
+        let now = self.now();
         let network = self.networks.get_mut(net.0).ok_or(OpenError::NoNetwork)?;
         if network.names.contains_key(&about.name) {
             return Err(OpenError::NameTaken(about.name));
@@ -54,6 +56,7 @@ impl Worker {
                 watching_write: false,
                 look_set: false,
             };
+            network.hold_against(now, port, &entry.about);
             network.ports.insert(port, entry);
         }
         Ok(port)
@@ -98,6 +101,9 @@ impl Worker {
         if cut > 0 {
             network.engine.transmit_failed(port, Reason::LinkClosed, cut);
         }
+        if let Some(standing) = network.engine.standing(now, port) {
+            network.standings.keep(now, Client::of(&entry.about), standing);
+        }
         network.engine.remove_port(&mut self.pool, port);
         let lent = entry.link.lent();
         if !lent.is_empty() {
@@ -133,6 +139,25 @@ impl Worker {
     pub(super) fn release_retired(&mut self, now: Instant) {
         while let Some((_, frames)) = self.retired.pop_front_if(|(at, _)| *at <= now) {
             frames.into_iter().for_each(|frame| self.pool.release(frame));
+        }
+    }
+}
+
+impl Network {
+    /// A port opens: what stood against its client before, it is not rid of.
+    fn hold_against(&mut self, now: Instant, port: PortId, about: &PortAbout) {
+        let client = Client::of(about);
+        let mut standing = self.standings.take(&client);
+        if client.is_one() {
+            let is_its = |port: &PortId| {
+                self.ports.get(*port).is_some_and(|port| Client::of(&port.about) == client)
+            };
+            let others = self.ports.ports().filter(is_its);
+            let others = others.filter_map(|port| self.engine.standing(now, port)?.cut_off());
+            standing = others.fold(standing, |all, one| Some(all.map_or(one, |all| all.and(one))));
+        }
+        if let Some(standing) = standing {
+            self.engine.hold_against(now, port, standing);
         }
     }
 }

@@ -18,6 +18,7 @@ mod clients;
 mod devices;
 mod dgram;
 mod router;
+mod standings;
 mod stream;
 mod vde;
 
