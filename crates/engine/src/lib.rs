@@ -127,8 +127,7 @@ pub use filter::PortFilter;
 pub use frame::{Frame, Lease};
 pub use guard::{
     Action, Actions, Audits, CHECK_MAX, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec,
-    MdnsPolicy, NetworkGuard, Quarantine, Rate, Rates, Role, Standing, Storm,
-    can_reject,
+    MdnsPolicy, NetworkGuard, Quarantine, Rate, Rates, Role, Standing, Storm, can_reject,
 };
 pub use plan::{
     MAC_TOTAL_MAX, MTU_MIN, Mode, NetworkPlan, NetworkSpec, OWN_MACS_MAX, PlanError, PortPlan,

@@ -109,7 +109,7 @@ impl Port {
     fn look_at_egress(&mut self) {
         self.last_destinations = LastDestinations::NONE;
         self.picky = self.spec.filter.to_guest.is_some()
-            || self.guard.as_ref().is_some_and(|guard| guard.is_strict());
+            || self.guard.as_ref().is_some_and(|guard| guard.looks_at_destinations());
     }
 
     /// Another guard; what the port is and did stays known.

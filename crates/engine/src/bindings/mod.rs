@@ -265,6 +265,8 @@ pub(crate) struct Bindings {
     per_port: Vec<u32>,
     /// How many of them it may have beyond what every port may, by its index.
     extra: Vec<u32>,
+    /// How many IPv4 and IPv6 addresses each port has, whatever their source, by its index.
+    addresses: Vec<[u32; 2]>,
     limits: BindingLimits,
     /// What each port is sure of.
     share: u32,
@@ -281,6 +283,7 @@ impl Bindings {
             timers: BTreeSet::new(),
             per_port: Vec::new(),
             extra: Vec::new(),
+            addresses: Vec::new(),
             limits: BindingLimits::default(),
             share: 0,
             beyond: 0,
@@ -349,6 +352,20 @@ impl Bindings {
                 && entry.planned.is_none()
                 && entry.source == BindingSource::FirstUse
         })
+    }
+
+    /// Whether a port is known to have an address of the IP version of this one.
+    pub(crate) fn has_alike(&self, port: PortId, address: IpAddr) -> bool {
+        let [v4, v6] = self.addresses.get(port.index()).copied().unwrap_or_default();
+        (if address.is_ipv4() { v4 } else { v6 }) > 0
+    }
+
+    /// How many addresses of the version a port has, to be changed.
+    fn alike(&mut self, port: PortId, address: IpAddr) -> Option<&mut u32> {
+        if self.addresses.len() <= port.index() {
+            self.addresses.resize(port.index() + 1, [0; 2]);
+        }
+        self.addresses.get_mut(port.index())?.get_mut(usize::from(address.is_ipv6()))
     }
 
     fn entry(&self, address: Address) -> Option<&Entry> {

@@ -310,8 +310,12 @@ impl Bindings {
         }
         if had.is_none() {
             self.generation = self.generation.wrapping_add(1);
-            if let Address::Prefix(prefix) = address {
-                self.prefixes.insert(prefix, number);
+            match address {
+                Address::Prefix(prefix) => {
+                    self.prefixes.insert(prefix, number);
+                }
+                Address::Ip(ip) => self.alike(port, ip).into_iter().for_each(|count| *count += 1),
+                Address::Mac(_) => {}
             }
         }
         Ok(had.is_none())
@@ -336,8 +340,15 @@ impl Bindings {
         if old.source.grows() {
             self.count_out(port);
         }
-        if let Address::Prefix(prefix) = address {
-            self.prefixes.remove(prefix);
+        match address {
+            Address::Prefix(prefix) => {
+                self.prefixes.remove(prefix);
+            }
+            Address::Ip(ip) => {
+                let count = self.alike(port, ip);
+                count.into_iter().for_each(|count| *count = count.saturating_sub(1));
+            }
+            Address::Mac(_) => {}
         }
         self.generation = self.generation.wrapping_add(1);
         Some(port)

@@ -10,6 +10,7 @@ use crate::guard::memory::Memory;
 use crate::guard::port::PortGuard;
 use crate::guard::spec::{Action, Role};
 use crate::keyed::Key;
+use crate::plan::PortSpec;
 use crate::pool::Pool;
 use crate::port::{Port, PortId};
 use crate::reason::Reason;
@@ -125,19 +126,23 @@ pub(crate) fn takes(
     known: bool,
 ) -> Result<(), Reason> {
     let Some(guard) = &mut to.guard else { return Ok(()) };
-    if !frame.is_unicast() || !guard.is_strict() {
+    if !frame.is_unicast() || !guard.looks_at_destinations() {
         return Ok(());
     }
+    let strict = guard.is_strict();
     // A sender without a guard has not been asked.
     let destination = if destination.is_none() { destination_of(pool, frame) } else { destination };
     let mut failed = None;
-    if !known && guard.fixed_macs {
+    if !known && guard.fixed_macs && strict {
         failed = Some(Reason::NotAddressed);
     } else if !destination.is_none() && destination != Packed::ANYBODY {
         let generation = bindings.generation();
         guard.renew_egress(generation);
         let known = guard.egress.holds(ANYWHERE, destination);
-        if known || is_its(bindings, to.id, destination) {
+        let its = known
+            || is_its(bindings, to.id, destination)
+            || !strict && may_be_its(bindings, to.id, &to.spec, destination);
+        if its {
             guard.egress.remember(ANYWHERE, destination);
             // A filter has to be asked about every frame.
             if to.spec.filter.to_guest.is_none() {
@@ -164,6 +169,20 @@ fn destination_of(pool: &Pool, frame: &Frame) -> Packed {
         Some(L3::Ipv4(ip)) => Packed::v4(ip.destination.into()),
         Some(L3::Ipv6(ip)) => Packed::v6(&ip.destination.octets()),
         Some(L3::Arp(_)) | None => Packed::default(),
+    }
+}
+
+/// Whether an address that a port is not known to have may be its all the same, because it takes its
+/// addresses as it comes: as long as nobody has it, and the port has not said which it has. From then
+/// on a packet for another is one that somebody has the guest pass on, for which it would be taken for
+/// a forger if it routes.
+#[cold]
+fn may_be_its(bindings: &Bindings, port: PortId, spec: &PortSpec, destination: Packed) -> bool {
+    let address = destination.address();
+    match bindings.owner_of_ip(address) {
+        None => !bindings.has_alike(port, address),
+        Some(Owner::Planned(mac)) => spec.macs.contains(&mac),
+        Some(Owner::Port(_) | Owner::Reserved) => false,
     }
 }
 

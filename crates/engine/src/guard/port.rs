@@ -176,6 +176,12 @@ impl PortGuard {
         self.role == Role::Guest && matches!(self.spec.mode, GuardMode::Static | GuardMode::Dhcp)
     }
 
+    /// Whether it matters for whom packets are that go there (check 54).
+    #[inline]
+    pub(crate) fn looks_at_destinations(&self) -> bool {
+        self.role == Role::Guest && self.spec.mode != GuardMode::Off
+    }
+
     /// Whether frames for stations that nobody is known to be go there.
     pub(crate) fn may_be_anybody(&self) -> bool {
         self.role != Role::Guest || self.spec.mode == GuardMode::Learn

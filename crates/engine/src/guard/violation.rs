@@ -144,9 +144,9 @@ impl Engine {
     pub fn standing(&self, now: Instant, port: PortId) -> Option<Standing> {
         let guard = self.ports.get(port)?.guard.as_ref()?;
         let Violations { until, reason, window, count, .. } = guard.violations;
-        let counted = window.zip(guard.spec.quarantine).map(|(begun, quarantine)| {
-            (begun, count, begun + quarantine.within)
-        });
+        let counted = window
+            .zip(guard.spec.quarantine)
+            .map(|(begun, quarantine)| (begun, count, begun + quarantine.within));
         let counted = counted.filter(|(.., end)| *end > now);
         let cut_off = until.zip(reason).filter(|(until, _)| *until > now);
         (cut_off.is_some() || counted.is_some()).then_some(Standing { cut_off, counted })

@@ -8,6 +8,7 @@ mod claims;
 mod dhcp;
 mod ethernet;
 mod first_come;
+mod forwarders;
 mod groups;
 mod ipv4;
 mod ipv6;
