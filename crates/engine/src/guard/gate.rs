@@ -8,13 +8,15 @@ use crate::classify::Work;
 use crate::engine::Engine;
 use crate::frame::{Cast, Frame};
 use crate::guard::ethernet::is_spanning_tree;
+use crate::guard::groups::{Version, query};
 use crate::guard::spec::Role;
 use crate::guard::{Answer, Outcome, PortGuard};
 use crate::ingress::{Origin, enqueue};
 use crate::pool::Pool;
-use crate::port::PortId;
+use crate::port::{Port, PortId};
 use crate::reason::Reason;
 use crate::time::Instant;
+use crate::vlan::VlanMode;
 
 impl Engine {
     /// Before a batch: forgets what is stale. True if the port is cut off.
@@ -42,23 +44,21 @@ impl Engine {
             .iter()
             .find(|port| port.spec.role == Role::Router)
             .and_then(|port| port.spec.macs.first().copied());
-        let queries = self.memory.groups.queries(now, router);
+        // A trunk's guest is asked in its native VLAN, if it has one, and where it is a member.
+        let natives = self.ports.iter().filter(|port| is_asked(port)).filter_map(native);
+        let due = self.memory.groups.due(now, natives);
+        let queries = [Version::V4, Version::V6].map(|version| (version, query(version, router)));
         let mut nth = 0;
         while let Some(index) = self.ports.nth(nth) {
             nth += 1;
-            let Some(port) = self.ports.at(index) else { continue };
-            if port.guard.as_ref().is_none_or(|guard| guard.role != Role::Guest) {
-                continue;
-            }
-            // A trunk's guest is asked in its native VLAN, if it has one; in the others by whoever
-            // routes them.
-            let vid = match &port.spec.vlan {
-                crate::vlan::VlanMode::Access(vid) => Some(*vid),
-                crate::vlan::VlanMode::Trunk { native, .. } => *native,
-            };
-            let Some(vid) = vid else { continue };
-            for query in &queries {
-                self.send_own(pool, index, vid, Cast::Multicast, query);
+            for &(version, vid) in &due {
+                let Some(port) = self.ports.at(index).filter(|port| is_asked(port)) else { break };
+                let asked = native(port) == Some(vid)
+                    || port.carries(vid, false) && self.memory.groups.is_member_in(vid, index);
+                let query = queries.iter().find(|(its, _)| *its == version).filter(|_| asked);
+                if let Some((_, query)) = query {
+                    self.send_own(pool, index, vid, Cast::Multicast, query);
+                }
             }
         }
     }
@@ -189,6 +189,19 @@ impl Engine {
                 pool.release(frame);
             }
         }
+    }
+}
+
+/// Whether a port is one of those that are asked who is in which group.
+fn is_asked(port: &Port) -> bool {
+    port.guard.as_ref().is_some_and(|guard| guard.role == Role::Guest)
+}
+
+/// The VLAN of a port's frames without a tag.
+fn native(port: &Port) -> Option<u16> {
+    match &port.spec.vlan {
+        VlanMode::Access(vid) => Some(*vid),
+        VlanMode::Trunk { native, .. } => *native,
     }
 }
 

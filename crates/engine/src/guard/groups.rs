@@ -3,23 +3,26 @@
 //!
 //! Memberships are of ports, not of hosts, and by Ethernet group address, because that is what a
 //! frame is sent by. They last until two queries in a row went unanswered; there is no clock but the
-//! querier's, of which each IP version has its own. The querier is the network itself, while no router
-//! of the outside asks; the engine's timer has it ask. Only a sound query about all groups is one of a
-//! querier: another is answered by few or by nobody, and would end the memberships of the others.
+//! querier's, of which each IP version has its own in each VLAN. The querier is the network itself, while
+//! no router of the outside asks there; the engine's timer has it ask. Only a sound query about all
+//! groups, to all stations, to be answered soon, that goes on to the guests, is one of a querier:
+//! another is answered by few or by nobody, or too late, and would end the memberships of the others.
+//! For the same reason reports do not reach other guests, who would keep back their own (RFC 2236, 3).
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
-use arrayvec::ArrayVec;
 use wire::build::{self, Builder};
-use wire::ipv4::{Fragment, protocol};
+use wire::ipv4::{Fragment, Header, protocol};
 use wire::parse::{Ipv4, Ipv6};
 use wire::{MacAddr, checksum, igmp, mld, ndp};
 
+use crate::frame::Cast;
 use crate::guard::egress::Reach;
-use crate::guard::extension::Extensions;
-use crate::guard::ipv4::group_mac;
+use crate::guard::extension::{self, Extensions};
+use crate::guard::ipv4::{Options, group_mac, router_alert};
 use crate::guard::{Answer, Judge, Outcome};
 use crate::keyed::Key;
 use crate::reason::Reason;
@@ -40,8 +43,13 @@ const OTHER_QUERIER: Duration = Duration::from_secs(255);
 /// A membership ends after so many rounds without a report.
 const ROUNDS: u32 = 3;
 
-/// Queries that are sent at a time: one for each IP version.
-pub(crate) const QUERIES_MAX: usize = 2;
+/// Queries within this time are one round, and one that leaves more time for the answers is none.
+const ROUND_TIME: Duration = Duration::from_secs(20);
+const LONGEST_ANSWER: Duration = Duration::from_secs(30);
+
+/// The groups of a query's Ethernet frame and packet: all stations.
+const ALL_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 1);
+const ALL_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// Memberships of a network.
 #[derive(Debug, Default)]
@@ -49,14 +57,18 @@ pub(crate) struct Groups {
     /// The port, and VLAN and group; with the round of the last report. What one port has lies
     /// together, because it is counted for every group that a report names.
     members: BTreeMap<(u16, u64), u32>,
+    /// How many ports each group has.
+    ports: BTreeMap<u64, u32>,
     /// How many ports have beyond [`SURE`], all together.
     beyond: usize,
-    v4: Rounds,
-    v6: Rounds,
+    /// The queries of each version in each VLAN.
+    rounds: BTreeMap<(Version, u16), Rounds>,
+    /// When one of them may be due.
+    next: Instant,
 }
 
 /// Which protocol: IGMP or MLD.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Version {
     V4,
     V6,
@@ -69,7 +81,7 @@ impl Version {
     }
 }
 
-/// The queries of one IP version.
+/// The queries of one IP version in one VLAN.
 #[derive(Clone, Copy, Debug, Default)]
 struct Rounds {
     /// How many were asked, by whomever.
@@ -108,20 +120,54 @@ impl Groups {
             }
             self.beyond += usize::from(!sure);
         }
-        let round = self.rounds(Version::of(group)).round;
-        self.members.insert(key, round);
+        let round = self.round(group);
+        if self.members.insert(key, round).is_none() {
+            *self.ports.entry(group.bits()).or_default() += 1;
+        }
         true
+    }
+
+    /// Whether somebody is a member, but for this port.
+    pub(crate) fn somebody_but(&self, group: Key, port: u16) -> bool {
+        let all = self.ports.get(&group.bits()).copied().unwrap_or(0);
+        all > u32::from(self.has(group, port))
+    }
+
+    /// Whether the port is in a group in this VLAN.
+    pub(crate) fn is_member_in(&self, vid: u16, port: u16) -> bool {
+        self.members
+            .range((port, u64::MIN)..=(port, u64::MAX))
+            .any(|((_, group), _)| Key::of_bits(*group).vid() == vid)
     }
 
     fn leave(&mut self, group: Key, port: u16) {
         let left = self.members.remove(&(port, group.bits())).is_some();
+        if left {
+            self.one_less(group.bits());
+        }
         let its = self.members.range((port, u64::MIN)..=(port, u64::MAX)).count();
         self.beyond -= usize::from(left && its >= SURE);
     }
 
+    /// A port is not in this group any more.
+    fn one_less(&mut self, group: u64) {
+        let ports = self.ports.get(&group).copied().unwrap_or(0);
+        if ports > 1 {
+            self.ports.insert(group, ports - 1);
+        } else {
+            self.ports.remove(&group);
+        }
+    }
+
     /// Keeps some of the memberships.
     fn retain(&mut self, keep: impl Fn(u16, Key, u32) -> bool) {
-        self.members.retain(|(port, group), answered| keep(*port, Key::of_bits(*group), *answered));
+        let mut left = Vec::new();
+        self.members.retain(|(port, group), answered| {
+            let stays = keep(*port, Key::of_bits(*group), *answered);
+            left.extend((!stays).then_some(*group));
+            stays
+        });
+        left.into_iter().for_each(|group| self.one_less(group));
         let (mut last, mut its, mut beyond) = (None, 0, 0);
         for (port, _) in self.members.keys() {
             its = if last == Some(*port) { its + 1 } else { 1 };
@@ -136,56 +182,61 @@ impl Groups {
         self.retain(|its, _, _| its != port);
     }
 
-    fn rounds(&mut self, version: Version) -> &mut Rounds {
-        match version {
-            Version::V4 => &mut self.v4,
-            Version::V6 => &mut self.v6,
-        }
+    /// The round in which a report about a group comes.
+    fn round(&self, group: Key) -> u32 {
+        self.rounds.get(&(Version::of(group), group.vid())).map_or(0, |rounds| rounds.round)
     }
 
     /// Somebody asked: whoever does not answer is forgotten in time.
-    fn new_round(&mut self, version: Version, now: Instant) {
-        let rounds = self.rounds(version);
+    fn new_round(&mut self, version: Version, vid: u16, now: Instant) {
+        let rounds = self.rounds.entry((version, vid)).or_default();
         rounds.asked = Some(now);
         rounds.round = rounds.round.wrapping_add(1);
         let round = rounds.round;
         self.retain(|_, group, answered| {
-            Version::of(group) != version || round.wrapping_sub(answered) < ROUNDS
+            (Version::of(group), group.vid()) != (version, vid)
+                || round.wrapping_sub(answered) < ROUNDS
         });
     }
 
-    /// A router of the outside asked.
-    fn other_querier(&mut self, version: Version, now: Instant) {
-        let rounds = self.rounds(version);
+    /// A router of the outside asked in a VLAN.
+    fn other_querier(&mut self, version: Version, vid: u16, now: Instant) {
+        let rounds = self.rounds.entry((version, vid)).or_default();
         rounds.other_until = Some(now + OTHER_QUERIER);
-        // Queries of several VLANs are one round.
-        if rounds.asked.is_none_or(|asked| now.saturating_since(asked) > Duration::from_secs(20)) {
-            self.new_round(version, now);
+        if rounds.asked.is_none_or(|asked| now.saturating_since(asked) > ROUND_TIME) {
+            self.new_round(version, vid, now);
         }
     }
 
-    /// When the next query of ours is due.
+    /// When a query of ours may be due.
     pub(crate) fn deadline(&self) -> Instant {
-        self.v4.deadline().min(self.v6.deadline())
+        self.next
     }
 
-    /// The queries to send now, from a router's address if there is one.
-    pub(crate) fn queries(
+    /// Where a query of which version is due now, among these VLANs and those in which somebody is a
+    /// member.
+    pub(crate) fn due(
         &mut self,
         now: Instant,
-        router: Option<MacAddr>,
-    ) -> ArrayVec<Answer, QUERIES_MAX> {
-        let mac = router.unwrap_or(QUERIER);
-        let mut queries = ArrayVec::new();
-        for (version, query) in
-            [(Version::V4, query_v4 as fn(MacAddr) -> Answer), (Version::V6, query_v6)]
-        {
-            if self.rounds(version).deadline() <= now {
-                self.new_round(version, now);
-                queries.push(query(mac));
+        vids: impl Iterator<Item = u16>,
+    ) -> BTreeSet<(Version, u16)> {
+        let mut asked: BTreeSet<u16> = vids.collect();
+        asked.extend(self.ports.keys().map(|group| Key::of_bits(*group).vid()));
+        self.rounds.retain(|(_, vid), rounds| {
+            asked.contains(vid) || rounds.other_until.is_some_and(|until| until > now)
+        });
+        let mut due = BTreeSet::new();
+        for vid in asked {
+            for version in [Version::V4, Version::V6] {
+                if self.rounds.entry((version, vid)).or_default().deadline() <= now {
+                    self.new_round(version, vid, now);
+                    due.insert((version, vid));
+                }
             }
         }
-        queries
+        let next = self.rounds.values().map(Rounds::deadline).min();
+        self.next = next.unwrap_or(now + QUERY_INTERVAL);
+        due
     }
 
     /// Memberships of all ports.
@@ -195,11 +246,20 @@ impl Groups {
     }
 }
 
+/// The query of a version, from a router's address if there is one.
+pub(crate) fn query(version: Version, router: Option<MacAddr>) -> Answer {
+    let mac = router.unwrap_or(QUERIER);
+    match version {
+        Version::V4 => query_v4(mac),
+        Version::V6 => query_v6(mac),
+    }
+}
+
 /// The querier's address where the network has no router: locally administered, and nobody's.
 const QUERIER: MacAddr = MacAddr([0x02, 0x6e, 0x64, 0x71, 0x00, 0x01]);
 
 fn query_v4(mac: MacAddr) -> Answer {
-    let all = Ipv4Addr::new(224, 0, 0, 1);
+    let all = ALL_V4;
     // A querier without an address that takes no part in elections (RFC 4541, 2.1.1).
     let header = build::Ipv4 {
         source: Ipv4Addr::UNSPECIFIED,
@@ -219,7 +279,7 @@ fn query_v4(mac: MacAddr) -> Answer {
 }
 
 fn query_v6(mac: MacAddr) -> Answer {
-    let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let all = ALL_V6;
     let header = build::Ipv6 {
         source: Ipv6Addr::from(mac.eui64_link_local()),
         destination: all,
@@ -237,6 +297,26 @@ fn query_v6(mac: MacAddr) -> Answer {
             .icmpv6(mld::kind::QUERY, 0)
             .payload(&body)
     })
+}
+
+/// Bytes of the shortest queries that write long times as a mantissa and an exponent.
+const IGMP_V3_LEN: usize = 12;
+const MLD_V2_LEN: usize = 28;
+
+/// The time to answer in tenths of a second (RFC 3376, 4.1.1).
+fn long_v4(code: u8) -> u32 {
+    if code < 0x80 {
+        return code.into();
+    }
+    u32::from(code & 0xf | 0x10) << (u32::from(code >> 4 & 7) + 3)
+}
+
+/// The same in thousandths (RFC 3810, 5.1.3).
+fn long_v6(code: u16) -> u64 {
+    if code < 0x8000 {
+        return code.into();
+    }
+    u64::from(code & 0xfff | 0x1000) << (u64::from(code >> 12 & 7) + 3)
 }
 
 fn made(build: impl FnOnce(Builder<'_>) -> Builder<'_>) -> Answer {
@@ -349,20 +429,43 @@ impl<'a> Judge<'a> {
         Outcome::Pass
     }
 
-    /// An IGMP message of the router or of the outside.
-    pub(super) fn queried_v4(&mut self, ip: &Ipv4) {
-        let message = igmp::Message::new(self.igmp_message(ip));
-        let sound = message.is_ok_and(|message| {
-            message.kind() == igmp::kind::QUERY
-                && message.group().is_unspecified()
-                && message.checksum_is_good()
-        });
-        if sound && ip.ttl == 1 && ip.fragment == Fragment::Whole {
-            self.engine.memory.groups.other_querier(Version::V4, self.now);
+    /// An IGMP message of the router or of the outside, but a query, is for routers.
+    pub(super) fn trusted_igmp(&mut self, ip: &Ipv4) {
+        let kind = igmp::Message::new(self.igmp_message(ip)).map(igmp::Message::kind);
+        if ip.fragment != Fragment::Whole || kind != Ok(igmp::kind::QUERY) {
+            self.for_routers();
         }
     }
 
-    /// An MLD query of the router or of the outside.
+    /// The same of MLD.
+    pub(super) fn for_routers(&mut self) {
+        if self.cast == Cast::Multicast && self.engine.network.guard.snooping {
+            self.said.reach = Reach::Servers;
+        }
+    }
+
+    /// An IGMP message of the router or of the outside, which goes on.
+    pub(super) fn queried_v4(&mut self, ip: &Ipv4) {
+        let bytes = self.igmp_message(ip);
+        let Ok(message) = igmp::Message::new(bytes) else { return };
+        let code = bytes.get(1).copied().unwrap_or(0);
+        // Version 1 knows neither router alert nor a time to answer.
+        let first = bytes.len() < IGMP_V3_LEN && code == 0;
+        let options = Header::new(self.packet()).map_or(&[][..], Header::options);
+        let tenths = if bytes.len() < IGMP_V3_LEN { code.into() } else { long_v4(code) };
+        let sound = message.kind() == igmp::kind::QUERY
+            && message.group().is_unspecified()
+            && message.checksum_is_good()
+            && ip.destination == ALL_V4
+            && self.parsed.dst == group_mac(ALL_V4)
+            && (first || router_alert(options) == Options::RouterAlert)
+            && Duration::from_millis(100) * tenths <= LONGEST_ANSWER;
+        if sound && ip.ttl == 1 && ip.fragment == Fragment::Whole {
+            self.engine.memory.groups.other_querier(Version::V4, self.vid(), self.now);
+        }
+    }
+
+    /// An MLD query of the router or of the outside, which goes on.
     pub(super) fn queried_v6(&mut self, ip: &Ipv6) {
         let message = self.icmpv6_message(ip);
         let general = mld::records(message).is_ok()
@@ -373,13 +476,24 @@ impl<'a> Judge<'a> {
             let pseudo = checksum::pseudo_v6(source, destination, protocol::ICMPV6, len);
             checksum::add(pseudo, checksum::sum(message))
         };
+        let alert = || {
+            let header = self.packet();
+            let body = header.get(wire::ipv6::HEADER_LEN..).unwrap_or_default();
+            header.get(6).is_some_and(|first| extension::walk(*first, body).router_alert)
+        };
+        let code = message.get(4..6).map_or(0, |code| u16::from_be_bytes([code[0], code[1]]));
+        let millis = if message.len() < MLD_V2_LEN { code.into() } else { long_v6(code) };
         if general
             && ip.hop_limit == 1
             && ip.source.is_unicast_link_local()
+            && ip.destination == ALL_V6
+            && self.parsed.dst == ndp::multicast_mac(ALL_V6)
             && ip.chain.fragment == Fragment::Whole
+            && Duration::from_millis(millis) <= LONGEST_ANSWER
+            && alert()
             && (self.partial || sum() == 0xffff)
         {
-            self.engine.memory.groups.other_querier(Version::V6, self.now);
+            self.engine.memory.groups.other_querier(Version::V6, self.vid(), self.now);
         }
     }
 
@@ -395,6 +509,10 @@ impl<'a> Judge<'a> {
 mod tests {
     use super::*;
 
+    fn ask(groups: &mut Groups, now: Instant) -> usize {
+        groups.due(now, core::iter::once(1)).len()
+    }
+
     #[test]
     fn memberships_end_after_queries_without_an_answer() {
         let mut groups = Groups::default();
@@ -402,16 +520,51 @@ mod tests {
         let group = Key::new(1, 0x0100_5e01_0203);
         assert!(groups.deadline() <= now && groups.join(group, 7, 32));
         for answered in [true, false, false] {
-            groups.queries(now, None);
+            assert_eq!(ask(&mut groups, now), 2);
             assert_eq!(groups.deadline(), now + QUERY_INTERVAL);
             now = now + QUERY_INTERVAL;
             if answered {
                 assert!(groups.join(group, 7, 32));
             }
-            assert!(groups.has(group, 7));
+            assert!(groups.has(group, 7) && groups.somebody_but(group, 8));
+            assert!(!groups.somebody_but(group, 7));
         }
-        groups.queries(now, None);
-        assert!(!groups.has(group, 7));
+        ask(&mut groups, now);
+        assert!(!groups.has(group, 7) && !groups.somebody_but(group, 8));
+    }
+
+    #[test]
+    fn each_vlan_has_its_own_rounds() {
+        let mut groups = Groups::default();
+        let mut now = Instant::from_nanos(1);
+        let (one, two) = (Key::new(1, 0x0100_5e01_0203), Key::new(2, 0x0100_5e01_0203));
+        assert!(groups.join(one, 7, 32) && groups.join(two, 7, 32));
+        assert_eq!(groups.due(now, [1, 2, 3].into_iter()).len(), 6);
+        for _ in 0..ROUNDS {
+            now = now + ROUND_TIME + Duration::from_secs(1);
+            groups.other_querier(Version::V4, 2, now);
+        }
+        assert!(groups.has(one, 7) && !groups.has(two, 7));
+        now = Instant::from_nanos(1) + QUERY_INTERVAL;
+        assert_eq!(
+            groups.due(now, [1, 2, 3].into_iter()).into_iter().collect::<Vec<_>>(),
+            [
+                (Version::V4, 1),
+                (Version::V4, 3),
+                (Version::V6, 1),
+                (Version::V6, 2),
+                (Version::V6, 3)
+            ]
+        );
+        // Nobody is in a VLAN: nothing is remembered of it.
+        assert_eq!(groups.due(now + 3 * QUERY_INTERVAL, core::iter::empty()).len(), 2);
+        assert!(groups.rounds.len() == 2 && groups.deadline() > now + 3 * QUERY_INTERVAL);
+    }
+
+    #[test]
+    fn long_times_are_read() {
+        assert_eq!([0x7f, 0x80, 0xff].map(long_v4), [127, 128, 31_744]);
+        assert_eq!([0x7fff, 0x8000, 0xffff].map(long_v6), [32_767, 32_768, 8_387_584]);
     }
 
     #[test]
@@ -446,9 +599,9 @@ mod tests {
         assert_eq!(groups.beyond, COMMON - (32 - SURE));
         assert!(groups.join(group(9), 2000, 32));
         for nth in 0..ROUNDS {
-            groups.queries(Instant::EPOCH + QUERY_INTERVAL * nth, None);
+            ask(&mut groups, Instant::EPOCH + QUERY_INTERVAL * nth);
         }
-        assert_eq!((groups.len(), groups.beyond), (0, 0));
+        assert_eq!((groups.len(), groups.beyond, groups.ports.len()), (0, 0, 0));
     }
 
     #[test]
@@ -459,26 +612,25 @@ mod tests {
             (Version::V6, Version::V4, Key::new(1, 0x0100_5e01_0203)),
         ] {
             let mut groups = Groups::default();
-            assert_eq!(groups.queries(now, None).len(), 2);
+            assert_eq!(ask(&mut groups, now), 2);
             let until = now + OTHER_QUERIER;
-            groups.other_querier(version, now);
+            groups.other_querier(version, 1, now);
             assert!(groups.join(group, 7, 32));
             // Whom it does not ask does not have to answer it.
             for _ in 0..ROUNDS {
                 now = now + QUERY_INTERVAL;
-                groups.other_querier(version, now);
+                groups.other_querier(version, 1, now);
                 assert!(groups.has(group, 7));
             }
             assert!(groups.deadline() < until, "{other:?} is ours to ask");
-            assert_eq!(groups.queries(now, None).len(), 1);
+            assert_eq!(ask(&mut groups, now), 1);
             assert!(groups.deadline() > now);
         }
     }
 
     #[test]
     fn queries_are_sound() {
-        let queries = Groups::default().queries(Instant::from_nanos(1), None);
-        let [v4, v6] = queries.into_inner().expect("one of each version");
+        let [v4, v6] = [Version::V4, Version::V6].map(|version| query(version, None));
         let parsed = wire::parse(&v4).unwrap();
         assert!(parsed.malformed.is_none() && parsed.dst == group_mac(Ipv4Addr::new(224, 0, 0, 1)));
         let message = igmp::Message::new(&v4[38..50]).unwrap();

@@ -90,11 +90,14 @@ impl Judge<'_> {
     fn members(&mut self) -> Result<(), Reason> {
         let key = Key::new(self.vid(), self.parsed.dst.as_u64());
         let reach = Reach::Members(key);
-        let somebody = self
-            .engine
-            .ports
-            .iter()
-            .any(|to| to.id != self.id && reach.includes(to, &self.engine.memory));
+        // Not port by port: there may be many, and this is asked before storms are held back.
+        let engine = &*self.engine;
+        let serves = |index: &u16| {
+            let port = engine.ports.at(*index).filter(|port| port.id != self.id);
+            port.is_some_and(|port| reach.includes(port, &engine.memory))
+        };
+        let somebody = engine.memory.groups.somebody_but(key, self.id.index)
+            || engine.servers.iter().any(serves);
         if !somebody {
             self.refuse(Reason::GroupUnregistered)?;
         }

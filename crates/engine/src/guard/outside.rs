@@ -188,10 +188,14 @@ impl Judge<'_> {
                     Some(Transport::Udp { source, destination: dhcp4::CLIENT_PORT, .. }) => {
                         self.dhcp4_served(&ip, source);
                     }
-                    Some(Transport::Other) if ip.protocol == protocol::IGMP => self.queried_v4(&ip),
+                    _ if ip.protocol == protocol::IGMP => self.trusted_igmp(&ip),
                     _ => {}
                 }
-                self.flooded(Group::V4(ip.destination))
+                let outcome = self.flooded(Group::V4(ip.destination))?;
+                if ip.protocol == protocol::IGMP {
+                    self.queried_v4(&ip);
+                }
+                Ok(outcome)
             }
             Some(L3::Ipv6(ip)) => {
                 self.said.destination = Packed::v6(&ip.destination.octets());
@@ -206,7 +210,15 @@ impl Judge<'_> {
             Some(Transport::Udp { source, destination: dhcp6::CLIENT_PORT, .. }) => {
                 self.dhcpv6_served(ip, source);
             }
-            Some(Transport::Icmpv6 { kind: mld::kind::QUERY, .. }) => self.queried_v6(ip),
+            Some(Transport::Icmpv6 { kind: mld::kind::QUERY, .. }) => {
+                let outcome = self.flooded(Group::V6(ip.destination))?;
+                self.queried_v6(ip);
+                return Ok(outcome);
+            }
+            Some(Transport::Icmpv6 {
+                kind: mld::kind::REPORT_V1 | mld::kind::REPORT_V2 | mld::kind::DONE,
+                ..
+            }) => self.for_routers(),
             Some(Transport::Icmpv6 { kind: kind::ROUTER_ADVERTISEMENT, .. }) => {
                 self.router_advertisement(ip)?;
             }

@@ -13,19 +13,19 @@ use crate::world::{
     v6, world, world_of,
 };
 
-const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
-const ALERT: &[u8] = &[148, 4, 0, 0];
+pub(crate) const GROUP: Ipv4Addr = Ipv4Addr::new(239, 1, 2, 3);
+pub(crate) const ALERT: &[u8] = &[148, 4, 0, 0];
 
-fn group6() -> Ipv6Addr {
+pub(crate) fn group6() -> Ipv6Addr {
     "ff05::1234".parse().expect("a group")
 }
 
-fn group_mac(group: Ipv4Addr) -> MacAddr {
+pub(crate) fn group_mac(group: Ipv4Addr) -> MacAddr {
     let [_, b, c, d] = group.octets();
     MacAddr([1, 0, 0x5e, b & 0x7f, c, d])
 }
 
-fn igmp(g: &Guest, kind: u8, group: Ipv4Addr, header: &Ipv4<'_>) -> Vec<u8> {
+pub(crate) fn igmp(g: &Guest, kind: u8, group: Ipv4Addr, header: &Ipv4<'_>) -> Vec<u8> {
     let mut body = vec![kind, 0, 0, 0];
     body.extend(group.octets());
     let sum = !wire::checksum::sum(&body);
@@ -33,17 +33,17 @@ fn igmp(g: &Guest, kind: u8, group: Ipv4Addr, header: &Ipv4<'_>) -> Vec<u8> {
     g.frame(group_mac(header.destination), |b| b.ipv4(header).protocol(2).payload(&body))
 }
 
-fn header(g: &Guest, destination: Ipv4Addr) -> Ipv4<'static> {
+pub(crate) fn header(g: &Guest, destination: Ipv4Addr) -> Ipv4<'static> {
     Ipv4 { source: g.v4(), destination, ttl: 1, options: ALERT, ..Ipv4::default() }
 }
 
-fn join(g: &Guest, group: Ipv4Addr) -> Vec<u8> {
+pub(crate) fn join(g: &Guest, group: Ipv4Addr) -> Vec<u8> {
     igmp(g, igmp::kind::REPORT_V2, group, &header(g, group))
 }
 
-const HOP_ALERT: &[u8] = &[0, 5, 2, 0, 0, 1, 0];
+pub(crate) const HOP_ALERT: &[u8] = &[0, 5, 2, 0, 0, 1, 0];
 
-fn mld(g: &Guest, kind: u8, group: Ipv6Addr, source: Ipv6Addr, hops: u8) -> Vec<u8> {
+pub(crate) fn mld(g: &Guest, kind: u8, group: Ipv6Addr, source: Ipv6Addr, hops: u8) -> Vec<u8> {
     let to =
         if kind == mld::kind::REPORT_V1 { group } else { "ff02::16".parse().expect("a group") };
     let header = Ipv6 { source, destination: to, hop_limit: hops, ..Ipv6::default() };
@@ -57,17 +57,17 @@ fn mld(g: &Guest, kind: u8, group: Ipv6Addr, source: Ipv6Addr, hops: u8) -> Vec<
     })
 }
 
-fn snooping() -> NetworkSpec {
+pub(crate) fn snooping() -> NetworkSpec {
     let guard = NetworkGuard { snooping: true, ..network().guard };
     NetworkSpec { guard, ..network() }
 }
 
-fn to_group(g: &Guest, group: Ipv4Addr) -> Vec<u8> {
+pub(crate) fn to_group(g: &Guest, group: Ipv4Addr) -> Vec<u8> {
     let header = Ipv4 { destination: group, ..g.ip4() };
     g.frame(group_mac(group), |b| b.ipv4(&header).udp(1000, 2000).payload(&[7; 20]))
 }
 
-fn to_group6(g: &Guest, group: Ipv6Addr, port: u16) -> Vec<u8> {
+pub(crate) fn to_group6(g: &Guest, group: Ipv6Addr, port: u16) -> Vec<u8> {
     let header = Ipv6 { destination: group, ..g.ip6() };
     g.frame(ndp::multicast_mac(group), |b| b.ipv6(&header).udp(port, port).payload(&[7; 20]))
 }
@@ -192,7 +192,7 @@ fn multicast_goes_to_members() {
 }
 
 #[track_caller]
-fn queries(net: &mut TestNetwork, port: &str) -> usize {
+pub(crate) fn queries(net: &mut TestNetwork, port: &str) -> usize {
     let frames = net.receive_plain(port);
     frames
         .iter()
@@ -239,7 +239,7 @@ fn the_network_asks_and_forgets_who_does_not_answer() {
     drain(&mut net);
 }
 
-fn mld_query(g: &Guest, group: Ipv6Addr, source: Ipv6Addr, hops: u8) -> Vec<u8> {
+pub(crate) fn mld_query(g: &Guest, group: Ipv6Addr, source: Ipv6Addr, hops: u8) -> Vec<u8> {
     let to = "ff02::1".parse().expect("a group");
     let header = Ipv6 { source, destination: to, hop_limit: hops, ..Ipv6::default() };
     g.frame(ndp::multicast_mac(to), |b| {

@@ -20,4 +20,5 @@ mod ports;
 mod probes;
 mod property;
 mod quarantine;
+mod queriers;
 mod world;
