@@ -36,7 +36,9 @@ use crate::engine::{Engine, mac_addr};
 use crate::event::Event;
 use crate::filter;
 use crate::frame::Frame;
-use crate::guard::{self, Answer, Audits, Memory, Outcome, Packed, PortGuard, Privacy, Reach};
+use crate::guard::{
+    self, Answer, Audits, Memory, Outcome, Packed, PortGuard, Privacy, QUERIER, Reach, Role,
+};
 use crate::mac_table::{Destination, Source, Tick, tick};
 use crate::plan::{Mode, SourceMode};
 use crate::pool::{Pool, PoolEmpty};
@@ -74,6 +76,12 @@ pub(crate) struct Origin {
     static_source: bool,
     pub(crate) max_learned: u32,
     hub: bool,
+}
+
+impl Origin {
+    fn is_guest(&self) -> bool {
+        self.guard.as_ref().is_none_or(|guard| guard.role == Role::Guest)
+    }
 }
 
 impl Engine {
@@ -315,6 +323,9 @@ impl Engine {
             } else {
                 Source::Refused(Reason::MacForeign, None)
             }
+        } else if mac == QUERIER.as_u64() && from.is_guest() {
+            // The network asks for groups from there. Outside there may be another network like it.
+            Source::Refused(Reason::MacForeign, None)
         } else if from.hub && from.guard.is_none() {
             // Without a guard a hub learns nothing, so an address that is nobody's is anybody's.
             self.macs.check_bound(mac, index).unwrap_or(Source::Known)

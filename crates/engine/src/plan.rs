@@ -10,7 +10,7 @@ use core::time::Duration;
 use wire::{MacAddr, OffloadSet};
 
 use crate::filter::PortFilter;
-use crate::guard::{GuardSpec, NetworkGuard, Role};
+use crate::guard::{GuardSpec, NetworkGuard, QUERIER, Role};
 use crate::port::MAX_PORTS;
 use crate::vlan::{self, VlanMode};
 
@@ -160,7 +160,7 @@ pub enum PlanError {
     #[error("an ageing time of {0:?} is too short: choose at least one second")]
     MacAgeing(Duration),
     /// See the text.
-    #[error("{0} cannot be a port's address: it is zero or a group address")]
+    #[error("{0} cannot be a port's address: it is zero, a group address, or the network's own")]
     Mac(MacAddr),
     /// See the text.
     #[error("{0} is listed twice for one port: list it once")]
@@ -249,7 +249,7 @@ impl PortPlan {
             return Err(PlanError::TooManyMacs(spec.macs.len()));
         }
         for (i, &mac) in spec.macs.iter().enumerate() {
-            if mac.is_zero() || mac.is_multicast() {
+            if mac.is_zero() || mac.is_multicast() || mac == QUERIER {
                 return Err(PlanError::Mac(mac));
             }
             if spec.macs.iter().skip(i + 1).any(|&other| other == mac) {

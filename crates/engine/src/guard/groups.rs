@@ -255,8 +255,8 @@ pub(crate) fn query(version: Version, router: Option<MacAddr>) -> Answer {
     }
 }
 
-/// The querier's address where the network has no router: locally administered, and nobody's.
-const QUERIER: MacAddr = MacAddr([0x02, 0x6e, 0x64, 0x71, 0x00, 0x01]);
+/// The querier's address where the network has no router: locally administered, and no guest's.
+pub(crate) const QUERIER: MacAddr = MacAddr([0x02, 0x6e, 0x64, 0x71, 0x00, 0x01]);
 
 fn query_v4(mac: MacAddr) -> Answer {
     let all = ALL_V4;

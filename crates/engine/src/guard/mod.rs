@@ -74,6 +74,7 @@ use crate::time::Instant;
 
 pub(crate) use egress::{LastDestinations, Reach, takes};
 pub(crate) use fast::{Packed, passes};
+pub(crate) use groups::QUERIER;
 pub(crate) use memory::Memory;
 pub(crate) use port::PortGuard;
 pub(crate) use privacy::Privacy;

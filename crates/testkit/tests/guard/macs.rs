@@ -158,3 +158,33 @@ fn what_a_hub_shows_everybody_is_no_storm() {
     });
     assert!(drops.count() > 3_000);
 }
+
+/// Where the network has no router, it asks for groups from an address of its own.
+#[test]
+fn nobody_has_the_networks_own_address() {
+    let own = MacAddr([0x02, 0x6e, 0x64, 0x71, 0x00, 0x01]);
+    let frames = |source| {
+        let header = Ipv6 { source, ..a().ip6() };
+        [
+            a().frame_from(own, mac(PEER), |b| b.ipv6(&header).udp(1, 2)),
+            a().frame_from(own, mac(PEER), |b| b.ipv4(&a().ip4()).udp(1, 2)),
+        ]
+    };
+    let frames = frames(own.eui64_link_local().into());
+    let mut net = world();
+    net.plug("b", learning());
+    net.plug("several", PortSpec { source: SourceMode::Learn { max_macs: 8 }, ..learning() });
+    net.plug("off", PortSpec { source: SourceMode::Learn { max_macs: 8 }, ..PortSpec::default() });
+    for port in ["b", "several", "off", "a"] {
+        for frame in &frames {
+            refused(&mut net, port, frame, Reason::MacForeign);
+        }
+    }
+    // Nor its link-local address.
+    let header = Ipv6 { source: own.eui64_link_local().into(), ..a().ip6() };
+    let frame = a().frame(mac(PEER), |b| b.ipv6(&header).udp(1, 2));
+    refused(&mut net, "a", &frame, Reason::Ipv6Source);
+    let plan = engine::NetworkPlan::validate(network()).expect("a plan");
+    let spec = PortSpec { macs: vec![own], ..PortSpec::default() };
+    assert!(engine::PortPlan::validate(spec, &plan).is_err());
+}
