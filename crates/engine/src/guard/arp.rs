@@ -15,7 +15,7 @@ use crate::guard::claims::{Claim, Station};
 use crate::guard::egress::Reach;
 use crate::guard::fast::Packed;
 use crate::guard::spec::{Rate, Role};
-use crate::guard::{Answer, Judge, Outcome};
+use crate::guard::{Answer, Judge, Outcome, QUERIER};
 use crate::port::PortId;
 use crate::reason::Reason;
 
@@ -131,7 +131,7 @@ impl Judge<'_> {
         let consistent = match self.station(target) {
             Station::At(port, Some(mac)) => mac == arp.target_mac || self.is_macs_of(port, arp),
             Station::Away(mac) => mac == arp.target_mac || self.is_macs_of_absent(arp),
-            Station::At(_, None) | Station::Unknown => true,
+            Station::At(_, None) | Station::Apart | Station::Unknown => true,
         };
         self.demand(to_one && consistent, Reason::ArpReply)?;
         Ok(Outcome::Pass)
@@ -216,7 +216,12 @@ impl Judge<'_> {
                 }
                 Ok(mac)
             }
-            Station::Unknown => {
+            Station::Apart if probe && guest => {
+                // It would be refused with this address and never learn why. Who has it stays unsaid.
+                self.defend(probe)?;
+                Ok(Some(self.nobodys_mac()))
+            }
+            Station::Apart | Station::Unknown => {
                 self.said.reach = if probe { self.probing(target) } else { Reach::Open };
                 if guest && !probe {
                     if self.engine.memory.asked(self.now, self.id.index, target) {
@@ -268,6 +273,13 @@ impl Judge<'_> {
             self.said.answer = Some(answer);
         }
     }
+    }
+
+    /// The Ethernet address under which somebody has an address whom the asker cannot reach: where all
+    /// are behind the router, the router's, and otherwise one that is no station's.
+    fn nobodys_mac(&self) -> MacAddr {
+        let routed = self.engine.network.guard.routed;
+        self.router_mac().filter(|_| routed).unwrap_or(QUERIER)
 }
 
 /// A frame, padded to the shortest that Ethernet knows.

@@ -88,6 +88,8 @@ pub(super) enum Station {
     Unknown,
     /// Its guest is away.
     Away(MacAddr),
+    /// It is a guest's in here with whom this port exchanges no frames: apart, or in another VLAN.
+    Apart,
     /// A port has it, with this Ethernet address if there is only one that it can have.
     At(PortId, Option<MacAddr>),
 }
@@ -377,7 +379,8 @@ impl Judge<'_> {
         self.engine.bind(self.id, address, lifetime, BindingSource::FirstUse)
     }
 
-    /// Who has an address, as far as this port may know: not who is in another VLAN, or apart.
+    /// Who has an address, as far as this port may know: of who is in another VLAN, or apart, only that
+    /// there is somebody.
     pub(super) fn station(&self, address: IpAddr) -> Station {
         let (owner, planned) = self.engine.bindings.owner_and_plan(address);
         match owner {
@@ -388,7 +391,7 @@ impl Judge<'_> {
             Some(Owner::Port(owner)) => {
                 let Some(port) = self.engine.ports.get(owner) else { return Station::Unknown };
                 if !port.carries(self.vid(), false) || self.engine.are_apart(self.id, port) {
-                    return Station::Unknown;
+                    return Station::Apart;
                 }
                 // A client may bring an address of its own to a port that one is planned for.
                 let fixed = port.spec.source == SourceMode::Static;

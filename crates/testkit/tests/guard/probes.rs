@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use engine::bindings::Owner;
-use engine::{Rate, Reason, SourceMode, Verdict};
+use engine::{NetworkGuard, NetworkSpec, PortSpec, Rate, Reason, SourceMode, Verdict, VlanMode};
 use testkit::frames::Ip;
 use testkit::{TestNetwork, mac};
 use wire::arp::operation::REQUEST;
@@ -16,8 +16,8 @@ use wire::parse::Arp;
 use wire::{MacAddr, parse};
 
 use crate::world::{
-    Guest, PEER, a, answered, both_refused, drain, learning, passed, refused, strict, taken, v4,
-    v6, world,
+    Guest, PEER, ROUTER, a, answered, both_refused, drain, learning, network, passed, refused,
+    strict, taken, v4, v6, world, world_of,
 };
 
 const CLIENT: Guest = Guest { port: "client", number: 20, tags: Vec::new() };
@@ -249,5 +249,77 @@ fn question(who: &Guest, version: Ip, number: u32) -> Vec<u8> {
                 b.ipv6(&header).neighbour(135, 0, v6(number), who.mac())
             })
         }
+    }
+}
+
+/// Who may not have an address has to learn it, or he keeps it and is refused with whatever he sends.
+#[test]
+fn who_is_apart_from_the_owner_learns_that_an_address_is_taken_and_not_by_whom() {
+    let own = MacAddr([0x02, 0x6e, 0x64, 0x71, 0x00, 0x01]);
+    let isolated = |spec| PortSpec { isolated: true, ..spec };
+    let second = |spec| PortSpec { vlan: VlanMode::Access(2), ..spec };
+    let community = |number, spec| PortSpec { community: Some(number), ..spec };
+    let routed =
+        NetworkSpec { guard: NetworkGuard { routed: true, ..network().guard }, ..network() };
+    let cases = [
+        (network(), isolated(learning()), isolated(learning()), own),
+        (network(), community(1, learning()), community(2, learning()), own),
+        (network(), strict(CLIENT.number), second(learning()), own),
+        (routed, learning(), learning(), mac(ROUTER)),
+    ];
+    for (spec, owner, prober, answerer) in cases {
+        for version in Ip::BOTH {
+            let mut net = world_of(spec.clone());
+            net.plug("client", owner.clone());
+            net.plug("other", prober.clone());
+            drain(&mut net);
+            net.send("client", &datagram(&CLIENT, version));
+            net.wait(Duration::from_millis(900));
+            net.send("client", &datagram(&CLIENT, version));
+            let its = address(version, CLIENT.number);
+            assert_eq!(net.engine.owner_of(its), Some(Owner::Port(net.id("client"))));
+            drain(&mut net);
+            hears(&mut net, "client");
+            let answer = answered(&mut net, "other", &probe(&OTHER, version, CLIENT.number));
+            let parsed = parse(&answer).expect("a frame");
+            assert_eq!(parsed.src, answerer);
+            assert!(!answer.windows(6).any(|bytes| bytes == CLIENT.mac().0), "{answer:02x?}");
+            assert_eq!(hears(&mut net, "client"), 0);
+            // Not as often as the prober likes.
+            let mut bounded = prober.clone();
+            bounded.guard.rates.duplicates = Rate::new(1, 1);
+            net.change("other", bounded);
+            net.wait(Duration::from_secs(1));
+            answered(&mut net, "other", &probe(&OTHER, version, CLIENT.number));
+            let frame = probe(&OTHER, version, CLIENT.number);
+            refused(&mut net, "other", &frame, Reason::DuplicateRate);
+        }
+    }
+}
+
+/// A question that is no probe is not answered so.
+#[test]
+fn who_is_apart_finds_nobody() {
+    for version in Ip::BOTH {
+        let mut net = world();
+        net.plug("client", PortSpec { isolated: true, ..strict(CLIENT.number) });
+        net.plug("other", PortSpec { isolated: true, ..strict(OTHER.number) });
+        drain(&mut net);
+        let question = match version {
+            Ip::V4 => {
+                let arp = Arp { sender_ip: OTHER.v4(), ..arp_probe(&OTHER, CLIENT.number) };
+                OTHER.frame(MacAddr::BROADCAST, |b| b.arp(&arp))
+            }
+            Ip::V6 => {
+                let target = v6(CLIENT.number);
+                let destination = solicited_node(target);
+                let header = Ipv6 { destination, hop_limit: 255, ..OTHER.ip6() };
+                OTHER.frame(multicast_mac(destination), |b| {
+                    b.ipv6(&header).neighbour(135, 0, target, OTHER.mac())
+                })
+            }
+        };
+        assert!(matches!(net.send("other", &question), Verdict::Flood { .. }));
+        assert_eq!((hears(&mut net, "client"), hears(&mut net, "other")), (0, 0));
     }
 }
