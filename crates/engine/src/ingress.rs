@@ -65,6 +65,8 @@ pub(crate) struct Origin {
     pub(crate) answer: Option<Answer>,
     /// Checks that the frame that is decided failed without consequence.
     pub(crate) audits: Audits,
+    /// That it failed may be another's fault.
+    pub(crate) excused: bool,
     /// To which ports the frame that is decided may go, if it goes to many, as far as the guard
     /// has looked at it.
     pub(crate) reach: Reach,
@@ -157,6 +159,7 @@ impl Engine {
             filter: target.spec.filter.from_guest.take(),
             answer: None,
             audits: Audits::default(),
+            excused: false,
             reach: Reach::All,
             privacy,
             apart,

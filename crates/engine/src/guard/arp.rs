@@ -29,12 +29,18 @@ const RARP_RATE: Rate = Rate::new(1, 1);
 impl Judge<'_> {
     pub(super) fn arp(&mut self) -> Result<Outcome, Reason> {
         let rate = self.me.spec.rates.arp;
+        let about_nobody = matches!(self.parsed.l3, Some(L3::Arp(arp))
+            if arp.operation == operation::REQUEST
+                && self.cast == Cast::Broadcast
+                && !arp.sender_ip.is_unspecified()
+                && arp.sender_ip != arp.target_ip
+                && self.is_about_nobody(arp.target_ip.into()));
         let buckets = &mut self.me.buckets;
         let bucket = match self.cast {
             Cast::Unicast => &mut buckets.arp_unicast,
             Cast::Broadcast | Cast::Multicast => &mut buckets.arp,
         };
-        if !bucket.take(self.now, rate) {
+        if !about_nobody && !bucket.take(self.now, rate) {
             self.refuse(Reason::ArpRate)?;
         }
         let Some(L3::Arp(arp)) = self.parsed.l3 else {
@@ -228,7 +234,8 @@ impl Judge<'_> {
                         self.refuse(negative)?;
                     }
                     let rate = self.me.spec.rates.unknown;
-                    if !self.me.buckets.unknown.take(self.now, rate) {
+                    let known = self.is_in_use_outside(target);
+                    if !known && !self.me.buckets.unknown.take(self.now, rate) {
                         self.refuse(scan)?;
                     }
                 }
@@ -244,6 +251,16 @@ impl Judge<'_> {
         self.is_in_use_outside(target) && self.engine.has_outside(self.vid())
     }
 
+    /// Whether a question of a guest is about an address that nobody is known to have, and is counted
+    /// as such alone: others can make it ask for some that are gone, and it has to be able to find the
+    /// rest.
+    pub(super) fn is_about_nobody(&self, target: IpAddr) -> bool {
+        self.me.role == Role::Guest
+            && !(self.engine.network.guard.routed && self.router_mac().is_some())
+            && matches!(self.station(target), Station::Unknown | Station::Apart)
+            && !self.is_in_use_outside(target)
+    }
+
     /// Where a probe goes that nobody answers here. What somebody outside wants is no secret.
     pub(super) fn probing(&self, target: IpAddr) -> Reach {
         match self.me.role {
@@ -256,6 +273,13 @@ impl Judge<'_> {
     fn mac_behind(&self, port: PortId) -> Option<MacAddr> {
         let guard = self.engine.ports.get(port)?.guard.as_ref()?;
         (guard.last_mac != MacAddr::ZERO).then_some(guard.last_mac)
+    }
+
+    /// The Ethernet address under which somebody has an address whom the asker cannot reach: where all
+    /// are behind the router, the router's, and otherwise one that is no station's.
+    fn nobodys_mac(&self) -> MacAddr {
+        let routed = self.engine.network.guard.routed;
+        self.router_mac().filter(|_| routed).unwrap_or(QUERIER)
     }
 
     /// Answers to those who try an address of another are bounded (check 44).
@@ -273,13 +297,6 @@ impl Judge<'_> {
             self.said.answer = Some(answer);
         }
     }
-    }
-
-    /// The Ethernet address under which somebody has an address whom the asker cannot reach: where all
-    /// are behind the router, the router's, and otherwise one that is no station's.
-    fn nobodys_mac(&self) -> MacAddr {
-        let routed = self.engine.network.guard.routed;
-        self.router_mac().filter(|_| routed).unwrap_or(QUERIER)
 }
 
 /// A frame, padded to the shortest that Ethernet knows.

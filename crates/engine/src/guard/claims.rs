@@ -142,6 +142,8 @@ impl Judge<'_> {
     fn take_beside_outside(&mut self, address: IpAddr, ask: bool) -> Claim {
         let now = self.now;
         if self.is_in_use_outside(address) {
+            // Whether that is true, and whether the guest was first, nobody in here can know.
+            self.said.excused = true;
             return Claim::Foreign;
         }
         if self.is_made_of_mac(address) || !self.engine.has_outside(self.vid()) {

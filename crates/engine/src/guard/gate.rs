@@ -77,6 +77,7 @@ impl Engine {
         from.reach = said.reach;
         work.destination = said.destination;
         from.answer = said.answer;
+        from.excused = said.excused && outcome.is_err();
         for reason in &said.audits {
             self.audited(now, pool, &mut me, from.id, frame, *reason);
         }
@@ -126,7 +127,11 @@ impl Engine {
             }
             other => other,
         };
+        let excused = core::mem::take(&mut from.excused);
         if reason.is_violation() && !is_anothers_doing(reason, &me, from) {
+            if !excused {
+                self.strike(now, &mut me, from.id, reason);
+            }
             self.violation(now, pool, &mut me, from.id, frame, (reason, false));
         }
         from.guard = Some(me);

@@ -120,6 +120,8 @@ pub(crate) struct Judgement {
     pub(crate) reach: Reach,
     /// The packet's destination.
     pub(crate) destination: Packed,
+    /// That a check failed is perhaps somebody else's fault: it does not count towards a quarantine.
+    pub(crate) excused: bool,
 }
 
 /// One frame on the long way.

@@ -45,12 +45,17 @@ impl<'a> Judge<'a> {
             return self.router_solicitation(ip, code);
         }
         let rate = self.me.spec.rates.nd;
+        let about_nobody = message == kind::NEIGHBOUR_SOLICITATION
+            && self.cast == Cast::Multicast
+            && !ip.source.is_unspecified()
+            && Neighbour::new(self.icmpv6_message(ip))
+                .is_ok_and(|message| self.is_about_nobody(message.target().into()));
         let buckets = &mut self.me.buckets;
         let bucket = match self.cast {
             Cast::Unicast => &mut buckets.nd_unicast,
             Cast::Broadcast | Cast::Multicast => &mut buckets.nd,
         };
-        if !bucket.take(self.now, rate) {
+        if !about_nobody && !bucket.take(self.now, rate) {
             self.refuse(Reason::NdRate)?;
         }
         match message {

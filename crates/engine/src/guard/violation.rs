@@ -88,9 +88,6 @@ impl Engine {
         frame: &Frame,
         (reason, audit): (Reason, bool),
     ) {
-        if me.role == Role::Guest && !audit {
-            self.strike(now, me, id, reason);
-        }
         // These tell by events of their own, which name the addresses and the ports concerned.
         if matches!(
             reason,
@@ -113,7 +110,12 @@ impl Engine {
         self.events.push(Event::Violation { port: id, reason, audit, summary, since });
     }
 
-    fn strike(&mut self, now: Instant, me: &mut PortGuard, id: PortId, reason: Reason) {
+    /// Counts a violation of a guest towards its quarantine.
+    #[cold]
+    pub(crate) fn strike(&mut self, now: Instant, me: &mut PortGuard, id: PortId, reason: Reason) {
+        if me.role != Role::Guest {
+            return;
+        }
         let cut = match (reason, me.spec.bpdu_shutdown, me.spec.storm.shutdown) {
             (Reason::Quarantined, ..) => return,
             (Reason::Bpdu, Some(time), _)

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use engine::{PortSpec, Quarantine, Rate, Reason, SourceMode, Storm, Verdict};
+use engine::{PortSpec, Quarantine, Rate, Rates, Reason, SourceMode, Storm, Verdict};
 use testkit::{TestNetwork, mac};
 use wire::MacAddr;
+use wire::arp::operation::REQUEST;
 use wire::build::{Ipv4, Ipv6};
 use wire::ipv6::extension::FRAGMENT;
+use wire::parse::Arp;
 
-use crate::world::{PEER, a, drain, learning, refused, strict, world};
+use crate::world::{
+    Guest, PEER, a, answered, drain, learning, refused, strict, taken, v4, v6, wide, world,
+};
 
 fn watched(spec: PortSpec) -> PortSpec {
     let mut spec = spec;
@@ -137,6 +141,95 @@ fn fragments_whose_first_was_lost_do_not_end_a_port() {
         }
         is_free(&net, "a");
     }
+}
+
+/// Somebody outside says that a guest's first-come address is his.
+#[test]
+fn an_address_that_the_outside_took_does_not_end_a_port() {
+    let outside = Guest { port: "uplink", number: 200, tags: Vec::new() };
+    let client = Guest { port: "client", number: 20, tags: Vec::new() };
+    for frames in [
+        [client.udp4(&client.ip4(), 1, 2), {
+            let arp = Arp {
+                operation: REQUEST,
+                sender_mac: outside.mac(),
+                sender_ip: client.v4(),
+                target_mac: MacAddr::ZERO,
+                target_ip: client.v4(),
+            };
+            outside.frame(MacAddr::BROADCAST, |b| b.arp(&arp))
+        }],
+        [client.udp6(&client.ip6(), 1, 2), {
+            let all = "ff02::1".parse().expect("an address");
+            let header =
+                Ipv6 { source: client.v6(), destination: all, hop_limit: 255, ..Ipv6::default() };
+            outside.frame(wire::ndp::multicast_mac(all), |b| {
+                b.ipv6(&header).neighbour(136, 0x20, client.v6(), outside.mac())
+            })
+        }],
+    ] {
+        let [its, claim] = frames;
+        let mut net = world();
+        net.plug("client", watched(learning()));
+        taken(&mut net, "client", &its);
+        net.send("uplink", &claim);
+        for _ in 0..10 {
+            drain(&mut net);
+            assert!(matches!(net.send("client", &its), Verdict::Drop(_)));
+        }
+        is_free(&net, "client");
+    }
+}
+
+/// A client pings from many addresses and leaves: its victim has to ask for them, and for others.
+#[test]
+fn questions_about_those_that_are_gone_leave_room_for_others() {
+    let mut net = world();
+    let mut spec = watched(strict(2));
+    spec.guard.rates = Rates { arp: Rate::new(1, 8), nd: Rate::new(1, 8), ..wide() };
+    net.change("a", spec);
+    let ask4 = |number: u32| {
+        let arp = Arp {
+            operation: REQUEST,
+            sender_mac: a().mac(),
+            sender_ip: a().v4(),
+            target_mac: MacAddr::ZERO,
+            target_ip: v4(number),
+        };
+        a().frame(MacAddr::BROADCAST, |b| b.arp(&arp))
+    };
+    let ask6 = |number: u32| {
+        let destination = wire::ndp::solicited_node(v6(number));
+        let header = Ipv6 { destination, hop_limit: 255, ..a().ip6() };
+        a().frame(wire::ndp::multicast_mac(destination), |b| {
+            b.ipv6(&header).neighbour(135, 0, v6(number), a().mac())
+        })
+    };
+    for ask in [&ask4 as &dyn Fn(u32) -> Vec<u8>, &ask6] {
+        for number in 100..150 {
+            net.send("a", &ask(number));
+            drain(&mut net);
+        }
+        for _ in 0..8 {
+            answered(&mut net, "a", &ask(PEER));
+        }
+        drain(&mut net);
+        assert!(matches!(
+            net.send("a", &ask(PEER)),
+            Verdict::Drop(Reason::ArpRate | Reason::NdRate)
+        ));
+    }
+    // And what they leave may be used up as well.
+    let mut spec = watched(strict(2));
+    spec.guard.rates = Rates { unknown: Rate::new(1, 1), ..wide() };
+    net.change("a", spec);
+    for ask in [&ask4 as &dyn Fn(u32) -> Vec<u8>, &ask6] {
+        for number in 150..200 {
+            net.send("a", &ask(number));
+            drain(&mut net);
+        }
+    }
+    is_free(&net, "a");
 }
 
 #[test]
