@@ -12,7 +12,7 @@ use wire::icmp_error::IcmpError;
 use crate::backend::datagram::{DatagramBackend, Routes};
 use crate::backend::{Backend, HostBackend, StreamError};
 use crate::counters::GatewayCounters;
-use crate::ctx::{Room, Spent};
+use crate::ctx::{Ctx, Room, Spent};
 use crate::dispatch::Call;
 use crate::event::GatewayEvent;
 use crate::guests::{GuestKey, Guests};
@@ -27,7 +27,7 @@ use crate::publish::{PublishError, PublishId, PublishSpec, PublishedRange, Publi
 use crate::report::{FlowReport, GatewayStatus, LeaseReport};
 use crate::services::Services;
 use crate::services::leases::SavedLease;
-use crate::tcp::{Table, TcpLimits};
+use crate::tcp::{Table, TcpLimits, Unreachable};
 use crate::udp::{Datagrams, Host};
 
 /// Reports of the poller that one turn handles.
@@ -364,18 +364,7 @@ impl<B: Backend> Gateway<B> {
         }
         let mut ctx = ctx!(self, pool, room);
         while let Some(unreachable) = self.tcp.poll_unreachable() {
-            let error = match unreachable.error {
-                StreamError::HostUnreachable => IcmpError::AddressUnreachable,
-                StreamError::Prohibited => IcmpError::Prohibited,
-                _ => IcmpError::NoRoute,
-            };
-            let mut headers = [0; packet::HEADERS];
-            let len = packet::gather(ctx.pool, &unreachable.quote, &mut headers);
-            if let Ok(parsed) = wire::parse(headers.get(..len).unwrap_or_default()) {
-                let (guest, quote) = (unreachable.guest, &unreachable.quote);
-                icmp::refuse(&mut ctx, now, guest, &parsed, quote, error);
-            }
-            ctx.pool.release(unreachable.quote);
+            tell_unreachable(now, &mut ctx, unreachable);
         }
         while let Some(answer) = self.services.poll_answer() {
             packet::emit_answer(&mut ctx, &answer);
@@ -566,6 +555,27 @@ impl<B: Backend> Gateway<B> {
             out_of_descriptors: self.host.out_of_descriptors,
         }
     }
+}
+
+/// A connection of a guest was not made, and an ICMP message says so: that of the outside, from whom it
+/// came, or one of ours.
+fn tell_unreachable(now: Instant, ctx: &mut Ctx<'_>, unreachable: Unreachable) {
+    let Unreachable { guest, quote, ends, error, report } = unreachable;
+    let mut headers = [0; packet::HEADERS];
+    let len = packet::gather(ctx.pool, &quote, &mut headers);
+    let bytes = headers.get(..len).unwrap_or_default();
+    if let Some(report) = report {
+        let quoted = bytes.get(packet::ETHERNET..).unwrap_or_default();
+        icmp::pass_on(ctx, now, guest, ends, &report, quoted);
+    } else if let Ok(parsed) = wire::parse(bytes) {
+        let error = match error {
+            StreamError::HostUnreachable => IcmpError::AddressUnreachable,
+            StreamError::Prohibited => IcmpError::Prohibited,
+            _ => IcmpError::NoRoute,
+        };
+        icmp::refuse(ctx, now, guest, &parsed, &quote, error);
+    }
+    ctx.pool.release(quote);
 }
 
 /// The first IP identification, which every guest sees.

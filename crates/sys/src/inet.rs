@@ -135,15 +135,16 @@ pub fn local_address(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
     name.address().ok_or_else(|| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
 }
 
-/// Errors of the network are queued for [`errqueue::receive`] (IP_RECVERR, IPV6_RECVERR).
+/// Whether errors of the network are queued for [`errqueue::receive`] (IP_RECVERR, IPV6_RECVERR). Those
+/// that are queued go when it is switched off.
 ///
 /// # Errors
 /// Only for what is no IP socket.
-pub fn set_error_queue(fd: BorrowedFd<'_>, v6: bool) -> io::Result<()> {
+pub fn set_error_queue(fd: BorrowedFd<'_>, v6: bool, keeps: bool) -> io::Result<()> {
     if v6 {
-        set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, 1)
+        set(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVERR, keeps.into())
     } else {
-        set(fd, libc::IPPROTO_IP, libc::IP_RECVERR, 1)
+        set(fd, libc::IPPROTO_IP, libc::IP_RECVERR, keeps.into())
     }
 }
 

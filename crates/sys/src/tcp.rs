@@ -2,32 +2,14 @@
 //! without reading, and looked into (tcp(7), socket(7), unix(7)).
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
-/// A non-blocking TCP socket that has begun to connect to `target`. It is connected, or has failed,
-/// when it is writable; [`take_error`] tells which.
-///
-/// Small writes are not delayed (TCP_NODELAY): whoever wrote them has decided so before. Urgent
-/// bytes stay in the stream (SO_OOBINLINE).
-///
-/// # Errors
-/// EMFILE, ENFILE, ENOBUFS, ENOMEM; EAFNOSUPPORT; what connect(2) says at once: ENETUNREACH,
-/// EACCES, EPERM, EADDRNOTAVAIL, ECONNREFUSED.
-pub fn connect(target: &SocketAddr) -> io::Result<OwnedFd> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
-    let family = if target.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let fd = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-    prepare(fd.as_fd())?;
-    match rustix::net::connect(&fd, target) {
-        Ok(()) | Err(rustix::io::Errno::INPROGRESS) => Ok(fd),
-        Err(error) => Err(error.into()),
-    }
-}
+mod connect;
+
+pub use connect::{Failure, Progress, connect, connect_reporting, progress};
 
 /// Sets what [`connect`] sets on a TCP socket that came from elsewhere.
 ///
@@ -39,7 +21,7 @@ pub fn prepare(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
-/// The socket's pending error, which is taken: the result of [`connect`], or what ended it since.
+/// The socket's pending error, which is taken: what ended the connection.
 ///
 /// # Errors
 /// That error.
@@ -412,21 +394,6 @@ mod tests {
             let set = (sockopt::tcp_keepidle(&fd).unwrap(), sockopt::tcp_keepintvl(&fd).unwrap());
             assert_eq!((set.0.as_secs(), set.1.as_secs()), taken);
             assert!(sockopt::socket_keepalive(&fd).unwrap());
-        }
-    }
-
-    #[test]
-    fn a_refusal_is_told_once() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        drop(listener);
-        match connect(&address) {
-            Ok(fd) => {
-                let error = take_error(fd.as_fd()).unwrap_err();
-                assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-                take_error(fd.as_fd()).unwrap();
-            }
-            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused),
         }
     }
 

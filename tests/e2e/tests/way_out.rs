@@ -356,6 +356,47 @@ fn a_narrow_path_is_told_to_guests() {
     assert_eq!(counter(&person, "too-big"), 2, "{:#}", counters(&person));
 }
 
+/// Routers outside say that there is no way for a connection, and the guest hears it from them.
+#[test]
+fn routers_that_refuse_connections_are_named() {
+    need!(needs(&["python3", "curl", "nginx"]));
+    let mut outside = need!(Outside::new());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let web = need!(outside.web(&lab));
+    std::fs::write(web.join("page"), b"here\n").expect("the lab is ours");
+    let _daemon = outside.network(&person, "");
+    let _guest = stays(&outside, &person, "web");
+    let program = program(&lab, "who_refuses.py", include_str!("programs/who_refuses.py"));
+    for line in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+        let line = format!("echo 1 > /proc/sys/net/{line}");
+        assert!(outside.far.command("sh").args(["-c", &line]).status().expect("sh runs").success());
+    }
+    // Behind the router: no network, no host, and one that is forbidden.
+    for [kind, v4, v6] in [
+        ["unreachable", "198.51.100.0/26", "2001:db8:1::/48"],
+        ["prohibit", "198.51.100.64/26", "2001:db8:2::/48"],
+    ] {
+        outside.far.ip(&["route", "add", kind, v4]);
+        outside.far.ip(&["-6", "route", "add", kind, v6]);
+    }
+    let ask = |address: &str| inside(&person, "web", &format!("python3 {program} {address} 80"));
+    for (address, said) in [
+        ("198.51.100.9", "EHOSTUNREACH 203.0.113.1 3 1\n"),
+        ("198.51.100.99", "EHOSTUNREACH 203.0.113.1 3 13\n"),
+        ("198.51.100.200", "ENETUNREACH 203.0.113.1 3 0\n"),
+        ("2001:db8:1::9", "ENETUNREACH 2001:db8:113::1 1 0\n"),
+        ("2001:db8:2::9", "EACCES 2001:db8:113::1 1 1\n"),
+        ("2001:db8:3::9", "ENETUNREACH 2001:db8:113::1 1 0\n"),
+    ] {
+        assert_eq!(ask(address), said, "{address}");
+    }
+    assert_eq!(counter(&person, "tcp-unreachable"), 6, "{:#}", counters(&person));
+    for address in ["203.0.113.1", "2001:db8:113::1"] {
+        assert_eq!(ask(address), "connected\n");
+    }
+}
+
 /// The host's interface goes and comes: no way out meanwhile, said at once, and a way out afterwards.
 #[test]
 fn the_way_out_comes_back_with_the_hosts() {

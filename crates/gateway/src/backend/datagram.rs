@@ -281,7 +281,7 @@ impl DatagramBackend for HostDatagrams {
 
 fn prepare(socket: &OwnedFd, carries: Carries, v6: bool) -> io::Result<()> {
     let fd = socket.as_fd();
-    inet::set_error_queue(fd, v6)?;
+    inet::set_error_queue(fd, v6, true)?;
     if carries == Carries::Udp {
         // Both are only faster, or nicer, than without.
         let _ = inet::set_gro(fd);

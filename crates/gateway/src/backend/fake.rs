@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Duration;
 
 use sys::inet::Carries;
@@ -13,7 +14,7 @@ use sys::inet::ring::Received;
 use sys::route::RouteKind;
 
 use crate::backend::datagram::{DatagramBackend, Local, Marks, ROOM, Routes, SocketError};
-use crate::backend::{Backend, Peek, Stream, StreamBackend, StreamError};
+use crate::backend::{Backend, Connecting, Peek, Stream, StreamBackend, StreamError};
 use crate::poll::{Interest, Poller, Token};
 
 /// Routes of a host that does not exist.
@@ -304,6 +305,7 @@ impl DatagramBackend for FakeDatagrams {
 #[derive(Debug, Default)]
 pub struct FakeStream {
     ended: bool,
+    connecting: Rc<RefCell<VecDeque<Connecting>>>,
 }
 
 impl Stream for FakeStream {
@@ -311,8 +313,12 @@ impl Stream for FakeStream {
         Ok(())
     }
 
-    fn connected(&mut self) -> Result<(), StreamError> {
-        Ok(())
+    fn connecting(&mut self) -> Connecting {
+        self.connecting.borrow_mut().pop_front().unwrap_or(Connecting::Connected)
+    }
+
+    fn failure(&mut self) -> Option<StreamError> {
+        None
     }
 
     fn peek(&mut self, _: usize, _: &mut [u8]) -> Result<Peek, StreamError> {
@@ -354,6 +360,8 @@ pub struct FakeStreams {
     pub connects: Vec<(SocketAddr, Token)>,
     /// The next calls to connect fail in these ways.
     pub fail_connect: VecDeque<StreamError>,
+    /// How far those that connect have come, of the next that are asked.
+    pub connecting: Rc<RefCell<VecDeque<Connecting>>>,
     /// What the next calls to accept find: a client, or an error number.
     pub accepts: RefCell<VecDeque<Result<SocketAddr, i32>>>,
 }
@@ -374,7 +382,7 @@ impl StreamBackend for FakeStreams {
             return Err(StreamError::Refused);
         }
         self.connects.push((target, token));
-        Ok(FakeStream::default())
+        Ok(FakeStream { ended: false, connecting: Rc::clone(&self.connecting) })
     }
 }
 

@@ -6,8 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use sys::errno::is_transient;
+use sys::tcp::{Failure, Progress};
 
-use super::stream::{Peek, Stream, StreamBackend, StreamError};
+use super::stream::{Connecting, Peek, Stream, StreamBackend, StreamError};
 use crate::poll::{Poller, Token};
 
 /// Makes [`HostStream`]s.
@@ -40,6 +41,7 @@ impl HostStreams {
         Ok(HostStream {
             fd,
             is_tcp: true,
+            v6: local.is_ipv6(),
             offset: if offsets { Offset::Unset } else { Offset::No },
         })
     }
@@ -60,10 +62,11 @@ impl StreamBackend for HostStreams {
         token: Token,
         target: SocketAddr,
     ) -> Result<HostStream, StreamError> {
-        let fd = sys::tcp::connect(&target).map_err(|error| StreamError::from_io(&error))?;
+        let fd =
+            sys::tcp::connect_reporting(&target).map_err(|error| StreamError::from_io(&error))?;
         let offsets = self.peek_offset[usize::from(target.is_ipv6())];
         let offset = if offsets { Offset::Unset } else { Offset::No };
-        let stream = HostStream { fd, is_tcp: true, offset };
+        let stream = HostStream { fd, is_tcp: true, v6: target.is_ipv6(), offset };
         stream.watch(poller, token)?;
         Ok(stream)
     }
@@ -87,6 +90,7 @@ enum Offset {
 pub struct HostStream {
     fd: OwnedFd,
     is_tcp: bool,
+    v6: bool,
     offset: Offset,
 }
 
@@ -98,7 +102,7 @@ impl HostStream {
     pub fn local_pair() -> Result<(Self, OwnedFd), StreamError> {
         let (ours, theirs) =
             sys::tcp::local_pair().map_err(|error| StreamError::from_io(&error))?;
-        Ok((Self { fd: ours, is_tcp: false, offset: Offset::Unset }, theirs))
+        Ok((Self { fd: ours, is_tcp: false, v6: false, offset: Offset::Unset }, theirs))
     }
 }
 
@@ -113,8 +117,19 @@ impl Stream for HostStream {
         poller.add_edges(self.as_fd(), token).map_err(|_| StreamError::NoMemory)
     }
 
-    fn connected(&mut self) -> Result<(), StreamError> {
-        sys::tcp::take_error(self.as_fd()).map_err(|error| StreamError::from_io(&error))
+    fn connecting(&mut self) -> Connecting {
+        match sys::tcp::progress(self.fd.as_fd(), self.v6) {
+            Ok(Progress::Pending) => Connecting::Pending,
+            Ok(Progress::Connected) => Connecting::Connected,
+            Ok(Progress::Failed(Failure { error, report })) => {
+                Connecting::Failed { error: StreamError::from_io(&error), report }
+            }
+            Err(error) => Connecting::Failed { error: StreamError::from_io(&error), report: None },
+        }
+    }
+
+    fn failure(&mut self) -> Option<StreamError> {
+        sys::tcp::take_error(self.as_fd()).err().map(|error| StreamError::from_io(&error))
     }
 
     fn peek(&mut self, offset: usize, room: &mut [u8]) -> Result<Peek, StreamError> {

@@ -8,4 +8,4 @@ mod stream;
 
 pub use host::{Backend, HostBackend};
 pub use host_stream::{HostStream, HostStreams};
-pub use stream::{Peek, Stream, StreamBackend, StreamError};
+pub use stream::{Connecting, Peek, Stream, StreamBackend, StreamError};

@@ -4,6 +4,7 @@ use std::io::IoSlice;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::datagram::SocketError;
 use crate::poll::{Poller, Token};
 
 /// Makes streams to the outside. Host sockets are the first kind, see
@@ -37,12 +38,12 @@ pub trait Stream: std::fmt::Debug {
     /// [`StreamError::NoMemory`].
     fn watch(&self, poller: &Poller, token: Token) -> Result<(), StreamError>;
 
-    /// The result of connecting, when the stream was first reported writable; later, what has ended
-    /// the connection since.
-    ///
-    /// # Errors
-    /// Why it is not connected.
-    fn connected(&mut self) -> Result<(), StreamError>;
+    /// How far connecting has come. To be asked whenever the stream is reported, until it is
+    /// connected.
+    fn connecting(&mut self) -> Connecting;
+
+    /// What has ended the connection since. It is told once.
+    fn failure(&mut self) -> Option<StreamError>;
 
     /// Copies what was received into `room`, beginning `offset` bytes behind the first byte that
     /// was not discarded.
@@ -81,6 +82,19 @@ pub trait Stream: std::fmt::Debug {
 
     /// Ends the connection so that the peer sees a reset.
     fn abort(self);
+}
+
+/// How far a stream has come that was not connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connecting {
+    /// Nobody has answered yet.
+    Pending,
+    Connected,
+    Failed {
+        error: StreamError,
+        /// The ICMP message that says so.
+        report: Option<SocketError>,
+    },
 }
 
 /// What a peek found.

@@ -112,24 +112,43 @@ pub(crate) fn report(
     error: &SocketError,
     payload: &[u8],
 ) {
-    let v6 = about.guest_end.is_ipv6();
+    let mut buffer = [0; BUFFER];
+    let Ok(len) = requote(&mut buffer, about, payload) else { return };
+    let quoted = buffer.get(ETHERNET..len).unwrap_or_default();
+    let ends = (about.guest_end.ip(), about.remote.ip());
+    pass_on(ctx, now, about.guest, ends, error, quoted);
+}
+
+/// Whether an error of the outside is one that a guest is told.
+pub(crate) fn passes(error: &SocketError, v6: bool) -> bool {
+    translate(error, v6).is_some()
+}
+
+/// Tells a guest of an error of the outside about a packet between these ends, `quoted` as the guest
+/// sent it.
+pub(crate) fn pass_on(
+    ctx: &mut Ctx<'_>,
+    now: Instant,
+    guest: GuestKey,
+    (guest_end, remote): (IpAddr, IpAddr),
+    error: &SocketError,
+    quoted: &[u8],
+) {
+    let v6 = guest_end.is_ipv6();
     let Some((kind, code, rest)) = translate(error, v6) else {
         ctx.counters.count(Reason::IcmpIgnored);
         return;
     };
-    if !ctx.guests.may_err(now, about.guest) {
+    if !ctx.guests.may_err(now, guest) {
         ctx.counters.count(Reason::RateLimited);
         return;
     }
-    let own = ctx.plan.speaks_as(about.remote.ip(), v6);
+    let own = ctx.plan.speaks_as(remote, v6);
     let offender = error.offender.map(|offender| ctx.plan.as_guest_sees(offender)).filter(|ip| {
         ip.is_ipv6() == v6 && is_unicast(*ip) && !ip.is_loopback() && !ctx.plan.is_guest(*ip)
     });
     let Some(from) = offender.or(own) else { return };
-    let mut buffer = [0; BUFFER];
-    let Ok(len) = requote(&mut buffer, about, payload) else { return };
-    let quoted = buffer.get(ETHERNET..len).unwrap_or_default();
-    say(ctx, from, about.guest_end.ip(), kind, code, rest, quoted);
+    say(ctx, from, guest_end, kind, code, rest, quoted);
     ctx.counters.count(Reason::IcmpErrorIn);
 }
 

@@ -1,12 +1,13 @@
 //! What the translation is asked and answers beside segments.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use engine::Frame;
 use wire::{icmpv4, icmpv6};
 
 use crate::GuestKey;
 use crate::backend::StreamError;
+use crate::backend::datagram::SocketError;
 
 /// What became of a guest's segment, and what the caller does with its frame.
 #[derive(Debug)]
@@ -70,9 +71,13 @@ pub struct Unreachable {
     pub guest: GuestKey,
     /// The guest's SYN as it would have to be quoted. It must be released.
     pub quote: Frame,
+    /// The guest's address, and the one that it wanted to reach.
+    pub ends: (IpAddr, IpAddr),
     /// [`StreamError::HostUnreachable`], [`StreamError::NetUnreachable`] or
-    /// [`StreamError::Prohibited`].
+    /// [`StreamError::Prohibited`], unless there is a report.
     pub error: StreamError,
+    /// The ICMP message of the outside that says so.
+    pub report: Option<SocketError>,
 }
 
 /// What every path takes, so that nothing less is believed (RFC 791, 3.2; RFC 8200, 5; RFC 8201, 4).

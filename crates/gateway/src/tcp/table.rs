@@ -71,12 +71,13 @@ use super::key::{Key, Secret};
 use super::output::Rest;
 use super::seq::Seq;
 use super::wheel::Wheel;
-use crate::backend::{Stream, StreamBackend, StreamError};
+use crate::backend::datagram::SocketError;
+use crate::backend::{Connecting, Stream, StreamBackend, StreamError};
 use crate::ctx::{Ctx, Packet};
 use crate::plan::Protocol;
 use crate::poll::{Event, Token};
 use crate::report::FlowReport;
-use crate::{GuestKey, Reason, share};
+use crate::{GuestKey, Reason, icmp, share};
 
 mod leaving;
 mod opening;
@@ -305,10 +306,14 @@ impl<B: StreamBackend> Table<B> {
                 return;
             }
             let Some(stream) = &mut flow.stream else { return };
-            if let Err(error) = stream.connected() {
-                let Some(mut flow) = self.take(ctx, token.index) else { return };
-                self.tell_failed(now, ctx, &mut flow, error);
-                return;
+            match stream.connecting() {
+                Connecting::Pending => return,
+                Connecting::Connected => {}
+                Connecting::Failed { error, report } => {
+                    let Some(mut flow) = self.take(ctx, token.index) else { return };
+                    self.tell_failed(now, ctx, &mut flow, error, report);
+                    return;
+                }
             }
             flow.state = State::SynReceived;
             flow.send_syn(&mut Env { now, ctx });
@@ -332,15 +337,19 @@ impl<B: StreamBackend> Table<B> {
         self.enqueue(token.index);
     }
 
-    /// The guest is told that there is no connection, in the way that a network would.
+    /// The guest is told that there is no connection, in the way that a network would: by the ICMP
+    /// message of whoever said so, where there is one.
     fn tell_failed(
         &mut self,
         now: Instant,
         ctx: &mut Ctx<'_>,
         flow: &mut Flow<B::Stream>,
         error: StreamError,
+        report: Option<SocketError>,
     ) {
+        let report = report.filter(|report| icmp::passes(report, flow.key.is_v6()));
         match error {
+            _ if report.is_some() => self.tell_unreachable(ctx, flow, error, report),
             StreamError::Refused | StreamError::Reset => {
                 ctx.counters.count(Reason::TcpRefused);
                 flow.send_reset(&mut Env { now, ctx });
@@ -351,15 +360,24 @@ impl<B: StreamBackend> Table<B> {
             StreamError::NoMemory => ctx.counters.count(Reason::SocketFailed),
             StreamError::HostUnreachable
             | StreamError::NetUnreachable
-            | StreamError::Prohibited => {
-                ctx.counters.count(Reason::TcpUnreachable);
-                if let Some(guest) = flow.owner
-                    && self.unreachable.len() < UNREACHABLE_MAX
-                    && let Some(quote) = emit::quote(ctx, &flow.key, flow.irs)
-                {
-                    self.unreachable.push_back(Unreachable { guest, quote, error });
-                }
-            }
+            | StreamError::Prohibited => self.tell_unreachable(ctx, flow, error, None),
+        }
+    }
+
+    fn tell_unreachable(
+        &mut self,
+        ctx: &mut Ctx<'_>,
+        flow: &Flow<B::Stream>,
+        error: StreamError,
+        report: Option<SocketError>,
+    ) {
+        ctx.counters.count(Reason::TcpUnreachable);
+        if let Some(guest) = flow.owner
+            && self.unreachable.len() < UNREACHABLE_MAX
+            && let Some(quote) = emit::quote(ctx, &flow.key, flow.irs)
+        {
+            let ends = (flow.key.guest().ip(), flow.key.remote().ip());
+            self.unreachable.push_back(Unreachable { guest, quote, ends, error, report });
         }
     }
 

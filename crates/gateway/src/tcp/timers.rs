@@ -120,7 +120,7 @@ impl<S: Stream> Flow<S> {
 
     /// Whether the outside has reset the connection.
     pub(super) fn has_failed(&mut self) -> bool {
-        self.stream.as_mut().is_some_and(|stream| stream.connected().is_err())
+        self.stream.as_mut().is_some_and(|stream| stream.failure().is_some())
     }
 
     fn give_up(&mut self, env: &mut Env<'_, '_>) -> Over {

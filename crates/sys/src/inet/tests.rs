@@ -109,7 +109,7 @@ fn an_answer_leaves_from_the_address_that_was_asked() {
         // Everything else that a socket may tell has to fit as well.
         set_receive_traffic_class(server.as_fd(), v6).unwrap();
         set_gro(server.as_fd()).unwrap();
-        set_error_queue(server.as_fd(), v6).unwrap();
+        set_error_queue(server.as_fd(), v6, true).unwrap();
         let port = local_address(server.as_fd()).unwrap().port();
         let (mut asks, mut answers) = (Ring::new(0), Ring::new(0));
         for asked in addresses {
@@ -209,7 +209,7 @@ fn a_train_stays_whole_over_loopback() {
 fn a_closed_port_is_an_error_with_an_offender() {
     for v6 in [false, true] {
         let (a, _) = bound(v6);
-        set_error_queue(a.as_fd(), v6).unwrap();
+        set_error_queue(a.as_fd(), v6, true).unwrap();
         let (b, to) = bound(v6);
         drop(b);
         send::datagrams(a.as_fd(), None, to, std::iter::once([&b"lost"[..], b" letter"])).unwrap();
@@ -232,7 +232,7 @@ fn a_closed_port_is_an_error_with_an_offender() {
 fn what_must_not_be_cut_is_refused_with_the_mtu() {
     // 65507 bytes fit loopback's MTU of 65536 only in pieces or not at all, by the headers.
     let (a, _) = bound(false);
-    set_error_queue(a.as_fd(), false).unwrap();
+    set_error_queue(a.as_fd(), false, true).unwrap();
     let (_b, to) = bound(false);
     set_fragmentation(a.as_fd(), false, Fragmentation::Refused).unwrap();
     set_ttl(a.as_fd(), false, 3).unwrap();

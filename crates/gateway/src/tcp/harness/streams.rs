@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::backend::{Peek, Stream, StreamBackend, StreamError};
+use crate::backend::{Connecting, Peek, Stream, StreamBackend, StreamError};
 use crate::poll::{Event, Poller, Token};
 
 /// The other side of one stream, and what the kernel would remember of it.
@@ -99,9 +99,17 @@ impl Stream for FakeStream {
         Ok(())
     }
 
-    fn connected(&mut self) -> Result<(), StreamError> {
+    fn connecting(&mut self) -> Connecting {
         let peer = self.0.borrow();
-        peer.outcome.unwrap_or(Ok(())).and(peer.error.map_or(Ok(()), Err))
+        match (peer.outcome, peer.error) {
+            (None, None) => Connecting::Pending,
+            (Some(Err(error)), _) | (_, Some(error)) => Connecting::Failed { error, report: None },
+            (Some(Ok(())), None) => Connecting::Connected,
+        }
+    }
+
+    fn failure(&mut self) -> Option<StreamError> {
+        self.0.borrow().error
     }
 
     fn peek(&mut self, offset: usize, room: &mut [u8]) -> Result<Peek, StreamError> {

@@ -64,7 +64,7 @@ impl<B: StreamBackend> Table<B> {
             }
             Err(error) => {
                 self.free.push(index);
-                self.tell_failed(now, ctx, &mut flow, error);
+                self.tell_failed(now, ctx, &mut flow, error, None);
             }
         }
         Ok(())

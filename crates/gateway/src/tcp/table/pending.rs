@@ -35,7 +35,7 @@ impl<B: StreamBackend> Table<B> {
                 && refuses(flow.key.remote())
                 && let Some(mut flow) = self.take(ctx, index)
             {
-                self.tell_failed(now, ctx, &mut flow, StreamError::Prohibited);
+                self.tell_failed(now, ctx, &mut flow, StreamError::Prohibited, None);
             }
         }
     }
