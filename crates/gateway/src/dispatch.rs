@@ -18,6 +18,7 @@ use crate::host_reach::Reach;
 use crate::icmp;
 use crate::packet;
 use crate::plan::Protocol;
+use crate::publish::Answer;
 use crate::services::Datagram;
 use crate::tcp::{NoDescriptor, Segment, Target};
 use crate::udp::{Key, Outgoing, Piece};
@@ -155,13 +156,16 @@ impl<B: Backend> Gateway<B> {
         let Some(piece) = read::payload(seen, &frame) else {
             return Err((frame, (Reason::Malformed, None)));
         };
-        {
+        if self.publishing.is_about_client(guest_end, remote) {
+            let marks = match self.marks(seen, remote.ip()) {
+                Ok(marks) => marks,
+                Err(refusal) => return Err((frame, refusal)),
+            };
+            let answer = Answer { guest: guest_end, seen: remote, marks, piece };
             let mut ctx = ctx!(self, call.pool, call.room);
-            let (now, host) = (call.now, &mut self.host);
-            if self.publishing.answer(now, &mut ctx, host, guest_end, remote, &frame, piece) {
-                call.pool.release(frame);
-                return Ok(());
-            }
+            self.publishing.answer(call.now, &mut ctx, &mut self.host, &answer, &frame);
+            call.pool.release(frame);
+            return Ok(());
         }
         if self.is_service(remote.ip()) {
             let [first, second] = packet::slice(call.pool, &frame, piece.offset, piece.len);
@@ -225,16 +229,10 @@ impl<B: Backend> Gateway<B> {
                 Err(refusal) => return Err((frame, refusal)),
             }
         }
-        // The router leaves the TTL of what goes out to us: the two are one hop. The host itself is
-        // at the end of it, and beyond it everybody else.
-        let ttl = if self.plan.is_host_internal(remote.ip()) {
-            seen.ttl
-        } else {
-            seen.ttl.saturating_sub(1)
+        let marks = match self.marks(seen, remote.ip()) {
+            Ok(marks) => marks,
+            Err(refusal) => return Err((frame, refusal)),
         };
-        if ttl == 0 {
-            return Err((frame, (Reason::TtlExpired, Some(IcmpError::TimeExceeded))));
-        }
         let at = match at {
             Some(at) => at,
             None => {
@@ -258,7 +256,6 @@ impl<B: Backend> Gateway<B> {
             }
         };
         self.datagrams.allow(at, to, epoch);
-        let marks = Marks { ttl, class: seen.class, fragment: seen.fragment };
         let outgoing = Outgoing { flow: at, to, marks, piece };
         let mut ctx = ctx!(self, call.pool, call.room);
         self.datagrams.send(call.now, &mut ctx, &mut self.host, &outgoing, frame);
@@ -269,6 +266,18 @@ impl<B: Backend> Gateway<B> {
     fn open_datagrams(
         &mut self,
         call: &mut Call<'_>,
+    /// What a datagram takes along to the outside. The router leaves the TTL of what goes out to us:
+    /// the two are one hop. The host itself, and whom the gateway stands in for, are at the end of it,
+    /// and beyond it everybody else.
+    fn marks(&self, seen: &Seen, remote: IpAddr) -> Result<Marks, Refusal> {
+        let ends = self.plan.is_host_internal(remote) || self.plan.is_own(remote);
+        let ttl = if ends { seen.ttl } else { seen.ttl.saturating_sub(1) };
+        if ttl == 0 {
+            return Err((Reason::TtlExpired, Some(IcmpError::TimeExceeded)));
+        }
+        Ok(Marks { ttl, class: seen.class, fragment: seen.fragment })
+    }
+
         key: Key,
         to: SocketAddr,
     ) -> Result<u32, Reason> {

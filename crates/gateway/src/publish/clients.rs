@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use engine::{Frame, Instant};
 use ipnet::IpNet;
+use sys::errno;
 use wire::ipv4::protocol;
 
 use super::{Listening, Publishing, way};
 use crate::GuestKey;
 use crate::backend::Backend;
-use crate::backend::datagram::{DatagramBackend, Local, RECEIVE_BATCH, ROOM};
+use crate::backend::datagram::{
+    DatagramBackend, Local, Marks, Origin, RECEIVE_BATCH, ROOM, SEND_BATCH,
+};
 use crate::counters::Reason;
 use crate::ctx::Ctx;
 use crate::flow_table::FlowTable;
@@ -21,7 +24,7 @@ use crate::packet;
 use crate::plan::Protocol;
 use crate::poll::Token;
 use crate::report::{FlowReport, FlowState};
-use crate::udp::{Host, Piece};
+use crate::udp::{self, Host, Piece};
 
 /// Clients of all ports together. Of those of the guest that has most, the one that was silent longest
 /// makes room for the next.
@@ -38,6 +41,19 @@ const PORT_TRIES: u16 = 64;
 
 /// Ports below this are of services, the gateway's own too.
 const PORT_LEAST: u16 = 1024;
+
+/// Times that a call is repeated because an error of an earlier datagram was in its way.
+const RETRIES: usize = 4;
+
+/// A datagram of a guest for a client, or a train of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answer {
+    pub(crate) guest: SocketAddr,
+    /// The client as the guest sees it.
+    pub(crate) seen: SocketAddr,
+    pub(crate) marks: Marks,
+    pub(crate) piece: Piece,
+}
 
 /// A flow as the guest sees it: its own end, and the client's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -174,13 +190,13 @@ impl<B: Backend> Publishing<B> {
         token: Token,
         failed: bool,
     ) {
-        if failed {
-            self.errors(now, ctx, host, token);
-        }
-        let Some(slot) = self.slots.get(token.index as usize) else { return };
-        if !token.is_of(slot.generation) {
+        if self.listener(token).is_none() {
             return;
         }
+        if failed {
+            self.errors(now, ctx, host, token.index, None);
+        }
+        let Some(slot) = self.slots.get(token.index as usize) else { return };
         let Some(listener) = &slot.listener else { return };
         let Listening::Udp(socket) = &listener.socket else { return };
         let Ok(count) = host.backend.receive(socket, RECEIVE_BATCH) else { return };
@@ -237,36 +253,29 @@ impl<B: Backend> Publishing<B> {
         }
     }
 
-    /// Sends what a guest answers to a client. False if it answers nobody.
-    #[expect(clippy::too_many_arguments, reason = "a call's surroundings, and what it is about")]
+    /// Sends what a guest answers to a client.
     pub(crate) fn answer(
         &mut self,
         now: Instant,
         ctx: &mut Ctx<'_>,
         host: &mut Host<B::Datagrams>,
-        guest: SocketAddr,
-        seen: SocketAddr,
+        answer: &Answer,
         frame: &Frame,
-        piece: Piece,
-    ) -> bool {
-        if self.clients.flows.len() == 0 {
-            return false;
-        }
-        let Some(at) = self.clients.flows.find(&Key { guest, seen }) else { return false };
+    ) {
+        let Answer { guest, seen, marks, piece } = *answer;
+        let Some(at) = self.clients.flows.find(&Key { guest, seen }) else { return };
         self.clients.flows.touch(now, at, 0);
-        let Some(flow) = self.clients.flows.get_mut(at) else { return false };
+        let Some(flow) = self.clients.flows.get_mut(at) else { return };
         flow.bytes_out += piece.len as u64;
         let Outside { listener, local, client } = flow.outside;
-        let slot = self.slots.get(listener as usize);
-        let Some(Listening::Udp(socket)) =
-            slot.and_then(|slot| slot.listener.as_ref()).map(|listener| &listener.socket)
-        else {
-            return false;
-        };
         let size = usize::from(piece.segment.unwrap_or(u16::MAX)).max(1);
-        let mut sent = 0;
-        while sent < piece.len || piece.len == 0 {
-            let count = (piece.len - sent).div_ceil(size).clamp(1, 64);
+        let (mut sent, mut retries) = (0, RETRIES);
+        while sent < piece.len || (piece.len == 0 && sent == 0) {
+            let Some(socket) = self.marked(host, listener, client.is_ipv6(), marks) else {
+                ctx.counters.count(Reason::SendFailed);
+                return;
+            };
+            let count = (piece.len - sent).div_ceil(size).clamp(1, SEND_BATCH);
             let datagrams = (0..count).map(|i| {
                 let from = sent + i * size;
                 packet::slice(ctx.pool, frame, piece.offset + from, size.min(piece.len - from))
@@ -277,58 +286,103 @@ impl<B: Backend> Publishing<B> {
                     sent += done.max(1) * size;
                 }
                 Err(error) => {
-                    let reason = if sys::errno::is_transient(&error) {
-                        Reason::SendFull
-                    } else {
-                        Reason::SendFailed
-                    };
-                    ctx.counters.count(reason);
-                    break;
+                    // An error of an earlier datagram may stand before this one, and whatever the
+                    // error is, the queue may know more about it.
+                    let told = self.errors(now, ctx, host, listener, Some(at));
+                    let is_own = errno::is_transient(&error) || errno::is_too_long(&error);
+                    if told && !is_own && retries > 0 {
+                        retries -= 1;
+                        continue;
+                    }
+                    if let Some(refusal) = udp::not_sent(ctx, &error)
+                        && !told
+                        && let Some(about) = self.about(at)
+                    {
+                        icmp::report_refusal(ctx, now, &about, refusal);
+                    }
+                    return;
                 }
             }
-            if piece.len == 0 {
-                break;
-            }
         }
-        true
     }
 
-    /// Whether a guest's ICMP error is about a datagram of a client.
+    /// The socket of a listener, whose options are these marks.
+    fn marked<'a>(
+        &'a mut self,
+        host: &mut Host<B::Datagrams>,
+        listener: u32,
+        v6: bool,
+        marks: Marks,
+    ) -> Option<&'a <B::Datagrams as DatagramBackend>::Socket> {
+        let listener = self.slots.get_mut(listener as usize)?.listener.as_mut()?;
+        let Listening::Udp(socket) = &listener.socket else { return None };
+        if listener.marks != Some(marks) {
+            let old = listener.marks.take();
+            host.backend.mark(socket, v6, marks, old).ok()?;
+            listener.marks = Some(marks);
+        }
+        Some(socket)
+    }
+
+    /// A client's flow, in the guest's words.
+    fn about(&self, at: u32) -> Option<About> {
+        let key = self.clients.flows.key(at)?;
+        let listener = self.clients.flows.get(at)?.outside.listener;
+        let listener = self.slots.get(listener as usize)?.listener.as_ref()?;
+        Some(About {
+            guest: self.clients.flows.guest(at)?,
+            protocol: protocol::UDP,
+            guest_end: key.guest,
+            remote: key.seen,
+            class: listener.marks.map_or(0, |marks| marks.class),
+        })
+    }
+
+    /// Whether a guest sends to a client, or its ICMP error is about a client's datagram.
     pub(crate) fn is_about_client(&self, guest: SocketAddr, seen: SocketAddr) -> bool {
-        self.clients.flows.find(&Key { guest, seen }).is_some()
+        self.clients.len() > 0 && self.clients.flows.find(&Key { guest, seen }).is_some()
     }
 
-    /// What clients answered with errors is told to the guest.
+    /// What clients answered with errors is told to the guest, and what the host itself found while
+    /// it sent to the client `sending`. True if there was something.
     fn errors(
         &mut self,
         now: Instant,
         ctx: &mut Ctx<'_>,
         host: &mut Host<B::Datagrams>,
-        token: Token,
-    ) {
+        listener: u32,
+        sending: Option<u32>,
+    ) -> bool {
         let mut payload = [0; 1280];
+        let mut any = false;
         for _ in 0..16 {
-            let Some(listener) = self.listener(token) else { return };
-            let Listening::Udp(socket) = &listener.socket else { return };
-            let Ok(error) = host.backend.error(socket, &mut payload) else { return };
-            let Some(client) = error.destination else { continue };
-            let outside = Outside { listener: token.index, local: error.local, client };
-            let Some(at) = self.clients.index.get(&outside) else { continue };
-            let (Some(key), Some(guest)) =
-                (self.clients.flows.key(*at), self.clients.flows.guest(*at))
+            let slot = self.slots.get(listener as usize);
+            let Some(Listening::Udp(socket)) =
+                slot.and_then(|slot| slot.listener.as_ref()).map(|listener| &listener.socket)
             else {
+                break;
+            };
+            let Ok(error) = host.backend.error(socket, &mut payload) else { break };
+            any = true;
+            let Some(client) = error.destination else { continue };
+            // What the kernel found itself it tells without port and address of ours.
+            let own = sending.filter(|at| {
+                error.origin == Origin::Local
+                    && self
+                        .clients
+                        .flows
+                        .get(*at)
+                        .is_some_and(|flow| flow.outside.client.ip() == client.ip())
+            });
+            let outside = Outside { listener, local: error.local, client };
+            let Some(at) = own.or_else(|| self.clients.index.get(&outside).copied()) else {
                 continue;
             };
-            let about = About {
-                guest,
-                protocol: protocol::UDP,
-                guest_end: key.guest,
-                remote: key.seen,
-                class: 0,
-            };
+            let Some(about) = self.about(at) else { continue };
             let quoted = payload.get(..error.len).unwrap_or_default();
             icmp::report(ctx, now, &about, &error, quoted);
         }
+        any
     }
 
     /// The clients, for people.

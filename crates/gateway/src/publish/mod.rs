@@ -15,8 +15,9 @@
 //!
 //! What the guest answers goes back by the listener's socket, so that the client sees the port it
 //! spoke to; where that listens at all addresses of the host, from the one that the client asked,
-//! which need not be the one that the host would choose. An ICMP error of the guest about a client's
-//! datagram is counted and not sent: no socket could send it.
+//! which need not be the one that the host would choose. It takes along what every datagram of a
+//! guest does, by options of the socket, which change only when the guest changes them. An ICMP error
+//! of the guest about a client's datagram is counted and not sent: no socket could send it.
 
 mod clients;
 mod error;
@@ -28,10 +29,11 @@ use std::time::Duration;
 use engine::Instant;
 use ipnet::IpNet;
 
+pub(crate) use clients::Answer;
 pub use error::PublishError;
 
 use crate::GuestKey;
-use crate::backend::datagram::DatagramBackend;
+use crate::backend::datagram::{DatagramBackend, Marks};
 use crate::backend::{Backend, Stream};
 use crate::counters::Reason;
 use crate::ctx::Ctx;
@@ -122,6 +124,8 @@ struct Listener<B: Backend> {
     guest: String,
     /// The guest's port.
     to: u16,
+    /// What the options of a UDP socket are set to.
+    marks: Option<Marks>,
 }
 
 /// Everything that is published.
@@ -277,7 +281,7 @@ impl<B: Backend> Publishing<B> {
             self.slots.push(Slot { generation, listener: None });
         }
         if let Some(slot) = self.slots.get_mut(index as usize) {
-            slot.listener = Some(Listener { socket, guest: spec.guest.clone(), to });
+            slot.listener = Some(Listener { socket, guest: spec.guest.clone(), to, marks: None });
         }
         Ok(index)
     }

@@ -1,4 +1,5 @@
 mod crowd;
+mod marks;
 mod pauses;
 
 use std::net::{Ipv6Addr, TcpListener, UdpSocket};

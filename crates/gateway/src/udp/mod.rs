@@ -55,7 +55,7 @@ use crate::report::{FlowReport, FlowState};
 
 use starved::Starved;
 
-pub(crate) use send::{Outgoing, Piece};
+pub(crate) use send::{Outgoing, Piece, not_sent};
 
 /// Who a mapping is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -232,23 +232,10 @@ impl<B: DatagramBackend> Datagrams<B> {
         error: &std::io::Error,
         told: bool,
     ) {
-        let refusal = if errno::is_transient(error) || errno::is_no_memory(error) {
-            ctx.counters.count(Reason::SendFull);
-            return;
-        } else if errno::is_too_long(error) {
-            ctx.counters.count(Reason::TooBig);
-            return;
-        } else if errno::is_unreachable(error) {
-            ctx.counters.count(Reason::NoRoute);
-            IcmpError::NoRoute
-        } else if errno::is_forbidden(error) {
-            ctx.counters.count(Reason::SendFailed);
-            IcmpError::Prohibited
-        } else {
-            ctx.counters.count(Reason::SendFailed);
-            return;
-        };
-        if !told && let Some(about) = self.about(ctx, batch.flow, Some(batch.to)) {
+        if let Some(refusal) = not_sent(ctx, error)
+            && !told
+            && let Some(about) = self.about(ctx, batch.flow, Some(batch.to))
+        {
             icmp::report_refusal(ctx, now, &about, refusal);
         }
     }
@@ -265,6 +252,23 @@ impl<B: DatagramBackend> Datagrams<B> {
         let class = flow.class(key.carries);
         self.flows.touch(now, batch.flow, class);
     }
+}
+
+/// Counts a datagram that the host did not send, and says what its guest is told where nobody told it.
+pub(crate) fn not_sent(ctx: &mut Ctx<'_>, error: &std::io::Error) -> Option<IcmpError> {
+    let (reason, told) = if errno::is_transient(error) || errno::is_no_memory(error) {
+        (Reason::SendFull, None)
+    } else if errno::is_too_long(error) {
+        (Reason::TooBig, None)
+    } else if errno::is_unreachable(error) {
+        (Reason::NoRoute, Some(IcmpError::NoRoute))
+    } else if errno::is_forbidden(error) {
+        (Reason::SendFailed, Some(IcmpError::Prohibited))
+    } else {
+        (Reason::SendFailed, None)
+    };
+    ctx.counters.count(reason);
+    told
 }
 
 /// How many of the datagrams at the front can go as one train: equal in size, the last one perhaps
