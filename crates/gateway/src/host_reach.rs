@@ -119,7 +119,10 @@ fn judge(routes: &mut impl Routes, destination: IpAddr) -> Reach {
         IpAddr::V6(v6) => {
             let reach = judge_v6(routes, v6);
             let inner = embedded(v6).map(|v4| judge_v4(routes, v4));
-            if inner == Some(Reach::Host) { Reach::Host } else { reach }
+            match inner {
+                Some(inner @ (Reach::Host | Reach::LinkLocal | Reach::Multicast)) => inner,
+                _ => reach,
+            }
         }
     }
 }
@@ -228,6 +231,25 @@ mod tests {
             "fd00::5efe:192.0.2.7",
         ] {
             assert_eq!(reach(&mut routes, address), Reach::Host, "{address}");
+        }
+    }
+
+    /// A translator on the way would bring it to the IPv4 address that is inside.
+    #[test]
+    fn what_ipv4_does_not_route_is_not_routed_inside_ipv6() {
+        let mut routes = FakeRoutes::with_default();
+        for address in [
+            "64:ff9b::169.254.169.254",
+            "64:ff9b:1::169.254.169.254",
+            "64:ff9b:1:a9fe:a9:fe00::",
+            "2002:a9fe:a9fe::1",
+            "2001:0:1234::8000:5601:5601",
+            "2001:db8::5efe:169.254.169.254",
+        ] {
+            assert_eq!(reach(&mut routes, address), Reach::LinkLocal, "{address}");
+        }
+        for address in ["64:ff9b::224.0.0.251", "2002:e000:fb::1"] {
+            assert_eq!(reach(&mut routes, address), Reach::Multicast, "{address}");
         }
     }
 

@@ -144,8 +144,13 @@ pub(crate) fn pass_on(
         return;
     }
     let own = ctx.plan.speaks_as(remote, v6);
+    // Nobody outside speaks as one of the inside. An address of the host's own link is none to guests.
     let offender = error.offender.map(|offender| ctx.plan.as_guest_sees(offender)).filter(|ip| {
-        ip.is_ipv6() == v6 && is_unicast(*ip) && !ip.is_loopback() && !ctx.plan.is_guest(*ip)
+        ip.is_ipv6() == v6
+            && is_unicast(*ip)
+            && !ip.is_loopback()
+            && !is_link_local(*ip)
+            && !ctx.plan.is_guest(*ip)
     });
     let Some(from) = offender.or(own) else { return };
     say(ctx, from, guest_end, kind, code, rest, quoted);
@@ -298,6 +303,14 @@ pub(crate) fn is_error(parsed: &Parsed) -> bool {
 /// Whether packets can come from, and go to, one holder of this address.
 pub(crate) fn is_unicast(address: IpAddr) -> bool {
     !address.is_unspecified() && !is_group(address)
+}
+
+/// Whether an address says something on its own link only (RFC 3927; RFC 4291, 2.5.6).
+pub(crate) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_link_local(),
+        IpAddr::V6(v6) => v6.is_unicast_link_local(),
+    }
 }
 
 /// Whether this names more than one holder.

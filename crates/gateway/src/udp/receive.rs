@@ -236,8 +236,10 @@ fn source_of<B: DatagramBackend>(
     }
     match host.reach.judge(&mut host.backend, ip) {
         Reach::Host | Reach::Multicast => Err(Reason::HostRefused),
-        // Whoever it is, and however it came here, it is not of the inside.
+        // Whoever it is, and however it came here, it is not of the inside: nor is a neighbour of the
+        // host one of the guest, whose link-local addresses may be the same.
         _ if ctx.plan.is_inside(ip) => Err(Reason::Source),
-        Reach::Outside | Reach::NoRoute | Reach::LinkLocal => Ok(SocketAddr::new(ip, from.port())),
+        Reach::LinkLocal => Err(Reason::Source),
+        Reach::Outside | Reach::NoRoute => Ok(SocketAddr::new(ip, from.port())),
     }
 }

@@ -208,6 +208,39 @@ fn an_error_of_the_outside_keeps_its_offender_and_quotes_the_guest() {
     }
 }
 
+/// A router may speak from an address that says nothing behind another link, and somebody on the host's
+/// link may have the address of a guest's neighbour.
+#[test]
+fn the_host_s_neighbours_are_not_the_guest_s() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(4000), family.outside(9));
+        lab.udp(guest, remote, b"x");
+        let neighbour: IpAddr = family.of(["169.254.9.9", "fe80::9"]).parse().unwrap();
+        lab.host().arrive(0, SocketAddr::new(neighbour, 53), b"it is I", None);
+        lab.host_side();
+        lab.moved(&[(Reason::UdpOut, 1), (Reason::Source, 1)]);
+        assert!(lab.got().is_empty());
+        let error = family.error(EXCEEDED, 113, neighbour, remote);
+        lab.host().fail(0, error, b"x");
+        lab.host_side();
+        lab.moved(&[(Reason::IcmpErrorIn, 1)]);
+        assert_eq!(lab.one().ips(), (family.gateway(0).ip(), guest.ip()));
+    }
+}
+
+/// Who sends from port 0 expects no answer, and is heard.
+#[test]
+fn a_datagram_without_a_source_port_goes_out() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        lab.udp(family.guest(0), family.outside(9), b"x");
+        lab.moved(&[(Reason::UdpOut, 1)]);
+        assert_eq!(lab.host().sent.pop().unwrap().to, family.outside(9));
+        lab.idle();
+    }
+}
+
 #[test]
 fn path_mtu_is_told() {
     for family in BOTH {
