@@ -89,6 +89,9 @@ pub struct GatewayPlan {
     pub prefix: Option<Ipv6Net>,
     /// Further prefixes that are not outside: of routed networks, and of routes to guests.
     pub inside: Vec<ipnet::IpNet>,
+    /// Prefixes to which the network's router sends nothing by this gateway: clients of published ports
+    /// who are there could not be answered, and appear as the gateway.
+    pub unanswerable: Vec<ipnet::IpNet>,
     /// Bytes of an IP packet that the network carries.
     pub mtu: u16,
     /// Guests reach the outside through the host's sockets. False: only the services.
@@ -137,6 +140,7 @@ impl GatewayPlan {
             subnet,
             prefix,
             inside: Vec::new(),
+            unanswerable: Vec::new(),
             mtu: 1500,
             nat: true,
             dhcp: true,

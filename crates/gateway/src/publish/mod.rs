@@ -9,9 +9,9 @@
 //!
 //! The guest sees the client's own address, unless it could not answer there, or would take it for
 //! somebody else: loopback, link-local and unspecified addresses, those of the network's own
-//! prefixes, those of the other version than the guest has, and any at all where the network has no
-//! way out. These appear as the gateway, *standing in*, with the client's port or, where two clients
-//! would be the same, another.
+//! prefixes, those to which its router has no way by this gateway, those of the other version than
+//! the guest has, and any at all where the network has no way out. These appear as the gateway,
+//! *standing in*, with the client's port or, where two clients would be the same, another.
 //!
 //! What the guest answers goes back by the listener's socket, so that the client sees the port it
 //! spoke to; where that listens at all addresses of the host, from the one that the client asked,
@@ -430,12 +430,19 @@ fn way(
 /// Whether a guest that answers to this address reaches the client.
 fn is_answerable(plan: &GatewayPlan, client: IpAddr) -> bool {
     let near = match client {
-        IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local(),
+        IpAddr::V4(v4) => {
+            // Routers send nothing there (RFC 1122, 3.2.1.3; RFC 1112, 4).
+            matches!(v4.octets()[0], 0 | 240..) || v4.is_loopback() || v4.is_link_local()
+        }
         IpAddr::V6(v6) => {
             v6.is_loopback() || v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some()
         }
     };
-    !near && crate::icmp::is_unicast(client) && !plan.is_inside(client) && !plan.is_own(client)
+    !near
+        && crate::icmp::is_unicast(client)
+        && !plan.is_inside(client)
+        && !plan.is_own(client)
+        && !plan.unanswerable.iter().any(|prefix| prefix.contains(&client))
 }
 
 #[cfg(test)]

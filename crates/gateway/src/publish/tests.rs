@@ -177,6 +177,35 @@ fn who_cannot_be_answered_appears_as_the_gateway() {
     }
 }
 
+/// The network's router would send the answer elsewhere, or to nobody.
+#[test]
+fn who_is_where_no_answer_comes_from_appears_as_the_gateway() {
+    for family in BOTH {
+        let mut plan = plan();
+        plan.unanswerable =
+            vec!["198.51.100.0/24".parse().unwrap(), "2001:db8::/48".parse().unwrap()];
+        let mut lab = Lab::new(plan);
+        lab.gateway.publish(spec(Protocol::Udp, 5000)).unwrap();
+        lab.gateway.set_guest("web", here());
+        let elsewhere = SocketAddr::new(family.router(), 4444);
+        for client in [family.outside(4444), elsewhere] {
+            lab.host().arrive(socket(family), client, b"x", None);
+        }
+        if !family.v6 {
+            for (port, nobody) in [(4445, "240.0.0.2"), (4446, "0.1.2.3")] {
+                let client = SocketAddr::new(nobody.parse().unwrap(), port);
+                lab.host().arrive(socket(family), client, b"x", None);
+            }
+        }
+        lab.host_side();
+        let from: Vec<SocketAddr> = lab.got().iter().map(|got| got.ends().0).collect();
+        assert_eq!(from[..2], [family.gateway(4444), elsewhere]);
+        if !family.v6 {
+            assert_eq!(from[2..], [family.gateway(4445), family.gateway(4446)]);
+        }
+    }
+}
+
 #[test]
 fn a_guest_of_the_other_version_is_reached_through_the_gateway() {
     for family in BOTH {

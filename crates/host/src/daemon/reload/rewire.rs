@@ -123,8 +123,8 @@ impl Served {
         let wanted = gateway_plan(config, &self.plan, &self.zone);
         match (wanted, now) {
             (Some(wanted), Some(now)) => {
-                let (inside, gateways) = (now.inside.clone(), now.gateways);
-                let wanted = GatewayPlan { inside, gateways, ..wanted };
+                let (inside, unanswerable) = (now.inside.clone(), now.unanswerable.clone());
+                let wanted = GatewayPlan { inside, unanswerable, gateways: now.gateways, ..wanted };
                 if wanted == now {
                     return None;
                 }

@@ -474,10 +474,19 @@ impl Served {
             .collect();
         inside.sort();
         let Some(gateway) = worker.gateway(self.id) else { return };
-        if (&gateway.plan().inside, gateway.plan().gateways) == (&inside, gateways) {
+        let now = gateway.plan();
+        if (&now.inside, &now.unanswerable, now.gateways) == (&inside, &unanswerable, gateways) {
             return;
+        // What a guest sends there does not come to its gateway, and may come to nobody.
+        let mut unanswerable: Vec<IpNet> = router
+            .routes()
+            .filter(|route| !matches!(route.via, Via::Interface(i) | Via::Gateway(i) if i == own))
+            .map(|route| route.prefix)
+            .filter(|prefix| !inside.contains(prefix))
+            .collect();
+        unanswerable.sort();
         }
-        let plan = GatewayPlan { inside, gateways, ..gateway.plan().clone() };
+        let plan = GatewayPlan { inside, unanswerable, gateways, ..now.clone() };
         let applied = worker.with_gateway(self.id, |gateway, now, _| gateway.apply(now, plan));
         if let Some(Err(why)) = applied {
             log::error(&format!(
