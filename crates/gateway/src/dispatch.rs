@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use engine::{Frame, Instant, Pool};
 use sys::inet::Carries;
 use wire::icmp_error::IcmpError;
-use wire::parse::Transport;
+use wire::parse::{L3, Transport};
 
 use crate::backend::datagram::Marks;
 use crate::backend::{Backend, StreamBackend};
@@ -91,8 +91,11 @@ impl<B: Backend> Gateway<B> {
                 self.icmp(call, seen, kind, frame)
             }
             Some(Transport::Other) => {
-                // Offset of the next-header field of a packet without extensions.
-                let error = IcmpError::ProtocolUnreachable { pointer: 6 };
+                let pointer = match &seen.parsed.l3 {
+                    Some(L3::Ipv6(ip)) => ip.chain.pointer(),
+                    _ => 0,
+                };
+                let error = IcmpError::ProtocolUnreachable { pointer };
                 Err((frame, (Reason::Protocol, Some(error))))
             }
             None => Err((frame, (Reason::Malformed, None))),
@@ -262,10 +265,6 @@ impl<B: Backend> Gateway<B> {
         Ok(())
     }
 
-    /// Opens a flow of datagrams; where no descriptor is left, somebody gives one.
-    fn open_datagrams(
-        &mut self,
-        call: &mut Call<'_>,
     /// What a datagram takes along to the outside. The router leaves the TTL of what goes out to us:
     /// the two are one hop. The host itself, and whom the gateway stands in for, are at the end of it,
     /// and beyond it everybody else.
@@ -279,6 +278,10 @@ impl<B: Backend> Gateway<B> {
     }
 
         key: Key,
+    /// Opens a flow of datagrams; where no descriptor is left, somebody gives one.
+    fn open_datagrams(
+        &mut self,
+        call: &mut Call<'_>,
         to: SocketAddr,
     ) -> Result<u32, Reason> {
         let now = call.now;

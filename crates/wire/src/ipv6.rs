@@ -126,6 +126,8 @@ pub struct Chain {
     pub len: u16,
     /// Number of extension headers.
     pub headers: u8,
+    /// Bytes of all but the last of them.
+    pub before_last: u16,
     /// Whether there is a fragment header, and what it says. Behind that of a later fragment the
     /// bytes are payload, and `protocol` is the one that the first fragment's chain goes on with.
     pub fragment: Fragment,
@@ -134,6 +136,17 @@ pub struct Chain {
     pub routed: bool,
 }
 
+impl Chain {
+    /// Where in the packet the field is that names [`Self::protocol`] (RFC 4443, 3.4).
+    #[must_use]
+    pub const fn pointer(&self) -> u32 {
+        if self.headers == 0 { NEXT_HEADER_AT } else { HEADER_LEN as u32 + self.before_last as u32 }
+    }
+}
+
+/// Where the fixed header names what follows it.
+const NEXT_HEADER_AT: u32 = 6;
+
 /// Walks the extension headers: `first` is the fixed header's next header, `bytes` what follows it.
 ///
 /// # Errors
@@ -141,8 +154,14 @@ pub struct Chain {
 /// it is longer than [`EXTENSIONS_MAX`] or [`EXTENSION_BYTES_MAX`].
 #[inline]
 pub fn walk(first: u8, bytes: &[u8]) -> Result<Chain, Malformed> {
-    let chain =
-        Chain { protocol: first, len: 0, headers: 0, fragment: Fragment::Whole, routed: false };
+    let chain = Chain {
+        protocol: first,
+        len: 0,
+        headers: 0,
+        before_last: 0,
+        fragment: Fragment::Whole,
+        routed: false,
+    };
     // Most packets have no extension header, and no loop.
     if is_extension(first) { walk_extensions(chain, bytes) } else { Ok(chain) }
 }
@@ -181,6 +200,8 @@ fn walk_extensions(mut chain: Chain, bytes: &[u8]) -> Result<Chain, Malformed> {
             return Err(Malformed::ExtensionChain);
         }
         rest = rest.get(this..).ok_or(Malformed::Truncated)?;
+        // `len` is at most `EXTENSION_BYTES_MAX`.
+        chain.before_last = u16::try_from(len - this).map_err(|_| Malformed::ExtensionChain)?;
         chain.headers += 1;
         let kind = core::mem::replace(&mut chain.protocol, head[0]);
         if kind == extension::ROUTING {
@@ -237,6 +258,7 @@ mod tests {
     fn no_extension() {
         let chain = walk(protocol::TCP, &[]).unwrap();
         assert_eq!((chain.protocol, chain.len, chain.headers), (protocol::TCP, 0, 0));
+        assert_eq!(chain.pointer(), 6);
         assert_eq!(chain.fragment, Fragment::Whole);
     }
 
@@ -250,6 +272,7 @@ mod tests {
         bytes[36..38].copy_from_slice(&[protocol::UDP, 0]);
         let chain = walk(extension::HOP_BY_HOP, &bytes).unwrap();
         assert_eq!((chain.protocol, chain.len, chain.headers), (protocol::UDP, 44, 4));
+        assert_eq!(chain.pointer(), 40 + 36);
         assert!(chain.routed);
         for len in 0..bytes.len() {
             assert_eq!(walk(0, &bytes[..len]), Err(Malformed::Truncated), "{len}");

@@ -253,6 +253,8 @@ impl Router {
         let mut upper = packet.protocol;
         let mut at = ETHERNET + packet.header_len;
         let mut whole = packet.fragment == Fragment::Whole;
+        let mut later = packet.fragment == Fragment::Later;
+        let mut pointer = 0;
         if packet.is_v6() {
             let rest = front.get(at..).unwrap_or_default();
             let chain = ipv6::walk(upper, rest).map_err(|_| RouterReason::Malformed)?;
@@ -262,8 +264,10 @@ impl Router {
             upper = chain.protocol;
             at += usize::from(chain.len);
             whole = !chain.fragment.is_part();
+            later = chain.fragment == Fragment::Later;
+            pointer = chain.pointer();
         }
-        let kind = front.get(at).copied();
+        let kind = front.get(at).copied().filter(|_| !later);
         let echo = match (upper, packet.is_v6()) {
             (protocol::ICMP, false) => kind == Some(icmpv4::kind::ECHO_REQUEST),
             (protocol::ICMPV6, true) => {
@@ -296,6 +300,14 @@ impl Router {
         if !elsewhere && interface.spec.gateway {
             return Ok(Decision::Gateway(own));
         }
+        // Whoever puts packets together is a gateway, which answers echo requests for its addresses.
+        if matches!(upper, protocol::ICMP | protocol::ICMPV6)
+            && !whole
+            && (echo || later)
+            && self.interfaces.get(own).is_some_and(|interface| interface.spec.gateway)
+        {
+            return Ok(Decision::Gateway(own));
+        }
         let error = match upper {
             // The services of a network are its guests' alone.
             _ if elsewhere => IcmpError::Prohibited,
@@ -303,7 +315,7 @@ impl Router {
             protocol::ICMP | protocol::ICMPV6 | protocol::NO_NEXT => {
                 return Err(RouterReason::NoService);
             }
-            _ => IcmpError::ProtocolUnreachable { pointer: 6 },
+            _ => IcmpError::ProtocolUnreachable { pointer },
         };
         Ok(Decision::Refuse(RouterReason::NoService, error))
     }
@@ -361,9 +373,13 @@ impl Router {
         arrival: Arrival,
         frame: &Frame,
     ) -> Result<Decision, RouterReason> {
-        self.interfaces.get(arrival.iface).ok_or(RouterReason::InterfaceGone)?;
+        let interface = self.interfaces.get(arrival.iface).ok_or(RouterReason::InterfaceGone)?;
         let front = pool.front(frame).ok_or(RouterReason::Malformed)?;
         let packet = Packet::read(front, frame.len())?;
+        // Whoever spoke to the gateway from a link of its own is not of this one.
+        if is_link_scope(packet.source) && !interface.owns(packet.source) {
+            return Err(RouterReason::LinkScope);
+        }
         let given = front.first_chunk().copied().map(MacAddr).filter(|mac| !mac.is_zero());
         let here = Way { egress: arrival.iface.index, next: packet.destination };
         if let Some(mac) = given.or_else(|| group_mac(packet.destination)) {

@@ -106,6 +106,33 @@ fn a_port_of_the_gateway_where_nothing_listens_refuses() {
     }
 }
 
+/// The pointer says where the protocol is named, also behind other headers (RFC 4443, 3.4).
+#[test]
+fn a_protocol_that_is_not_carried_is_pointed_at() {
+    for family in BOTH {
+        for (extensions, pointer) in [(0, 6), (1, 40), (2, 48)] {
+            let mut lab = Lab::new(plan());
+            let mut bytes = [0; 200];
+            let frame =
+                Builder::new(&mut bytes).ethernet(MacAddr::ZERO, MacAddr([2, 0, 0, 0, 0, 9]));
+            let mut frame = ip(frame, family.guest(0), family.outside(0), Shape::default());
+            for _ in 0..if family.v6 { extensions } else { 0 } {
+                frame = frame.extension(60, &[0, 1, 4, 0, 0, 0, 0]);
+            }
+            let len = frame.protocol(132).payload(&[0; 20]).finish().unwrap();
+            lab.frame(GUEST, &bytes[..len], Offload::NONE);
+            lab.moved(&[(Reason::Protocol, 1)]);
+            let got = lab.one();
+            got.check();
+            assert_eq!(got.icmp(), if family.v6 { (4, 1) } else { (3, 2) });
+            if family.v6 {
+                let l4 = usize::from(got.parsed.l4.unwrap().offset);
+                assert_eq!(got.bytes[l4 + 4..l4 + 8], u32::to_be_bytes(pointer));
+            }
+        }
+    }
+}
+
 #[test]
 fn whom_nobody_can_answer_gets_no_answer() {
     let mut lab = Lab::new(plan());

@@ -81,6 +81,119 @@ fn own_addresses_are_the_gateway_s_but_for_echoes() {
     }
 }
 
+/// Fragments of an ICMP message of this type: the first one, and a later one whose bytes look like
+/// another message.
+fn fragments(macs: (MacAddr, MacAddr), ips: (IpAddr, IpAddr), kind: u8) -> [Vec<u8>; 2] {
+    let head = [kind, 0, 0, 0, 0, 7, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8];
+    let tail = [135, 0, 0, 0, 1, 2, 3, 4];
+    [(0_u16, true, &head[..]), (2, false, &tail)].map(|(at, more, bytes)| {
+        let mut out = vec![0; 200];
+        let frame = Builder::new(&mut out).ethernet(macs.0, macs.1);
+        let frame = match ips {
+            (IpAddr::V4(source), IpAddr::V4(destination)) => {
+                let fragment = at | u16::from(more) << 13;
+                frame.ipv4(&Ipv4 { source, destination, fragment, ..Ipv4::default() }).protocol(1)
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) => {
+                let [hi, lo] = (at << 3 | u16::from(more)).to_be_bytes();
+                let header = Ipv6 { source, destination, ..Ipv6::default() };
+                frame.ipv6(&header).extension(44, &[0, hi, lo, 0, 0, 0, 9]).protocol(58)
+            }
+            _ => unreachable!("one version"),
+        };
+        let len = frame.payload(bytes).finish().expect("fits");
+        out.truncate(len);
+        out
+    })
+}
+
+/// A router answers what is whole. What comes in pieces is for whoever puts pieces together.
+#[test]
+fn an_echo_request_in_fragments_is_the_gateway_s_wherever_it_comes_from() {
+    for version in Ip::BOTH {
+        let request = if version == Ip::V4 { 8 } else { 128 };
+        let mut routed = outside();
+        let gateway = addr(version, 0, 1);
+        for (net, name, macs, source) in [
+            (0, "a", (router_mac(0), mac(2)), addr(version, 0, 2)),
+            (1, "b", (router_mac(1), mac(3)), addr(version, 1, 3)),
+        ] {
+            for frame in fragments(macs, (source, gateway), request) {
+                routed.send(name, &frame);
+                routed.moved(&[&format!("{net} received to_gateway")]);
+                assert_eq!(routed.for_gateway(0), [plain(frame)]);
+            }
+        }
+        // Nothing else of ICMP comes from elsewhere, nor is there anybody where there is no gateway.
+        let macs = (router_mac(1), mac(3));
+        let [other, _] = fragments(macs, (addr(version, 1, 3), gateway), 13);
+        routed.send("b", &other);
+        routed.moved(&["1 received drop.no-service errors_sent"]);
+        routed.receive("b");
+        for frame in fragments(macs, (addr(version, 1, 3), addr(version, 1, 1)), request) {
+            routed.send("b", &frame);
+            routed.moved(&["1 received drop.no-service"]);
+        }
+        routed.nothing_held();
+    }
+}
+
+/// A link has its own addresses of this kind, and they may be the same on every link.
+#[test]
+fn nobody_outside_speaks_as_a_neighbour() {
+    for version in Ip::BOTH {
+        let mut routed = outside();
+        let (now, guest) = (routed.now, addr(version, 0, 2));
+        let iface = routed.net(0).iface;
+        routed.router.learn_neighbour(now, &mut routed.pool, iface, guest, Some(mac(2)), None);
+        let nobody = (MacAddr::ZERO, MacAddr::ZERO);
+        let neighbour = match version {
+            Ip::V4 => "169.254.9.9".parse().expect("an address"),
+            Ip::V6 => "fe80::9".parse().expect("an address"),
+        };
+        routed.from_gateway(0, &plain(udp(nobody, (neighbour, guest), 64, 33)));
+        routed.moved(&["0 sent_by_gateway drop.link-scope"]);
+        assert!(routed.receive("a").is_empty());
+        if version == Ip::V6 {
+            // The router has one itself, from which its gateway advertises it.
+            let own = Ipv6Addr::from(router_mac(0).eui64_link_local()).into();
+            routed.from_gateway(0, &plain(udp(nobody, (own, guest), 64, 33)));
+            routed.moved(&["0 sent_by_gateway forwarded"]);
+            assert_eq!(routed.receive("a").len(), 1);
+        }
+        routed.nothing_held();
+    }
+}
+
+/// The pointer says where the protocol that is not known is named, also behind other headers.
+#[test]
+fn a_protocol_that_is_not_known_is_pointed_at() {
+    let mut routed = pair();
+    let (IpAddr::V6(source), IpAddr::V6(destination)) = (addr(Ip::V6, 0, 2), addr(Ip::V6, 0, 1))
+    else {
+        unreachable!("versions")
+    };
+    for (extensions, pointer) in [(0, 6), (1, 40), (2, 48)] {
+        let mut out = vec![0; 200];
+        let mut frame = Builder::new(&mut out).ethernet(router_mac(0), mac(2)).ipv6(&Ipv6 {
+            source,
+            destination,
+            ..Ipv6::default()
+        });
+        for _ in 0..extensions {
+            frame = frame.extension(60, &[0, 1, 4, 0, 0, 0, 0]);
+        }
+        let len = frame.protocol(132).payload(&[0; 20]).finish().expect("fits");
+        routed.send("a", &out[..len]);
+        routed.moved(&["0 received drop.no-service errors_sent"]);
+        let got = routed.receive_plain("a").remove(0);
+        let parsed = read(&got);
+        assert_eq!(icmp_of(&parsed), (4, 1));
+        let l4 = usize::from(parsed.l4.expect("a message").offset);
+        assert_eq!(got[l4 + 4..l4 + 8], u32::to_be_bytes(pointer));
+    }
+}
+
 #[test]
 fn questions_for_services_reach_the_gateway() {
     let mut routed = outside();
