@@ -199,7 +199,8 @@ impl<B: Backend> Gateway<B> {
             };
             return Err((frame, refusal));
         }
-        if guest_end.port() == 0 || remote.port() == 0 {
+        // A source port of zero is one that expects no answer (RFC 768).
+        if remote.port() == 0 {
             return Err((frame, (Reason::Malformed, None)));
         }
         let key = Key { carries: Carries::Udp, guest: guest_end };
@@ -277,11 +278,11 @@ impl<B: Backend> Gateway<B> {
         Ok(Marks { ttl, class: seen.class, fragment: seen.fragment })
     }
 
-        key: Key,
     /// Opens a flow of datagrams; where no descriptor is left, somebody gives one.
     fn open_datagrams(
         &mut self,
         call: &mut Call<'_>,
+        key: Key,
         to: SocketAddr,
     ) -> Result<u32, Reason> {
         let now = call.now;

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use engine::{Frame, Instant};
 use wire::Offload;
+use wire::icmp_error::IcmpError;
 use wire::ipv4::protocol;
 use wire::parse::{L3, Parsed};
 
@@ -26,7 +27,7 @@ use crate::counters::Reason;
 use crate::ctx::Ctx;
 use crate::keyed::Keyed;
 use crate::packet::{self, ETHERNET};
-use crate::share;
+use crate::{icmp, share};
 
 /// How long fragments are waited for: what Linux waits for those of IPv4. IPv6 would allow 60
 /// (RFC 8200, 4.5).
@@ -104,7 +105,21 @@ impl Fragments {
 
     pub(crate) fn handle_timeout(&mut self, now: Instant, ctx: &mut Ctx<'_>) {
         while self.next_deadline().is_some_and(|deadline| deadline <= now) {
+            self.tell_expired(now, ctx);
             self.give_up(ctx, 0, Reason::FragmentExpired);
+        }
+    }
+
+    /// The oldest packet has not become whole: its sender is told if the first fragment, which says what
+    /// it was, is here (RFC 1122, 3.3.2; RFC 8200, 4.5).
+    fn tell_expired(&self, now: Instant, ctx: &mut Ctx<'_>) {
+        let Some(packet) = self.packets.front() else { return };
+        let Some(first) = packet.pieces.first().filter(|piece| piece.offset == 0) else { return };
+        let mut headers = [0; packet::HEADERS];
+        let len = packet::gather(ctx.pool, &first.frame, &mut headers);
+        if let Ok(parsed) = wire::parse(headers.get(..len).unwrap_or_default()) {
+            let error = IcmpError::ReassemblyTimeExceeded;
+            icmp::refuse(ctx, now, packet.guest, &parsed, &first.frame, error);
         }
     }
 

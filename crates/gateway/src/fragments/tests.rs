@@ -111,8 +111,37 @@ fn packets_under_way_are_bounded_and_end() {
         lab.moved(&[]);
         lab.pass(1);
         lab.moved(&[(Reason::FragmentExpired, 16)]);
+        assert_eq!(lab.got().len(), 16, "each is told");
         lab.idle();
         assert_eq!(lab.gateway.next_deadline(), None);
+    }
+}
+
+/// Who sent a packet that did not become whole is told if it can be said which (RFC 1122, 3.3.2; RFC
+/// 8200, 4.5).
+#[test]
+fn what_does_not_become_whole_is_told_by_its_first_fragment() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let whole = datagram(family, 3000);
+        for (offset, told) in [(0, true), (1400, false)] {
+            let bytes = fragment(family, &whole, 7, offset, 1400);
+            lab.frame(GUEST, &bytes, wire::Offload::NONE);
+            lab.pass(30);
+            lab.moved(&[(Reason::FragmentHeld, 1), (Reason::FragmentExpired, 1)]);
+            if told {
+                let got = lab.one();
+                got.check();
+                assert_eq!(got.icmp(), if family.v6 { (3, 1) } else { (11, 1) });
+                let guest = family.guest(0).ip();
+                assert_eq!(got.ips(), (family.gateway(0).ip(), guest));
+                // All of it that fits, as it came.
+                let quoted = got.quoted();
+                assert_eq!(quoted.ips(), (guest, family.outside(0).ip()));
+                assert_eq!(quoted.bytes[14..], bytes[14..quoted.bytes.len()]);
+            }
+            lab.idle();
+        }
     }
 }
 
