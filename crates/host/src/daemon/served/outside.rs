@@ -347,8 +347,11 @@ impl Daemon {
     /// Tells every gateway which prefixes are inside, and how many gateways there are: to be called when networks,
     /// routes or gateways have come or gone.
     pub(in crate::daemon) fn join_networks(&self, worker: &mut Worker) {
-        let has_gateway = |network: &&Served| worker.gateway(network.id).is_some();
-        let gateways = self.networks.iter().filter(has_gateway).count();
+        // Those without a way out have no flows, but for questions to the network's own services.
+        let has_flows = |network: &&Served| {
+            worker.gateway(network.id).is_some_and(|gateway| gateway.plan().nat)
+        };
+        let gateways = self.networks.iter().filter(has_flows).count();
         for network in &self.networks {
             network.tell_around(worker, gateways);
         }
@@ -473,10 +476,6 @@ impl Served {
             .map(|route| route.prefix)
             .collect();
         inside.sort();
-        let Some(gateway) = worker.gateway(self.id) else { return };
-        let now = gateway.plan();
-        if (&now.inside, &now.unanswerable, now.gateways) == (&inside, &unanswerable, gateways) {
-            return;
         // What a guest sends there does not come to its gateway, and may come to nobody.
         let mut unanswerable: Vec<IpNet> = router
             .routes()
@@ -485,6 +484,10 @@ impl Served {
             .filter(|prefix| !inside.contains(prefix))
             .collect();
         unanswerable.sort();
+        let Some(gateway) = worker.gateway(self.id) else { return };
+        let now = gateway.plan();
+        if (&now.inside, &now.unanswerable, now.gateways) == (&inside, &unanswerable, gateways) {
+            return;
         }
         let plan = GatewayPlan { inside, unanswerable, gateways, ..now.clone() };
         let applied = worker.with_gateway(self.id, |gateway, now, _| gateway.apply(now, plan));
