@@ -37,18 +37,37 @@ pub fn raise_descriptor_limit() {
     sys::confine::raise_descriptor_limit(DESCRIPTORS);
 }
 
-/// Where `/etc/resolv.conf` and what it points to are. Who writes them replaces them, so it is their directories that
-/// have to stay readable, for as far as this user can read what is in them.
-fn resolver_places() -> Vec<PathBuf> {
-    let mut places = vec![PathBuf::from("/etc")];
-    let mut path = PathBuf::from("/etc/resolv.conf");
+/// Where those who manage networks keep their `resolv.conf`, beside `/etc`: systemd-resolved, NetworkManager,
+/// resolvconf, netconfig, ConnMan, and the host of a Linux under Windows.
+const MANAGERS: [&str; 6] = [
+    "run/systemd/resolve",
+    "run/NetworkManager",
+    "run/resolvconf",
+    "run/netconfig",
+    "run/connman",
+    "mnt/wsl",
+];
+
+/// Where `/etc/resolv.conf` is, what it points to, and what it may come to point to. Who writes them replaces them, so
+/// it is their directories that have to stay readable, for as far as this user can read what is in them; and who manages
+/// the network from tomorrow on makes his directory then, so that it is the one above, where that is not `/run` as a
+/// whole: there are secrets in it.
+fn resolver_places(root: &Path) -> Vec<PathBuf> {
+    let mut places = vec![root.join("etc")];
+    let mut path = root.join("etc/resolv.conf");
     // A chain of links, each relative to the directory that it is in.
     for _ in 0..8 {
         let Ok(target) = std::fs::read_link(&path) else { break };
-        path = path.parent().unwrap_or(Path::new("/")).join(target);
+        path = path.parent().unwrap_or(root).join(target);
         let directory = path.parent().and_then(|it| it.canonicalize().ok());
         places.extend(directory.filter(|it| it.parent().is_some()));
     }
+    for manager in MANAGERS.map(Path::new) {
+        let above = manager.parent().filter(|above| above.components().count() > 1);
+        let place = root.join(above.unwrap_or(manager));
+        places.extend(Some(place).filter(|it| it.is_dir()));
+    }
+    places.sort();
     places.dedup();
     places
 }
@@ -69,7 +88,7 @@ pub fn confine(places: &Places) -> std::io::Result<()> {
             .collect();
     // An editor replaces the file, so it is the directory that has to stay readable.
     readable.extend(places.config.as_deref().and_then(Path::parent).map(Path::to_owned));
-    readable.extend(resolver_places());
+    readable.extend(resolver_places(Path::new("/")));
     match sys::confine::restrict_files(&writable, &readable) {
         Ok(sys::confine::Landlocked::Yes) => {}
         Ok(sys::confine::Landlocked::No) => crate::log::debug(
@@ -83,4 +102,71 @@ pub fn confine(places: &Places) -> std::io::Result<()> {
     let unlisted =
         if cfg!(test) { sys::confine::Unlisted::Kill } else { sys::confine::Unlisted::Refuse };
     sys::confine::filter_system_calls(unlisted)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// The file is a link elsewhere tomorrow, or what it leads to is made anew.
+    #[test]
+    fn the_host_s_resolvers_are_followed_where_they_move() {
+        let root = std::env::temp_dir().join(format!("netherd-places-{}", std::process::id()));
+        let write = |path: &str, text: &str| {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().expect("it has one")).expect("ours");
+            std::fs::write(path, text).expect("ours");
+        };
+        write("etc/other", "here\n");
+        write("run/NetworkManager/resolv.conf", "NetworkManager\n");
+        write("run/user/secret", "secret\n");
+        write("run/systemd/units", "units\n");
+        write("srv/names/resolv.conf", "of the site\n");
+        let file = root.join("etc/resolv.conf");
+        symlink("../srv/names/resolv.conf", &file).expect("ours");
+        let places = resolver_places(&root);
+        let expected = ["etc", "run/NetworkManager", "run/systemd", "srv/names"];
+        assert_eq!(places, expected.map(|place| root.join(place)));
+
+        // Confinement cannot be taken back, so it is for a thread that ends.
+        let (secret, from) = (root.join("run/user/secret"), file.clone());
+        let (ask, asked) = std::sync::mpsc::channel();
+        let (said, heard) = std::sync::mpsc::channel();
+        let confined = std::thread::spawn(move || {
+            sys::confine::no_new_privileges().expect("no refusal");
+            let status = sys::confine::restrict_files(&[], &places).expect("no refusal");
+            while let Ok(()) = asked.recv() {
+                said.send(std::fs::read_to_string(&from).ok()).expect("somebody listens");
+            }
+            (status, std::fs::read_to_string(secret).ok())
+        });
+        let read = || {
+            ask.send(()).expect("it runs");
+            heard.recv().expect("it runs")
+        };
+        assert_eq!(read().as_deref(), Some("of the site\n"));
+        for (target, made) in [
+            ("../run/NetworkManager/resolv.conf", None),
+            ("../run/systemd/resolve/stub-resolv.conf", Some("stub\n")),
+            ("../run/systemd/resolve/stub-resolv.conf", Some("stub, once more\n")),
+            ("other", None),
+        ] {
+            std::fs::remove_file(&file).expect("it is there");
+            symlink(target, &file).expect("ours");
+            if let Some(text) = made {
+                let _ = std::fs::remove_dir_all(root.join("run/systemd/resolve"));
+                write("run/systemd/resolve/stub-resolv.conf", text);
+            }
+            let expected = std::fs::read_to_string(&file).expect("it is there");
+            assert_eq!(read(), Some(expected), "{target}");
+        }
+        drop(ask);
+        let (status, secret) = confined.join().expect("it ended");
+        if status == sys::confine::Landlocked::Yes {
+            assert_eq!(secret, None);
+        }
+        std::fs::remove_dir_all(&root).expect("ours");
+    }
 }
