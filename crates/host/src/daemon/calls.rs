@@ -5,6 +5,7 @@
 
 use std::os::fd::OwnedFd;
 
+use ipnet::IpNet;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -95,7 +96,11 @@ impl Daemon {
                 let only = if control { None } else { Some(cred.uid) };
                 done(network.report(worker, port.as_deref(), only)?)
             }
-            Call::Join(args) => done(network.join(worker, token, cred, control, args)?),
+            Call::Join(args) => {
+                let behind = self.behind_guests();
+                let network = self.network_mut(id).ok_or_else(gone)?;
+                done(network.join(worker, token, cred, control, args, &behind)?)
+            }
             Call::Link(args) => {
                 let count = network.check_link(token, args)?;
                 let fds = brought::check(args, self.take_fds(token, count)?, cred.uid)?;
@@ -210,6 +215,12 @@ impl Daemon {
             Call::GuardRelease { port } => done(network.guard_release(worker, port)?),
             Call::Routes(page) => done(self.routes(worker, page)?),
         }
+    }
+
+    /// Prefixes behind guests of all networks, whether or not they have their links: one table has the routes of all.
+    fn behind_guests(&self) -> Vec<IpNet> {
+        let guests = self.networks.iter().flat_map(|network| network.guests.values());
+        guests.flat_map(|guest| guest.behind().iter().copied()).collect()
     }
 
     fn take_fds(&mut self, token: Token, count: usize) -> Result<Vec<OwnedFd>, Failure> {

@@ -283,14 +283,8 @@ impl Daemon {
                 network.captures.port_closed(port);
                 network.audited.remove(&port);
                 log::guest(&format!("Port {} closed: {why}.", about.name));
-                let guest = network.guests.values().find(|guest| guest.port == Some(port));
-                let Some((name, session)) = guest.map(|it| (it.name.clone(), it.session)) else {
-                    return;
-                };
                 // The link failed under a guest that lives: its keeper is told and can bring another.
-                if let Some(guest) = network.guests.get_mut(&name) {
-                    guest.port = None;
-                }
+                let Some((name, session)) = network.link_lost(worker, port) else { return };
                 let why = format!("The link of guest {name} is gone: {why}.");
                 self.tell_closed(worker, session, &name, why, Ending::LinkLost);
             }

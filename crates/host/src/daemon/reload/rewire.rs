@@ -163,7 +163,7 @@ impl Served {
         for (name, guest) in self.plan.guests() {
             let joined = self.guests.get(name).filter(|_| config.outside.guests_planned);
             let port = match joined {
-                Some(joined) => joined.port,
+                Some(joined) => joined.port(),
                 None if guest.is_declared() => worker.port_named(self.id, name.as_str()),
                 None => continue,
             };

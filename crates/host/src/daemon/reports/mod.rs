@@ -222,7 +222,7 @@ impl Served {
             let drops = drops.into_iter().filter(|(_, value)| *value > 0).map(reason);
             (drops.collect(), totals.into_iter().collect())
         };
-        let guest = self.guests.values().find(|guest| guest.port == Some(id));
+        let guest = self.guests.values().find(|guest| guest.port() == Some(id));
         let mut macs: Vec<String> = spec.macs.iter().map(ToString::to_string).collect();
         for mac in used.iter().map(ToString::to_string) {
             if !macs.contains(&mac) {

@@ -204,7 +204,7 @@ impl Served {
             if self.is_uplink(port) || about.declared.is_some() {
                 continue;
             }
-            let guest = self.guests.values().find(|guest| guest.port == Some(port));
+            let guest = self.guests.values().find(|guest| guest.port() == Some(port));
             let guard = match guest.map(|guest| (guest, self.plan.guest(&guest.name))) {
                 Some((guest, Some(planned))) => guest.spec(config, planned).guard,
                 Some((_, None)) => continue,

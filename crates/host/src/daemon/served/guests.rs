@@ -7,9 +7,12 @@
 //! | state | is entered by | the guest has |
 //! |---|---|---|
 //! | joined | [`Served::join`], the call `join` | a name, planned addresses, forwards; no port |
-//! | linked | [`Served::link`], the call `link` | a port of its name as well, and what `exec` hands out |
-//! | link lost | the worker, when the port closes by itself | no port; its keeper is told, and may bring another link |
+//! | linked | [`Served::link`], the call `link` | a port of its name as well, its routes, and what `exec` hands out |
+//! | link lost | the worker, when the port closes by itself: [`Served::link_lost`] | what `exec` hands out, no port; its keeper is told, and may bring another link |
 //! | gone | the end of the session, `detach`, `down`: [`Served::remove_guest`] | planned addresses only, to come back to |
+//!
+//! What a link puts in place beside its port is in [`Live`], and [`Served::unlink`] takes it back on every way out of
+//! the state "linked", and nothing else: what is not there was never put there, or is somebody else's.
 //!
 //! A guest whose hypervisor died joins the next one with `resume`, by the name that it had: for a while after a start
 //! the names of guests that were present are kept for them.
@@ -38,7 +41,7 @@ use crate::api::message::{
 use crate::config::outside::DNS;
 use crate::config::{self, Forward};
 use crate::directory;
-use crate::link::{CloseReason, LinkKind, LinkSetup, PortAbout};
+use crate::link::{CloseReason, LinkSetup, PortAbout};
 use crate::log;
 use crate::names::Name;
 use crate::worker::{OpenError, Token, Worker};
@@ -51,11 +54,22 @@ pub(in crate::daemon) struct Guest {
     pub(in crate::daemon) kind: GuestKind,
     /// The connection whose end is the guest's.
     pub(in crate::daemon) session: Token,
-    pub(in crate::daemon) port: Option<PortId>,
+    /// What its link put in place, while it has one.
+    live: Option<Live>,
     pub(in crate::daemon) init_pid: Option<i32>,
     /// What it asked for beside its addresses.
     wishes: Wishes,
     entrance: Vec<(String, OwnedFd)>,
+}
+
+/// What the link of a guest put in place.
+#[derive(Debug)]
+struct Live {
+    port: PortId,
+    /// The address that the uplink was told of.
+    mac: MacAddr,
+    /// Routes that were really added: of the prefixes behind the guest, those that lead to this link.
+    routes: Vec<IpNet>,
 }
 
 fn system(what: &str, error: &std::io::Error) -> Failure {
@@ -119,6 +133,16 @@ fn asked_by_guests(
 }
 
 impl Guest {
+    /// Its port, while it has a link.
+    pub(in crate::daemon) fn port(&self) -> Option<PortId> {
+        self.live.as_ref().map(|live| live.port)
+    }
+
+    /// The address that the uplink is to know, while it has a link.
+    pub(in crate::daemon) fn live_mac(&self) -> Option<MacAddr> {
+        self.live.as_ref().map(|live| live.mac)
+    }
+
     /// Prefixes behind it.
     pub(in crate::daemon) fn behind(&self) -> &[IpNet] {
         &self.wishes.routes
@@ -137,7 +161,7 @@ impl Guest {
 }
 
 impl Served {
-    /// The call `join`.
+    /// The call `join`. `behind` is what is behind guests of all networks.
     pub(in crate::daemon) fn join(
         &mut self,
         worker: &mut Worker,
@@ -145,6 +169,7 @@ impl Served {
         cred: Cred,
         control: bool,
         args: &Join,
+        behind: &[IpNet],
     ) -> Result<Joined, Failure> {
         if let Some(guest) = self.guests.values().find(|guest| guest.session == session) {
             let message = format!("This session is guest {}'s: open another one.", guest.name);
@@ -171,7 +196,7 @@ impl Served {
         if !wishes.allow_host.is_empty() {
             self.check_allow_host()?;
         }
-        self.check_routes(worker, &wishes.routes)?;
+        self.check_routes(worker, &wishes.routes, behind)?;
         let before = self.plan.guest(&name).cloned();
         let plan = self.plan.clone();
         let assigned = if args.resume {
@@ -215,7 +240,7 @@ impl Served {
             cred,
             kind: args.kind,
             session,
-            port: None,
+            live: None,
             init_pid: None,
             wishes,
             entrance: Vec::new(),
@@ -381,7 +406,7 @@ impl Served {
             let message = "This session has no guest: call join first, on the same connection.";
             return Err(Failure::new(Code::WrongState, message));
         };
-        if guest.port.is_some() {
+        if guest.live.is_some() {
             let message = format!("Guest {} has its link already.", guest.name);
             return Err(Failure::new(Code::WrongState, message));
         }
@@ -409,11 +434,8 @@ impl Served {
         args: &LinkArgs,
         fds: Vec<OwnedFd>,
     ) -> Result<Linked, Failure> {
-        let now = worker.now();
-        let has_ipv6 = self.plans_ipv6();
-        let guest = self.guests.values_mut().find(|guest| guest.session == session);
         let mut fds = fds.into_iter();
-        let (Some(guest), Some(fd)) = (guest, fds.next()) else {
+        let (Some(name), Some(fd)) = (self.guest_of_session(session), fds.next()) else {
             return Err(Failure::new(
                 Code::WrongState,
                 "This session has no guest: call join first.",
@@ -427,19 +449,39 @@ impl Served {
                 )
             })
         })?;
-        let Some(planned) = self.plan.guest(&guest.name) else {
+        let setup = match args.link {
+            LinkMechanism::Tap => LinkSetup::Tap { fd, offloads, vnet_hdr_len: args.vnet_hdr_len },
+            LinkMechanism::Packet => LinkSetup::Packet { fd, offloads },
+        };
+        let mac = self.connect(worker, &name, setup)?;
+        if let Some(guest) = self.guests.get_mut(&name) {
+            guest.init_pid = args.init_pid;
+            guest.entrance = args.namespaces.iter().cloned().zip(fds).collect();
+        }
+        let note = self.note_on(worker, &name, mac);
+        Ok(Linked { port: name.as_str().to_owned(), note })
+    }
+
+    /// Opens a guest's port on its link, and puts in place what goes with it; the guest's address.
+    ///
+    /// # Errors
+    /// A sentence; nothing is in place.
+    fn connect(
+        &mut self,
+        worker: &mut Worker,
+        name: &Name,
+        setup: LinkSetup,
+    ) -> Result<MacAddr, Failure> {
+        let has_ipv6 = self.plans_ipv6();
+        let (Some(guest), Some(planned)) = (self.guests.get_mut(name), self.plan.guest(name))
+        else {
             return Err(Failure::new(
                 Code::NoSuchGuest,
                 "The guest has lost its addresses: join again.",
             ));
         };
-        let (setup, kind) = match args.link {
-            LinkMechanism::Tap => {
-                (LinkSetup::Tap { fd, offloads, vnet_hdr_len: args.vnet_hdr_len }, LinkKind::Tap)
-            }
-            LinkMechanism::Packet => (LinkSetup::Packet { fd, offloads }, LinkKind::Packet),
-        };
-        let mut about = PortAbout::new(guest.name.as_str(), kind, now);
+        let planned = planned.clone();
+        let mut about = PortAbout::new(name.as_str(), setup.kind(), worker.now());
         about.peer = Some(guest.cred);
         if self.config.outside.guests_planned {
             about.ipv4 = vec![with_length(&self.plan, planned.ipv4)];
@@ -447,7 +489,6 @@ impl Served {
                 about.ipv6 = vec![with_length_v6(planned.ipv6)];
             }
         }
-        let planned = planned.clone();
         let spec = guest.spec(&self.config, &planned);
         let port = worker.open_link(self.id, spec, setup, about).map_err(|error| {
             let code = match error {
@@ -455,58 +496,80 @@ impl Served {
                 OpenError::Plan(_) | OpenError::Descriptor(_) => Code::BadArgument,
                 _ => Code::Limit,
             };
-            Failure::new(code, format!("The link of guest {} was not opened: {error}.", guest.name))
+            Failure::new(code, format!("The link of guest {name} was not opened: {error}."))
         })?;
-        guest.port = Some(port);
-        guest.init_pid = args.init_pid;
-        guest.entrance = args.namespaces.iter().cloned().zip(fds).collect();
-        let (name, wishes) = (guest.name.clone(), guest.wishes.clone());
+        let mac = planned.mac;
+        let wishes = guest.wishes.clone();
+        guest.live = Some(Live { port, mac, routes: Vec::new() });
+        worker.uplink_address(self.id, mac, true);
         if self.config.outside.guests_planned {
-            outside::bind_guest(worker, self.id, &name, &planned, port);
+            outside::bind_guest(worker, self.id, name, &planned, port);
             self.settle_routes(worker, &self.config);
         }
-        worker.uplink_address(self.id, planned.mac, true);
         let key = worker.guest_key(self.id, port);
         for host_port in &wishes.allow_host {
             worker.with_gateway(self.id, |it, _, _| it.allow_host(Some(key), *host_port));
         }
-        if let Err(failure) = self.route_to(worker, &planned, port, &wishes.routes) {
-            if let Some(guest) = self.guests.get_mut(&name) {
-                guest.port = None;
+        for prefix in wishes.routes {
+            let routed = self.route_to(worker, &planned, port, prefix);
+            match (routed, self.guests.get_mut(name).and_then(|guest| guest.live.as_mut())) {
+                (Ok(true), Some(live)) => live.routes.push(prefix),
+                (Ok(_), _) => {}
+                (Err(failure), _) => {
+                    self.unlink(worker, name);
+                    worker.close_port(self.id, port, CloseReason::Requested);
+                    return Err(failure);
+                }
             }
-            worker.close_port(self.id, port, CloseReason::Requested);
-            return Err(failure);
         }
-        let note = self.note_on(worker, &name, planned.mac);
-        Ok(Linked { port: name.as_str().to_owned(), note })
+        Ok(mac)
     }
 
-    /// Binds the prefixes behind a guest to its port, and routes them there.
+    /// Binds a prefix behind a guest to its port, and routes it there; whether there is a router to do so.
     fn route_to(
         &self,
         worker: &mut Worker,
         guest: &Assignment,
         port: PortId,
-        routes: &[IpNet],
-    ) -> Result<(), Failure> {
-        let Some(iface) = worker.interface(self.id) else { return Ok(()) };
-        let refuse = |prefix: &IpNet, why: &dyn std::fmt::Display| {
+        prefix: IpNet,
+    ) -> Result<bool, Failure> {
+        let Some(iface) = worker.interface(self.id) else { return Ok(false) };
+        let refuse = |why: &dyn std::fmt::Display| {
             Failure::new(Code::BadArgument, format!("{prefix} cannot be behind the guest: {why}."))
         };
-        for prefix in routes {
-            let (forever, source) = (Lifetime::Forever, BindingSource::Configuration);
-            worker
-                .bind(self.id, port, (*prefix).into(), forever, source)
-                .map_err(|why| refuse(prefix, &why))?;
-            let addr = match prefix {
-                IpNet::V4(_) => IpAddr::V4(guest.ipv4),
-                IpNet::V6(_) => IpAddr::V6(guest.ipv6),
-            };
-            worker
-                .add_route(Route::new(*prefix, Via::NextHop { iface, addr }))
-                .map_err(|why| refuse(prefix, &why))?;
+        let (forever, source) = (Lifetime::Forever, BindingSource::Configuration);
+        worker.bind(self.id, port, prefix.into(), forever, source).map_err(|why| refuse(&why))?;
+        let addr = match prefix {
+            IpNet::V4(_) => IpAddr::V4(guest.ipv4),
+            IpNet::V6(_) => IpAddr::V6(guest.ipv6),
+        };
+        worker
+            .add_route(Route::new(prefix, Via::NextHop { iface, addr }))
+            .map_err(|why| refuse(&why))?;
+        Ok(true)
+    }
+
+    /// Takes back what a guest's link put in place; the port, which is returned with it, is closed already or to be
+    /// closed.
+    fn unlink(&mut self, worker: &mut Worker, name: &Name) -> Option<Live> {
+        let live = self.guests.get_mut(name)?.live.take()?;
+        for prefix in &live.routes {
+            worker.remove_route(*prefix);
         }
-        Ok(())
+        worker.uplink_address(self.id, live.mac, false);
+        Some(live)
+    }
+
+    /// A port has closed: if it was a guest's, that lives on without a link. Its name, and the session to tell.
+    pub(in crate::daemon) fn link_lost(
+        &mut self,
+        worker: &mut Worker,
+        port: PortId,
+    ) -> Option<(Name, Token)> {
+        let guest = self.guests.values().find(|guest| guest.port() == Some(port))?;
+        let (name, session) = (guest.name.clone(), guest.session);
+        self.unlink(worker, &name);
+        Some((name, session))
     }
 
     /// The guest of that name, for those who may act on it.
@@ -545,7 +608,7 @@ impl Served {
         if guest.entrance.is_empty() {
             let message = format!(
                 "Guest {name} cannot be entered: its keeper did not give its namespaces{}.",
-                if guest.port.is_none() { " yet" } else { "" }
+                if guest.live.is_none() { " yet" } else { "" }
             );
             return Err(Failure::new(Code::WrongState, message));
         }
@@ -582,15 +645,11 @@ impl Served {
         name: &Name,
         why: CloseReason,
     ) {
-        let Some(guest) = self.guests.remove(name) else { return };
-        for prefix in &guest.wishes.routes {
-            worker.remove_route(*prefix);
+        if let Some(live) = self.unlink(worker, name) {
+            worker.close_port(self.id, live.port, why);
         }
-        if let Some(port) = guest.port {
-            worker.close_port(self.id, port, why);
-            if let Some(planned) = self.plan.guest(name) {
-                worker.uplink_address(self.id, planned.mac, false);
-            }
+        if self.guests.remove(name).is_none() {
+            return;
         }
         self.unpublish_guest(worker, name);
         worker.with_gateway(self.id, |gateway, _, _| gateway.remove_guest(name.as_str()));
@@ -609,28 +668,4 @@ impl Served {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn guests_ask_the_resolvers_that_they_can_ask() {
-        let mac = MacAddr([2, 0, 0, 0, 0, 1]);
-        let mut plan = GatewayPlan::new("lab", mac, None, None);
-        plan.nat = true;
-        let resolvers = |texts: &[&str]| -> Vec<SocketAddr> {
-            texts.iter().map(|text| text.parse().expect("a resolver")).collect()
-        };
-        let all = ["127.0.0.53:53", "192.0.2.53:53", "[fe80::1%2]:53", "[2001:db8::53]:53"];
-        let host = || Ok(resolvers(&all));
-        let told = |plan: &GatewayPlan| -> Vec<String> {
-            asked_by_guests(plan, host).iter().map(ToString::to_string).collect()
-        };
-        assert_eq!(told(&plan), ["192.0.2.53", "2001:db8::53"]);
-        plan.nat = false;
-        assert_eq!(told(&plan), [""; 0], "the host's are not reached");
-        plan.resolvers = resolvers(&["192.0.2.7:53", "192.0.2.8:5353"]);
-        assert_eq!(told(&plan), ["192.0.2.7"]);
-        plan.nat = true;
-        assert_eq!(told(&plan), ["192.0.2.7"]);
-    }
-}
+mod tests;

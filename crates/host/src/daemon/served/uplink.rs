@@ -17,6 +17,7 @@ use nic::protocol::MacRange;
 use wire::MacAddr;
 
 use super::Served;
+use super::guests::Guest;
 use super::troubles::Subject;
 use crate::config::outside::Parent;
 use crate::config::{self, Uplink};
@@ -118,10 +119,7 @@ impl Served {
         self.troubles.well(&Subject::Uplink);
         log::info(&format!("Network {}: the uplink {} is open.", self.config.name, device.plan));
         // Guests that are here already may only listen.
-        let present = self.guests.values().filter(|guest| guest.port.is_some());
-        let macs: Vec<MacAddr> =
-            present.filter_map(|guest| Some(self.plan.guest(&guest.name)?.mac)).collect();
-        for mac in macs {
+        for mac in self.guests.values().filter_map(Guest::live_mac) {
             worker.uplink_address(self.id, mac, true);
         }
         Ok(())
@@ -211,7 +209,7 @@ impl Served {
             return None;
         }
         let (allowed, around) = self.around.allowed_macs()?;
-        let here = self.guests.values().filter(|guest| guest.port.is_some()).count();
+        let here = self.guests.values().filter(|guest| guest.port().is_some()).count();
         (here > allowed).then(|| {
             format!(
                 "{here} guests are here, and the network around lets {allowed} through: those that came last are not heard \

@@ -106,19 +106,22 @@ impl Served {
         Err(Failure::new(Code::WrongState, message))
     }
 
-    /// Whether prefixes can be behind a guest: nobody else has a part of them.
-    pub(super) fn check_routes(&self, worker: &Worker, routes: &[IpNet]) -> Result<(), Failure> {
+    /// Whether prefixes can be behind a guest: nobody else has a part of them. `behind` is what is behind guests of all
+    /// networks, which is routed only while they have their links.
+    pub(super) fn check_routes(
+        &self,
+        worker: &Worker,
+        routes: &[IpNet],
+        behind: &[IpNet],
+    ) -> Result<(), Failure> {
         for prefix in routes {
             let overlaps = |other: &IpNet| other.contains(prefix) || prefix.contains(other);
             // A default route leads elsewhere anyway.
-            let other = worker
-                .router()
-                .routes()
-                .find(|route| route.prefix.prefix_len() > 0 && overlaps(&route.prefix));
-            if let Some(other) = other {
+            let routed = worker.router().routes().map(|route| route.prefix);
+            let mut others = routed.filter(|it| it.prefix_len() > 0).chain(behind.iter().copied());
+            if let Some(other) = others.find(overlaps) {
                 let message = format!(
-                    "{prefix} cannot be behind a guest: it overlaps {}, which is routed elsewhere. Choose another.",
-                    other.prefix
+                    "{prefix} cannot be behind a guest: it overlaps {other}, which is routed elsewhere. Choose another."
                 );
                 return Err(Failure::new(Code::BadArgument, message));
             }
