@@ -21,10 +21,12 @@ use serde_json::{Value, json};
 
 use crate::wording;
 
+mod call;
 mod failure;
 mod filter;
 mod page;
 
+pub use call::{About, Answer, Audience, Call};
 pub use failure::{Code, Failure};
 pub use filter::{Direction, FilterSet};
 pub use page::{PAGE_MAX, Page};
@@ -37,169 +39,6 @@ pub const LINE_MAX: usize = 64 * 1024;
 pub const ANSWER_MAX: usize = 8 * 1024 * 1024;
 /// Most descriptors that ride with one line.
 pub const FDS_MAX: usize = 10;
-
-/// What a client asks for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "call", content = "args", rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Call {
-    /// Who are you: answers [`Hello`].
-    Hello {},
-    /// The networks of this daemon: answers [`crate::report::Networks`].
-    Networks {},
-    /// Report on the network: answers [`crate::report::Network`]. With a port, the report has this one alone, and
-    /// no MAC table.
-    Show {
-        #[serde(default)]
-        port: Option<String>,
-    },
-    /// Begin a guest's session: answers [`Joined`].
-    Join(Join),
-    /// Bring the guest's link: answers [`Linked`]. One descriptor of the link comes with it, then those of
-    /// the namespaces that [`LinkArgs::namespaces`] lists, in its order.
-    Link(LinkArgs),
-    /// End a guest: its port is closed, the event `closed` tells its keeper. Answers [`Nothing`]; with an attached
-    /// guest's comes, where the kernel gives one, a pidfd of the keeper, which ends when the interface is gone.
-    Detach { guest: String },
-    /// Descriptors to enter a guest, for its owner: answers [`Entrance`], the descriptors with it.
-    Exec { guest: String },
-    /// Write a live pcapng to the descriptor that comes with it: answers [`Capturing`]; ends with the
-    /// connection, or when the descriptor cannot be written to.
-    Capture(CaptureArgs),
-    /// Counters as OpenMetrics text: answers [`Metrics`].
-    Metrics {},
-    /// Read the configuration file again, or take the given text instead: answers [`Reloaded`].
-    Reload {
-        #[serde(default)]
-        config: Option<String>,
-    },
-    /// Stop this network: answers [`Nothing`], and the guests' sessions get `closed`.
-    Down {},
-    /// Whether the network stays when its last guest has gone: answers [`Nothing`].
-    Stay { stay: bool },
-    /// Forward a port of the host into a guest from now on: answers [`Published`]. It ends with `unpublish` or the
-    /// network, not with the guest or the connection.
-    Publish {
-        /// As in the configuration: `8080:web:80`, `udp/5353:web:53`.
-        forward: String,
-    },
-    /// End a forward: answers [`Nothing`].
-    Unpublish {
-        /// As [`Published::forward`] said it.
-        forward: String,
-    },
-    /// Let guests reach a port of the host as `host.internal`: answers [`Nothing`].
-    AllowHost {
-        /// `80`, `udp/53`.
-        port: String,
-        /// Only this guest, until it leaves; otherwise all, until the network ends.
-        #[serde(default)]
-        guest: Option<String>,
-    },
-    /// Connections that the gateway carries: answers [`crate::report::Flows`].
-    Flows(Page),
-    /// Addresses that DHCP gave: answers [`crate::report::Leases`].
-    Leases(Page),
-    /// Routes of this hypervisor's router: answers [`crate::report::Routes`].
-    Routes(Page),
-    /// Stations that the router knows: answers [`crate::report::Neighbours`].
-    Neighbours(Page),
-    /// Which addresses belong to which port: answers [`crate::report::Bindings`].
-    Bindings(Page),
-    /// Forwards into guests: answers [`crate::report::Publishes`].
-    Published {},
-    /// Another filter for an open port, in one direction, from the next frame on: answers [`Nothing`]. It ends with the
-    /// port, or with a reload that changes the port's filter in the configuration.
-    FilterSet(FilterSet),
-    /// The guards of ports, and what they met: answers [`crate::report::Guards`]. Of one port with every check, of
-    /// all with those that met something or are not to drop.
-    Guard(Page),
-    /// Change what becomes of frames that fail a check, until the port closes: answers [`Nothing`].
-    GuardSet {
-        port: String,
-        /// A number, a reason of it (`arp-sender-ip`), or `all`.
-        check: String,
-        /// `drop`, `reject`, `audit` or `allow`.
-        action: String,
-    },
-    /// Let every check of a port only count, or end that: answers [`Nothing`].
-    GuardAudit { port: String, on: bool },
-    /// Let a port send again that was cut off for its violations: answers [`Nothing`].
-    GuardRelease { port: String },
-}
-
-impl Call {
-    /// Whether the answer is about all that there is, so that it takes longer the more that is.
-    #[must_use]
-    pub fn is_report(&self) -> bool {
-        matches!(
-            self,
-            Self::Networks {} | Self::Show { .. } | Self::Metrics {} | Self::Reload { .. }
-        ) || self.page().is_some()
-    }
-
-    /// The name of the call in a request.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Hello {} => "hello",
-            Self::Networks {} => "networks",
-            Self::Show { .. } => "show",
-            Self::Join(_) => "join",
-            Self::Link(_) => "link",
-            Self::Detach { .. } => "detach",
-            Self::Exec { .. } => "exec",
-            Self::Capture(_) => "capture",
-            Self::Metrics {} => "metrics",
-            Self::Reload { .. } => "reload",
-            Self::Down {} => "down",
-            Self::Stay { .. } => "stay",
-            Self::Publish { .. } => "publish",
-            Self::Unpublish { .. } => "unpublish",
-            Self::AllowHost { .. } => "allow-host",
-            Self::Flows(_) => "flows",
-            Self::Leases(_) => "leases",
-            Self::Routes(_) => "routes",
-            Self::Neighbours(_) => "neighbours",
-            Self::Bindings(_) => "bindings",
-            Self::Published {} => "published",
-            Self::FilterSet(_) => "filter-set",
-            Self::Guard(_) => "guard",
-            Self::GuardSet { .. } => "guard-set",
-            Self::GuardAudit { .. } => "guard-audit",
-            Self::GuardRelease { .. } => "guard-release",
-        }
-    }
-
-    /// Names of all calls, in the order of the documentation.
-    pub const NAMES: [&str; 26] = [
-        "hello",
-        "networks",
-        "show",
-        "join",
-        "link",
-        "detach",
-        "exec",
-        "capture",
-        "metrics",
-        "reload",
-        "down",
-        "stay",
-        "publish",
-        "unpublish",
-        "published",
-        "allow-host",
-        "flows",
-        "leases",
-        "routes",
-        "neighbours",
-        "bindings",
-        "filter-set",
-        "guard",
-        "guard-set",
-        "guard-audit",
-        "guard-release",
-    ];
-}
 
 /// No arguments, or nothing to answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -137,9 +137,8 @@ impl Daemon {
     /// # Errors
     /// There is no place.
     pub(super) fn hold(&mut self, token: Token, call: &Call) -> Result<(), Failure> {
-        let holds = matches!(call, Call::Join(_) | Call::Capture(_));
         let Some(client) = self.clients.get(&token) else { return Ok(()) };
-        if !holds || client.place == Place::Whole {
+        if !call.about().holds || client.place == Place::Whole {
             return Ok(());
         }
         let (id, uid, control) = (client.network, client.connection.cred().uid, client.control);

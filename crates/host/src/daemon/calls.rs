@@ -15,8 +15,8 @@ use super::clients::Ending;
 use super::served::Served;
 use super::served::outside::Publisher;
 use crate::api::message::{
-    Call, Capturing, Code, Failure, GuestKind, Hello, Metrics, Nothing, PAGE_MAX, Published,
-    Reloaded, VERSION,
+    Answer, Audience, Call, Capturing, Code, Failure, GuestKind, Hello, Metrics, Nothing, PAGE_MAX,
+    Page, Published, Reloaded, VERSION,
 };
 use crate::capture::{CaptureError, SNAPLEN_MAX, Wish};
 use crate::config::Forward;
@@ -41,27 +41,18 @@ impl Daemon {
     pub(super) fn call(&mut self, worker: &mut Worker, token: Token, call: &Call) -> Done {
         let Some(client) = self.clients.get(&token) else { return done(Nothing {}) };
         let (cred, control, id) = (client.connection.cred(), client.control, client.network);
-        let for_all = matches!(
-            call,
-            Call::Hello {}
-                | Call::Networks {}
-                | Call::Show { .. }
-                | Call::Join(_)
-                | Call::Link(_)
-                | Call::Detach { .. }
-                | Call::Exec { .. }
-        );
-        if !control && !for_all {
+        let about = call.about();
+        if !control && about.audience == Audience::Owner {
             let message = format!(
                 "The call {:?} is for the owner of this hypervisor (uid {}) and root; you are uid {}.",
-                call.name(),
+                about.name,
                 sys::user::uid(),
                 cred.uid
             );
             return Err(Failure::new(Code::NotAllowed, message));
         }
-        if let Some(limit) = call.page().and_then(|page| page.limit)
-            && !(1..=PAGE_MAX).contains(&limit)
+        if let Answer::Table(Page { limit: Some(limit), .. }) = about.answer
+            && !(1..=PAGE_MAX).contains(limit)
         {
             let message = format!(
                 "A page has 1 to {PAGE_MAX} rows, not {limit}: ask for so many, or leave `limit` out, and for the rest with \

@@ -268,7 +268,7 @@ impl Daemon {
                     (request.id, Err(Failure::new(Code::NotAllowed, refused.unwrap_or_default())))
                 }
                 Ok(request) => {
-                    time_left &= !request.call.is_report();
+                    time_left &= !request.call.about().is_report();
                     (request.id, self.call(worker, token, &request.call))
                 }
                 Err((id, failure)) => (id, Err(failure)),

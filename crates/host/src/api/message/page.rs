@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Call;
-
 /// Arguments of a report in pages: a part of what there is, so that no answer takes long.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,19 +19,3 @@ pub struct Page {
 
 /// Most rows of a page.
 pub const PAGE_MAX: usize = 1024;
-
-impl Call {
-    /// Its arguments, where it is about a table that comes in pages.
-    #[must_use]
-    pub fn page(&self) -> Option<&Page> {
-        match self {
-            Self::Flows(page)
-            | Self::Leases(page)
-            | Self::Routes(page)
-            | Self::Neighbours(page)
-            | Self::Bindings(page)
-            | Self::Guard(page) => Some(page),
-            _ => None,
-        }
-    }
-}

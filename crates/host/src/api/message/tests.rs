@@ -69,14 +69,18 @@ fn every_call() -> Vec<Call> {
 #[test]
 fn every_call_survives_its_line() {
     let calls = every_call();
-    let names: Vec<&str> = calls.iter().map(Call::name).collect();
+    let names: Vec<&str> = calls.iter().map(|call| call.about().name).collect();
     assert_eq!(names, Call::NAMES, "the list of names is that of the calls");
-    for call in calls {
+    for call in calls.clone() {
         let request = Request { id: 9, call };
         let line = request.encode();
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         assert_eq!(Request::decode(&line), Ok(request));
     }
+    // What is not said of a call here is not for everybody.
+    let anybodys = calls.iter().filter(|call| call.about().audience == Audience::Anybody);
+    let anybodys: Vec<&str> = anybodys.map(|call| call.about().name).collect();
+    assert_eq!(anybodys, ["hello", "networks", "show", "join", "link", "detach", "exec"]);
     // The page names them all.
     let page = include_str!("../../../../../docs/api.md");
     for name in Call::NAMES {
