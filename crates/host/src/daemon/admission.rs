@@ -20,6 +20,7 @@ use std::time::Duration;
 use sys::Cred;
 
 use super::Daemon;
+use super::caller::{Caller, Standing};
 use super::clients::Client;
 use crate::api::message::{Call, Code, Failure, Reply};
 use crate::api::server::Over;
@@ -75,8 +76,8 @@ struct Count {
 
 impl Count {
     /// Whether another connection gets a whole place.
-    fn whole(&self, control: bool, per_user: usize, others_max: usize) -> Result<(), Full> {
-        if !control && self.others >= others_max {
+    fn whole(&self, standing: Standing, per_user: usize, others_max: usize) -> Result<(), Full> {
+        if !standing.is_owner() && self.others >= others_max {
             Err(Full::Others)
         } else if self.whole >= per_user {
             Err(Full::User)
@@ -88,10 +89,10 @@ impl Count {
     }
 
     /// Whether it gets a spare place where `full` has no whole one.
-    fn spare(&self, control: bool, full: Full) -> bool {
+    fn spare(&self, standing: Standing, full: Full) -> bool {
         let room = match full {
-            Full::User => self.all < CLIENTS_MAX + usize::from(control) * SPARE,
-            Full::All => control && self.all < CLIENTS_MAX + SPARE,
+            Full::User => self.all < CLIENTS_MAX + usize::from(standing.is_owner()) * SPARE,
+            Full::All => standing.is_owner() && self.all < CLIENTS_MAX + SPARE,
             Full::Others => false,
         };
         room && self.spare < SPARE
@@ -107,26 +108,27 @@ impl Daemon {
         &mut self,
         worker: &mut Worker,
         at: usize,
-        cred: Cred,
-        control: bool,
+        caller: Caller,
     ) -> Result<Place, Failure> {
         let (id, per_user) = (self.networks[at].id, self.networks[at].config.clients_per_user);
         let others_max = others_max(sys::confine::descriptor_limit());
-        let mut count = self.count(id, cred.uid);
-        let Err(full) = count.whole(control, per_user, others_max) else { return Ok(Place::Whole) };
+        let mut count = self.count(id, caller.uid());
+        let Err(full) = count.whole(caller.standing, per_user, others_max) else {
+            return Ok(Place::Whole);
+        };
         let is_alike = |client: &Client| match full {
-            Full::User => client.network == id && client.connection.cred().uid == cred.uid,
-            Full::Others => !client.control,
+            Full::User => client.network == id && client.caller.uid() == caller.uid(),
+            Full::Others => !client.caller.is_owner(),
             Full::All => true,
         };
         if let Some(token) = self.longest_silent(worker, is_alike) {
             self.disconnect(worker, token, &Over::Silent);
-            count = self.count(id, cred.uid);
-            if count.whole(control, per_user, others_max).is_ok() {
+            count = self.count(id, caller.uid());
+            if count.whole(caller.standing, per_user, others_max).is_ok() {
                 return Ok(Place::Whole);
             }
         }
-        if count.spare(control, full) {
+        if count.spare(caller.standing, full) {
             return Ok(Place::Spare);
         }
         Err(self.shortage(id, full))
@@ -141,11 +143,12 @@ impl Daemon {
         if !call.about().holds || client.place == Place::Whole {
             return Ok(());
         }
-        let (id, uid, control) = (client.network, client.connection.cred().uid, client.control);
+        let (id, caller) = (client.network, client.caller);
         let Some(network) = self.network(id) else { return Ok(()) };
         let per_user = network.config.clients_per_user;
         let others_max = others_max(sys::confine::descriptor_limit());
-        if let Err(full) = self.count(id, uid).whole(control, per_user, others_max) {
+        if let Err(full) = self.count(id, caller.uid()).whole(caller.standing, per_user, others_max)
+        {
             return Err(self.shortage(id, full));
         }
         if let Some(client) = self.clients.get_mut(&token) {
@@ -159,8 +162,8 @@ impl Daemon {
         // A guest's processes may have the owner's uid: those who may not come in take no place of his.
         for client in self.clients.values().filter(|client| !client.is_refused()) {
             count.all += 1;
-            count.others += usize::from(!client.control);
-            if client.network == id && client.connection.cred().uid == uid {
+            count.others += usize::from(!client.caller.is_owner());
+            if client.network == id && client.caller.uid() == uid {
                 match client.place {
                     Place::Whole => count.whole += 1,
                     Place::Spare => count.spare += 1,
@@ -238,9 +241,9 @@ mod tests {
     #[test]
     fn others_leave_places_to_the_owner() {
         let full = Count { others: OTHERS_MAX, all: OTHERS_MAX, ..Count::default() };
-        assert_eq!(full.whole(false, 512, OTHERS_MAX), Err(Full::Others));
-        assert!(!full.spare(false, Full::Others));
-        assert_eq!(full.whole(true, 512, OTHERS_MAX), Ok(()));
+        assert_eq!(full.whole(Standing::Other, 512, OTHERS_MAX), Err(Full::Others));
+        assert!(!full.spare(Standing::Other, Full::Others));
+        assert_eq!(full.whole(Standing::Owner, 512, OTHERS_MAX), Ok(()));
         assert_eq!(others_max(None), OTHERS_MAX);
         assert_eq!(others_max(Some(1 << 20)), OTHERS_MAX);
         assert_eq!(others_max(Some(1024)), 256);
@@ -249,15 +252,15 @@ mod tests {
     #[test]
     fn who_has_all_his_places_has_a_few_more_for_short_calls() {
         let mut full = Count { whole: 512, all: 512, ..Count::default() };
-        for control in [true, false] {
-            assert_eq!(full.whole(control, 512, OTHERS_MAX), Err(Full::User));
-            assert!(full.spare(control, Full::User));
+        for standing in [Standing::Owner, Standing::Other] {
+            assert_eq!(full.whole(standing, 512, OTHERS_MAX), Err(Full::User));
+            assert!(full.spare(standing, Full::User));
         }
         full.spare = SPARE;
-        assert!(!full.spare(true, Full::User));
+        assert!(!full.spare(Standing::Owner, Full::User));
         // Even where the owner took every descriptor there is.
         let all = Count { whole: 100, all: CLIENTS_MAX, ..Count::default() };
-        assert_eq!(all.whole(true, 512, OTHERS_MAX), Err(Full::All));
-        assert!(all.spare(true, Full::All) && !all.spare(false, Full::All));
+        assert_eq!(all.whole(Standing::Owner, 512, OTHERS_MAX), Err(Full::All));
+        assert!(all.spare(Standing::Owner, Full::All) && !all.spare(Standing::Other, Full::All));
     }
 }

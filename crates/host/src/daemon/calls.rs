@@ -40,14 +40,14 @@ fn done(value: impl Serialize) -> Done {
 impl Daemon {
     pub(super) fn call(&mut self, worker: &mut Worker, token: Token, call: &Call) -> Done {
         let Some(client) = self.clients.get(&token) else { return done(Nothing {}) };
-        let (cred, control, id) = (client.connection.cred(), client.control, client.network);
+        let (caller, id) = (client.caller, client.network);
         let about = call.about();
-        if !control && about.audience == Audience::Owner {
+        if !caller.is_owner() && about.audience == Audience::Owner {
             let message = format!(
                 "The call {:?} is for the owner of this hypervisor (uid {}) and root; you are uid {}.",
                 about.name,
                 sys::user::uid(),
-                cred.uid
+                caller.uid()
             );
             return Err(Failure::new(Code::NotAllowed, message));
         }
@@ -71,37 +71,36 @@ impl Daemon {
                 network: network.config.name.as_str().to_owned(),
                 directory: network.published.path().to_owned(),
                 pid: std::process::id(),
-                control,
-                restart: network.restart(control),
+                control: caller.is_owner(),
+                restart: network.restart(caller),
             }),
             Call::Networks {} => {
                 let seen: Vec<_> = self
                     .networks
                     .iter()
-                    .filter(|it| control || it.id == id)
+                    .filter(|it| caller.is_owner() || it.id == id)
                     .map(|it| it.summary(worker))
                     .collect();
                 done(Networks { networks: seen })
             }
             Call::Show { port } => {
-                let only = if control { None } else { Some(cred.uid) };
-                done(network.report(worker, port.as_deref(), only)?)
+                done(network.report(worker, port.as_deref(), caller.sees_only())?)
             }
             Call::Join(args) => {
                 let behind = self.behind_guests();
                 let network = self.network_mut(id).ok_or_else(gone)?;
-                done(network.join(worker, token, cred, control, args, &behind)?)
+                done(network.join(worker, token, caller, args, &behind)?)
             }
             Call::Link(args) => {
                 let count = network.check_link(token, args)?;
-                let fds = brought::check(args, self.take_fds(token, count)?, cred.uid)?;
+                let fds = brought::check(args, self.take_fds(token, count)?, caller.uid())?;
                 let network = self.network_mut(id).ok_or_else(gone)?;
                 let linked = network.link(worker, token, args, fds)?;
                 self.join_networks(worker);
                 done(linked)
             }
             Call::Detach { guest } => {
-                let (session, name, kind) = network.detach(worker, guest, cred, control)?;
+                let (session, name, kind) = network.detach(worker, guest, caller)?;
                 // An attached program was there before us and goes on without its eth0.
                 let how = match kind {
                     GuestKind::Run => Ending::GuestEnds,
@@ -117,7 +116,7 @@ impl Daemon {
                 done(Nothing {}).map(|(value, _)| (value, keeper.into_iter().collect()))
             }
             Call::Exec { guest } => {
-                let (entrance, fds) = network.exec(guest, cred, control)?;
+                let (entrance, fds) = network.exec(guest, caller)?;
                 done(entrance).map(|(value, _)| (value, fds))
             }
             Call::Capture(args) => {
@@ -162,7 +161,7 @@ impl Daemon {
                 done(Reloaded { changes })
             }
             Call::Down {} => {
-                log::info(&format!("{cred} asks for the end."));
+                log::info(&format!("{} asks for the end.", caller.cred));
                 self.answer_then_close(worker, token, id)
             }
             Call::Stay { stay } => {

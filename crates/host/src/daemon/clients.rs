@@ -14,6 +14,7 @@ use sys::poll::Interest;
 
 use super::Daemon;
 use super::admission::{Place, turn_away};
+use super::caller::Caller;
 use crate::api::message::{Closed, Code, Event, Failure};
 use crate::api::server::{Connection, Over, REQUESTS_PER_VISIT};
 use crate::capture::CaptureId;
@@ -39,8 +40,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub(super) struct Client {
     pub(super) connection: Connection,
     pub(super) network: NetworkId,
-    /// The caller may make every call.
-    pub(super) control: bool,
+    pub(super) caller: Caller,
     pub(super) captures: Vec<CaptureId>,
     pub(super) interest: Interest,
     /// Whole requests may wait in the connection's buffer.
@@ -107,7 +107,7 @@ impl Daemon {
             let refused = (network.config.peers == Peers::OwnNamespace)
                 .then(|| stranger(stream.as_fd(), cred))
                 .flatten();
-            let control = cred.uid == sys::user::uid() || cred.uid == 0;
+            let caller = Caller::new(cred);
             let id = network.id;
             let place = match &refused {
                 _ if closer::is_stuck(cred.uid) => Err(Failure::new(
@@ -120,7 +120,7 @@ impl Daemon {
                         .then_some(Place::Whole)
                         .ok_or_else(|| Failure::new(Code::NotAllowed, why.clone()))
                 }
-                None => self.place(worker, at, cred, control),
+                None => self.place(worker, at, caller),
             };
             let place = match place {
                 Ok(place) => place,
@@ -137,7 +137,7 @@ impl Daemon {
                     let client = Client {
                         connection,
                         network: id,
-                        control,
+                        caller,
                         captures: Vec::new(),
                         interest: Interest::READABLE,
                         more: false,

@@ -15,6 +15,7 @@
 
 mod admission;
 mod brought;
+mod caller;
 mod calls;
 mod clients;
 mod reload;

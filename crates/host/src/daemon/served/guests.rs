@@ -40,6 +40,7 @@ use crate::api::message::{
 };
 use crate::config::outside::DNS;
 use crate::config::{self, Forward};
+use crate::daemon::caller::Caller;
 use crate::directory;
 use crate::link::{CloseReason, LinkSetup, PortAbout};
 use crate::log;
@@ -166,8 +167,7 @@ impl Served {
         &mut self,
         worker: &mut Worker,
         session: Token,
-        cred: Cred,
-        control: bool,
+        caller: Caller,
         args: &Join,
         behind: &[IpNet],
     ) -> Result<Joined, Failure> {
@@ -187,12 +187,12 @@ impl Served {
         if let Some(wanted) = args.uplink.as_deref().filter(|_| !args.resume) {
             self.check_uplink(wanted)?;
         }
-        let name = self.name_for(worker, cred, args)?;
+        let name = self.name_for(worker, caller, args)?;
         if let Some(mac) = mac {
-            self.check_mac(worker, &name, mac, control)?;
+            self.check_mac(worker, &name, mac, caller)?;
         }
         let mac = mac.or_else(|| self.outside_mac(&name));
-        let wishes = Wishes::read(args, &name, control)?;
+        let wishes = Wishes::read(args, &name, caller)?;
         if !wishes.allow_host.is_empty() {
             self.check_allow_host()?;
         }
@@ -200,9 +200,9 @@ impl Served {
         let before = self.plan.guest(&name).cloned();
         let plan = self.plan.clone();
         let assigned = if args.resume {
-            self.plan.resume(&name, cred.uid, mac)?
+            self.plan.resume(&name, caller.uid(), mac)?
         } else {
-            self.plan.assign(&name, cred.uid, mac)?
+            self.plan.assign(&name, caller.uid(), mac)?
         };
         if let Err(failure) = self.publish_all(worker, &name, &wishes.publish) {
             // As if it had never asked: also who had to make room keeps it.
@@ -237,7 +237,7 @@ impl Served {
         }
         let guest = Guest {
             name: name.clone(),
-            cred,
+            cred: caller.cred,
             kind: args.kind,
             session,
             live: None,
@@ -246,8 +246,8 @@ impl Served {
             entrance: Vec::new(),
         };
         self.guests.insert(name.clone(), guest);
-        log::guest(&format!("Guest {name} joined ({cred})."));
-        Ok(self.joined(worker, &name, &assigned.assignment, covers, control))
+        log::guest(&format!("Guest {name} joined ({}).", caller.cred));
+        Ok(self.joined(worker, &name, &assigned.assignment, covers, caller))
     }
 
     fn joined(
@@ -256,7 +256,7 @@ impl Served {
         name: &Name,
         addresses: &Assignment,
         covers: Vec<PathBuf>,
-        control: bool,
+        caller: Caller,
     ) -> Joined {
         let mut joined = Joined {
             network: self.config.name.as_str().to_owned(),
@@ -266,7 +266,7 @@ impl Served {
             ipv6: with_length_v6(addresses.ipv6),
             mtu: self.config.plan.spec().mtu,
             covers,
-            restart: self.restart(control),
+            restart: self.restart(caller),
             domains: self.around.taken_domains(self.domain()),
             occupied: self.around.occupied(&self.plan),
             ..Joined::default()
@@ -337,13 +337,13 @@ impl Served {
         planned && self.config.plan.spec().mtu >= MTU_IPV6
     }
 
-    fn name_for(&self, worker: &Worker, cred: Cred, args: &Join) -> Result<Name, Failure> {
+    fn name_for(&self, worker: &Worker, caller: Caller, args: &Join) -> Result<Name, Failure> {
         let is_port = |name: &Name| {
             self.is_declared(name.as_str()) || worker.port_named(self.id, name.as_str()).is_some()
         };
         let Some(text) = &args.guest else {
             let base = Name::from_command(&args.command);
-            return self.plan.free_name(&base, cred.uid, is_port).ok_or_else(|| {
+            return self.plan.free_name(&base, caller.uid(), is_port).ok_or_else(|| {
                 let message = format!("No name like {base} is free: choose one with --name.");
                 Failure::new(Code::Limit, message)
             });
@@ -368,7 +368,7 @@ impl Served {
         worker: &Worker,
         name: &Name,
         mac: MacAddr,
-        control: bool,
+        caller: Caller,
     ) -> Result<(), Failure> {
         let refuse = |why: String| {
             let message =
@@ -390,7 +390,7 @@ impl Served {
             return refuse("is in use at an open port".to_owned());
         }
         // Addresses of real devices are the owner's to give: others could wait for one and take its place.
-        if !control && !mac.is_local() {
+        if !caller.is_owner() && !mac.is_local() {
             return refuse("is not locally administered (bit 1 of its first byte)".to_owned());
         }
         Ok(())
@@ -573,10 +573,10 @@ impl Served {
     }
 
     /// The guest of that name, for those who may act on it.
-    fn guest_of(&self, name: &str, cred: Cred, control: bool) -> Result<&Guest, Failure> {
+    fn guest_of(&self, name: &str, caller: Caller) -> Result<&Guest, Failure> {
         let guest = self.guests.iter().find(|(it, _)| it.as_str() == name).map(|(_, guest)| guest);
         // Whether another user's guest exists is not told to those who may not see it.
-        guest.filter(|guest| control || guest.cred.uid == cred.uid).ok_or_else(|| {
+        guest.filter(|guest| caller.may_see(guest.cred.uid)).ok_or_else(|| {
             let message = format!(
                 "There is no guest {name:?} in network {}: `netherd show` lists them.",
                 self.config.name
@@ -589,11 +589,10 @@ impl Served {
     pub(in crate::daemon) fn exec(
         &self,
         name: &str,
-        cred: Cred,
-        control: bool,
+        caller: Caller,
     ) -> Result<(Entrance, Vec<OwnedFd>), Failure> {
-        let guest = self.guest_of(name, cred, control)?;
-        if guest.cred.uid != cred.uid {
+        let guest = self.guest_of(name, caller)?;
+        if guest.cred.uid != caller.uid() {
             let owner = guest.cred.uid;
             let message = format!("Guest {name} is uid {owner}'s: only its owner may enter it.");
             return Err(Failure::new(Code::NotAllowed, message));
@@ -629,10 +628,9 @@ impl Served {
         &mut self,
         worker: &mut Worker,
         name: &str,
-        cred: Cred,
-        control: bool,
+        caller: Caller,
     ) -> Result<(Token, Name, GuestKind), Failure> {
-        let guest = self.guest_of(name, cred, control)?;
+        let guest = self.guest_of(name, caller)?;
         let (session, name, kind) = (guest.session, guest.name.clone(), guest.kind);
         self.remove_guest(worker, &name, CloseReason::Requested);
         Ok((session, name, kind))

@@ -36,6 +36,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sys::dir::Dir;
 use sys::poll::Interest;
 
+use super::caller::Caller;
 use super::{ServeError, Startup};
 use crate::address::leases::Leases;
 use crate::address::{Plan, leases, store, subnet};
@@ -306,8 +307,8 @@ impl Served {
 
     /// How its owner starts the network again if this daemon dies; `None` for other users, and where somebody serves
     /// it with a configuration, without which it would be another network.
-    pub(in crate::daemon) fn restart(&self, control: bool) -> Option<Restart> {
-        (self.on_demand && control).then(|| Restart {
+    pub(in crate::daemon) fn restart(&self, caller: Caller) -> Option<Restart> {
+        (self.on_demand && caller.is_owner()).then(|| Restart {
             stay: self.stay,
             idle: self.config.idle.map(|idle| idle.as_secs_f64()),
             group: self.config.group.clone(),

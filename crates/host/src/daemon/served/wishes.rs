@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use super::Served;
 use crate::api::message::{Code, Failure, Join};
 use crate::config::{self, Forward};
+use crate::daemon::caller::Caller;
 use crate::names::Name;
 use crate::worker::Worker;
 
@@ -23,13 +24,13 @@ pub(super) struct Wishes {
 impl Wishes {
     /// # Errors
     /// A sentence about the first that cannot be had.
-    pub(super) fn read(args: &Join, name: &Name, control: bool) -> Result<Self, Failure> {
+    pub(super) fn read(args: &Join, name: &Name, caller: Caller) -> Result<Self, Failure> {
         let bad = |message: String| Failure::new(Code::BadArgument, message);
         let asked = !args.publish.is_empty()
             || !args.allow_host.is_empty()
             || args.macs > 0
             || !args.routes.is_empty();
-        if asked && !control {
+        if asked && !caller.is_owner() {
             let message = format!(
                 "Forwards, ports of the host, more MAC addresses and routes are for guests of the owner of this \
                  hypervisor (uid {}) and root.",

@@ -81,10 +81,10 @@ impl Stage {
         self.sessions.push((token, session));
         let routes = routes.iter().map(|it| (*it).to_owned()).collect();
         let join = Join { guest: Some(name.to_owned()), routes, ..Join::default() };
-        let cred = Cred { pid: 1, uid: sys::user::uid(), gid: 0 };
+        let caller = Caller::new(Cred { pid: 1, uid: sys::user::uid(), gid: 0 });
         let behind: Vec<IpNet> =
             self.lab.guests.values().flat_map(|guest| guest.behind().iter().copied()).collect();
-        let joined = self.lab.join(&mut self.worker, token, cred, true, &join, &behind)?;
+        let joined = self.lab.join(&mut self.worker, token, caller, &join, &behind)?;
         Ok(joined.guest.parse().expect("a name"))
     }
 
