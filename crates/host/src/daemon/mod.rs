@@ -17,6 +17,7 @@ mod admission;
 mod brought;
 mod caller;
 mod calls;
+mod captures;
 mod clients;
 mod reload;
 mod reports;
@@ -448,22 +449,6 @@ impl Daemon {
         }
         for id in over {
             self.close_network(worker, id, "Its last guest is gone.");
-        }
-    }
-
-    fn pump_captures(&mut self, worker: &mut Worker) {
-        for network in &mut self.networks {
-            if network.captures.is_empty() {
-                continue;
-            }
-            let id = network.id;
-            let records = network.captures.take(worker.engine_mut(id));
-            network.captures.offer(worker.engine(id), records, &|port| {
-                reports::describe_port(worker, id, port)
-            });
-            for ended in network.captures.ended() {
-                network.captures.stop(worker.engine_mut(id), ended);
-            }
         }
     }
 }

@@ -24,7 +24,7 @@ pub(super) mod rates;
 mod tellers;
 pub(in crate::daemon) mod troubles;
 mod uplink;
-mod wishes;
+pub(in crate::daemon) mod wishes;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};

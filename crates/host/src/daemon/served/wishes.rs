@@ -21,6 +21,12 @@ pub(super) struct Wishes {
     pub(super) routes: Vec<IpNet>,
 }
 
+/// A forward as a caller writes it, into `guest` where it names none.
+pub(in crate::daemon) fn forward_of(text: &str, guest: Option<&Name>) -> Result<Forward, Failure> {
+    Forward::parse(text, guest)
+        .map_err(|why| Failure::new(Code::BadArgument, format!("{text:?} is no forward: {why}.")))
+}
+
 impl Wishes {
     /// # Errors
     /// A sentence about the first that cannot be had.
@@ -40,8 +46,7 @@ impl Wishes {
         }
         let mut wishes = Self { macs: args.macs, ..Self::default() };
         for text in &args.publish {
-            let forward = Forward::parse(text, Some(name))
-                .map_err(|why| bad(format!("{text:?} is no forward: {why}.")))?;
+            let forward = forward_of(text, Some(name))?;
             if forward.guest != *name {
                 return Err(bad(format!(
                     "{text:?} is a forward into another guest than {name}: leave the name out."
