@@ -323,6 +323,22 @@ impl Plan {
             .find(|name| !taken(name))
     }
 
+    /// Whether a guest of a user may have this name; `resume`: it may have been present when the last daemon was killed.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn check_name(&self, name: &Name, uid: u32, resume: bool) -> Result<(), AssignError> {
+        let Some(known) = self.guests.get(name) else { return Ok(()) };
+        let other = known.uid != uid;
+        match known.presence {
+            Presence::Declared => Err(AssignError::Present(name.clone())),
+            _ if other => Err(AssignError::OtherUser { name: name.clone(), uid: known.uid }),
+            Presence::Present => Err(AssignError::Present(name.clone())),
+            Presence::Expected if !resume => Err(AssignError::Expected(name.clone())),
+            _ => Ok(()),
+        }
+    }
+
     /// Brings a guest into the network: its addresses are those it had, or new ones.
     ///
     /// # Errors
@@ -333,12 +349,8 @@ impl Plan {
         uid: u32,
         mac: Option<MacAddr>,
     ) -> Result<Assigned, AssignError> {
-        match self.guests.get(name) {
-            Some(known) if known.uid == uid && known.presence == Presence::Expected => {
-                Err(AssignError::Expected(name.clone()))
-            }
-            _ => self.resume(name, uid, mac),
-        }
+        self.check_name(name, uid, false)?;
+        self.resume(name, uid, mac)
     }
 
     /// As [`Plan::assign`], for a guest that may have been present when the last daemon was killed.
@@ -351,18 +363,8 @@ impl Plan {
         uid: u32,
         mac: Option<MacAddr>,
     ) -> Result<Assigned, AssignError> {
+        self.check_name(name, uid, true)?;
         let known = self.guests.get(name);
-        if let Some(known) = known {
-            if known.presence == Presence::Declared {
-                return Err(AssignError::Present(name.clone()));
-            }
-            if known.uid != uid {
-                return Err(AssignError::OtherUser { name: name.clone(), uid: known.uid });
-            }
-            if known.presence == Presence::Present {
-                return Err(AssignError::Present(name.clone()));
-            }
-        }
         let chosen = mac.unwrap_or_else(|| names::mac(&self.network, name));
         if chosen.is_multicast() || chosen.is_zero() {
             return Err(AssignError::BadMac(chosen));

@@ -341,7 +341,7 @@ impl Daemon {
             let engine = worker.engine_mut(network.id);
             network.captures.stop(engine, capture);
         }
-        if let Some(guest) = network.guest_of_session(token) {
+        if let Some(guest) = network.guest_by_session(token).map(|guest| guest.name.clone()) {
             network.remove_guest(worker, &guest, CloseReason::SessionEnded);
         }
     }

@@ -1,15 +1,22 @@
 //! What guests' links put in place, and that it is taken back; and whom guests ask for names.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ::nic::protocol::{self, MESSAGE_MAX, ToHelper, Welcome};
 use ::nic::slots::Slots;
 use engine::Role;
+use engine::router::{Route, Via};
+use gateway::GatewayPlan;
 use sys::unix::SocketKind;
+use wire::OffloadSet;
 
+use super::join::asked_by_guests;
 use super::*;
+use crate::api::message::Join;
 use crate::daemon::startup::Startup;
+use crate::link::{LinkSetup, PortAbout};
 use crate::worker::{WorkerEvent, WorkerLimits};
 
 const HOME: &str = "NETHERD_TEST_SERVED";
@@ -75,16 +82,19 @@ impl Stage {
     }
 
     fn join(&mut self, name: &str, routes: &[&str]) -> Result<Name, Failure> {
+        let routes = routes.iter().map(|it| (*it).to_owned()).collect();
+        self.ask(&Join { guest: Some(name.to_owned()), routes, ..Join::default() })
+    }
+
+    fn ask(&mut self, join: &Join) -> Result<Name, Failure> {
         let (session, _) = sys::unix::pair(SocketKind::Stream, true).expect("a pair");
         let interest = sys::poll::Interest::NONE;
         let token = self.worker.register(session.as_fd(), interest).expect("a token");
         self.sessions.push((token, session));
-        let routes = routes.iter().map(|it| (*it).to_owned()).collect();
-        let join = Join { guest: Some(name.to_owned()), routes, ..Join::default() };
         let caller = Caller::new(Cred { pid: 1, uid: sys::user::uid(), gid: 0 });
         let behind: Vec<IpNet> =
             self.lab.guests.values().flat_map(|guest| guest.behind().iter().copied()).collect();
-        let joined = self.lab.join(&mut self.worker, token, caller, &join, &behind)?;
+        let joined = self.lab.join(&mut self.worker, token, caller, join, &behind)?;
         Ok(joined.guest.parse().expect("a name"))
     }
 
@@ -211,6 +221,33 @@ fn an_address_is_not_announced_longer_than_its_link_lasts() {
     assert_eq!(told, [true, false]);
     assert!(!stage.is_routed(BEHIND[0]) && !stage.is_bound(BEHIND[0]));
     assert!(stage.lab.guests[&twice].live.is_none());
+}
+
+#[test]
+fn who_may_not_join_leaves_the_forwards_as_they_were() {
+    let Some(home) = alone("who_may_not_join_leaves_the_forwards_as_they_were") else { return };
+    let mut stage = Stage::new(&home, 4);
+    let mut port = 18500;
+    let mut asks = |name: &str, mac: Option<MacAddr>| {
+        port += 1;
+        let publish = vec![format!("udp/{port}:80")];
+        let mac = mac.map(|mac| mac.to_string());
+        Join { guest: Some(name.to_owned()), publish, mac, ..Join::default() }
+    };
+    let web = stage.ask(&asks("web", None)).expect("free");
+    let mac = stage.lab.plan.guest(&web).expect("planned").mac;
+    let forwards = |stage: &Stage| -> Vec<String> {
+        stage.lab.forwards.iter().map(|it| it.forward.to_string()).collect()
+    };
+    let had = forwards(&stage);
+    assert_eq!(had.len(), 1);
+    let refused = stage.ask(&asks("web", None)).expect_err("it is here");
+    assert_eq!((refused.code, forwards(&stage)), (Code::NameTaken, had.clone()));
+    let refused = stage.ask(&asks("db", Some(mac))).expect_err("it is web's");
+    assert_eq!((refused.code, forwards(&stage)), (Code::BadArgument, had));
+    assert_eq!(stage.lab.plan.guests().count(), 1);
+    stage.leave(&web);
+    assert_eq!(forwards(&stage), [""; 0]);
 }
 
 #[test]
