@@ -174,16 +174,20 @@ impl Served {
     }
 
     /// Removes the routes that `config` does not have.
-    pub(in crate::daemon) fn drop_routes(&self, worker: &mut Worker, config: &config::Network) {
+    pub(in crate::daemon) fn drop_routes(&mut self, worker: &mut Worker, config: &config::Network) {
         let wanted = &config.outside.routes;
         for route in self.config.outside.routes.iter().filter(|route| !wanted.contains(route)) {
-            worker.remove_route(route.to);
+            // One that was never added may be another network's by now.
+            if let Some(at) = self.routed.iter().position(|to| *to == route.to) {
+                self.routed.swap_remove(at);
+                worker.remove_route(route.to);
+            }
             self.unbind_route(worker, route);
         }
     }
 
     /// Adds those that it has anew; a sentence for each that is another now. They were checked.
-    fn change_routes(&self, worker: &mut Worker, config: &config::Network) -> Vec<String> {
+    fn change_routes(&mut self, worker: &mut Worker, config: &config::Network) -> Vec<String> {
         let (had, wanted) = (&self.config.outside.routes, &config.outside.routes);
         let mut changes = Vec::new();
         for route in had.iter().filter(|route| !wanted.contains(route)) {
@@ -194,7 +198,10 @@ impl Served {
                 .map_err(|error| error.to_string())
                 .and_then(|it| worker.add_route(it).map_err(|error| error.to_string()));
             changes.push(match added {
-                Ok(()) => format!("Network {} has a route to {}.", config.name, route.to),
+                Ok(()) => {
+                    self.routed.push(route.to);
+                    format!("Network {} has a route to {}.", config.name, route.to)
+                }
                 Err(why) => {
                     format!("Network {} has no route to {}: {why}.", config.name, route.to)
                 }

@@ -8,7 +8,7 @@
 //! behind).
 //!
 //! * `id`, `published`, `api`, `around`, `zone`, `device` and `opened` hold from the opening to the end.
-//! * A reload replaces `config`, and with it `access`, `plan` and `nodes` where they differ; what guests and callers
+//! * A reload replaces `config`, and with it `access`, `plan`, `nodes` and `routed` where they differ; what guests and callers
 //!   brought stays: `guests`, their and the callers' `forwards`, `captures`, `rates`. What callers set on a port
 //!   (`audited`, filters) ends with the port, or where the configuration of the port itself changes.
 //! * Of all this only the plan and the leases are kept on disk; guests bring the rest again.
@@ -86,6 +86,8 @@ pub(in crate::daemon) struct Served {
     pub(in crate::daemon) zone: Name,
     /// What was around the network when it was opened.
     pub(in crate::daemon) around: Around,
+    /// Static routes of the configuration that were really added to the router, which all networks share.
+    pub(in crate::daemon) routed: Vec<IpNet>,
     pub(in crate::daemon) forwards: Vec<outside::OpenForward>,
     /// The uplink, where it is a network device.
     pub(in crate::daemon) device: Option<DeviceUplink>,
@@ -131,6 +133,49 @@ pub(in crate::daemon) struct WantedNode {
     raw_offload: bool,
 }
 
+/// A network that is published and not served yet; dropping it cleans the directory.
+struct Prepared {
+    published: PublishedDirectory,
+    access: Access,
+    around: Around,
+    plan: Plan,
+    zone: Name,
+    api: OwnedFd,
+    /// The nodes, with their sockets.
+    bound: Vec<(WantedNode, OwnedFd)>,
+}
+
+/// Publishes what a network has on disk: its plan and its sockets, to which nobody listens yet.
+///
+/// # Errors
+/// A sentence; everything that was made is removed.
+fn publish_directory(
+    config: &config::Network,
+    startup: &mut Startup,
+) -> Result<Prepared, ServeError> {
+    let path = directory::resolve(config.name.as_str(), config.dir.as_deref())?;
+    let access = Access::named(None, config.group.as_deref(), config.mode)?;
+    let mut published = PublishedDirectory::open(&path, &access, startup.sockets_in(&path))?;
+    let (kept, complaint) = store::load(published.dir(), &config.name);
+    if let Some(sentence) = complaint {
+        log::warn(&sentence);
+    }
+    let around = Around::look(&config.name, &path);
+    let mut plan = plan_for(config, kept.as_ref(), &around)?;
+    plan.declare(&outside::declared(config))
+        .map_err(|error| ServeError::Config(error.to_string()))?;
+    let zone = around.zone(&config.name);
+    kept::save(published.dir(), &plan);
+    let api = published.bind("api", sys::unix::SocketKind::Stream, &access)?;
+    let mut bound = Vec::new();
+    for wanted in wanted_nodes(config, &access, published.path())? {
+        // Whatever fails, the nodes that are bound by then go with `published`.
+        let socket = published.bind(&wanted.path, wanted.kind.socket_kind(), &wanted.access)?;
+        bound.push((wanted, socket));
+    }
+    Ok(Prepared { published, access, around, plan, zone, api, bound })
+}
+
 impl Served {
     /// Publishes a network and begins to serve it.
     ///
@@ -141,66 +186,21 @@ impl Served {
         config: config::Network,
         startup: &mut Startup,
     ) -> Result<Self, ServeError> {
-        let path = directory::resolve(config.name.as_str(), config.dir.as_deref())?;
-        let access = Access::named(None, config.group.as_deref(), config.mode)?;
-        let mut published = PublishedDirectory::open(&path, &access, startup.sockets_in(&path))?;
-        let (kept, complaint) = store::load(published.dir(), &config.name);
-        if let Some(sentence) = complaint {
-            log::warn(&sentence);
-        }
-        let around = Around::look(&config.name, &path);
-        let mut plan = plan_for(&config, kept.as_ref(), &around)?;
-        plan.declare(&outside::declared(&config))
-            .map_err(|error| ServeError::Config(error.to_string()))?;
-        let zone = around.zone(&config.name);
-        kept::save(published.dir(), &plan);
-        let api = published.bind("api", sys::unix::SocketKind::Stream, &access)?;
-        let mut bound = Vec::new();
-        for wanted in wanted_nodes(&config, &access, published.path())? {
-            // Whatever fails, the nodes that are bound by then go with `published`.
-            let socket = published.bind(&wanted.path, wanted.kind.socket_kind(), &wanted.access)?;
-            bound.push((wanted, socket));
-        }
-        let failed = |what| move |source| ServeError::Io { what, source };
-        let id = worker.add_network(outside::network_plan(&config, &plan));
-        for (_, guest) in plan.guests() {
-            worker.engine_mut(id).reserve_mac(guest.mac);
-        }
-        reserve_declared(worker, id, &config);
-        if let Err(error) = outside::open(worker, id, &config, &plan, &zone) {
-            worker.remove_network(id);
-            return Err(error);
-        }
+        let Prepared { published, access, around, plan, zone, api, bound } =
+            publish_directory(&config, startup)?;
+        // Nobody can connect before `start` lets them.
+        let api_token = worker
+            .register(api.as_fd(), Interest::READABLE)
+            .map_err(|source| ServeError::Io { what: "Serving the nodes", source })?;
         let now = worker.now();
-        let expected_until = plan.expects_any().then(|| now + EXPECTED);
-        let serve = |(wanted, socket): (WantedNode, OwnedFd)| {
-            let id = serve_node(worker, id, &published, &wanted, socket)?;
-            Ok((wanted.path.clone(), Node { id, wanted }))
-        };
-        let served = bound
-            .into_iter()
-            .map(serve)
-            .collect::<std::io::Result<BTreeMap<_, _>>>()
-            .and_then(|nodes| {
-                sys::unix::listen(api.as_fd(), BACKLOG)?;
-                Ok((nodes, worker.register(api.as_fd(), Interest::READABLE)?))
-            })
-            .map_err(failed("Serving the nodes"));
-        let (nodes, api_token) = match served {
-            Ok(served) => served,
-            Err(error) => {
-                outside::remove(worker, id, &config);
-                return Err(error);
-            }
-        };
         let mut served = Self {
-            id,
+            id: worker.add_network(outside::network_plan(&config, &plan)),
             stay: config.idle.is_none(),
             on_demand: startup.is_on_demand(),
             plan_file: KeptFile::default(),
             state: state_of(&config),
             lease_file: KeptFile::default(),
-            expected_until,
+            expected_until: plan.expects_any().then(|| now + EXPECTED),
             config,
             published,
             access,
@@ -208,10 +208,11 @@ impl Served {
             api,
             api_token,
             api_paused: None,
-            nodes,
+            nodes: BTreeMap::new(),
             guests: BTreeMap::new(),
             zone,
             around,
+            routed: Vec::new(),
             forwards: Vec::new(),
             device: None,
             audited: Audited::new(),
@@ -222,23 +223,64 @@ impl Served {
             opened: now,
             idle_since: None,
         };
-        served.load_leases(worker);
-        let opened = served.publish_configured(worker).and_then(|()| served.open_uplink(worker));
-        if let Err(error) = opened {
-            let _gone = worker.deregister(served.api_token, served.api.as_fd());
-            outside::remove(worker, id, &served.config);
+        if let Err(error) = served.start(worker, bound) {
+            served.withdraw(worker);
             return Err(error);
         }
         Ok(served)
     }
 
+    /// Begins to serve a network that was just added to the worker.
+    ///
+    /// # Errors
+    /// A sentence; what is begun by then ends when the network is withdrawn.
+    fn start(
+        &mut self,
+        worker: &mut Worker,
+        bound: Vec<(WantedNode, OwnedFd)>,
+    ) -> Result<(), ServeError> {
+        for (_, guest) in self.plan.guests() {
+            worker.engine_mut(self.id).reserve_mac(guest.mac);
+        }
+        reserve_declared(worker, self.id, &self.config);
+        self.open_outside(worker)?;
+        self.serve(worker, bound)
+            .map_err(|source| ServeError::Io { what: "Serving the nodes", source })?;
+        self.load_leases(worker);
+        self.publish_configured(worker)?;
+        self.open_uplink(worker)
+    }
+
+    /// Lets clients connect to the nodes and `api`.
+    fn serve(
+        &mut self,
+        worker: &mut Worker,
+        bound: Vec<(WantedNode, OwnedFd)>,
+    ) -> std::io::Result<()> {
+        for (wanted, socket) in bound {
+            let id = serve_node(worker, self.id, &self.published, &wanted, socket)?;
+            self.nodes.insert(wanted.path.clone(), Node { id, wanted });
+        }
+        sys::unix::listen(self.api.as_fd(), BACKLOG)
+    }
+
+    /// Takes a network out of the worker: what [`Served::start`] began, as far as it came.
+    fn withdraw(&mut self, worker: &mut Worker) {
+        let _gone = worker.deregister(self.api_token, self.api.as_fd());
+        // Those that lead nowhere are no interface's, and would stay.
+        for prefix in self.routed.drain(..) {
+            worker.remove_route(prefix);
+        }
+        worker.remove_network(self.id);
+    }
+
     /// Takes a network out of service. Its directory is cleaned when this is dropped.
     pub(in crate::daemon) fn close(mut self, worker: &mut Worker) -> Remains {
-        let _gone = worker.deregister(self.api_token, self.api.as_fd());
         self.finish_leases(worker);
         worker.farewell(self.id);
-        let remains = self.captures.finish(worker.engine_mut(self.id));
-        outside::remove(worker, self.id, &self.config);
+        let captures = std::mem::take(&mut self.captures);
+        let remains = captures.finish(worker.engine_mut(self.id));
+        self.withdraw(worker);
         // Whatever the file's state, this is the last word about it.
         self.plan_file.changed(worker.now());
         self.plan_file.finish(self.published.dir(), &self.plan);

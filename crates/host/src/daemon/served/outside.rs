@@ -159,62 +159,6 @@ pub(in crate::daemon) fn gateway_plan(
     })
 }
 
-/// Opens the way out of a network that was just added to the worker.
-///
-/// # Errors
-/// A sentence.
-pub(in crate::daemon) fn open(
-    worker: &mut Worker,
-    id: NetworkId,
-    config: &config::Network,
-    plan: &Plan,
-    zone: &Name,
-) -> Result<(), ServeError> {
-    rewire::check(config, plan)?;
-    plan_addresses(worker, id, plan);
-    let wrong = |why: &dyn std::fmt::Display| {
-        ServeError::Config(format!("Network {} cannot have its router: {why}.", config.name))
-    };
-    let Some(spec) = interface(config, plan) else { return Ok(()) };
-    worker.open_router(id, spec).map_err(|why| wrong(&why))?;
-    bind_router(worker, id, config, plan);
-    match gateway_plan(config, plan, zone) {
-        Some(plan) => worker.open_gateway(id, plan).map_err(|why| {
-            ServeError::Config(format!("Network {} cannot have its gateway: {why}.", config.name))
-        })?,
-        None if config.plan.spec().mtu < MTU_GATEWAY => log::warn(&format!(
-            "Network {} has no gateway and no services: its MTU is below {MTU_GATEWAY}.",
-            config.name
-        )),
-        None => {}
-    }
-    let routes = &config.outside.routes;
-    for (at, route) in routes.iter().enumerate() {
-        let added = static_route(worker, id, route)
-            .and_then(|route| worker.add_route(route).map_err(|why| wrong(&why)));
-        if let Err(error) = added {
-            remove_routes(worker, &routes[..at]);
-            return Err(error);
-        }
-    }
-    for (name, guest) in plan.guests().filter(|(_, guest)| guest.is_declared()) {
-        introduce(worker, id, name, guest, None);
-    }
-    Ok(())
-}
-
-/// Takes a network out of the worker, with its static routes: those that lead nowhere are no interface's.
-pub(in crate::daemon) fn remove(worker: &mut Worker, id: NetworkId, config: &config::Network) {
-    remove_routes(worker, &config.outside.routes);
-    worker.remove_network(id);
-}
-
-fn remove_routes(worker: &mut Worker, routes: &[outside::Route]) {
-    for route in routes {
-        worker.remove_route(route.to);
-    }
-}
-
 pub(in crate::daemon) fn static_route(
     worker: &Worker,
     id: NetworkId,
@@ -359,6 +303,44 @@ impl Daemon {
 }
 
 impl Served {
+    /// Opens the way out of a network that was just added to the worker.
+    ///
+    /// # Errors
+    /// A sentence; what is open by then ends when the network is withdrawn.
+    pub(super) fn open_outside(&mut self, worker: &mut Worker) -> Result<(), ServeError> {
+        let (id, config, plan) = (self.id, &self.config, &self.plan);
+        rewire::check(config, plan)?;
+        plan_addresses(worker, id, plan);
+        let wrong = |why: &dyn std::fmt::Display| {
+            ServeError::Config(format!("Network {} cannot have its router: {why}.", config.name))
+        };
+        let Some(spec) = interface(config, plan) else { return Ok(()) };
+        worker.open_router(id, spec).map_err(|why| wrong(&why))?;
+        bind_router(worker, id, config, plan);
+        match gateway_plan(config, plan, &self.zone) {
+            Some(plan) => worker.open_gateway(id, plan).map_err(|why| {
+                ServeError::Config(format!(
+                    "Network {} cannot have its gateway: {why}.",
+                    config.name
+                ))
+            })?,
+            None if config.plan.spec().mtu < MTU_GATEWAY => log::warn(&format!(
+                "Network {} has no gateway and no services: its MTU is below {MTU_GATEWAY}.",
+                config.name
+            )),
+            None => {}
+        }
+        for route in &config.outside.routes {
+            let added = static_route(worker, id, route)?;
+            worker.add_route(added).map_err(|why| wrong(&why))?;
+            self.routed.push(route.to);
+        }
+        for (name, guest) in plan.guests().filter(|(_, guest)| guest.is_declared()) {
+            introduce(worker, id, name, guest, None);
+        }
+        Ok(())
+    }
+
     /// The gateway, for changes.
     pub(in crate::daemon) fn gateway<T>(
         &self,

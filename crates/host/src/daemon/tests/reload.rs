@@ -244,3 +244,39 @@ fn a_route_that_collides_is_refused_and_nothing_is_changed() {
     let Some(Readiness::Failed(why)) = &second.readiness else { panic!("{:?}", second.readiness) };
     assert!(why.contains("network b has itself"), "{why}");
 }
+
+/// A network that cannot be opened takes back what it has put in the table of all, and nothing of another.
+#[test]
+fn a_network_that_is_not_opened_takes_no_route_of_another() {
+    use crate::api::message::Page;
+    use crate::report::Routes;
+    let root = Daemon::root("routed");
+    let config = root.join("netherd.toml");
+    let write = |text: &str| std::fs::write(&config, text).expect("writable");
+    let route = |to: &str| format!("{{ to = \"{to}\", via = \"unreachable\" }}");
+    let a = format!("[network.a]\nroute = [{}]\n", route("10.9.0.0/16"));
+    write(&a);
+    let daemon = Daemon::start_in(root.clone(), &format!("config={}", config.display())).ready();
+    let mut client = daemon.client("a");
+    let routed = |client: &mut Client| {
+        let call = Call::Routes(Page::default());
+        let table: Routes = client.call(&call, &[]).expect("a table").value;
+        let mut to: Vec<String> = table.rows.into_iter().map(|it| it.to).collect();
+        to.retain(|to| to.ends_with(".0.0/16"));
+        to.sort();
+        to
+    };
+    let reload = Call::Reload { config: None };
+    // One route of its own, then one that `a` still has when `b` is opened.
+    let both = [route("10.8.0.0/16"), route("10.9.0.0/16")].join(", ");
+    write(&format!("[network.a]\n[network.b]\nroute = [{both}]\n"));
+    let (code, message) = refusal(client.call::<Reloaded>(&reload, &[]));
+    assert_eq!(code, Code::BadConfiguration, "{message}");
+    assert_eq!(routed(&mut client), ["10.9.0.0/16"]);
+    write(&format!("{a}[network.b]\nroute = [{}]\n", route("10.8.0.0/16")));
+    let _: Reloaded = client.call(&reload, &[]).expect("valid").value;
+    assert_eq!(routed(&mut client), ["10.8.0.0/16", "10.9.0.0/16"]);
+    write(&a);
+    let _: Reloaded = client.call(&reload, &[]).expect("valid").value;
+    assert_eq!(routed(&mut client), ["10.9.0.0/16"], "what led nowhere is no interface's");
+}
