@@ -394,15 +394,56 @@ pub enum Event {
 
 /// Arguments of the event `closed`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "ClosedLine", into = "ClosedLine")]
 pub struct Closed {
     pub guest: String,
     /// A sentence.
     pub why: String,
-    /// Somebody asked for the end (`detach`, `down`): the keeper is not to come back with the link.
-    pub wanted: bool,
-    /// The guest itself is to end, not only its port: `detach` of a guest of `run`.
+    pub ending: Ending,
+}
+
+/// What the end of a guest's port means for its keeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The link failed; the keeper may bring it again.
+    LinkLost,
+    /// Somebody asked for the end (`detach`, `down`): the keeper is not to come back with the link. The guest may live
+    /// on without it.
+    Unlinked,
+    /// The guest itself is to end as well, not only its port: `detach` of a guest of `run`.
+    GuestEnds,
+}
+
+/// [`Closed`] as it is in a line.
+#[derive(Serialize, Deserialize)]
+struct ClosedLine {
+    guest: String,
+    why: String,
+    wanted: bool,
     #[serde(default)]
-    pub end: bool,
+    end: bool,
+}
+
+impl From<ClosedLine> for Closed {
+    fn from(line: ClosedLine) -> Self {
+        let ending = match (line.wanted, line.end) {
+            (false, _) => Ending::LinkLost,
+            (true, false) => Ending::Unlinked,
+            (true, true) => Ending::GuestEnds,
+        };
+        Self { guest: line.guest, why: line.why, ending }
+    }
+}
+
+impl From<Closed> for ClosedLine {
+    fn from(closed: Closed) -> Self {
+        let (wanted, end) = match closed.ending {
+            Ending::LinkLost => (false, false),
+            Ending::Unlinked => (true, false),
+            Ending::GuestEnds => (true, true),
+        };
+        Self { guest: closed.guest, why: closed.why, wanted, end }
+    }
 }
 
 #[derive(Deserialize)]

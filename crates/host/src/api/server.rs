@@ -261,7 +261,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::api::message::{Call, Closed};
+    use crate::api::message::{Call, Closed, Ending};
 
     fn pair() -> (Connection, UnixStream) {
         let (near, far) = UnixStream::pair().expect("a pair");
@@ -336,8 +336,7 @@ mod tests {
         let closed = Closed {
             guest: "web".to_owned(),
             why: "It ended.".to_owned(),
-            wanted: true,
-            end: false,
+            ending: Ending::Unlinked,
         };
         connection.event(Event::Closed(closed.clone())).expect("room");
         connection.write().expect("room");

@@ -12,13 +12,12 @@ use serde_json::Value;
 use super::Daemon;
 use super::brought;
 use super::caller::Caller;
-use super::clients::Ending;
 use super::served::Served;
 use super::served::outside::Publisher;
 use super::served::wishes::forward_of;
 use crate::api::message::{
-    Answer, Audience, Call, Code, Failure, GuestKind, Hello, LinkArgs, Linked, Metrics, Nothing,
-    PAGE_MAX, Page, Published, Reloaded, VERSION,
+    Answer, Audience, Call, Code, Ending, Failure, GuestKind, Hello, LinkArgs, Linked, Metrics,
+    Nothing, PAGE_MAX, Page, Published, Reloaded, VERSION,
 };
 use crate::log;
 use crate::metrics;

@@ -15,7 +15,7 @@ use sys::poll::Interest;
 use super::Daemon;
 use super::admission::{Place, turn_away};
 use super::caller::Caller;
-use crate::api::message::{Closed, Code, Event, Failure};
+use crate::api::message::{Closed, Code, Ending, Event, Failure};
 use crate::api::server::{Connection, Over, REQUESTS_PER_VISIT};
 use crate::capture::CaptureId;
 use crate::closer;
@@ -66,17 +66,6 @@ impl Client {
     pub(super) fn is_refused(&self) -> bool {
         self.until.is_some()
     }
-}
-
-/// What a session is told about the end of its guest's port.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ending {
-    /// The link failed; the keeper may bring it again.
-    LinkLost,
-    /// The port was taken away on purpose; the guest may live on without it.
-    Unlinked,
-    /// The guest is to end as well.
-    GuestEnds,
 }
 
 impl Daemon {
@@ -353,11 +342,10 @@ impl Daemon {
         session: Token,
         guest: &Name,
         why: String,
-        how: Ending,
+        ending: Ending,
     ) {
         let Some(client) = self.clients.get_mut(&session) else { return };
-        let (wanted, end) = (how != Ending::LinkLost, how == Ending::GuestEnds);
-        let closed = Closed { guest: guest.as_str().to_owned(), why, wanted, end };
+        let closed = Closed { guest: guest.as_str().to_owned(), why, ending };
         if let Err(over) = client.connection.event(Event::Closed(closed)) {
             return self.disconnect(worker, session, &over);
         }

@@ -39,6 +39,7 @@ use sd_notify::NotifyState;
 use sys::poll::Interest;
 use sys::signal::{SignalFd, SignalSet};
 
+use crate::api::message::Ending;
 use crate::capture::Remains;
 use crate::config::{Checked, Overrides, Uplink};
 use crate::confine;
@@ -46,7 +47,7 @@ use crate::link::CloseReason;
 use crate::log;
 use crate::names::{DEFAULT_NETWORK, Name};
 use crate::worker::{NetworkId, Token, Worker, WorkerEvent, WorkerLimits};
-use clients::{Client, Ending};
+use clients::Client;
 use served::troubles::Subject;
 use served::{Served, around};
 use startup::Startup;

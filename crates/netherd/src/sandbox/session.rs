@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 use host::api::client::{Client, ClientError};
 use host::api::message::{
-    Call, Closed, Event, GuestKind, Join, Joined, LinkArgs, LinkMechanism, Linked,
+    Call, Closed, Ending, Event, GuestKind, Join, Joined, LinkArgs, LinkMechanism, Linked,
 };
 use host::start::{StartError, StartOptions, connect_or_start};
 
@@ -344,10 +344,10 @@ impl Session {
         if let Some(client) = &mut self.client {
             match client.pending_event() {
                 Ok(None | Some(Event::Other)) => return Change::None,
-                Ok(Some(Event::Closed(Closed { why, wanted, end, .. }))) => {
+                Ok(Some(Event::Closed(Closed { why, ending, .. }))) => {
                     self.client = None;
-                    if wanted {
-                        return Change::Closed { why, end };
+                    if ending != Ending::LinkLost {
+                        return Change::Closed { why, end: ending == Ending::GuestEnds };
                     }
                 }
                 Err(_) => self.client = None,

@@ -103,6 +103,24 @@ fn members(value: &Value, found: &mut std::collections::BTreeSet<String>) {
 }
 
 #[test]
+fn an_ending_is_two_words_in_its_line() {
+    for (ending, words) in [
+        (Ending::LinkLost, "\"wanted\":false,\"end\":false"),
+        (Ending::Unlinked, "\"wanted\":true,\"end\":false"),
+        (Ending::GuestEnds, "\"wanted\":true,\"end\":true"),
+    ] {
+        let closed = Closed { guest: "web".to_owned(), why: "Why.".to_owned(), ending };
+        let line = serde_json::to_string(&closed).expect("plain data");
+        assert_eq!(line, format!("{{\"guest\":\"web\",\"why\":\"Why.\",{words}}}"));
+        assert_eq!(serde_json::from_str::<Closed>(&line).ok(), Some(closed));
+    }
+    // One that says nothing of the guest's end.
+    let older = "{\"guest\":\"web\",\"why\":\"Why.\",\"wanted\":true}";
+    let closed: Closed = serde_json::from_str(older).expect("complete");
+    assert_eq!(closed.ending, Ending::Unlinked);
+}
+
+#[test]
 fn the_page_has_every_member_of_every_answer() {
     use crate::report::{
         Binding, Check, Declared, Flow, Guard, Lease, Mac, Neighbour, Network, NetworkSummary,
@@ -138,7 +156,7 @@ fn the_page_has_every_member_of_every_answer() {
         init_pid: None,
         namespaces: Vec::new(),
     };
-    let closed = Closed { guest: String::new(), why: String::new(), wanted: true, end: true };
+    let closed = Closed { guest: String::new(), why: String::new(), ending: Ending::GuestEnds };
     let answers = [
         of(hello),
         of(Networks { networks: vec![NetworkSummary::default()] }),
@@ -205,7 +223,7 @@ fn what_is_no_request_is_refused_with_its_reason() {
 #[test]
 fn replies_survive_their_line_and_new_ones_are_tolerated() {
     let closed =
-        Closed { guest: "web".into(), why: "A\nsentence.".into(), wanted: true, end: true };
+        Closed { guest: "web".into(), why: "A\nsentence.".into(), ending: Ending::GuestEnds };
     for reply in [
         Reply::Answer { id: 1, result: Ok(json!({ "a": [1, 2] })) },
         Reply::Answer { id: 2, result: Err(Failure::new(Code::Limit, "A \"sentence\".")) },

@@ -1,6 +1,7 @@
 //! Guests: names, addresses and sessions.
 
 use super::*;
+use crate::api::message::Ending;
 
 #[test]
 fn guests_have_names_addresses_and_sessions() {
@@ -51,7 +52,7 @@ fn guests_have_names_addresses_and_sessions() {
     let Event::Closed(closed) = web.wait_event().expect("its session is told") else {
         panic!("another event")
     };
-    assert_eq!((closed.guest.as_str(), closed.wanted, closed.end), ("web", true, true));
+    assert_eq!((closed.guest.as_str(), closed.ending), ("web", Ending::GuestEnds));
 
     // Of a namespace that goes on, who detaches it may wait for the keeper: this process.
     let mut keeper = daemon.client("lab");
@@ -65,7 +66,7 @@ fn guests_have_names_addresses_and_sessions() {
     let Event::Closed(closed) = keeper.wait_event().expect("its session is told") else {
         panic!("another event")
     };
-    assert_eq!((closed.guest.as_str(), closed.wanted, closed.end), ("box", true, false));
+    assert_eq!((closed.guest.as_str(), closed.ending), ("box", Ending::Unlinked));
 
     // It comes back to its addresses, also in a daemon that comes after one that was killed.
     let mut again = daemon.client("lab");
