@@ -1,13 +1,14 @@
 //! From the file's shape to plans that make sense.
 
+mod port;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::ops::Range;
 use std::time::Duration;
 
 use engine::{
-    FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, Mode, NetworkPlan, NetworkSpec, PortPlan,
-    PortSpec, SourceMode, VlanMode, VlanSet,
+    GuardMode, GuardSpec, Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec, SourceMode,
 };
 use ipnet::{Ipv4Net, Ipv6Net};
 use toml::Spanned;
@@ -16,12 +17,12 @@ use wire::MacAddr;
 use super::claims::{Claims, Places};
 use super::filter;
 use super::guard;
-use super::outside::{self, Outside, Parent, Uplink};
-use super::{Checked, NETWORKS_MAX, Network, PORTS_MAX, Port, file};
-use crate::address::{PREFIX_MAX, PREFIX_MIN, Plan, SERVICES_END, Use};
+use super::outside::{self, Outside};
+use super::{Checked, NETWORKS_MAX, Network, PORTS_MAX, file};
+use crate::address::{PREFIX_MAX, PREFIX_MIN};
 use crate::directory::{Access, DirectoryError};
 use crate::log::Level;
-use crate::names::{self, Name, NameError};
+use crate::names::{Name, NameError};
 use crate::node::NodeKind;
 
 /// What does not make sense, and where in the text.
@@ -183,7 +184,7 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
             return Err(fault(&ports, why));
         }
         for (name, file) in ports.into_inner() {
-            let port = check_port(&name, &file, &network, said_guard.as_ref())?;
+            let port = port::check(&name, &file, &network, said_guard.as_ref())?;
             for mac in &port.spec.macs {
                 if let Some(owner) = owners.insert(*mac, port.name.clone()) {
                     let why = format!("{mac} is the address of port {owner} already");
@@ -207,215 +208,32 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
 fn check_plan(file: &file::Network, name: &Spanned<String>) -> Result<NetworkPlan, Fault> {
     let mut spec =
         NetworkSpec { guard: guard::network(file.guard.as_ref()), ..NetworkSpec::default() };
-    let mut span = name.span();
     if let Some(file::Forwarding::Hub) = file.forwarding {
         spec.mode = Mode::Hub;
     }
+    let valid = |spec: &NetworkSpec, span: Range<usize>| {
+        NetworkPlan::validate(spec.clone())
+            .map_err(|why| Fault { span: Some(span), why: why.to_string() })
+    };
     // One value is set at a time, so that a refusal points at the one it is about.
-    let mut plan = NetworkPlan::validate(spec.clone());
+    let mut plan = valid(&spec, name.span())?;
     if let Some(mtu) = &file.mtu {
         spec.mtu = *mtu.get_ref();
-        span = mtu.span();
-        plan = NetworkPlan::validate(spec.clone());
+        plan = valid(&spec, mtu.span())?;
     }
-    if let (Ok(_), Some(ports)) = (&plan, &file.ports) {
+    if let Some(ports) = &file.ports {
         spec.ports = *ports.get_ref();
-        span = ports.span();
-        plan = NetworkPlan::validate(spec.clone());
+        plan = valid(&spec, ports.span())?;
     }
-    if let (Ok(_), Some(total)) = (&plan, &file.mac_total) {
+    if let Some(total) = &file.mac_total {
         spec.mac_total = *total.get_ref();
-        span = total.span();
-        plan = NetworkPlan::validate(spec.clone());
+        plan = valid(&spec, total.span())?;
     }
-    if let (Ok(_), Some(ageing)) = (&plan, &file.mac_ageing) {
+    if let Some(ageing) = &file.mac_ageing {
         spec.mac_ageing = check_seconds(ageing)?;
-        span = ageing.span();
-        plan = NetworkPlan::validate(spec);
+        plan = valid(&spec, ageing.span())?;
     }
-    plan.map_err(|why| Fault { span: Some(span), why: why.to_string() })
-}
-
-fn check_port(
-    name: &Spanned<String>,
-    file: &file::Port,
-    network: &Network,
-    network_guard: Option<&Spanned<file::Guard>>,
-) -> Result<Port, Fault> {
-    let mut spec = PortSpec {
-        queue_frames: network.anonymous.queue_frames,
-        queue_bytes: network.anonymous.queue_bytes,
-        isolated: file.isolated.unwrap_or(false),
-        filter: filter::check(file.filter.as_ref(), network.subnet)?,
-        community: file.community,
-        ..PortSpec::default()
-    };
-    if let Some(macs) = &file.mac {
-        for text in macs.get_ref().as_slice() {
-            let mac = text.parse::<MacAddr>().map_err(|_| {
-                let why = format!("{text:?} is not a MAC address, such as \"02:00:5e:00:53:01\"");
-                fault(macs, why)
-            })?;
-            spec.macs.push(mac);
-        }
-    }
-    // With an address of its own a port uses that and no other, unless it is allowed more.
-    let max_macs = file.max_macs.as_ref().map(|it| *it.get_ref());
-    spec.source = match max_macs {
-        Some(0) => SourceMode::Static,
-        Some(max_macs) => SourceMode::Learn { max_macs },
-        None if spec.macs.is_empty() => SourceMode::Learn { max_macs: 1 },
-        None => SourceMode::Static,
-    };
-    spec.vlan = match (&file.vlan, &file.trunk) {
-        (Some(vlan), Some(_)) => {
-            return Err(fault(vlan, "a port has either vlan (access) or trunk, not both"));
-        }
-        (Some(vlan), None) => VlanMode::Access(*vlan.get_ref()),
-        (None, Some(trunk)) => check_trunk(trunk)?,
-        (None, None) => VlanMode::default(),
-    };
-    set_queue(&mut spec, file.queue_frames.as_ref(), file.queue_bytes.as_ref());
-    let connections = limit(file.connections.as_ref(), 1, 65_536)?;
-    let known = spec.vlan == VlanMode::default()
-        && network.outside.guests_planned
-        && connections == 1
-        && max_macs.is_none_or(|max_macs| max_macs <= 1);
-    spec.guard.mode =
-        if known || file.ipv4.is_some() { GuardMode::Static } else { GuardMode::Learn };
-    if let Some(max_macs) = max_macs.filter(|max_macs| *max_macs > 1) {
-        // A network is behind it: its stations have addresses of their own.
-        let FirstCome { v4, v6 } = FirstCome::default();
-        spec.guard.first_come = FirstCome {
-            v4: v4.max(max_macs).min(FIRST_COME_MAX),
-            v6: v6.saturating_mul(max_macs).min(FIRST_COME_MAX),
-        };
-    }
-    guard::check_port(file.guard.as_ref())?;
-    guard::change(&mut spec.guard, network_guard)?;
-    guard::change(&mut spec.guard, file.guard.as_ref())?;
-    let span = [
-        file.mac.as_ref().map(Spanned::span),
-        file.max_macs.as_ref().map(Spanned::span),
-        file.vlan.as_ref().map(Spanned::span),
-        file.trunk.as_ref().map(Spanned::span),
-        file.queue_bytes.as_ref().map(Spanned::span),
-        file.queue_frames.as_ref().map(Spanned::span),
-    ];
-    // With one thing said about the port a refusal is about that.
-    let mut said = span.into_iter().flatten();
-    let span = match (said.next(), said.next()) {
-        (Some(only), None) => only,
-        _ => name.span(),
-    };
-    validate(&spec, network, &span)?;
-    if connections > 1 && !spec.macs.is_empty() {
-        let why = "a port with a MAC address of its own has one connection: leave one of them out";
-        return Err(Fault { span: file.connections.as_ref().map(Spanned::span), why: why.into() });
-    }
-    let addresses = file.ipv4.as_ref().map(Spanned::span).or(file.ipv6.as_ref().map(Spanned::span));
-    if connections > 1
-        && let Some(span) = addresses
-    {
-        let why = "an address belongs to one connection, and this port has more: declare a port for each, or \
-                   leave out `connections`";
-        return Err(Fault { span: Some(span), why: why.into() });
-    }
-    let port_name = check_name(name, Name::of_guest)?;
-    // What has one client has addresses in the plan, and so a MAC address that is its own beside those it learns.
-    if spec.macs.is_empty() && connections == 1 {
-        spec.macs.push(names::mac(&network.name, &port_name));
-    }
-    Ok(Port {
-        name: port_name,
-        owner: check_account(file.owner.as_ref(), |it| Access::named(Some(it), None, None))?,
-        group: check_account(file.group.as_ref(), |it| Access::named(None, Some(it), None))?,
-        mode: file.mode.as_ref().map(check_mode).transpose()?,
-        nodes: file.nodes.as_deref().map_or(Ok(vec![NodeKind::Stream]), check_nodes)?,
-        connections,
-        ipv4: check_ipv4(file, network)?,
-        ipv6: check_ipv6(file, network)?,
-        raw_offload: file.raw_offload.unwrap_or(false),
-        spec,
-    })
-}
-
-/// IPv4 addresses that a port has by configuration.
-fn check_ipv4(file: &file::Port, network: &Network) -> Result<Vec<Ipv4Addr>, Fault> {
-    let Some(texts) = &file.ipv4 else { return Ok(Vec::new()) };
-    let mut addresses = Vec::new();
-    for text in texts.get_ref().as_slice() {
-        let address: Ipv4Addr = text.parse().map_err(|_| {
-            fault(texts, format!("{text:?} is no IPv4 address, such as \"10.20.0.5\""))
-        })?;
-        if network.outside.uplink.plans_addresses() {
-            let Some(subnet) = network.subnet else {
-                let why = format!(
-                    "{address} can be said for sure only in a known subnet: set the network's `subnet`"
-                );
-                return Err(fault(texts, why));
-            };
-            let plan = Plan::new(network.name.clone(), subnet, Ipv6Addr::UNSPECIFIED);
-            if !matches!(plan.use_of(address), Some(Use::Fixed | Use::Guest)) {
-                let (first, last) = plan.fixed_range();
-                let why = format!("{address} is not for ports; choose from {first} to {last}");
-                return Err(fault(texts, why));
-            }
-        }
-        addresses.push(address);
-    }
-    addresses_once(texts, &addresses)?;
-    Ok(addresses)
-}
-
-/// IPv6 addresses that a port has by configuration.
-fn check_ipv6(file: &file::Port, network: &Network) -> Result<Vec<Ipv6Addr>, Fault> {
-    let Some(texts) = &file.ipv6 else { return Ok(Vec::new()) };
-    // Without the key it follows from the name, unless it is what the network around routes to us.
-    let uplink = &network.outside.uplink;
-    let prefix = match uplink {
-        Uplink::Net(Parent::Routed) => network.prefix,
-        _ => Some(network.prefix.unwrap_or_else(|| names::ipv6_prefix(&network.name))),
-    };
-    let prefix = prefix.filter(|_| uplink.plans_addresses());
-    let mut addresses = Vec::new();
-    for text in texts.get_ref().as_slice() {
-        let address: Ipv6Addr = text.parse().map_err(|_| {
-            fault(texts, format!("{text:?} is no IPv6 address, such as \"fd12:3456:789a:1::5\""))
-        })?;
-        let own_host = address.to_bits() as u64 > u64::from(SERVICES_END);
-        if address.is_multicast() || address.is_loopback() || !own_host {
-            let why = format!(
-                "{address} is not for ports: choose one whose last 64 bits are more than {SERVICES_END:x}"
-            );
-            return Err(fault(texts, why));
-        }
-        if !address.is_unicast_link_local()
-            && let Some(prefix) = prefix
-            && address.to_bits() >> 64 != prefix.to_bits() >> 64
-        {
-            let whose = match network.prefix {
-                Some(_) => "",
-                None => ", which follows from its name: choose one of that, or set `prefix`",
-            };
-            let why = format!("{address} is not in the network's prefix {prefix}/64{whose}");
-            return Err(fault(texts, why));
-        }
-        addresses.push(address);
-    }
-    addresses_once(texts, &addresses)?;
-    Ok(addresses)
-}
-
-fn addresses_once<T, A: Ord + std::fmt::Display>(
-    at: &Spanned<T>,
-    addresses: &[A],
-) -> Result<(), Fault> {
-    let mut seen = BTreeSet::new();
-    match addresses.iter().find(|address| !seen.insert(*address)) {
-        Some(twice) => Err(fault(at, format!("{twice} is in the list twice; name it once"))),
-        None => Ok(()),
-    }
+    Ok(plan)
 }
 
 fn validate(spec: &PortSpec, network: &Network, span: &Range<usize>) -> Result<(), Fault> {
@@ -443,36 +261,6 @@ fn set_queue(spec: &mut PortSpec, frames: Option<&Spanned<usize>>, bytes: Option
     }
 }
 
-fn check_trunk(trunk: &Spanned<file::Trunk>) -> Result<VlanMode, Fault> {
-    let mut allowed = VlanSet::new();
-    for vlans in &trunk.get_ref().allowed {
-        let bad = |text: &str| {
-            let why =
-                format!("{text:?} is no VLAN (1 to 4094), no range such as \"20-29\", nor \"all\"");
-            fault(trunk, why)
-        };
-        let range = match vlans {
-            file::Vlans::One(vlan) => *vlan..=*vlan,
-            file::Vlans::Range(text) if text == "all" => 1..=engine::vlan::VLAN_MAX,
-            file::Vlans::Range(text) => {
-                let (first, last) = text.split_once('-').ok_or_else(|| bad(text))?;
-                let number = |part: &str| part.trim().parse::<u16>().map_err(|_| bad(text));
-                number(first)?..=number(last)?
-            }
-        };
-        if range.is_empty() || *range.end() > engine::vlan::VLAN_MAX {
-            return Err(bad(&format!("{}-{}", range.start(), range.end())));
-        }
-        for vlan in range {
-            if !allowed.insert(vlan) {
-                return Err(bad(&vlan.to_string()));
-            }
-        }
-    }
-    Ok(VlanMode::Trunk { native: trunk.get_ref().native, allowed })
-}
-
-/// An owner or group: one that is there, and that we may give nodes to.
 fn check_account(
     account: Option<&Spanned<file::Account>>,
     look_up: impl Fn(&str) -> Result<Access, DirectoryError>,
