@@ -163,6 +163,8 @@ const ALLOWED: &[libc::c_long] = &[
     libc::SYS_ftruncate,
     libc::SYS_flock,
     libc::SYS_getcwd,
+    libc::SYS_inotify_init1,
+    libc::SYS_inotify_add_watch,
     // time and signals
     libc::SYS_clock_gettime,
     libc::SYS_clock_nanosleep,

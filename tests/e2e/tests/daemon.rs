@@ -121,6 +121,25 @@ fn down_ends_a_network() {
     drop(guest);
 }
 
+/// Nobody would find it any more, and another hypervisor could publish the same network.
+#[test]
+fn a_network_whose_directory_is_removed_ends() {
+    need!(e2e::skip::namespaces());
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let daemon = person.up("default");
+    person.netherd(["run", "-d", "--name", "web", "--", "sleep", "600"]).run().ok();
+    let api = person.node("default", "api");
+    let directory = api.parent().expect("a directory");
+    std::fs::remove_dir_all(directory).expect("it is removed");
+    let output = daemon.end_within(Duration::from_secs(10));
+    assert!(output.stderr.contains("Somebody removed its directory"), "{}", output.account());
+    until("the end of the guest", || lab.processes().is_empty().then_some(()));
+    // And another one is served there.
+    let said = person.netherd(["run", "--", "echo", "anew"]).run().ok();
+    assert_eq!(said, "anew\n");
+}
+
 /// A guest in the background ends with its network, be it politely or not; one at a terminal goes on.
 #[test]
 fn guests_in_the_background_end_with_their_network() {

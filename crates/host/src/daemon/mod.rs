@@ -272,6 +272,15 @@ impl Daemon {
                     self.signal(worker);
                 } else if let Some(at) = self.networks.iter().position(|it| it.api_token == token) {
                     self.accept(worker, at);
+                } else if let Some(network) =
+                    self.networks.iter().find(|it| it.place_token == Some(token))
+                {
+                    if !network.is_in_place() {
+                        let id = network.id;
+                        let path = network.published.path().display();
+                        let why = format!("Somebody removed its directory {path}.");
+                        self.close_network(worker, id, &why);
+                    }
                 } else {
                     self.visit(worker, token, readable, hangup);
                 }

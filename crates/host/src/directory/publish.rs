@@ -1,10 +1,10 @@
 //! Holding a network's directory: the lock, the nodes, and leaving nothing behind.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use sys::dir::{Dir, Kind};
+use sys::dir::{Dir, Kind, Status};
 use sys::lock::{Lock, LockError};
 
 use super::{DirectoryError, Environment, LOCK, NODES, PLAN, PORTS, registry, staged};
@@ -86,6 +86,8 @@ pub struct PublishedDirectory {
     adopted: BTreeMap<String, OwnedFd>,
     /// We keep the directory in the register of this base.
     registered: Option<PathBuf>,
+    /// Tells when something beside the directory, or itself, was removed or renamed; none where that cannot be watched.
+    watch: Option<OwnedFd>,
 }
 
 impl PublishedDirectory {
@@ -132,6 +134,7 @@ impl PublishedDirectory {
             nodes: BTreeSet::new(),
             adopted,
             registered: None,
+            watch: path.parent().and_then(watch_place),
         };
         // Also when it was there: it may have been shared before, and a private network is for its owner only.
         published.set_directory_access(access)?;
@@ -141,6 +144,28 @@ impl PublishedDirectory {
             published.registered = Some(base);
         }
         Ok(published)
+    }
+
+    /// Readable when [`PublishedDirectory::is_in_place`] may have changed.
+    #[must_use]
+    pub fn watch(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether its path leads to it: a directory that somebody removes under us is ours still, lock and all, but nobody
+    /// would find it, and another hypervisor could publish the same network.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        if let Some(watch) = &self.watch {
+            sys::process::drain(watch.as_fd());
+        }
+        let here = |status: Status| (status.device, status.inode);
+        match (self.dir.status(), sys::dir::status_at(&self.path)) {
+            (Ok(ours), Ok(there)) => here(ours) == here(there),
+            // Not to be looked at is not gone.
+            (_, Err(error)) => error.kind() != std::io::ErrorKind::NotFound,
+            (Err(_), _) => true,
+        }
     }
 
     /// Its absolute path.
@@ -324,6 +349,16 @@ impl Drop for PublishedDirectory {
             registry::remove(base, &self.path);
         }
     }
+}
+
+/// Watches a directory for what is removed from it, unless others may write there: they could keep us busy with files that
+/// come and go, and it has the sticky bit anyway.
+fn watch_place(parent: &Path) -> Option<OwnedFd> {
+    let status = sys::dir::status_at(parent).ok()?;
+    if status.mode & 0o022 != 0 {
+        return None;
+    }
+    sys::process::watch_deletions(parent).ok()
 }
 
 /// Makes `path` with mode 0700 unless it exists.

@@ -78,6 +78,8 @@ pub(in crate::daemon) struct Served {
     pub(in crate::daemon) plan: Plan,
     pub(in crate::daemon) api: OwnedFd,
     pub(in crate::daemon) api_token: Token,
+    /// Something happened where the directory is.
+    pub(in crate::daemon) place_token: Option<Token>,
     /// There were no descriptors left for connections to `api`; they wait in its queue until then.
     pub(in crate::daemon) api_paused: Option<Instant>,
     pub(in crate::daemon) nodes: BTreeMap<String, Node>,
@@ -192,6 +194,8 @@ impl Served {
         let api_token = worker
             .register(api.as_fd(), Interest::READABLE)
             .map_err(|source| ServeError::Io { what: "Serving the nodes", source })?;
+        let place_token =
+            published.watch().and_then(|watch| worker.register(watch, Interest::READABLE).ok());
         let now = worker.now();
         let mut served = Self {
             id: worker.add_network(outside::network_plan(&config, &plan)),
@@ -207,6 +211,7 @@ impl Served {
             plan,
             api,
             api_token,
+            place_token,
             api_paused: None,
             nodes: BTreeMap::new(),
             guests: BTreeMap::new(),
@@ -267,6 +272,9 @@ impl Served {
     /// Takes a network out of the worker: what [`Served::start`] began, as far as it came.
     fn withdraw(&mut self, worker: &mut Worker) {
         let _gone = worker.deregister(self.api_token, self.api.as_fd());
+        if let (Some(token), Some(watch)) = (self.place_token, self.published.watch()) {
+            let _gone = worker.deregister(token, watch);
+        }
         // Those that lead nowhere are no interface's, and would stay.
         for prefix in self.routed.drain(..) {
             worker.remove_route(prefix);
@@ -285,6 +293,11 @@ impl Served {
         self.plan_file.changed(worker.now());
         self.plan_file.finish(self.published.dir(), &self.plan);
         remains
+    }
+
+    /// Whether clients still find the network where it was published.
+    pub(in crate::daemon) fn is_in_place(&self) -> bool {
+        self.published.is_in_place()
     }
 
     /// What is due by now: changes of the plan go to its file, and guests that have not come back are given up.
