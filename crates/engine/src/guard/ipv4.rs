@@ -37,7 +37,7 @@ impl Judge<'_> {
         self.demand(ip.ttl > 0, Reason::TtlZero)?;
         self.said.destination = Packed::v4(ip.destination.into());
         self.destination_v4(ip.destination)?;
-        self.cast_v4(ip.destination)?;
+        self.cast_v4(&ip)?;
         let alert = match options {
             Options::None => true,
             Options::RouterAlert => ip.protocol == protocol::IGMP,
@@ -88,14 +88,21 @@ impl Judge<'_> {
 
     /// The frame's and the packet's destination are of one kind (check 26): a broadcast frame with a
     /// packet for one station would get behind whatever looks at addresses of frames.
-    fn cast_v4(&mut self, destination: Ipv4Addr) -> Result<(), Reason> {
+    fn cast_v4(&mut self, ip: &Ipv4) -> Result<(), Reason> {
+        let destination = ip.destination;
         let subnet = self.engine.network.guard.subnet;
         let of_subnet = subnet
             .filter(|net| net.prefix_len() < 31)
             .is_some_and(|net| net.broadcast() == destination);
         let broadcast = destination.is_broadcast() || of_subnet;
         let good = match self.cast {
-            Cast::Broadcast => broadcast || subnet.is_none() && self.may_be_broadcast(destination),
+            Cast::Broadcast => {
+                let known = |ip| subnet.is_some_and(|subnet| subnet.contains(&ip));
+                broadcast
+                    || !known(ip.source)
+                        && !known(destination)
+                        && self.may_be_broadcast(destination)
+            }
             Cast::Multicast => {
                 destination.is_multicast() && self.parsed.dst == group_mac(destination)
             }
@@ -105,11 +112,12 @@ impl Judge<'_> {
     }
 
     /// Whether an address may be the broadcast address of a subnet that nobody told us of: it ends in
-    /// ones, and no station is known to have it, in here or outside.
+    /// ones, and no station is known to have it, in here, in another network or outside.
     fn may_be_broadcast(&self, address: Ipv4Addr) -> bool {
         address.octets()[3] & 3 == 3
             && !address.is_multicast()
             && self.engine.bindings.owner_of_ip(address.into()).is_none()
+            && !self.engine.is_of_other_network(address.into())
             && !self.engine.memory.stations.has(self.now, address.into(), MacAddr::BROADCAST)
     }
 

@@ -9,7 +9,8 @@ use wire::build::Ipv4;
 use wire::tcp::flag::{ACK, FIN, PSH, RST, SYN, URG};
 
 use crate::world::{
-    Guest, PEER, a, both_passed, both_refused, passed, refused, strict, t, v4, world,
+    Guest, PEER, a, both_passed, both_refused, drain, learning, passed, refused, strict, t, taken,
+    v4, world,
 };
 
 /// Makes the header checksum right again.
@@ -110,6 +111,30 @@ fn destinations_that_no_wire_leads_to() {
     net.change("a", spec);
     let frame = to(Ipv4Addr::new(168, 63, 129, 16));
     assert!(matches!(net.send("a", &frame), engine::Verdict::Forward(_)));
+}
+
+/// Guests in `learn` may have a subnet of their own beside the network's.
+#[test]
+fn a_subnet_of_a_guests_own_has_a_broadcast_address() {
+    let mut net = world();
+    net.plug("client", learning());
+    let client = Guest { port: "client", number: 20, tags: Vec::new() };
+    let (source, last) = (Ipv4Addr::new(192, 168, 7, 5), Ipv4Addr::new(192, 168, 7, 255));
+    let send = |g: &Guest, source: Ipv4Addr, destination: Ipv4Addr| {
+        let header = Ipv4 { source, destination, ..g.ip4() };
+        g.frame(MacAddr::BROADCAST, |b| b.ipv4(&header).udp(138, 138).payload(&[7; 20]))
+    };
+    taken(&mut net, "client", &client.udp4(&Ipv4 { source, ..client.ip4() }, 1, 2));
+    passed(&mut net, "client", &send(&client, source, last));
+    // Of an address of the network's subnet, to one there, or where one station may be.
+    let others = [(v4(20), last), (source, v4(63)), (source, Ipv4Addr::new(192, 168, 7, 254))];
+    for (source, destination) in others {
+        let frame = send(&client, source, destination);
+        refused(&mut net, "client", &frame, Reason::CastMismatch);
+    }
+    net.engine.set_other_networks(&["192.168.6.0/23".parse().expect("a prefix")]);
+    drain(&mut net);
+    refused(&mut net, "client", &send(&client, source, last), Reason::CastMismatch);
 }
 
 #[test]
