@@ -23,8 +23,8 @@ use crate::reason::Reason;
 /// and, by some devices, to that of a tagged one.
 const PADDED_MAX: usize = 50;
 
-/// RARP announcements (check 19).
-const RARP_RATE: Rate = Rate::new(1, 1);
+/// RARP announcements (check 19). A machine that has moved sends five within two seconds (QEMU).
+const RARP_RATE: Rate = Rate::new(1, 5);
 
 impl Judge<'_> {
     pub(super) fn arp(&mut self) -> Result<Outcome, Reason> {

@@ -245,7 +245,7 @@ fn too_many() {
 }
 
 #[test]
-fn rarp_announces_the_port_itself_once_a_second() {
+fn rarp_announces_the_port_itself() {
     let rarp = |g: &Guest| Arp {
         operation: REVERSE_REQUEST,
         sender_mac: g.mac(),
@@ -255,10 +255,13 @@ fn rarp_announces_the_port_itself_once_a_second() {
     };
     let mut net = world();
     let frame = broadcast(&a(), &rarp(&a()));
-    passed(&mut net, "a", &frame);
+    for _ in 0..5 {
+        passed(&mut net, "a", &frame);
+    }
     refused(&mut net, "a", &frame, Reason::RarpRate);
     net.wait(Duration::from_secs(1));
     passed(&mut net, "a", &frame);
+    refused(&mut net, "a", &frame, Reason::RarpRate);
     both_refused(Reason::Rarp, |g| broadcast(g, &Arp { target_mac: mac(PEER), ..rarp(g) }));
     both_refused(Reason::Rarp, |g| broadcast(g, &Arp { sender_mac: mac(PEER), ..rarp(g) }));
     both_refused(Reason::Rarp, |g| broadcast(g, &Arp { sender_ip: g.v4(), ..rarp(g) }));
