@@ -127,7 +127,8 @@ impl Engine {
             let verdict = match admitted {
                 Ok(()) => {
                     if let Some(to) = in_lane(&mut self.ports, &from, work) {
-                        verdicts.push(Verdict::Forward(to.id));
+                        // There is room for one of each frame. In this form it is no call.
+                        let _ = verdicts.try_push(Verdict::Forward(to.id));
                         counts.forwarded += 1;
                         let Self { bindings, ready, .. } = self;
                         offer(to, bindings, ready, pool, frame, work.destination);

@@ -58,7 +58,7 @@ pub(super) fn is_special_v4(destination: u32) -> bool {
     net.wrapping_sub(1) >= 223
         || net == 127
         || destination >> 16 == 0xa9fe
-        || destination & ZERO_V4 == 0 && is_metadata(IpAddr::V4(destination.into()))
+        || destination & ZERO_V4 == 0 && is_metadata_after_all(Packed::v4(destination))
 }
 
 /// The same, and multicast.
@@ -68,9 +68,18 @@ pub(super) fn is_special_v6(destination: Packed) -> bool {
     let apart = (destination.0 >> 56).wrapping_add(2) & 0xff <= 2;
     let (mask, alike) = ALIKE_V6;
     apart && !is_plain_link_local(destination)
-        || destination.0 & mask == alike && is_metadata(destination.address())
+        || destination.0 & mask == alike && is_metadata_after_all(destination)
 }
 
+/// Out of the way of the frames that are not asked about.
+#[cold]
+#[inline(never)]
+fn is_metadata_after_all(destination: Packed) -> bool {
+    is_metadata(destination.address())
+}
+
+#[cold]
+#[inline(never)]
 fn is_plain_link_local(destination: Packed) -> bool {
     destination.0 == 0xfe80 << 48 && !is_metadata(destination.address())
 }
