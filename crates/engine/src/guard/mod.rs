@@ -53,6 +53,7 @@ mod others;
 mod outside;
 mod port;
 mod privacy;
+mod querier;
 mod reject;
 mod spec;
 mod special;
@@ -74,10 +75,10 @@ use crate::time::Instant;
 
 pub(crate) use egress::{LastDestinations, Reach, takes};
 pub(crate) use fast::{Packed, passes};
-pub(crate) use groups::QUERIER;
 pub(crate) use memory::Memory;
 pub(crate) use port::PortGuard;
 pub(crate) use privacy::Privacy;
+pub(crate) use querier::QUERIER;
 pub use reject::can_reject;
 pub use spec::{
     Action, Actions, CHECK_MAX, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy,
