@@ -188,11 +188,15 @@ impl Engine {
             self.macs.unbind(mac_bits(mac));
         }
         self.macs.bind(spec.macs.iter().copied().map(mac_bits), port.index);
+        let moved = target.spec.vlan != spec.vlan;
         let old = core::mem::take(&mut target.spec.guard);
         let hold = Hold::of(&spec);
         target.configure(spec);
         self.macs.forget_learned(port.index);
         self.macs.set_hold(port.index, hold);
+        if moved {
+            self.end_first_uses(port);
+        }
         self.guard_changed(port, &old, &guard);
         Ok(())
     }

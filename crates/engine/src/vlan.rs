@@ -110,7 +110,30 @@ impl Default for VlanMode {
     }
 }
 
+impl VlanSet {
+    /// Whether two sets have an identifier in common.
+    fn meets(&self, other: &Self) -> bool {
+        self.0.iter().zip(other.0.iter()).any(|(one, other)| one & other != 0)
+    }
+}
+
 impl VlanMode {
+    /// Whether ports of the two exchange frames of some VLAN.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Access(vid), other) | (other, Self::Access(vid)) => other.carries(*vid, false),
+            (
+                Self::Trunk { allowed, native },
+                Self::Trunk { allowed: others, native: other_native },
+            ) => {
+                allowed.meets(others)
+                    || native.is_some_and(|vid| other.carries(vid, false))
+                    || other_native.is_some_and(|vid| self.carries(vid, false))
+            }
+        }
+    }
+
     /// Whether frames of VLAN `vid` may leave by the port. `tagged_payload`: the frame carries an
     /// inner tag.
     #[inline]

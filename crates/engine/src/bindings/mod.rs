@@ -15,6 +15,9 @@
 //!   that, or whoever computes which address a guest will be given could keep it out.
 //! * An address may be *planned* for a MAC address: then only a port that owns that MAC address can
 //!   have it, whether its guest is there or away.
+//! * What ports have by first use is theirs in the VLANs that they carry (RFC 4007: link-local addresses
+//!   are a link's). A port that shares no VLAN with those that have an address can have it *beside* them.
+//!   What was given is its port's in every VLAN.
 //! * Ethernet addresses are in the MAC table, which was there first; binding one puts it there, and
 //!   the listing here shows them.
 //! * What guests can make grow (leases and first use) is bounded for each port and in total, and
@@ -243,6 +246,28 @@ impl Default for BindingLimits {
     }
 }
 
+/// Where an address stands in the table: for all, or beside others for this port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    address: Address,
+    beside: Option<PortId>,
+}
+
+impl Place {
+    const fn first(address: Address) -> Self {
+        Self { address, beside: None }
+    }
+}
+
+impl Hash for Place {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.address.hash(state);
+        if let Some(port) = self.beside {
+            port.hash(state);
+        }
+    }
+}
+
 /// What the table knows of an address.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
@@ -255,7 +280,9 @@ struct Entry {
 /// The bindings of one network.
 #[derive(Debug)]
 pub(crate) struct Bindings {
-    table: KeyedSlab<Address, Entry>,
+    table: KeyedSlab<Place, Entry>,
+    /// The ports that have an address beside another.
+    beside: BTreeSet<(IpAddr, PortId)>,
     /// The numbers of the entries of bound prefixes, of which a configuration may have thousands: the
     /// longest with an address in it says whose that is.
     prefixes: PrefixMap,
@@ -279,6 +306,7 @@ impl Bindings {
     pub(crate) fn new(hash_key: &[u8; 16], ports: usize) -> Self {
         let mut bindings = Self {
             table: KeyedSlab::new(hash_key),
+            beside: BTreeSet::new(),
             prefixes: PrefixMap::default(),
             timers: BTreeSet::new(),
             per_port: Vec::new(),
@@ -369,11 +397,26 @@ impl Bindings {
     }
 
     fn entry(&self, address: Address) -> Option<&Entry> {
-        self.table.at(self.table.find(&address)?).map(|(_, entry)| entry)
+        self.table.at(self.table.find(&Place::first(address))?).map(|(_, entry)| entry)
+    }
+
+    /// The ports that have an address beside another, or beside nobody any more.
+    pub(crate) fn beside(&self, address: IpAddr) -> impl Iterator<Item = PortId> + '_ {
+        let (first, last) = (PortId::FIRST, PortId::LAST);
+        self.beside.range((address, first)..=(address, last)).map(|(_, port)| *port)
+    }
+
+    fn is_beside(&self, port: PortId, address: IpAddr) -> bool {
+        !self.beside.is_empty() && self.beside.contains(&(address, port))
+    }
+
+    /// Whether a port has an address, by its own binding or by a prefix.
+    pub(crate) fn has(&self, port: PortId, address: IpAddr) -> bool {
+        self.owner_of_ip(address) == Some(Owner::Port(port)) || self.is_beside(port, address)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Binding> + '_ {
-        self.table.iter().map(|(_, &address, entry)| binding(address, entry))
+        self.table.iter().map(|(_, place, entry)| binding(place.address, entry))
     }
 
     pub(crate) fn deadline(&self) -> Option<Instant> {

@@ -2,13 +2,15 @@
 
 use super::{
     Address, BINDINGS_MAX, BindError, Binding, BindingLimits, BindingSource, EXPIRE_STEP, Entry,
-    Lifetime, Owner, binding, host_prefix, is_unicast, overlap,
+    Lifetime, Owner, Place, binding, host_prefix, is_unicast, overlap,
 };
 use super::{Bindings, IpAddr, IpNet, MacAddr, Vec};
 use crate::engine::{Engine, mac_addr, mac_bits};
 use crate::event::{BindingEnd, Event};
+use crate::guard::Role;
 use crate::port::PortId;
 use crate::time::Instant;
+use crate::vlan::VlanMode;
 
 impl Engine {
     /// Binds an address to a port. Binding what the port already has gives it the new lifetime, and
@@ -33,22 +35,22 @@ impl Engine {
         if !is_unicast(address) {
             return Err(BindError::NotUnicast(address));
         }
+        let mut place = Place::first(address);
         match address {
             Address::Mac(mac) => self.check_mac(port, mac)?,
-            Address::Ip(ip) => {
-                if source > BindingSource::FirstUse {
-                    self.end_first_use(ip, |owner| owner == port);
-                }
+            Address::Ip(ip) if source > BindingSource::FirstUse => {
+                self.end_first_use(ip, |owner| owner == port);
                 self.check_ip(port, ip)?;
             }
+            Address::Ip(ip) => place.beside = self.check_first_use(port, ip)?,
             Address::Prefix(prefix) => {
                 let given = source > BindingSource::FirstUse;
-                for ip in self.bindings.check_prefix(port, prefix, given)? {
-                    self.end_binding(Address::Ip(ip), BindingEnd::Given);
+                for (owner, ip) in self.bindings.check_prefix(port, prefix, given)? {
+                    self.end_its(owner, ip, BindingEnd::Given);
                 }
             }
         }
-        let fresh = self.bindings.set(port, address, lifetime, source)?;
+        let fresh = self.bindings.set(port, place, lifetime, source)?;
         if let Address::Mac(mac) = address {
             self.macs.bind(core::iter::once(mac_bits(mac)), port.index);
         }
@@ -101,12 +103,13 @@ impl Engine {
         self.bindings.unplan(address);
     }
 
-    /// Whose an address is; for a prefix, who has exactly that prefix.
+    /// Whose an address is, as the network's router has it where several have it in VLANs of their own; for
+    /// a prefix, who has exactly that prefix.
     #[must_use]
     pub fn owner_of(&self, address: impl Into<Address>) -> Option<Owner> {
         let address = normal(address.into());
         match address {
-            Address::Ip(ip) => self.bindings.owner_of_ip(ip),
+            Address::Ip(ip) => self.owner_at_router(ip),
             Address::Mac(mac) => self.macs.binding_of(mac_bits(mac)).map(|port| {
                 port.and_then(|index| self.port_at(index)).map_or(Owner::Reserved, Owner::Port)
             }),
@@ -128,7 +131,7 @@ impl Engine {
     pub fn bindings(&self) -> impl Iterator<Item = Binding> + '_ {
         let macs = self.macs.bound_rows().filter_map(|(mac, port)| {
             let address = Address::Mac(mac_addr(mac));
-            self.bindings.table.find(&address).is_none().then_some(Binding {
+            self.bindings.entry(address).is_none().then_some(Binding {
                 address,
                 port: port.and_then(|index| self.port_at(index)),
                 planned: None,
@@ -152,8 +155,8 @@ impl Engine {
                 return;
             }
             match self.bindings.table.at(number) {
-                Some(&(address, _)) => {
-                    self.end_binding(address, BindingEnd::Expired);
+                Some(&(place, _)) => {
+                    self.end_at(place, BindingEnd::Expired);
                 }
                 None => {
                     self.bindings.timers.remove(&(at, number));
@@ -164,14 +167,13 @@ impl Engine {
 
     /// Ends the bindings of a port that goes.
     pub(crate) fn end_bindings_of(&mut self, port: PortId) {
-        let its: Vec<Address> = self
-            .bindings
-            .iter()
-            .filter(|binding| binding.port == Some(port))
-            .map(|binding| binding.address)
+        let all = self.bindings.table.iter();
+        let its: Vec<Place> = all
+            .filter(|(_, _, entry)| entry.port == Some(port))
+            .map(|(_, place, _)| *place)
             .collect();
-        for address in its {
-            self.end_binding(address, BindingEnd::PortRemoved);
+        for place in its {
+            self.end_at(place, BindingEnd::PortRemoved);
         }
     }
 
@@ -183,10 +185,27 @@ impl Engine {
         {
             self.end_binding(Address::Ip(ip), BindingEnd::Given);
         }
+        // What was given is whose it is in every VLAN.
+        let beside: Vec<PortId> = self.bindings.beside(ip).collect();
+        for port in beside {
+            let place = Place { address: ip.into(), beside: Some(port) };
+            self.end_at(place, BindingEnd::Given);
+        }
+    }
+
+    /// Ends what a port has of an address, be it beside others.
+    pub(crate) fn end_its(&mut self, port: PortId, ip: IpAddr, why: BindingEnd) -> bool {
+        let beside = self.bindings.is_beside(port, ip).then_some(port);
+        self.end_at(Place { address: ip.into(), beside }, why)
     }
 
     pub(crate) fn end_binding(&mut self, address: Address, why: BindingEnd) -> bool {
-        let Some(port) = self.bindings.clear(address) else { return false };
+        self.end_at(Place::first(address), why)
+    }
+
+    fn end_at(&mut self, place: Place, why: BindingEnd) -> bool {
+        let address = place.address;
+        let Some(port) = self.bindings.clear(place) else { return false };
         if let Address::Mac(mac) = address {
             let owned = self.ports.get(port).is_some_and(|port| port.owns(mac));
             if !owned && self.macs.owner(mac_bits(mac)) == Some(port.index) {
@@ -211,6 +230,66 @@ impl Engine {
             }
             Some(Owner::Reserved) => Err(BindError::Reserved(mac)),
             _ => Ok(()),
+        }
+    }
+
+    fn owner_at_router(&self, ip: IpAddr) -> Option<Owner> {
+        if self.bindings.beside.is_empty() {
+            return self.bindings.owner_of_ip(ip);
+        }
+        let servers = self.servers.iter().filter_map(|&index| self.ports.at(index));
+        let router = servers.clone().find(|port| port.spec.role == Role::Router);
+        match router.map(|port| &port.spec.vlan) {
+            Some(VlanMode::Access(vid) | VlanMode::Trunk { native: Some(vid), .. }) => {
+                self.owner_in(*vid, ip).0
+            }
+            _ => self.bindings.owner_of_ip(ip),
+        }
+    }
+
+    /// Whose an address is in a VLAN, and for whom it is planned.
+    pub(crate) fn owner_in(&self, vid: u16, ip: IpAddr) -> (Option<Owner>, Option<MacAddr>) {
+        let carries =
+            |port: PortId| self.ports.get(port).is_some_and(|port| port.carries(vid, false));
+        let beside = || self.bindings.beside(ip).find(|port| carries(*port)).map(Owner::Port);
+        match self.bindings.owner_and_plan(ip) {
+            (None, _) if self.bindings.beside.is_empty() => (None, None),
+            (None, _) => (beside(), None),
+            (Some(Owner::Port(port)), None) if !carries(port) && self.bindings.is_first_use(ip) => {
+                (beside(), None)
+            }
+            known => known,
+        }
+    }
+
+    /// Whether two ports exchange frames of some VLAN.
+    #[must_use]
+    pub fn share_vlan(&self, one: PortId, other: PortId) -> bool {
+        let (Some(one), Some(other)) = (self.ports.get(one), self.ports.get(other)) else {
+            return false;
+        };
+        one.spec.vlan.meets(&other.spec.vlan)
+    }
+
+    /// Whether a port may use an address first, and if it is to have it beside others.
+    fn check_first_use(&self, port: PortId, ip: IpAddr) -> Result<Option<PortId>, BindError> {
+        let address = Address::Ip(ip);
+        if self.bindings.is_beside(port, ip) {
+            return Ok(Some(port));
+        }
+        let taken = |owner| Err(BindError::Taken { address, owner });
+        let met = self.bindings.beside(ip).find(|other| self.share_vlan(*other, port));
+        if let Some(owner) = met {
+            return taken(owner);
+        }
+        match self.bindings.owner_of_ip(ip) {
+            Some(Owner::Port(owner)) if owner != port && self.bindings.is_first_use(ip) => {
+                if self.share_vlan(owner, port) {
+                    return taken(owner);
+                }
+                Ok(Some(port))
+            }
+            _ => self.check_ip(port, ip).map(|()| None),
         }
     }
 
@@ -240,11 +319,11 @@ impl Bindings {
         port: PortId,
         prefix: IpNet,
         given: bool,
-    ) -> Result<Vec<IpAddr>, BindError> {
+    ) -> Result<Vec<(PortId, IpAddr)>, BindError> {
         let address = Address::Prefix(prefix);
         let mut used = Vec::new();
         for (_, known, entry) in self.table.iter() {
-            let ip = match *known {
+            let ip = match known.address {
                 Address::Ip(ip) if prefix.contains(&host_prefix(ip)) => Some(ip),
                 Address::Prefix(other) if overlap(prefix, other) => None,
                 _ => continue,
@@ -253,7 +332,7 @@ impl Bindings {
                 Entry {
                     port: Some(owner), source: BindingSource::FirstUse, planned: None, ..
                 } if owner != port && given && ip.is_some() => {
-                    used.extend(ip);
+                    used.extend(ip.map(|ip| (owner, ip)));
                 }
                 Entry { port: Some(owner), .. } if owner != port => {
                     return Err(BindError::Taken { address, owner });
@@ -271,11 +350,12 @@ impl Bindings {
     fn set(
         &mut self,
         port: PortId,
-        address: Address,
+        place: Place,
         lifetime: Lifetime,
         source: BindingSource,
     ) -> Result<bool, BindError> {
-        let number = self.table.find(&address);
+        let address = place.address;
+        let number = self.table.find(&place);
         let old = number.and_then(|number| self.table.at(number)).map(|(_, entry)| *entry);
         let had = old.filter(|old| old.port == Some(port));
         let source = had.map_or(source, |old| old.source.max(source));
@@ -290,12 +370,12 @@ impl Bindings {
             Entry { port: Some(port), planned: old.and_then(|old| old.planned), source, lifetime };
         let number = match number {
             Some(number) => {
-                if let Some((_, place)) = self.table.at_mut(number) {
-                    *place = entry;
+                if let Some((_, known)) = self.table.at_mut(number) {
+                    *known = entry;
                 }
                 number
             }
-            None => self.table.insert(address, entry),
+            None => self.table.insert(place, entry),
         };
         if let Some(Lifetime::Until(at)) = old.map(|old| old.lifetime) {
             self.timers.remove(&(at, number));
@@ -314,7 +394,10 @@ impl Bindings {
                 Address::Prefix(prefix) => {
                     self.prefixes.insert(prefix, number);
                 }
-                Address::Ip(ip) => self.alike(port, ip).into_iter().for_each(|count| *count += 1),
+                Address::Ip(ip) => {
+                    self.alike(port, ip).into_iter().for_each(|count| *count += 1);
+                    self.beside.extend(place.beside.map(|port| (ip, port)));
+                }
                 Address::Mac(_) => {}
             }
         }
@@ -322,8 +405,9 @@ impl Bindings {
     }
 
     /// Ends the binding of an address to a port, and tells the port.
-    fn clear(&mut self, address: Address) -> Option<PortId> {
-        let number = self.table.find(&address)?;
+    fn clear(&mut self, place: Place) -> Option<PortId> {
+        let address = place.address;
+        let number = self.table.find(&place)?;
         let (_, entry) = self.table.at_mut(number)?;
         let old = *entry;
         let port = old.port?;
@@ -332,7 +416,7 @@ impl Bindings {
             entry.source = BindingSource::Plan;
             entry.lifetime = Lifetime::Forever;
         } else {
-            self.table.remove(&address);
+            self.table.remove(&place);
         }
         if let Lifetime::Until(at) = old.lifetime {
             self.timers.remove(&(at, number));
@@ -347,6 +431,9 @@ impl Bindings {
             Address::Ip(ip) => {
                 let count = self.alike(port, ip);
                 count.into_iter().for_each(|count| *count = count.saturating_sub(1));
+                if let Some(port) = place.beside {
+                    self.beside.remove(&(ip, port));
+                }
             }
             Address::Mac(_) => {}
         }
@@ -356,7 +443,7 @@ impl Bindings {
 
     fn plan(&mut self, address: IpAddr, mac: MacAddr) -> Result<(), BindError> {
         self.generation = self.generation.wrapping_add(1);
-        let address = Address::Ip(address);
+        let address = Place::first(Address::Ip(address));
         if let Some(number) = self.table.find(&address) {
             if let Some((_, entry)) = self.table.at_mut(number) {
                 entry.planned = Some(mac);
@@ -372,7 +459,7 @@ impl Bindings {
     }
 
     fn unplan(&mut self, address: IpAddr) {
-        let address = Address::Ip(address);
+        let address = Place::first(Address::Ip(address));
         let Some(number) = self.table.find(&address) else { return };
         let Some((_, entry)) = self.table.at_mut(number) else { return };
         entry.planned = None;

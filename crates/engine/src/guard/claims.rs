@@ -97,7 +97,7 @@ pub(super) enum Station {
 impl Judge<'_> {
     /// Whether the port has the address; takes it for the port if it may.
     pub(super) fn claim(&mut self, address: IpAddr) -> Claim {
-        match self.engine.bindings.owner_of_ip(address) {
+        match self.owner(address) {
             Some(Owner::Port(owner)) if owner == self.id => {
                 self.renew(address);
                 return Claim::Own;
@@ -114,7 +114,7 @@ impl Judge<'_> {
     /// As [`Self::claim`], by a probe of the guest's own, so that the outside need not be asked by us
     /// (RFC 4862, 5.4; RFC 6620, 3.2.3).
     pub(super) fn claim_by_probe(&mut self, address: IpAddr) -> Claim {
-        match self.engine.bindings.owner_of_ip(address) {
+        match self.owner(address) {
             None if !self.within_prefixes(address) && self.is_claimable(address) => {
                 self.take_beside_outside(address, false)
             }
@@ -125,7 +125,7 @@ impl Judge<'_> {
     /// The guest asks whether anybody has the address, which says that it may want it, and no more
     /// (RFC 5227, 2.1): if it uses it, the outside has been asked.
     pub(super) fn probed(&mut self, address: IpAddr) {
-        let free = self.engine.bindings.owner_of_ip(address).is_none()
+        let free = self.owner(address).is_none()
             && !self.within_prefixes(address)
             && self.is_claimable(address)
             && !self.is_in_use_outside(address);
@@ -165,7 +165,9 @@ impl Judge<'_> {
         if self.room_for(address).is_err() || !self.me.buckets.unknown.take(now, rate) {
             return Claim::Limit;
         }
-        let others = self.engine.ports.iter().filter_map(|port| port.guard.as_ref());
+        let vid = self.vid();
+        let others = self.engine.ports.iter().filter(|port| port.carries(vid, false));
+        let others = others.filter_map(|port| port.guard.as_ref());
         let kept = others
             .filter_map(|other| other.asked_for(now, address))
             .any(|at| now.saturating_since(at) < KEPT_TIME);
@@ -247,8 +249,7 @@ impl Judge<'_> {
     /// Whether a packet from outside may have this source.
     pub(super) fn may_be_outside(&self, source: IpAddr) -> bool {
         // Of an address that is not of this link all that is said in here is that a guest used it.
-        !self.is_inside(source)
-            || self.engine.bindings.is_first_use(source) && !self.is_on_link(source)
+        !self.is_inside(source) || self.is_first_use(source) && !self.is_on_link(source)
     }
 
     /// Whether another station than the guest is known to have the address, outside.
@@ -259,19 +260,32 @@ impl Judge<'_> {
     /// A station outside says that it has the address, or that all have it; false if it may not.
     pub(super) fn heard_outside(&mut self, address: IpAddr, mac: MacAddr) -> bool {
         if self.is_inside(address) {
-            if !self.engine.bindings.is_first_use(address) {
+            let Some(Owner::Port(owner)) = self.owner(address) else { return false };
+            if !self.is_first_use(address) {
                 return false;
             }
-            self.engine.end_binding(Address::Ip(address), BindingEnd::Outside);
+            self.engine.end_its(owner, address, BindingEnd::Outside);
         }
         self.engine.memory.stations.note(self.now, address, mac);
         self.server_heard(address);
         true
     }
 
+    /// Whose the address is in this VLAN.
+    pub(super) fn owner(&self, address: IpAddr) -> Option<Owner> {
+        self.engine.owner_in(self.vid(), address).0
+    }
+
+    /// Whether who has the address in this VLAN has it by first use alone.
+    fn is_first_use(&self, address: IpAddr) -> bool {
+        // Nobody has what was given beside others.
+        let first = self.engine.bindings.owner_of_ip(address);
+        first != self.owner(address) || self.engine.bindings.is_first_use(address)
+    }
+
     /// Whether the port has the address, without taking it.
     pub(super) fn has(&self, address: IpAddr) -> bool {
-        match self.engine.bindings.owner_of_ip(address) {
+        match self.owner(address) {
             Some(Owner::Port(owner)) => owner == self.id,
             Some(_) => false,
             None => self.within_prefixes(address),
@@ -323,9 +337,7 @@ impl Judge<'_> {
         }
         // Those that ended meanwhile are nobody's, or somebody else's.
         let (engine, id, now) = (&*self.engine, self.id, self.now);
-        self.me
-            .claims
-            .retain(|(known, _)| engine.bindings.owner_of_ip(*known) == Some(Owner::Port(id)));
+        self.me.claims.retain(|(known, _)| engine.bindings.has(id, *known));
         let version = |known: &IpAddr| known.is_ipv4() == address.is_ipv4();
         let its = || self.me.claims.iter().filter(|(known, _)| version(known));
         if its().count() < usize::from(limit) {
@@ -343,7 +355,7 @@ impl Judge<'_> {
         let Ok(idle) = self.room_for(address) else { return Claim::Limit };
         if let Some(idle) = idle {
             self.me.claims.retain(|(known, _)| *known != idle);
-            self.engine.unbind(idle);
+            self.engine.end_its(self.id, idle, BindingEnd::Unbound);
         }
         match self.bind(address) {
             Ok(()) => {
@@ -384,7 +396,7 @@ impl Judge<'_> {
     /// Who has an address, as far as this port may know: of who is in another VLAN, or apart, only that
     /// there is somebody.
     pub(super) fn station(&self, address: IpAddr) -> Station {
-        let (owner, planned) = self.engine.bindings.owner_and_plan(address);
+        let (owner, planned) = self.engine.owner_in(self.vid(), address);
         match owner {
             None => Station::Unknown,
             Some(Owner::Planned(mac)) => Station::Away(mac),
@@ -411,7 +423,7 @@ impl Judge<'_> {
 
     /// Whether the address belongs to a guest of this network, present or away.
     pub(super) fn is_inside(&self, address: IpAddr) -> bool {
-        match self.engine.bindings.owner_of_ip(address) {
+        match self.owner(address) {
             None | Some(Owner::Reserved) => false,
             Some(Owner::Planned(_)) => true,
             Some(Owner::Port(owner)) => {
@@ -470,19 +482,34 @@ impl Engine {
     /// The guard of a port has this mode now, and had another: what the port took first and could
     /// not take now is nobody's again.
     pub(crate) fn end_what_mode_forbids(&mut self, port: PortId, mode: GuardMode) {
-        let forbidden = |address: &Address| match *address {
-            // Whether a prefix is still announced is no question of the mode.
-            Address::Ip(ip) => {
-                let announced = |ip| self.is_of_prefix(ip);
-                self.bindings.is_first_use(ip) && !self.is_first_come(mode, ip, announced)
-            }
-            Address::Mac(_) | Address::Prefix(_) => false,
-        };
-        let its = self.bindings.iter().filter(|binding| binding.port == Some(port));
-        let ended: Vec<Address> = its.map(|binding| binding.address).filter(forbidden).collect();
+        // Whether a prefix is still announced is no question of the mode.
+        let announced = |ip| self.is_of_prefix(ip);
+        let ended = self.first_uses(port).filter(|ip| !self.is_first_come(mode, *ip, announced));
+        let ended: Vec<IpAddr> = ended.collect();
         for address in ended {
-            self.end_binding(address, BindingEnd::Unbound);
+            self.end_its(port, address, BindingEnd::Unbound);
         }
+    }
+
+    /// A port is in other VLANs: what it took first where it was is not its own there.
+    pub(crate) fn end_first_uses(&mut self, port: PortId) {
+        let its: Vec<IpAddr> = self.first_uses(port).collect();
+        for address in its {
+            self.end_its(port, address, BindingEnd::Unbound);
+        }
+    }
+
+    /// What a port has by first use, and for no better reason.
+    fn first_uses(&self, port: PortId) -> impl Iterator<Item = IpAddr> + '_ {
+        let its = self.bindings.iter().filter(move |binding| {
+            binding.port == Some(port)
+                && binding.planned.is_none()
+                && binding.source == BindingSource::FirstUse
+        });
+        its.filter_map(|binding| match binding.address {
+            Address::Ip(ip) => Some(ip),
+            Address::Mac(_) | Address::Prefix(_) => None,
+        })
     }
 
     fn is_of_prefix(&self, ip: Ipv6Addr) -> bool {

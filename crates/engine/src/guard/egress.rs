@@ -189,5 +189,5 @@ fn may_be_its(bindings: &Bindings, port: PortId, spec: &PortSpec, destination: P
 #[cold]
 fn is_its(bindings: &Bindings, port: PortId, destination: Packed) -> bool {
     let address = destination.address();
-    address.is_multicast() || bindings.owner_of_ip(address) == Some(Owner::Port(port))
+    address.is_multicast() || bindings.has(port, address)
 }

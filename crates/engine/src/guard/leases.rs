@@ -248,10 +248,7 @@ impl Judge<'_> {
         if !from_server || message.kind() != dhcp6::message::REPLY {
             return;
         }
-        let Some(Owner::Port(client)) = self.engine.bindings.owner_of_ip(ip.destination.into())
-        else {
-            return;
-        };
+        let Some(Owner::Port(client)) = self.owner(ip.destination.into()) else { return };
         let identifier = self.fingerprint(message.option(CLIENT_ID).unwrap_or_default());
         let Some(request) = self.requests(client).and_then(|requests| {
             requests.find(self.now, |request| {

@@ -113,9 +113,7 @@ impl<'a> Judge<'a> {
             }
             // Somebody has it, in here or outside, and says so by us; or nobody may.
             Claim::Foreign => {
-                if self.engine.bindings.owner_of_ip(target.into()).is_none()
-                    && !self.is_in_use_outside(target.into())
-                {
+                if self.owner(target.into()).is_none() && !self.is_in_use_outside(target.into()) {
                     self.refuse(Reason::Ipv6Source)?;
                     return Ok(Outcome::Pass);
                 }

@@ -344,6 +344,11 @@ impl Worker {
     ) {
         let Some(network) = self.networks.get(net.0) else { return };
         let Some(spec) = network.engine.port(port) else { return };
+        // Somebody else may have the address in another VLAN than the router's.
+        let Some(place) = &network.router else { return };
+        if !network.engine.share_vlan(place.port, port) {
+            return;
+        }
         // With one address of its own and no other there is nothing to ask.
         let mac = match (spec.macs.as_slice(), spec.source) {
             ([mac], SourceMode::Static) => Some(*mac),

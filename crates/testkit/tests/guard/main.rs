@@ -21,4 +21,5 @@ mod probes;
 mod property;
 mod quarantine;
 mod queriers;
+mod vlans;
 mod world;
