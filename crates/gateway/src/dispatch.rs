@@ -1,9 +1,10 @@
 //! Where each packet of a guest goes: to a service, to a published port's client, or out.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use engine::{Frame, Instant, Pool};
 use sys::inet::Carries;
+use wire::dhcp6::ALL_SERVERS;
 use wire::icmp_error::IcmpError;
 use wire::parse::{L3, Transport};
 
@@ -389,13 +390,12 @@ impl<B: Backend> Gateway<B> {
 
     /// Whether services listen at this destination, if at all.
     fn is_service(&self, destination: IpAddr) -> bool {
-        const ALL_DHCP_AGENTS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
         match destination {
             IpAddr::V4(v4) => {
                 let broadcast = self.plan.subnet.map(|subnet| subnet.broadcast());
                 v4.is_broadcast() || broadcast == Some(v4) || self.plan.is_own(destination)
             }
-            IpAddr::V6(v6) => v6 == ALL_DHCP_AGENTS || self.plan.is_own(destination),
+            IpAddr::V6(v6) => v6 == ALL_SERVERS || self.plan.is_own(destination),
         }
     }
 }

@@ -167,7 +167,7 @@ impl GatewayPlan {
         if let Some(prefix) = self.prefix.filter(|prefix| prefix.prefix_len() != 64) {
             return Err(GatewayError::PrefixLength(prefix));
         }
-        let least = if self.prefix.is_some() { 1280 } else { 576 };
+        let least = if self.prefix.is_some() { wire::ipv6::MTU_MIN } else { 576 };
         if self.mtu < least {
             return Err(GatewayError::Mtu(self.mtu));
         }

@@ -35,26 +35,60 @@ pub mod message {
     pub const DECLINE: u8 = 4;
     /// Server: it is yours.
     pub const ACK: u8 = 5;
+    /// Server: it is not yours.
+    pub const NAK: u8 = 6;
     /// Client: I do not need it any more.
     pub const RELEASE: u8 = 7;
     /// Client: I have an address, tell me the rest.
     pub const INFORM: u8 = 8;
 }
 
-/// Option codes.
+/// Option codes (RFC 2132).
 pub mod option {
+    /// Nothing; the next one follows.
+    pub const PAD: u8 = 0;
+    /// Subnet mask.
+    pub const SUBNET_MASK: u8 = 1;
+    /// Routers.
+    pub const ROUTER: u8 = 3;
+    /// Name servers.
+    pub const NAME_SERVER: u8 = 6;
+    /// What the client calls itself, or is to be called.
+    pub const HOST_NAME: u8 = 12;
+    /// The domain of the network.
+    pub const DOMAIN: u8 = 15;
+    /// The longest IP packet of the network.
+    pub const MTU: u8 = 26;
+    /// Broadcast address.
+    pub const BROADCAST: u8 = 28;
     /// Requested IP address.
     pub const REQUESTED_ADDRESS: u8 = 50;
-    /// Options go on in the fields for names (RFC 2132, 9.3).
-    pub const OVERLOAD: u8 = 52;
     /// Lease time in seconds.
     pub const LEASE_TIME: u8 = 51;
+    /// Options go on in the fields for names (RFC 2132, 9.3).
+    pub const OVERLOAD: u8 = 52;
     /// Message type, see [`super::message`].
     pub const MESSAGE_TYPE: u8 = 53;
+    /// The server that is meant, or that speaks.
+    pub const SERVER_ID: u8 = 54;
+    /// Codes of the options that the client asks for.
+    pub const PARAMETERS: u8 = 55;
+    /// A sentence for people.
+    pub const MESSAGE: u8 = 56;
+    /// Seconds after which the client asks its server again.
+    pub const RENEWAL_TIME: u8 = 58;
+    /// Seconds after which it asks any server.
+    pub const REBINDING_TIME: u8 = 59;
     /// Client identifier.
     pub const CLIENT_ID: u8 = 61;
+    /// An address by two messages (RFC 4039).
+    pub const RAPID_COMMIT: u8 = 80;
     /// Relay agent information (RFC 3046).
     pub const RELAY: u8 = 82;
+    /// Domains to search in (RFC 3397).
+    pub const SEARCH: u8 = 119;
+    /// Nothing more follows.
+    pub const END: u8 = 255;
 }
 
 /// A view of a message.

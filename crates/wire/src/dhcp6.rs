@@ -1,5 +1,7 @@
 //! DHCPv6 messages (RFC 8415): the type and the chain of options.
 
+use core::net::Ipv6Addr;
+
 use crate::Malformed;
 
 /// Bytes of a client's or server's message before the options: type and transaction.
@@ -13,17 +15,22 @@ pub const SERVER_PORT: u16 = 547;
 /// UDP port of clients.
 pub const CLIENT_PORT: u16 = 546;
 
+/// All servers and relays of a link (RFC 8415, 7.1).
+pub const ALL_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
+
 /// Message types (RFC 8415, 7.3).
 pub mod message {
     /// Client: who gives addresses?
     pub const SOLICIT: u8 = 1;
     /// Server: this can be had.
     pub const ADVERTISE: u8 = 2;
-    /// Client: I take it.
+    /// Client: I want this.
     pub const REQUEST: u8 = 3;
-    /// Client, to the server that gave it: may I keep it?
+    /// Client: are my addresses still of this link?
+    pub const CONFIRM: u8 = 4;
+    /// Client, to the server that it has: I need it for longer.
     pub const RENEW: u8 = 5;
-    /// Client, to all servers: may I keep it?
+    /// Client, to any server: I need it for longer.
     pub const REBIND: u8 = 6;
     /// Server: it is yours.
     pub const REPLY: u8 = 7;
@@ -53,12 +60,26 @@ pub mod option {
     pub const IA_TA: u16 = 4;
     /// One address, inside [`IA_NA`] or [`IA_TA`].
     pub const ADDRESS: u16 = 5;
+    /// Codes of the options that the client asks for.
+    pub const WANTED: u16 = 6;
     /// The message that a relay passes on.
     pub const RELAY_MESSAGE: u16 = 9;
+    /// How a request ended.
+    pub const STATUS: u16 = 13;
+    /// Name servers (RFC 3646).
+    pub const NAME_SERVERS: u16 = 23;
+    /// Domains to search in (RFC 3646).
+    pub const SEARCH: u16 = 24;
     /// Prefixes for a network behind the client.
     pub const IA_PD: u16 = 25;
     /// One prefix, inside [`IA_PD`].
     pub const PREFIX: u16 = 26;
+    /// Seconds after which a client without addresses asks again.
+    pub const REFRESH_TIME: u16 = 32;
+    /// The longest time between two of its [`message::SOLICIT`](super::message::SOLICIT).
+    pub const SOLICIT_MAX_RT: u16 = 82;
+    /// The same of [`message::INFORMATION_REQUEST`](super::message::INFORMATION_REQUEST).
+    pub const INFORMATION_MAX_RT: u16 = 83;
 }
 
 /// A view of a message between client and server.

@@ -117,6 +117,15 @@ impl<'a> Header<'a> {
     }
 }
 
+/// The least MTU of a link that carries IPv6 (RFC 8200, 5).
+pub const MTU_MIN: u16 = 1280;
+
+/// All nodes of a link (RFC 4291, 2.7.1).
+pub const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+
+/// All routers of a link.
+pub const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
+
 /// Where the chain of extension headers ends.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Chain {

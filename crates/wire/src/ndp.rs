@@ -39,6 +39,8 @@ pub mod option {
     pub const ROUTE: u8 = 24;
     /// Recursive DNS servers (RFC 8106, 5.1).
     pub const RDNSS: u8 = 25;
+    /// Domains to search in (RFC 8106, 5.2).
+    pub const DNSSL: u8 = 31;
 }
 
 /// Flags of an advertisement, the first byte behind the ICMPv6 header.

@@ -33,7 +33,7 @@ const PREFIX_FLAGS: u8 = 0xc0;
 const AUTONOMOUS: u8 = 0x40;
 
 /// The least MTU of a link that carries IPv6 (RFC 8200, 5).
-const MTU_MIN: u32 = 1280;
+const MTU_MIN: u32 = wire::ipv6::MTU_MIN as u32;
 
 /// One prefix of an advertisement.
 #[derive(Clone, Copy, Debug)]

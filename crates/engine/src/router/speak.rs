@@ -6,7 +6,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use wire::build::{Builder, Ipv6};
 use wire::ethernet::HEADER_LEN as ETHERNET;
 use wire::icmp_error::{self, IcmpError};
-use wire::{MacAddr, Offload, arp, ndp, parse};
+use wire::{MacAddr, Offload, arp, ipv6, ndp, parse};
 
 use super::{Arrival, Output, Router};
 use crate::frame::Frame;
@@ -100,7 +100,7 @@ impl Router {
         let Some(interface) = self.interfaces.at_mut(egress) else { return };
         interface.counters.nd_sent += 1;
         let own = interface.spec.mac;
-        let all = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+        let all = ipv6::ALL_NODES;
         let solicited = if to.is_some() { ndp::flag::SOLICITED } else { 0 };
         let flags = ndp::flag::ROUTER | ndp::flag::OVERRIDE | solicited;
         let (mac, destination) = to.unwrap_or((ndp::multicast_mac(all), all));

@@ -70,13 +70,10 @@ pub struct InterfaceSpec {
     pub hairpin: bool,
 }
 
-/// The least MTU of IPv6 (RFC 8200, 5).
-pub(super) const MTU_MIN_V6: u16 = 1280;
-
 impl InterfaceSpec {
     /// The same without what the MTU makes impossible.
     pub(super) fn possible(mut self) -> Self {
-        if self.mtu < MTU_MIN_V6 {
+        if self.mtu < wire::ipv6::MTU_MIN {
             self.v6.clear();
             self.link_local = false;
             self.extra.retain(IpAddr::is_ipv4);

@@ -27,6 +27,7 @@ use std::time::Duration;
 use engine::Instant;
 use ipnet::{IpNet, Ipv6Net};
 use wire::MacAddr;
+use wire::ipv6::ALL_NODES;
 use wire::ndp::{self, Options, option};
 
 use super::chance::Chance;
@@ -64,14 +65,6 @@ const ROUTES_MAX: usize = 16;
 /// Solicitations of one guest in a second, and at once.
 const RATE: u32 = 2;
 const BURST: u32 = 10;
-
-/// Options of advertisements that [`ndp::option`] does not name.
-const RECURSIVE_DNS: u8 = 25;
-const DNS_SEARCH: u8 = 31;
-const ROUTE: u8 = 24;
-
-/// All nodes of the link.
-const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 
 /// What is advertised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -283,7 +276,7 @@ impl Advertiser {
         name_servers(&mut message, network, u32::from(LIFETIME));
         for route in &network.routes {
             // RFC 4191, 2.3: a whole address, medium preference.
-            message.extend_from_slice(&[ROUTE, 3, route.prefix_len(), 0]);
+            message.extend_from_slice(&[option::ROUTE, 3, route.prefix_len(), 0]);
             message.extend_from_slice(&u32::from(LIFETIME).to_be_bytes());
             message.extend_from_slice(&route.network().octets());
         }
@@ -346,13 +339,13 @@ fn name_servers(message: &mut Vec<u8>, network: &Network, lifetime: u32) {
         return;
     }
     // Three servers at most, a name of at most 43 bytes.
-    message.extend_from_slice(&[RECURSIVE_DNS, 1 + 2 * network.name_servers.len() as u8, 0, 0]);
+    message.extend_from_slice(&[option::RDNSS, 1 + 2 * network.name_servers.len() as u8, 0, 0]);
     message.extend_from_slice(&lifetime.to_be_bytes());
     for server in &network.name_servers {
         message.extend_from_slice(&server.octets());
     }
     let padded = network.search.len().div_ceil(8) * 8;
-    message.extend_from_slice(&[DNS_SEARCH, 1 + (padded / 8) as u8, 0, 0]);
+    message.extend_from_slice(&[option::DNSSL, 1 + (padded / 8) as u8, 0, 0]);
     message.extend_from_slice(&lifetime.to_be_bytes());
     message.extend_from_slice(&network.search);
     message.resize(message.len() + padded - network.search.len(), 0);

@@ -21,6 +21,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use engine::Instant;
 use ipnet::Ipv6Net;
 use wire::MacAddr;
+use wire::dhcp6::{ALL_SERVERS, CLIENT_PORT, SERVER_PORT, message as kind, option};
 
 use super::message::{Answer, Body, Datagram};
 use super::pace::Pace;
@@ -28,12 +29,6 @@ use super::{Outbox, ServiceReason};
 use crate::GuestKey;
 use crate::plan::GatewayPlan;
 
-/// Where the server listens.
-const SERVER_PORT: u16 = 547;
-/// Where clients listen.
-const CLIENT_PORT: u16 = 546;
-/// All servers and relays of the link.
-const ALL_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 /// Seconds until a client that needs no addresses asks again.
 const REFRESH: u32 = 3600;
 /// The longest time between two attempts of a client that gets no answer it likes: a day
@@ -45,37 +40,6 @@ const BURST: u32 = 40;
 const ASSOCIATIONS_MAX: usize = 16;
 /// Longest identifier that is sent back; RFC 8415 has 130 bytes (11.1).
 const DUID_MAX: usize = 130;
-
-/// Types of messages.
-mod kind {
-    pub(super) const SOLICIT: u8 = 1;
-    pub(super) const ADVERTISE: u8 = 2;
-    pub(super) const REQUEST: u8 = 3;
-    pub(super) const CONFIRM: u8 = 4;
-    pub(super) const RENEW: u8 = 5;
-    pub(super) const REBIND: u8 = 6;
-    pub(super) const REPLY: u8 = 7;
-    pub(super) const RELEASE: u8 = 8;
-    pub(super) const DECLINE: u8 = 9;
-    pub(super) const INFORMATION_REQUEST: u8 = 11;
-}
-
-/// Codes of options.
-mod option {
-    pub(super) const CLIENT_ID: u16 = 1;
-    pub(super) const SERVER_ID: u16 = 2;
-    pub(super) const IA_NA: u16 = 3;
-    pub(super) const IA_TA: u16 = 4;
-    pub(super) const IA_ADDRESS: u16 = 5;
-    pub(super) const WANTED: u16 = 6;
-    pub(super) const STATUS: u16 = 13;
-    pub(super) const NAME_SERVERS: u16 = 23;
-    pub(super) const SEARCH: u16 = 24;
-    pub(super) const IA_PD: u16 = 25;
-    pub(super) const REFRESH: u16 = 32;
-    pub(super) const SOLICIT_MAX_RT: u16 = 82;
-    pub(super) const INFORMATION_MAX_RT: u16 = 83;
-}
 
 /// Codes of the status option.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -303,7 +267,7 @@ impl<'a> Message<'a> {
                 _ => continue,
             };
             for (code, value) in options(inside)? {
-                if code == option::IA_ADDRESS {
+                if code == option::ADDRESS {
                     let address = Ipv6Addr::from(*value.first_chunk::<16>()?);
                     let on_link = network.prefix.contains(&address);
                     answer = Some(answer.unwrap_or(true) && on_link);
@@ -369,8 +333,8 @@ impl Reply {
             self.option(option::SEARCH, &network.search);
         }
         if message.kind == kind::INFORMATION_REQUEST {
-            if message.wants(option::REFRESH) {
-                self.option(option::REFRESH, &REFRESH.to_be_bytes());
+            if message.wants(option::REFRESH_TIME) {
+                self.option(option::REFRESH_TIME, &REFRESH.to_be_bytes());
             }
             if message.wants(option::INFORMATION_MAX_RT) {
                 self.option(option::INFORMATION_MAX_RT, &MAX_RT.to_be_bytes());

@@ -63,7 +63,7 @@ pub const HOST: u32 = 2;
 /// Last host number, and last IPv6 interface identifier, that is kept for what is not a guest.
 pub const SERVICES_END: u32 = 15;
 /// Smallest MTU with which a network has IPv6 (RFC 8200 section 5), in bytes.
-pub const MTU_IPV6: u16 = 1280;
+pub const MTU_IPV6: u16 = wire::ipv6::MTU_MIN;
 const FIRST_GUEST: u32 = SERVICES_END + 1;
 
 /// What a host number is for.

@@ -3,11 +3,8 @@
 use std::net::Ipv4Addr;
 
 use wire::MacAddr;
+use wire::dhcp4::{COOKIE, HEADER_LEN, message, option};
 
-/// Where the options begin, behind the magic cookie.
-const OPTIONS_AT: usize = 240;
-/// Marks a BOOTP message with options (RFC 2131, 3).
-const MAGIC: [u8; 4] = [99, 130, 83, 99];
 /// What some clients and relays insist on (RFC 1542, 2.1).
 const LEN_MIN: usize = 300;
 /// Longest identifier of a client that is kept.
@@ -17,15 +14,16 @@ const HOST_NAME_MAX: usize = 64;
 
 /// What a message is (RFC 2132, 9.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Kind {
-    Discover = 1,
-    Offer = 2,
-    Request = 3,
-    Decline = 4,
-    Ack = 5,
-    Nak = 6,
-    Release = 7,
-    Inform = 8,
+    Discover = message::DISCOVER,
+    Offer = message::OFFER,
+    Request = message::REQUEST,
+    Decline = message::DECLINE,
+    Ack = message::ACK,
+    Nak = message::NAK,
+    Release = message::RELEASE,
+    Inform = message::INFORM,
 }
 
 impl Kind {
@@ -35,33 +33,6 @@ impl Kind {
             .into_iter()
             .find(|kind| *kind as u8 == byte)
     }
-}
-
-/// Codes of options.
-pub(crate) mod option {
-    pub(crate) const PAD: u8 = 0;
-    pub(crate) const SUBNET_MASK: u8 = 1;
-    pub(crate) const ROUTER: u8 = 3;
-    pub(crate) const NAME_SERVER: u8 = 6;
-    pub(crate) const HOST_NAME: u8 = 12;
-    pub(crate) const DOMAIN: u8 = 15;
-    pub(crate) const MTU: u8 = 26;
-    pub(crate) const BROADCAST: u8 = 28;
-    pub(crate) const REQUESTED: u8 = 50;
-    pub(crate) const LEASE_TIME: u8 = 51;
-    pub(crate) const OVERLOAD: u8 = 52;
-    pub(crate) const KIND: u8 = 53;
-    pub(crate) const SERVER: u8 = 54;
-    pub(crate) const PARAMETERS: u8 = 55;
-    pub(crate) const MESSAGE: u8 = 56;
-    pub(crate) const RENEWAL: u8 = 58;
-    pub(crate) const REBINDING: u8 = 59;
-    pub(crate) const CLIENT_ID: u8 = 61;
-    /// RFC 4039.
-    pub(crate) const RAPID_COMMIT: u8 = 80;
-    /// RFC 3397.
-    pub(crate) const SEARCH: u8 = 119;
-    pub(crate) const END: u8 = 255;
 }
 
 /// A message of a client.
@@ -131,13 +102,13 @@ impl Options {
 impl Request {
     /// Reads a message of a client on Ethernet. Nothing if it is none.
     pub(crate) fn parse(message: &[u8]) -> Option<Self> {
-        let head: &[u8; OPTIONS_AT] = message.first_chunk()?;
+        let head: &[u8; HEADER_LEN] = message.first_chunk()?;
         // Boot request, Ethernet, six bytes of address.
-        if head.get(..3)? != [1, 1, 6] || head.get(236..)? != MAGIC {
+        if head.get(..3)? != [1, 1, 6] || head.get(236..)? != COOKIE {
             return None;
         }
         let mut options = Options::default();
-        if !options.read(message.get(OPTIONS_AT..)?) {
+        if !options.read(message.get(HEADER_LEN..)?) {
             return None;
         }
         // The fields for the names of file and server may hold options too (RFC 2132, 9.3).
@@ -156,15 +127,15 @@ impl Request {
             return None;
         }
         Some(Self {
-            kind: Kind::from_byte(options.fixed::<1>(option::KIND)?[0])?,
+            kind: Kind::from_byte(options.fixed::<1>(option::MESSAGE_TYPE)?[0])?,
             xid: head.get(4..8)?.try_into().ok()?,
             secs: head.get(8..10)?.try_into().ok()?,
             flags: head.get(10..12)?.try_into().ok()?,
             ciaddr: address(12)?,
             giaddr: address(24)?,
             mac: MacAddr(head.get(28..34)?.try_into().ok()?),
-            requested: options.address(option::REQUESTED),
-            server: options.address(option::SERVER),
+            requested: options.address(option::REQUESTED_ADDRESS),
+            server: options.address(option::SERVER_ID),
             client_id: client_id.to_vec(),
             host_name: options.get(option::HOST_NAME).and_then(host_name),
             parameters: options.get(option::PARAMETERS).unwrap_or_default().to_vec(),
@@ -198,7 +169,7 @@ pub(crate) struct Reply(Vec<u8>);
 impl Reply {
     /// The answer to `request`, whose address the client may use is `yours`.
     pub(crate) fn new(request: &Request, kind: Kind, yours: Ipv4Addr, server: Ipv4Addr) -> Self {
-        let mut bytes = vec![0; OPTIONS_AT];
+        let mut bytes = vec![0; HEADER_LEN];
         // RFC 2131, table 3. A refusal has no address of the client in it.
         let ciaddr = if kind == Kind::Ack { request.ciaddr } else { Ipv4Addr::UNSPECIFIED };
         let mut put = |at: usize, value: &[u8]| {
@@ -213,10 +184,10 @@ impl Reply {
         put(16, &yours.octets());
         put(24, &request.giaddr.octets());
         put(28, &request.mac.0);
-        put(236, &MAGIC);
+        put(236, &COOKIE);
         let mut reply = Self(bytes);
-        reply.option(option::KIND, &[kind as u8]);
-        reply.option(option::SERVER, &server.octets());
+        reply.option(option::MESSAGE_TYPE, &[kind as u8]);
+        reply.option(option::SERVER_ID, &server.octets());
         // Who sent one gets it back, in refusals too (RFC 6842).
         if !request.client_id.is_empty() {
             reply.option(option::CLIENT_ID, &request.client_id);

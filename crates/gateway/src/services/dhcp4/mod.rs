@@ -30,6 +30,7 @@ use std::time::Duration;
 use engine::Instant;
 use ipnet::Ipv4Net;
 use wire::MacAddr;
+use wire::dhcp4::{CLIENT_PORT, SERVER_PORT, option};
 
 use super::leases::{Client, Lease, Leases, Lost, SavedLease, State};
 use super::message::{Answer, Body, Datagram};
@@ -39,12 +40,8 @@ use crate::GuestKey;
 use crate::event::{GatewayEvent, Subject};
 use crate::plan::GatewayPlan;
 use crate::report::LeaseReport;
-use message::{Kind, Reply, Request, option};
+use message::{Kind, Reply, Request};
 
-/// Where the server listens.
-const SERVER_PORT: u16 = 67;
-/// Where clients listen.
-const CLIENT_PORT: u16 = 68;
 /// How long a lease is, when the client does not ask for another time.
 pub const LEASE: Duration = Duration::from_secs(3600);
 /// Shortest and longest lease that a client can ask for.
@@ -422,8 +419,8 @@ impl Turn<'_> {
         // Renewal at half, rebinding at seven eighths (RFC 2131, 4.4.5).
         for (code, time) in [
             (option::LEASE_TIME, lease),
-            (option::RENEWAL, lease / 2),
-            (option::REBINDING, lease / 8 * 7),
+            (option::RENEWAL_TIME, lease / 2),
+            (option::REBINDING_TIME, lease / 8 * 7),
         ] {
             // A day at most.
             reply.option(code, &(time.as_secs() as u32).to_be_bytes());

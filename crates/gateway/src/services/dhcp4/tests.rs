@@ -29,12 +29,12 @@ impl Says {
     }
 
     fn wants(self, address: Ipv4Addr) -> Self {
-        self.with(option::REQUESTED, &address.octets())
+        self.with(option::REQUESTED_ADDRESS, &address.octets())
     }
 
     /// The client chose this server.
     fn chose(self, address: Ipv4Addr) -> Self {
-        self.wants(address).with(option::SERVER, &GATEWAY.octets())
+        self.wants(address).with(option::SERVER_ID, &GATEWAY.octets())
     }
 
     fn has(mut self, ciaddr: Ipv4Addr) -> Self {
@@ -474,7 +474,7 @@ fn messages_that_are_not_for_us() {
     assert_eq!(world.say(&group), None);
     assert_eq!(world.counted(), [(R::DhcpForged, 3)]);
     let other_server = [10, 5, 16, 3];
-    let chose = Says::new(Kind::Request, ONE).with(option::SERVER, &other_server);
+    let chose = Says::new(Kind::Request, ONE).with(option::SERVER_ID, &other_server);
     assert_eq!(world.say(&chose.wants([10, 5, 24, 3].into())), None);
     assert_eq!(world.say(&Says::new(Kind::Offer, ONE)), None);
     assert_eq!(world.counted(), [(R::DhcpOther, 2)]);

@@ -32,7 +32,7 @@ fn association(address: Option<&str>) -> Vec<u8> {
     if let Some(address) = address {
         let address: Ipv6Addr = address.parse().unwrap();
         let value = [address.octets().as_slice(), &[0; 8]].concat();
-        inside.extend_from_slice(&opt(option::IA_ADDRESS, &value));
+        inside.extend_from_slice(&opt(option::ADDRESS, &value));
     }
     opt(option::IA_NA, &inside)
 }
@@ -91,14 +91,14 @@ fn a_client_is_told_what_it_asks_for() {
     let mut world = World::new();
     let [client, server] = ids();
     let asks = message(11, &[client.clone(), wanted(&[23, 24, 32, 99])]);
-    let refresh = opt(option::REFRESH, &3600_u32.to_be_bytes());
+    let refresh = opt(option::REFRESH_TIME, &3600_u32.to_be_bytes());
     let all = [client.clone(), server.clone(), name_servers(), search(), refresh];
     assert_eq!(world.say(&asks), Some(message(7, &all)));
     let asks = message(11, &[client.clone(), server.clone(), wanted(&[24])]);
     assert_eq!(world.say(&asks), Some(message(7, &[client, server.clone(), search()])));
     // Anonymous, and without a wish: everything.
     let max_rt = opt(option::INFORMATION_MAX_RT, &86_400_u32.to_be_bytes());
-    let refresh = opt(option::REFRESH, &3600_u32.to_be_bytes());
+    let refresh = opt(option::REFRESH_TIME, &3600_u32.to_be_bytes());
     let all = [server, name_servers(), search(), refresh, max_rt];
     assert_eq!(world.say(&message(11, &[])), Some(message(7, &all)));
     assert_eq!(world.counted(), [(R::Dhcp6Reply, 3)]);
