@@ -2,7 +2,6 @@
 //! address by DHCP, makes one from the advertised prefix, and looks names up, over both families.
 #![forbid(unsafe_code)]
 
-use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -10,64 +9,15 @@ use engine::Instant;
 use gateway::services::{Datagram, Services, Solicitation};
 use gateway::{GatewayEvent, GatewayPlan, GuestAddresses, GuestKey};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken};
 use smoltcp::socket::{dhcpv4, dns};
 use smoltcp::wire::{DnsQueryType, EthernetAddress, HardwareAddress, IpAddress, IpCidr};
+use testkit::wires::Wires;
 use wire::build::{Builder, Ipv6};
 use wire::parse::Arp;
 use wire::{L3, MacAddr, Transport, ndp};
 
 const GATEWAY: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
 const CLIENT: MacAddr = MacAddr([2, 0, 0, 0, 1, 1]);
-
-/// Frames on their way to and from the stack.
-#[derive(Default)]
-struct Wires {
-    rx: VecDeque<Vec<u8>>,
-    tx: VecDeque<Vec<u8>>,
-}
-
-struct Received(Vec<u8>);
-
-impl RxToken for Received {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
-    }
-}
-
-struct Sending<'a>(&'a mut VecDeque<Vec<u8>>);
-
-impl TxToken for Sending<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut frame = vec![0; len];
-        let result = f(&mut frame);
-        self.0.push_back(frame);
-        result
-    }
-}
-
-impl Device for Wires {
-    type RxToken<'a> = Received;
-    type TxToken<'a> = Sending<'a>;
-
-    fn receive(
-        &mut self,
-        _: smoltcp::time::Instant,
-    ) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        Some((Received(self.rx.pop_front()?), Sending(&mut self.tx)))
-    }
-
-    fn transmit(&mut self, _: smoltcp::time::Instant) -> Option<Self::TxToken<'_>> {
-        Some(Sending(&mut self.tx))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
-        capabilities
-    }
-}
 
 /// The stack, the services, and what a router does between them.
 struct World {
@@ -94,7 +44,7 @@ impl World {
             v6: "fd00:1:2:3::20".parse().ok(),
         };
         services.set_guest("web", &web);
-        let mut wires = Wires::default();
+        let mut wires = Wires::ethernet(1500);
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(CLIENT.0)));
         config.random_seed = 4;
         config.slaac = v6;

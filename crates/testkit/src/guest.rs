@@ -1,16 +1,17 @@
 //! A whole TCP/IP stack (smoltcp) that sits behind an engine port.
 
-use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use engine::Instant;
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, RxToken, TxToken};
+use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::{icmp, tcp};
 use smoltcp::wire::{
     EthernetAddress, HardwareAddress, Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpCidr,
 };
 use wire::MacAddr;
+
+use crate::wires::Wires;
 
 /// The prefix lengths of all guests' networks.
 const PREFIX_V4: u8 = 20;
@@ -44,7 +45,7 @@ impl Guest {
     /// If the Ethernet address is a group address.
     #[must_use]
     pub fn new(mac: MacAddr, addresses: &[IpAddr], mtu: usize, seed: u64) -> Self {
-        let mut wires = Wires { rx: VecDeque::new(), tx: VecDeque::new(), mtu };
+        let mut wires = Wires::ethernet(mtu);
         let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(mac.0)));
         config.random_seed = seed;
         let mut interface = Interface::new(config, &mut wires, smoltcp::time::Instant::ZERO);
@@ -169,57 +170,4 @@ fn tcp_socket() -> tcp::Socket<'static> {
 
 fn time(now: Instant) -> smoltcp::time::Instant {
     smoltcp::time::Instant::from_micros(i64::try_from(now.as_nanos() / 1000).unwrap_or(i64::MAX))
-}
-
-/// The stack's end of its link.
-#[derive(Debug)]
-struct Wires {
-    rx: VecDeque<Vec<u8>>,
-    tx: VecDeque<Vec<u8>>,
-    mtu: usize,
-}
-
-impl Device for Wires {
-    type RxToken<'a> = Received;
-    type TxToken<'a> = Sending<'a>;
-
-    fn receive(&mut self, _now: smoltcp::time::Instant) -> Option<(Received, Sending<'_>)> {
-        let frame = self.rx.pop_front()?;
-        Some((Received(frame), Sending(&mut self.tx)))
-    }
-
-    fn transmit(&mut self, _now: smoltcp::time::Instant) -> Option<Sending<'_>> {
-        Some(Sending(&mut self.tx))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        // smoltcp counts the Ethernet header.
-        capabilities.max_transmission_unit = self.mtu + 14;
-        capabilities
-    }
-}
-
-/// A frame that was received.
-#[derive(Debug)]
-struct Received(Vec<u8>);
-
-impl RxToken for Received {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(&self.0)
-    }
-}
-
-/// A place for a frame to be sent.
-#[derive(Debug)]
-struct Sending<'a>(&'a mut VecDeque<Vec<u8>>);
-
-impl TxToken for Sending<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut frame = vec![0; len];
-        let result = f(&mut frame);
-        self.0.push_back(frame);
-        result
-    }
 }

@@ -4,7 +4,7 @@
 //! * [`ledger`]: counters that may not move unannounced, and the conservation laws;
 //! * [`frames`], [`random`]: frames on one line, randomness from a seed;
 //! * [`model`]: a switch written for being obviously right, to compare the engine with;
-//! * [`guest`], [`simulator`]: whole TCP/IP stacks behind engine ports;
+//! * [`guest`], [`wires`], [`simulator`]: whole TCP/IP stacks behind engine ports;
 //! * [`routed`]: networks that a router joins, frame by frame or with whole stacks;
 //! * [`harness`]: what the fuzz targets run, so that the ordinary tests can run it too.
 //!
@@ -21,6 +21,7 @@ pub mod network;
 pub mod random;
 pub mod routed;
 pub mod simulator;
+pub mod wires;
 
 pub use frames::{Ip, Rich, mac};
 pub use network::TestNetwork;

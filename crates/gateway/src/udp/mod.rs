@@ -324,6 +324,4 @@ const fn protocol(carries: Carries) -> Protocol {
 }
 
 #[cfg(test)]
-mod real;
-#[cfg(test)]
 mod tests;

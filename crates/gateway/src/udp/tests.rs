@@ -7,6 +7,10 @@ use crate::harness::{BOTH, Family, GUEST, Lab, Shape, plan};
 use crate::report::FlowState;
 use crate::{GuestKey, Limits, Protocol, Reason};
 
+mod echo;
+mod errors;
+mod host;
+mod refusals;
 mod room;
 
 #[test]
@@ -188,47 +192,6 @@ fn marks_pass_from_the_packet_to_the_socket() {
     }
 }
 
-#[test]
-fn an_error_of_the_outside_keeps_its_offender_and_quotes_the_guest() {
-    for family in BOTH {
-        let mut lab = Lab::new(plan());
-        let (guest, remote) = (family.guest(4000), family.outside(33434));
-        lab.udp(guest, remote, b"trace me");
-        let error = family.error(EXCEEDED, 113, family.router(), remote);
-        lab.host().fail(0, error, b"trace me");
-        lab.host_side();
-        lab.moved(&[(Reason::UdpOut, 1), (Reason::IcmpErrorIn, 1)]);
-        let got = lab.one();
-        got.check();
-        assert_eq!(got.ips(), (family.router(), guest.ip()));
-        assert_eq!(got.icmp(), family.of(EXCEEDED));
-        let quoted = got.quoted();
-        quoted.check();
-        assert_eq!((quoted.ends(), quoted.payload()), ((guest, remote), &b"trace me"[..]));
-    }
-}
-
-/// A router may speak from an address that says nothing behind another link, and somebody on the host's
-/// link may have the address of a guest's neighbour.
-#[test]
-fn the_host_s_neighbours_are_not_the_guest_s() {
-    for family in BOTH {
-        let mut lab = Lab::new(plan());
-        let (guest, remote) = (family.guest(4000), family.outside(9));
-        lab.udp(guest, remote, b"x");
-        let neighbour: IpAddr = family.of(["169.254.9.9", "fe80::9"]).parse().unwrap();
-        lab.host().arrive(0, SocketAddr::new(neighbour, 53), b"it is I", None);
-        lab.host_side();
-        lab.moved(&[(Reason::UdpOut, 1), (Reason::Source, 1)]);
-        assert!(lab.got().is_empty());
-        let error = family.error(EXCEEDED, 113, neighbour, remote);
-        lab.host().fail(0, error, b"x");
-        lab.host_side();
-        lab.moved(&[(Reason::IcmpErrorIn, 1)]);
-        assert_eq!(lab.one().ips(), (family.gateway(0).ip(), guest.ip()));
-    }
-}
-
 /// Who sends from port 0 expects no answer, and is heard.
 #[test]
 fn a_datagram_without_a_source_port_goes_out() {
@@ -237,229 +200,6 @@ fn a_datagram_without_a_source_port_goes_out() {
         lab.udp(family.guest(0), family.outside(9), b"x");
         lab.moved(&[(Reason::UdpOut, 1)]);
         assert_eq!(lab.host().sent.pop().unwrap().to, family.outside(9));
-        lab.idle();
-    }
-}
-
-#[test]
-fn path_mtu_is_told() {
-    for family in BOTH {
-        let mut lab = Lab::new(plan());
-        let (guest, remote) = (family.guest(4000), family.outside(9));
-        // As the kernel tells it of a socket that is not connected: of IPv4 without the port.
-        let told = SocketAddr::new(remote.ip(), family.of([0, remote.port()]));
-        let error = SocketError {
-            origin: Origin::Local,
-            errno: 90,
-            info: 1400,
-            offender: None,
-            destination: Some(told),
-            local: None,
-            len: 0,
-        };
-        lab.udp(guest, remote, b"x");
-        lab.host().sent.clear();
-        lab.host().fail_send.push_back(90);
-        lab.host().fail(0, error, b"");
-        // The flow's last destination is another by the time that the first is sent.
-        lab.udp_as(GUEST, guest, remote, &[0; 1450], Shape::default());
-        lab.udp_as(GUEST, guest, family.router_end(77), b"x", Shape::default());
-        lab.flush();
-        lab.moved(&[(Reason::UdpOut, 2), (Reason::TooBig, 1), (Reason::IcmpErrorIn, 1)]);
-        let sent: Vec<_> = lab.host().sent.drain(..).map(|sent| sent.to).collect();
-        assert_eq!(sent, [family.router_end(77)]);
-        let got = lab.one();
-        got.check();
-        assert_eq!(got.icmp(), family.of(TOO_BIG));
-        assert_eq!(got.ips().0, family.gateway(0).ip(), "this host found it, and we speak for it");
-        let l4 = usize::from(got.parsed.l4.unwrap().offset);
-        assert_eq!(got.bytes[l4 + 6..l4 + 8], 1400_u16.to_be_bytes());
-        assert_eq!(got.quoted().ends(), (guest, remote));
-        lab.idle();
-    }
-}
-
-#[test]
-fn an_old_error_does_not_cost_the_next_datagram() {
-    for family in BOTH {
-        let mut lab = Lab::new(plan());
-        let (guest, remote) = (family.guest(4000), family.outside(9));
-        lab.udp(guest, remote, b"one");
-        lab.host().fail_send.push_back(111);
-        let error = family.error(NO_PORT, 111, remote.ip(), remote);
-        lab.host().fail(0, error, b"one");
-        lab.udp(guest, remote, b"two");
-        lab.moved(&[(Reason::UdpOut, 2), (Reason::IcmpErrorIn, 1)]);
-        assert_eq!(lab.host().sent.pop().unwrap().bytes, b"two");
-        assert_eq!(lab.one().icmp(), family.of(NO_PORT));
-    }
-}
-
-#[test]
-fn what_the_host_does_not_send() {
-    for family in BOTH {
-        let mut lab = Lab::new(plan());
-        let (guest, remote) = (family.guest(4000), family.outside(9));
-        // EAGAIN, ENETUNREACH, EPERM, and EINVAL, which nobody can explain.
-        for (errno, reason, icmp) in [
-            (11, Reason::SendFull, None),
-            (101, Reason::NoRoute, Some(family.of(NO_WAY))),
-            (1, Reason::SendFailed, Some(family.of(PROHIBITED))),
-            (22, Reason::SendFailed, None),
-        ] {
-            lab.host().fail_send.push_back(errno);
-            lab.udp(guest, remote, b"x");
-            lab.moved(&[(reason, 1)]);
-            let got = lab.got();
-            assert_eq!(got.first().map(crate::harness::Got::icmp), icmp, "{errno}");
-        }
-        // None of that ended the flow, nor stays with the next datagram.
-        lab.udp(guest, remote, b"again");
-        lab.moved(&[(Reason::UdpOut, 1)]);
-        let sent: Vec<_> =
-            lab.host().sent.drain(..).map(|sent| (sent.socket, sent.bytes)).collect();
-        assert_eq!(sent, [(0, b"again".to_vec())]);
-        lab.idle();
-    }
-}
-
-#[test]
-fn the_host_is_out_of_reach_unless_allowed() {
-    for family in BOTH {
-        let mut plan = plan();
-        plan.allow_host = vec!["udp/53".parse().unwrap()];
-        let mut lab = Lab::new(plan);
-        lab.host().routes.local("198.51.100.9");
-        lab.host().routes.local("2001:db8::9");
-        let prohibited = family.of(PROHIBITED);
-        for remote in [family.outside(53), family.loopback(53), family.host_internal(54)] {
-            lab.udp(family.guest(1), remote, b"x");
-            lab.moved(&[(Reason::HostRefused, 1)]);
-            let got = lab.got();
-            assert_eq!(got.len(), 1);
-            assert_eq!(got[0].icmp(), prohibited);
-            assert_eq!(got[0].quoted().ends(), (family.guest(1), remote));
-        }
-        lab.udp(family.guest(1), family.host_internal(53), b"x");
-        assert_eq!(lab.host().sent.pop().unwrap().to, family.loopback(53));
-        lab.host().arrive(0, family.loopback(53), b"y", None);
-        // Another program of the host finds the socket.
-        lab.host().arrive(0, family.loopback(54), b"z", None);
-        lab.host().arrive(0, family.outside(53), b"z", None);
-        lab.host_side();
-        let got = lab.one();
-        assert_eq!(got.ends(), (family.host_internal(53), family.guest(1)));
-        lab.moved(&[(Reason::UdpOut, 1), (Reason::UdpIn, 1), (Reason::HostRefused, 2)]);
-        // Only for one guest.
-        lab.gateway.allow_host(Some(GuestKey(3)), "99".parse().unwrap());
-        lab.udp(family.guest(1), family.host_internal(99), b"x");
-        lab.moved(&[(Reason::HostRefused, 1)]);
-        lab.udp_as(GuestKey(3), family.guest(2), family.host_internal(99), b"x", Shape::default());
-        lab.flush();
-        lab.moved(&[(Reason::UdpOut, 1)]);
-    }
-}
-
-#[test]
-fn an_address_that_becomes_the_hosts_is_refused_from_then_on() {
-    for family in BOTH {
-        let mut lab = Lab::new(plan());
-        lab.udp(family.guest(1), family.outside(9), b"x");
-        lab.moved(&[(Reason::UdpOut, 1)]);
-        lab.host().routes.local(&family.outside(0).ip().to_string());
-        let token = crate::poll::Token::new(crate::poll::Kind::Route, 0, 0);
-        let event = crate::poll::Event {
-            token: 0,
-            readable: true,
-            writable: false,
-            hangup: false,
-            urgent: false,
-        };
-        let (now, room) = (lab.now, crate::Unbounded);
-        lab.gateway.host_ready(now, &mut lab.pool, &room, token, &event);
-        lab.udp(family.guest(1), family.outside(9), b"x");
-        lab.moved(&[(Reason::HostRefused, 1)]);
-        // A new flow does not wait for the notice to be taken.
-        let mut lab = Lab::new(plan());
-        lab.udp(family.guest(1), family.outside(9), b"x");
-        lab.moved(&[(Reason::UdpOut, 1)]);
-        lab.host().routes.local(&family.outside(0).ip().to_string());
-        lab.udp(family.guest(2), family.outside(9), b"x");
-        lab.moved(&[(Reason::HostRefused, 1)]);
-        lab.udp(family.guest(1), family.outside(9), b"x");
-        lab.moved(&[(Reason::HostRefused, 1)]);
-    }
-}
-
-#[test]
-fn groups_and_strangers() {
-    let mut lab = Lab::new(plan());
-    for (from, to, reason) in [
-        ("10.9.0.5:1", "224.0.0.251:5353", Reason::Multicast),
-        ("10.9.0.5:1", "255.255.255.255:9", Reason::Multicast),
-        ("10.9.0.5:1", "10.9.0.255:9", Reason::Multicast),
-        ("[fd00:9::5]:1", "[ff02::fb]:5353", Reason::Multicast),
-        ("0.0.0.0:1", "198.51.100.9:9", Reason::Source),
-        ("127.0.0.1:1", "198.51.100.9:9", Reason::Source),
-        ("[::]:1", "[2001:db8::9]:9", Reason::Source),
-        ("[::1]:1", "[2001:db8::9]:9", Reason::Source),
-        ("10.9.0.5:9", "198.51.100.9:0", Reason::Malformed),
-    ] {
-        lab.udp(from.parse().unwrap(), to.parse().unwrap(), b"x");
-        lab.moved(&[(reason, 1)]);
-        assert!(lab.got().is_empty(), "{from} {to}");
-    }
-    for (from, to, reason, icmp) in [
-        ("10.9.0.5:1", "169.254.169.254:80", Reason::LinkLocal, (3, 13)),
-        ("[fd00:9::5]:1", "[fe80::1]:80", Reason::LinkLocal, (1, 2)),
-        ("10.9.0.5:1", "10.9.0.77:9", Reason::NoRoute, (3, 1)),
-        ("[fd00:9::5]:1", "[fd00:9::77]:9", Reason::NoRoute, (1, 3)),
-        ("10.9.0.5:1", "10.9.0.1:9", Reason::NoService, (3, 3)),
-        ("[fd00:9::5]:1", "[fd00:9::1]:9", Reason::NoService, (1, 4)),
-    ] {
-        lab.udp(from.parse().unwrap(), to.parse().unwrap(), b"x");
-        lab.moved(&[(reason, 1)]);
-        assert_eq!(lab.one().icmp(), icmp, "{from} {to}");
-    }
-    assert_eq!(lab.gateway.flows(lab.now).count(), 0);
-    lab.idle();
-}
-
-#[test]
-fn without_nat_there_are_only_services() {
-    for family in BOTH {
-        let mut plan = plan();
-        plan.nat = false;
-        let mut lab = Lab::new(plan);
-        lab.udp(family.guest(1), family.outside(9), b"x");
-        lab.moved(&[(Reason::NoNat, 1)]);
-        assert_eq!(lab.one().icmp(), family.of(NO_WAY));
-    }
-}
-
-#[test]
-fn damaged_datagrams_go_nowhere() {
-    for family in BOTH {
-        let mut lab = Lab::new(plan());
-        let (good, offload) =
-            Lab::udp_frame(family.guest(1), family.outside(9), b"damage", Shape::default());
-        let mut bad = good.clone();
-        *bad.last_mut().unwrap() ^= 1;
-        lab.frame(GUEST, &bad, offload);
-        lab.moved(&[(Reason::Checksum, 1)]);
-        // UDP's length beyond the packet.
-        let mut bad = good.clone();
-        bad[14 + family.header_len() + 5] += 1;
-        lab.frame(GUEST, &bad, offload);
-        lab.moved(&[(Reason::Checksum, 1)]);
-        lab.frame(GUEST, &good[..good.len() - 1], offload);
-        lab.moved(&[(Reason::Malformed, 1)]);
-        // Padding behind the packet is not sent.
-        let padded = [&good[..], &[0; 10]].concat();
-        lab.frame(GUEST, &padded, offload);
-        lab.flush();
-        lab.moved(&[(Reason::UdpOut, 1)]);
-        assert_eq!(lab.host().sent.pop().unwrap().bytes, b"damage");
         lab.idle();
     }
 }
@@ -557,18 +297,6 @@ fn without_descriptors_a_guest_gives_one_of_its_own() {
 }
 
 #[test]
-fn errors_to_a_guest_have_a_rate() {
-    for family in BOTH {
-        let mut lab = Lab::new(plan());
-        for _ in 0..100 {
-            lab.udp(family.guest(1), family.loopback(9), b"x");
-        }
-        lab.moved(&[(Reason::HostRefused, 100), (Reason::RateLimited, 36)]);
-        assert_eq!(lab.got().len(), 64);
-    }
-}
-
-#[test]
 fn an_end_that_passes_to_another_guest_gets_another_socket() {
     for family in BOTH {
         let mut lab = Lab::new(plan());
@@ -578,81 +306,6 @@ fn an_end_that_passes_to_another_guest_gets_another_socket() {
         // The first one was still waiting to be sent by a socket that ended.
         lab.moved(&[(Reason::UdpOut, 1), (Reason::SendFailed, 1)]);
         assert_eq!(lab.host().sent.pop().unwrap().socket, 1);
-        lab.idle();
-    }
-}
-
-#[test]
-fn echo_and_its_answer() {
-    for family in BOTH {
-        let mut lab = Lab::new(plan());
-        let (guest, remote) = (family.guest(0).ip(), family.outside(0).ip());
-        lab.echo(guest, remote, 0x1234, b"ping");
-        lab.moved(&[(Reason::EchoOut, 1)]);
-        let mut message = lab.host().sent.pop().unwrap().bytes;
-        assert_eq!((message[4..6].to_vec(), &message[8..]), (vec![0x12, 0x34], &b"ping"[..]));
-        // The kernel has its own identifier.
-        message[0] = family.of([0, 129]);
-        message[4..6].copy_from_slice(&[0xab, 0xcd]);
-        lab.host().arrive(0, SocketAddr::new(remote, 0), &message, None);
-        lab.host_side();
-        lab.moved(&[(Reason::EchoIn, 1)]);
-        let got = lab.one();
-        got.check();
-        assert_eq!((got.ips(), got.icmp().0), ((remote, guest), message[0]));
-        let l4 = usize::from(got.parsed.l4.unwrap().offset);
-        assert_eq!(got.bytes[l4 + 4..l4 + 8], [0x12, 0x34, 0, 1]);
-        lab.idle();
-    }
-}
-
-#[test]
-fn traceroute_with_echo() {
-    for family in BOTH {
-        let mut lab = Lab::new(plan());
-        let (guest, remote) = (family.guest(0).ip(), family.outside(0).ip());
-        lab.echo(guest, remote, 0x1234, b"ping");
-        let mut message = lab.host().sent.pop().unwrap().bytes;
-        message[4..6].copy_from_slice(&[0xab, 0xcd]);
-        let error = family.error(EXCEEDED, 113, family.router(), SocketAddr::new(remote, 0));
-        lab.host().fail(0, error, &message);
-        lab.host_side();
-        lab.moved(&[(Reason::EchoOut, 1), (Reason::IcmpErrorIn, 1)]);
-        let got = lab.one();
-        got.check();
-        assert_eq!(got.ips(), (family.router(), guest));
-        let quoted = got.quoted();
-        quoted.check();
-        assert_eq!(quoted.ips(), (guest, remote));
-        let l4 = usize::from(quoted.parsed.l4.unwrap().offset);
-        assert_eq!(quoted.bytes[l4 + 4..], [&[0x12, 0x34, 0, 1][..], b"ping"].concat());
-    }
-}
-
-#[test]
-fn where_echo_is_refused_the_guest_and_the_status_say_so() {
-    for family in BOTH {
-        let mut lab = Lab::new(plan());
-        lab.host().fail_open.push_back(13);
-        lab.echo(family.guest(0).ip(), family.outside(0).ip(), 1, b"ping");
-        lab.moved(&[(Reason::EchoRefused, 1)]);
-        assert_eq!(lab.one().icmp(), family.of(PROHIBITED));
-        let status = lab.gateway.status();
-        let (said, other) = if family.v6 {
-            (status.echo_v6, status.echo_v4)
-        } else {
-            (status.echo_v4, status.echo_v6)
-        };
-        assert!(said.unwrap().contains("ping_group_range"));
-        assert_eq!(other, None);
-        // The gateway itself always answers.
-        lab.echo(family.guest(0).ip(), family.gateway(0).ip(), 1, b"ping");
-        lab.echo(family.guest(0).ip(), family.host_internal(0).ip(), 1, b"ping");
-        lab.moved(&[(Reason::EchoAnswered, 2)]);
-        for got in lab.got() {
-            got.check();
-            assert_eq!(got.icmp().0, family.of([0, 129]));
-        }
         lab.idle();
     }
 }
