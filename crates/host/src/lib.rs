@@ -34,5 +34,6 @@ pub mod outer;
 pub mod report;
 pub mod start;
 pub mod uplink;
-pub mod wording;
 pub mod worker;
+
+pub use nic::wording;

@@ -27,7 +27,8 @@
 //! Large frames lie in memory that relay and hypervisor share ([`slots`]); what decides about them is
 //! copied out before it is looked at.
 //!
-//! [`protocol`] and [`slots`] are shared with the hypervisor, which uses nothing else of this crate.
+//! [`protocol`], [`slots`] and [`wording`] are shared with the hypervisor, which uses nothing else of this
+//! crate.
 #![forbid(unsafe_code)]
 
 pub mod admission;
@@ -46,3 +47,4 @@ pub mod rate;
 pub mod reason;
 pub mod relay;
 pub mod slots;
+pub mod wording;

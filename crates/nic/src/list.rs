@@ -10,8 +10,8 @@ use std::path::Path;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::mac_list;
 use crate::protocol::MacRange;
+use crate::{mac_list, wording};
 
 /// Where it is.
 pub const PLACE: &str = "/etc/netherd/nic.toml";
@@ -161,7 +161,7 @@ fn parse(text: &str) -> Result<List, Fault> {
     let line_of = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
     let file: File = toml::from_str(text).map_err(|error| Fault {
         line: line_of(error.span().map_or(0, |span| span.start)),
-        why: error.message().trim_end_matches('.').to_owned(),
+        why: wording::of_toml(text, error.message(), error.span()).trim_end_matches('.').to_owned(),
     })?;
     let mut list = List::default();
     for entry in file.allow {
@@ -313,8 +313,28 @@ mod tests {
                 "names group addresses",
             ),
             (entry("user = \"0\"\nmacs = [\"00:00:00:00:00:00\"]"), 4, "which is no station's"),
-            (entry("user = \"0\"\nmacs = [\"local\"]\nmtu = 9000"), 5, "unknown field"),
-            (entry("user = \"0\"\nmacs = \"local\""), 4, "expected a sequence"),
+            (
+                entry("user = \"0\"\nmacs = [\"local\"]\nmtu = 9000"),
+                5,
+                "there is no key `mtu` here",
+            ),
+            (
+                entry("user = \"0\"\nmacs = \"local\""),
+                4,
+                "`macs` takes a list in brackets, not the text \"local\"",
+            ),
+            (
+                entry("user = \"0\"\nmacs = [\"local\"]\nmax_macs = 70000"),
+                5,
+                "`max_macs` takes a whole number from 0 to 65535, not 70000",
+            ),
+            (entry("user = 0\nmacs = [\"local\"]"), 3, "`user` takes a text in quotes, not 0"),
+            (
+                "[[allow]]\nuser = \"0\"\nmacs = [\"local\"]\n".into(),
+                1,
+                "the key `device` is missing",
+            ),
+            ("[allow]\n".into(), 1, "`allow` takes a list in brackets, not a table"),
             ("[[allow]\n".into(), 1, ""),
             (
                 "[[allow]]\nuser = \"0\"\ndevice = \"a/b\"\nmacs = [\"local\"]".into(),
