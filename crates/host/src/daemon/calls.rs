@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::Daemon;
-use super::brought;
 use super::caller::Caller;
+use super::passed_descriptors;
 use super::served::Served;
 use super::served::outside::Publisher;
-use super::served::wishes::forward_of;
+use super::served::requests::forward_of;
 use crate::api::message::{
     Answer, Audience, Call, Code, Ending, Failure, GuestKind, Hello, LinkArgs, Linked, Metrics,
     Nothing, PAGE_MAX, Page, Published, Reloaded, VERSION,
@@ -174,7 +174,7 @@ impl Daemon {
         let (id, uid) =
             self.clients.get(&token).map(|it| (it.network, it.caller.uid())).ok_or_else(gone)?;
         let count = self.network(id).ok_or_else(gone)?.check_link(token, args)?;
-        let fds = brought::check(args, self.take_fds(token, count)?, uid)?;
+        let fds = passed_descriptors::check(args, self.take_fds(token, count)?, uid)?;
         let linked = self.network_mut(id).ok_or_else(gone)?.link(worker, token, args, fds)?;
         self.join_networks(worker);
         Ok(linked)

@@ -4,7 +4,7 @@
 //!
 //! One thread runs [`Worker::turn`] and handles what it reports: connections to `api` and their requests
 //! ([`calls`]), the lives of guests ([`guests`]), signals, and deadlines. Captures, plans and leases are written by threads
-//! of their own ([`crate::capture`], [`kept`]); there are no others. Nothing here waits for anybody.
+//! of their own ([`crate::capture`], [`served::write_behind`]); there are no others. Nothing here waits for anybody.
 //!
 //! Start: leave the caller if asked to ([`startup`]), read the configuration, publish every network, confine the
 //! process ([`crate::confine`]), say that all is ready. A start that fails leaves nothing behind. The end: SIGTERM,
@@ -14,11 +14,11 @@
 //! connection to its `api`: a command that has just connected to join keeps it.
 
 mod admission;
-mod brought;
 mod caller;
 mod calls;
 mod captures;
 mod clients;
+mod passed_descriptors;
 mod reload;
 mod reports;
 mod served;
@@ -49,7 +49,7 @@ use crate::names::{DEFAULT_NETWORK, Name};
 use crate::worker::{NetworkId, Token, Worker, WorkerEvent, WorkerLimits};
 use clients::Client;
 use served::troubles::Subject;
-use served::{Served, around};
+use served::{Served, outer_networks};
 use startup::Startup;
 
 /// What `netherd up` was asked to do.
@@ -180,7 +180,7 @@ impl Daemon {
             stopping: false,
         };
         for network in checked.networks() {
-            let network = around::settle(network.clone())?;
+            let network = outer_networks::settle(network.clone())?;
             let served = Served::open(&mut worker, network, startup)?;
             log::info(&format!(
                 "Network {} is served in {} ({}, {}).",

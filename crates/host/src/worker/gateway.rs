@@ -16,7 +16,7 @@
 //!   at most. The kernel's list of what is ready goes round, links among it, and a turn takes a part
 //!   of it.
 //! * **Latency.** Frames of a gateway's turn count as frames of the router's port, so a dialogue
-//!   with the outside is polled for like one between guests ([`super::spin`]).
+//!   with the outside is polled for like one between guests ([`super::busy_poll`]).
 //! * **Leases.** A lease is bound in the engine before the answer that announces it leaves.
 
 use std::net::IpAddr;

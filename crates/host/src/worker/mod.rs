@@ -14,7 +14,7 @@
 //!   poller (or a timer, for the shared datagram socket) says that there is room. Nothing else
 //!   stands still meanwhile.
 //! * **Latency.** After traffic the worker does not sleep at once but polls for up to 50 us, when
-//!   that has paid off lately ([`spin`]). An idle worker sleeps in one system call.
+//!   that has paid off lately ([`busy_poll`]). An idle worker sleeps in one system call.
 //! * **Routing.** What a network has for its router, and what gateways have for guests, is moved in the
 //!   same turn ([`router`], [`gateway`]).
 //! * **Death.** A failing descriptor closes its own port, in the same visit, and nothing else.
@@ -22,17 +22,17 @@
 //! Identifiers are an index and a generation; what is reported by the poller for something that
 //! was closed earlier in the same turn does not find it any more and is ignored.
 
+mod busy_poll;
 mod datagrams;
 mod gateway;
 mod handshakes;
-mod look;
 mod nodes;
 mod numbers;
 mod port_table;
 mod ports;
+mod read_batch;
 mod router;
 mod slots;
-mod spin;
 mod standings;
 mod timers;
 mod turn;
@@ -62,14 +62,14 @@ use crate::link::tap::TapLink;
 use crate::link::{CloseReason, Link, LinkSetup, PortAbout};
 use crate::node::admission::Users;
 use ::gateway::GatewayEvent;
+use busy_poll::{Speaker, Spin};
 use engine::router::{Router, RouterEvent, RouterLimits};
 use gateway::GatewayPlace;
-use look::Look;
 use nodes::Node;
 use port_table::PortTable;
+use read_batch::Look;
 use router::{RouterPort, Routing};
 use slots::{Slot, Slots};
-use spin::{Speaker, Spin};
 use standings::Standings;
 use timers::Timers;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine::{Instant, PortId, PortPlan, PortSpec, Reason};
 use sys::poll::Interest;
 
-use super::look::Look;
+use super::read_batch::Look;
 use super::slots::Slot;
 use super::standings::Client;
 use super::timers::Timer;

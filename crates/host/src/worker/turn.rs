@@ -6,8 +6,8 @@ use std::time::Duration;
 use engine::{BATCH, Budget, Event, Instant, PortId, Reason};
 use sys::poll::{Event as Ready, Interest};
 
+use super::busy_poll::{Speaker, Wait};
 use super::slots::Slot;
-use super::spin::{Speaker, Wait};
 use super::timers::Timer;
 use super::{NetworkId, Source, Worker, WorkerEvent};
 use crate::link::{CloseReason, Intake, LinkState, Lost, Progress, Sent};

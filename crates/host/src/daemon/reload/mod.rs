@@ -8,7 +8,7 @@ use std::path::Path;
 
 use sd_notify::NotifyState;
 
-use super::served::{Served, around};
+use super::served::{Served, outer_networks};
 use super::{Daemon, ServeError, Startup, configuration, startup};
 use crate::api::message::{Code, Failure};
 use crate::config::{self, Checked};
@@ -107,7 +107,7 @@ impl Daemon {
         opened: &mut Vec<Served>,
     ) -> Result<(), ServeError> {
         for config in checked.networks() {
-            let config = around::settle(config.clone())?;
+            let config = outer_networks::settle(config.clone())?;
             match self.networks.iter_mut().find(|served| served.config.name == config.name) {
                 Some(served) if served.config == config => {}
                 Some(served) => changes.push((served.id, served.prepare(worker, config)?)),

@@ -2,9 +2,9 @@
 //!
 //! # Theory of operation
 //!
-//! [`Served`] is what a network has beside its engine, which the worker owns. Its parts have a module each: [`around`]
-//! (the networks that this hypervisor is in), [`guests`], [`outside`] (router, gateway and forwards), [`behind`] (what
-//! static routes lead to), [`uplink`] (a network device), [`guard`] and [`filters`] (what callers set on open ports), [`rates`] and [`kept`] (files written
+//! [`Served`] is what a network has beside its engine, which the worker owns. Its parts have a module each: [`outer_networks`]
+//! (the networks that this hypervisor is in), [`guests`], [`outside`] (router, gateway and forwards), [`static_routes`] (what
+//! static routes lead to), [`uplink`] (a network device), [`guard`] and [`filters`] (what callers set on open ports), [`rates`] and [`write_behind`] (files written
 //! behind).
 //!
 //! * `id`, `published`, `api`, `around`, `zone`, `device` and `opened` hold from the opening to the end.
@@ -13,18 +13,18 @@
 //!   (`audited`, filters) ends with the port, or where the configuration of the port itself changes.
 //! * Of all this only the plan and the leases are kept on disk; guests bring the rest again.
 
-pub(super) mod around;
-mod behind;
 pub(super) mod filters;
 mod guard;
 mod guests;
-mod kept;
+mod log_limits;
+pub(super) mod outer_networks;
 pub(super) mod outside;
 pub(super) mod rates;
-mod tellers;
+pub(in crate::daemon) mod requests;
+mod static_routes;
 pub(in crate::daemon) mod troubles;
 mod uplink;
-pub(in crate::daemon) mod wishes;
+pub(super) mod write_behind;
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
@@ -49,14 +49,14 @@ use crate::log;
 use crate::names::Name;
 use crate::node::{NodeKind, NodeTemplate, vde_directory_fits};
 use crate::worker::{NetworkId, NodeId, Token, Worker};
-use around::Around;
 use guard::Audited;
 use guests::Guest;
-use kept::KeptFile;
+use log_limits::Tellers;
+use outer_networks::Around;
 use rates::RateMeter;
-use tellers::Tellers;
 use troubles::Troubles;
 use uplink::DeviceUplink;
+use write_behind::KeptFile;
 
 /// Connections that wait to be accepted on `api` and the nodes.
 const BACKLOG: i32 = 256;
@@ -167,7 +167,7 @@ fn publish_directory(
     plan.declare(&outside::declared(config))
         .map_err(|error| ServeError::Config(error.to_string()))?;
     let zone = around.zone(&config.name);
-    kept::save(published.dir(), &plan);
+    write_behind::save(published.dir(), &plan);
     let api = published.bind("api", sys::unix::SocketKind::Stream, &access)?;
     let mut bound = Vec::new();
     for wanted in wanted_nodes(config, &access, published.path())? {

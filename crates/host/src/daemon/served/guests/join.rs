@@ -16,7 +16,7 @@ use crate::config::outside::DNS;
 use crate::config::{self, Forward};
 use crate::daemon::caller::Caller;
 use crate::daemon::served::outside::{self, Publisher};
-use crate::daemon::served::wishes::Wishes;
+use crate::daemon::served::requests::Wishes;
 use crate::daemon::served::{RESOLV_CONF, Served, with_length, with_length_v6};
 use crate::directory;
 use crate::log;

@@ -28,8 +28,8 @@ use sys::Cred;
 use wire::MacAddr;
 
 use super::Served;
+use super::requests::Wishes;
 use super::troubles::Subject;
-use super::wishes::Wishes;
 use crate::address::Assignment;
 use crate::api::message::{Code, Entrance, Failure, GuestKind};
 use crate::config;
