@@ -46,7 +46,8 @@ impl<B: StreamBackend> Table<B> {
         for step in 0..count.min(EVICT_SCAN) {
             let at = (self.evict_at + step) % count;
             let flow = self.slots.get(at).and_then(|slot| slot.flow.as_ref());
-            if let Some(flow) = flow.filter(|flow| flow.owner == Some(rich))
+            // One that only lingers has nothing to give.
+            if let Some(flow) = flow.filter(|flow| flow.owner == Some(rich) && !flow.lingers)
                 && victim.is_none_or(|(heard, _)| flow.last_heard < heard)
             {
                 victim = Some((flow.last_heard, at));

@@ -7,7 +7,7 @@ use wire::Offload;
 use wire::build::Tcp;
 use wire::tcp::flag::{ACK, FIN, SYN};
 
-use super::super::harness::{Rig, segment};
+use super::super::harness::{Rig, edge, segment};
 use crate::tcp::TcpLimits;
 use crate::{GuestKey, Reason};
 
@@ -35,7 +35,8 @@ fn open(rig: &mut Rig, v6: bool, guest: u32, port: u16) -> Connection {
     rig.turn();
     rig.connect(&rig.peer(), Ok(()));
     rig.turn();
-    let ours = rig.take().expect("an answer").sequence.wrapping_add(1);
+    let answer = std::iter::from_fn(|| rig.take()).find(|seen| seen.flags & SYN != 0);
+    let ours = answer.expect("an answer").sequence.wrapping_add(1);
     let connection = Connection { guest, ends, ours };
     connection.send(rig, 0, 0);
     assert!(rig.take().is_none());
@@ -51,6 +52,12 @@ impl Connection {
     /// A segment of `len` bytes, `offset` behind the first.
     fn send(&self, rig: &mut Rig, offset: u32, len: usize) {
         self.say(rig, ACK, offset, len);
+    }
+
+    /// The last acknowledgement of both ends.
+    fn acknowledge_end(&self, rig: &mut Rig) {
+        let after = Self { ours: self.ours.wrapping_add(1), ..*self };
+        after.say(rig, ACK, 1, 0);
     }
 
     fn say(&self, rig: &mut Rig, flags: u8, offset: u32, len: usize) {
@@ -96,6 +103,34 @@ fn what_waits_for_one_guest_leaves_room_for_another() {
         let held = rig.table.held();
         assert!(held < 12, "{held}");
         // A guest that is gone leaves nothing behind.
+        for guest in [5, 6] {
+            rig.with(|table, now, ctx| table.guest_gone(now, ctx, GuestKey(guest)));
+        }
+        while rig.take().is_some() {}
+        rig.assert_empty();
+    }
+}
+
+/// A connection that is over and only lingers is no room for another one.
+#[test]
+fn what_lingers_is_not_evicted() {
+    for v6 in [false, true] {
+        let limits = TcpLimits { flows: 3, ..TcpLimits::default() };
+        let mut rig = Rig::new(limits, Instant::EPOCH);
+        let over = open(&mut rig, v6, 5, 999);
+        let peer = rig.peer();
+        peer.borrow_mut().has_ended = true;
+        rig.report(&peer, &edge(true, false, true));
+        rig.turn();
+        over.end(&mut rig, 0);
+        over.acknowledge_end(&mut rig);
+        assert_eq!(rig.table.len(), 0);
+        rig.pass(std::time::Duration::from_millis(10));
+        for port in 0..3 {
+            open(&mut rig, v6, 5, 1000 + port);
+        }
+        open(&mut rig, v6, 6, 1000);
+        assert_eq!((rig.table.len(), rig.count(Reason::Evicted)), (3, 1));
         for guest in [5, 6] {
             rig.with(|table, now, ctx| table.guest_gone(now, ctx, GuestKey(guest)));
         }
