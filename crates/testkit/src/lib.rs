@@ -6,7 +6,8 @@
 //! * [`model`]: a switch written for being obviously right, to compare the engine with;
 //! * [`guest`], [`wires`], [`simulator`]: whole TCP/IP stacks behind engine ports;
 //! * [`routed`]: networks that a router joins, frame by frame or with whole stacks;
-//! * [`harness`]: what the fuzz targets run, so that the ordinary tests can run it too.
+//! * [`harness`]: what the fuzz targets run, so that the ordinary tests can run it too;
+//! * [`skip!`], [`need!`] and [`skipped`]: what was not tested, told to `./test`.
 //!
 //! Everything here panics on a failed expectation: that is how a test fails.
 #![forbid(unsafe_code)]
@@ -26,3 +27,4 @@ pub mod wires;
 pub use frames::{Ip, Rich, mac};
 pub use network::TestNetwork;
 pub use random::Random;
+pub use skip::{SKIPS, skipped};

@@ -33,5 +33,6 @@ pub use netns::Netns;
 pub use outside::Outside;
 pub use plug::Plug;
 pub use report::{Port, Report};
+pub use testkit::{need, skip};
 pub use user::User;
 pub use wait::{until, until_for, until_ok};

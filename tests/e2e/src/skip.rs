@@ -1,56 +1,11 @@
-//! Saying loudly what was not tested, and why.
+//! What a test needs of the machine, and the reasons to skip it.
 
-use std::io::Write;
 use std::time::Duration;
-
-/// The file that collects the skips of a run; `./test` prints and sums it at the end.
-pub const SKIPS: &str = "NETHERD_TEST_SKIPS";
-
-/// Notes that `test` was skipped for `reason`, on standard error and in the file named by [`SKIPS`].
-///
-/// # Panics
-/// When that file is named and cannot be written: an unreported skip would be a silent one.
-pub fn note(test: &str, reason: &str) {
-    let line = format!("SKIPPED: {test}: {reason}\n");
-    eprint!("{line}");
-    let Some(path) = std::env::var_os(SKIPS) else { return };
-    let file = std::fs::OpenOptions::new().append(true).create(true).open(&path);
-    // One write, so that tests running side by side do not mix their lines.
-    file.and_then(|mut file| file.write_all(line.as_bytes())).unwrap_or_else(|error| {
-        panic!("the skip could not be noted in {}: {error}", path.display())
-    });
-}
-
-/// The name of the running test, as the harness gave it to its thread.
-#[must_use]
-pub fn test_name() -> String {
-    std::thread::current().name().unwrap_or("main").to_owned()
-}
-
-/// Ends the test here, with the reason noted: `skip!("{program} is not installed")`.
-#[macro_export]
-macro_rules! skip {
-    ($($reason:tt)*) => {{
-        $crate::skip::note(&$crate::skip::test_name(), &format!($($reason)*));
-        return;
-    }};
-}
-
-/// Takes the value of an `Ok`, or skips with the reason in its `Err`.
-#[macro_export]
-macro_rules! need {
-    ($have:expr) => {
-        match $have {
-            Ok(value) => value,
-            Err(reason) => $crate::skip!("{reason}"),
-        }
-    };
-}
 
 /// Where `program` is, or why the test that needs it must be skipped.
 ///
 /// # Errors
-/// A reason for [`skip!`].
+/// A reason for [`skip!`](crate::skip!).
 pub fn program(program: &str) -> Result<std::path::PathBuf, String> {
     let path = std::env::var("PATH").unwrap_or_default();
     path.split(':')
@@ -63,7 +18,7 @@ pub fn program(program: &str) -> Result<std::path::PathBuf, String> {
 /// `Ok` for root.
 ///
 /// # Errors
-/// A reason for [`skip!`] for everybody else.
+/// A reason for [`skip!`](crate::skip!) for everybody else.
 pub fn root() -> Result<(), String> {
     if rustix::process::geteuid().is_root() {
         Ok(())
@@ -76,7 +31,7 @@ pub fn root() -> Result<(), String> {
 /// on a processor that has more (AMX) the first program dies.
 ///
 /// # Errors
-/// A reason for [`skip!`], with what the kernel said.
+/// A reason for [`skip!`](crate::skip!), with what the kernel said.
 pub fn user_mode_linux() -> Result<(), String> {
     let uml = program("linux.uml")?;
     let lab = crate::Lab::new();
@@ -93,7 +48,7 @@ pub fn user_mode_linux() -> Result<(), String> {
 /// `Ok` where the first user may make user and network namespaces: without them nobody can have a guest.
 ///
 /// # Errors
-/// A reason for [`skip!`], with what the attempt said.
+/// A reason for [`skip!`](crate::skip!), with what the attempt said.
 pub fn namespaces() -> Result<(), String> {
     let lab = crate::Lab::new();
     let person = lab.person(crate::User::first()?);

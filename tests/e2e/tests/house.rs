@@ -21,7 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("netherd", &["bpf", "engine", "gateway", "host", "nic", "sys", "wire"]),
     ("testkit", &["engine", "wire"]),
     ("bench", &["bpf", "engine", "gateway", "host", "sys", "testkit", "wire"]),
-    ("e2e", &[]),
+    ("e2e", &["testkit"]),
     ("xtask", &["engine", "gateway", "netherd"]),
 ];
 
@@ -30,6 +30,9 @@ const FOR_TESTS: &[&str] = &["bpf", "e2e", "engine", "gateway", "host", "sys", "
 
 /// One crate makes all system calls, so one crate may be unsafe.
 const MAY_BE_UNSAFE: &str = "sys";
+
+/// One file says what was skipped, so that `./test` hears of it.
+const TELLS_SKIPS: &str = "crates/testkit/src/skip.rs";
 
 /// Two rooms are easier to live in than one of more lines.
 const LONGEST_FILE: usize = 700;
@@ -168,6 +171,18 @@ fn nothing_is_left_undone() {
         }
     }
     judge("unfinished, or a test switched off", &complaints);
+}
+
+#[test]
+fn no_skip_is_silent() {
+    let complaints: Vec<String> = sources()
+        .iter()
+        .filter(|path| !path.ends_with(TELLS_SKIPS))
+        // Put together here, so that this file is not its own first finding.
+        .filter(|path| read(path).contains(&["\"SKI", "PPED"].concat()))
+        .map(|path| path.display().to_string())
+        .collect();
+    judge("skips that ./test does not hear of; testkit::skip! is for that", &complaints);
 }
 
 #[test]

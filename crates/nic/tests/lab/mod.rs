@@ -34,18 +34,6 @@ pub(crate) struct Lab {
     index: u32,
 }
 
-/// Notes why a test was skipped, where `./test` looks for it.
-pub(crate) fn skip(reason: &str) {
-    let name = std::thread::current().name().unwrap_or("?").to_owned();
-    let line = format!("SKIPPED: {name}: {reason}\n");
-    eprint!("{line}");
-    if let Some(path) = std::env::var_os("NETHERD_TEST_SKIPS") {
-        use std::io::Write;
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        file.and_then(|mut file| file.write_all(line.as_bytes())).expect("the skip is noted");
-    }
-}
-
 pub(crate) fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split_whitespace()).status().expect("iproute2");
     assert!(status.success(), "ip {arguments}");
@@ -55,11 +43,13 @@ impl Lab {
     /// `None`, with the reason noted, where only root could make one.
     pub(crate) fn new(entry: &str) -> Option<Lab> {
         if sys::unix::effective_uid() != 0 {
-            skip("only root may open packet sockets, and the tests run as an ordinary user");
+            testkit::skipped(
+                "only root may open packet sockets, and the tests run as an ordinary user",
+            );
             return None;
         }
         if let Err(e) = sys::ns::unshare(sys::ns::Namespaces::NETWORK) {
-            skip(&format!("no network namespaces here: {e}"));
+            testkit::skipped(&format!("no network namespaces here: {e}"));
             return None;
         }
         static COUNT: AtomicU32 = AtomicU32::new(0);

@@ -53,18 +53,6 @@ fn a_batch_arrives_with_sender_and_room() {
     }
 }
 
-/// Notes why a test, or a part of it, was skipped, where `./test` looks for it.
-fn skip(reason: &str) {
-    let name = std::thread::current().name().unwrap_or("?").to_owned();
-    let line = format!("SKIPPED: {name}: {reason}\n");
-    eprint!("{line}");
-    if let Some(path) = std::env::var_os("NETHERD_TEST_SKIPS") {
-        use std::io::Write;
-        let file = std::fs::OpenOptions::new().append(true).create(true).open(path);
-        file.and_then(|mut file| file.write_all(line.as_bytes())).unwrap();
-    }
-}
-
 /// Gives the loopback device of this thread's namespace an address, and tells the device's number. The
 /// kernel makes the route to an IPv6 address later, so that is waited for.
 fn give_loopback(address: Ipv6Addr, prefix_len: u8) -> u32 {
@@ -89,7 +77,9 @@ fn two_addresses(v6: bool) -> Option<[IpAddr; 2]> {
         return Some([Ipv4Addr::LOCALHOST.into(), Ipv4Addr::new(127, 0, 0, 2).into()]);
     }
     if let Err(e) = crate::ns::unshare(crate::ns::Namespaces::NETWORK) {
-        skip(&format!("two IPv6 addresses need a network namespace ({e}); run as root"));
+        testkit::skipped(&format!(
+            "two IPv6 addresses need a network namespace ({e}); run as root"
+        ));
         return None;
     }
     let other = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2);
@@ -164,8 +154,7 @@ fn an_answer_leaves_from_the_address_that_was_asked() {
 #[test]
 fn a_link_local_address_is_told_with_its_interface() {
     if let Err(e) = crate::ns::unshare(crate::ns::Namespaces::NETWORK) {
-        skip(&format!("a link-local address needs a network namespace ({e}); run as root"));
-        return;
+        testkit::skip!("a link-local address needs a network namespace ({e}); run as root");
     }
     let near = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 9);
     let index = give_loopback(near, 64);

@@ -100,7 +100,7 @@ fn guest_converses(world: &mut World<HostStreams>, events: &mut Events) {
 }
 
 fn outbound(backend: HostStreams, address: &str, link: Link) {
-    let Ok(listener) = TcpListener::bind(address) else { return };
+    let listener = testkit::need!(TcpListener::bind(address));
     let mut events = Events::with_capacity(64);
     let mut world = world(backend, listener.local_addr().unwrap(), link);
     let host = std::thread::spawn(move || converse(&listener.accept().unwrap().0));
@@ -272,7 +272,7 @@ fn a_port_where_nothing_listens_refuses() {
 /// The kernel ends every read before an urgent byte, whatever is asked of it: what lies behind comes
 /// all the same, and the guest's acknowledgement of both sides at once is as any other.
 fn urgent(backend: HostStreams, address: &str) {
-    let Ok(listener) = TcpListener::bind(address) else { return };
+    let listener = testkit::need!(TcpListener::bind(address));
     let mut events = Events::with_capacity(8);
     let mut world = world(backend, listener.local_addr().unwrap(), CLEAN);
     world.connect();

@@ -83,8 +83,7 @@ fn ports_and_guests_of_others_are_as_good_as_none() {
     let mut owner = Client::connect(&directory).expect("served");
     until(&daemon, "the port", || show(&mut owner).ports.len() == 1);
     if sys::user::uid() != 0 {
-        eprintln!("SKIPPED: only root can be another user here");
-        return;
+        testkit::skip!("only root can be another user here");
     }
     let ask = |port: &str| {
         let line =
@@ -201,8 +200,7 @@ fn peers_in_inner_pid_namespaces_may_not_use_api_unless_it_is_said() {
     let inside = ["--user", "--map-root-user", "--pid", "--fork"];
     let possible = Command::new("unshare").args(inside).arg("true").status();
     if !possible.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: this user may make no PID namespaces");
-        return;
+        testkit::skip!("this user may make no PID namespaces");
     }
     let root = Daemon::root("peers");
     let config = root.join("netherd.toml");
@@ -297,8 +295,7 @@ fn refused_connections_take_no_place_and_end() {
     let inside = ["--user", "--map-root-user", "--pid", "--fork"];
     let possible = Command::new("unshare").args(inside).arg("true").status();
     if !possible.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: this user may make no PID namespaces");
-        return;
+        testkit::skip!("this user may make no PID namespaces");
     }
     let root = Daemon::root("refused");
     let config = root.join("netherd.toml");

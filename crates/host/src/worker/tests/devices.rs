@@ -19,11 +19,11 @@ use crate::link::{Intake, Link, LinkState, Progress, Sent, tap_offloads};
 const VOLUME: usize = 4 << 20;
 
 /// Moves the calling thread to a new, empty network namespace.
-fn fresh_namespace(test: &str) -> bool {
+fn fresh_namespace() -> bool {
     match sys::ns::unshare(Namespaces::NETWORK) {
         Ok(()) => true,
         Err(e) => {
-            eprintln!("SKIPPED {test}: no network namespace can be made here ({e}); run as root");
+            testkit::skipped(&format!("no network namespace can be made here ({e}); run as root"));
             false
         }
     }
@@ -56,7 +56,7 @@ fn tap(s: &mut Stage, name: &str, host: u8, offloads: bool) -> Option<PortId> {
     let tap = match sys::tap::open("eth0") {
         Ok(tap) => tap,
         Err(e) => {
-            eprintln!("SKIPPED: /dev/net/tun cannot be used here ({e})");
+            testkit::skipped(&format!("/dev/net/tun cannot be used here ({e})"));
             return None;
         }
     };
@@ -77,7 +77,7 @@ fn tap(s: &mut Stage, name: &str, host: u8, offloads: bool) -> Option<PortId> {
 /// `outer`, where the packet socket is.
 fn veth(s: &mut Stage, name: &str, host: u8) -> PortId {
     let inner = here();
-    assert!(fresh_namespace("veth"));
+    assert!(fresh_namespace());
     let mut netlink = Netlink::open().unwrap();
     let change = LinkChange { no_arp: true, index: Some(100), ..Default::default() };
     netlink
@@ -143,13 +143,13 @@ fn between(
     far: impl Fn(&mut Stage, &str, u8) -> Option<PortId>,
     check: impl Fn(&Stage, PortId, PortId),
 ) {
-    if !fresh_namespace(test) {
+    if !fresh_namespace() {
         return;
     }
     let mut s = Stage::new(test);
     let from = here();
     let Some(a) = near(&mut s, "a", 1) else { return };
-    assert!(fresh_namespace(test));
+    assert!(fresh_namespace());
     let to = here();
     let Some(b) = far(&mut s, "b", 2) else { return };
     transfer(&mut s, &from, &to, v6);
@@ -228,7 +228,7 @@ fn a_tap_and_a_packet_socket_understand_each_other() {
 
 #[test]
 fn a_vlan_tag_that_the_kernel_took_out_is_put_back() {
-    if !fresh_namespace("packet-vlan") {
+    if !fresh_namespace() {
         return;
     }
     let mut s = Stage::new("packet-vlan");
@@ -251,7 +251,7 @@ fn a_vlan_tag_that_the_kernel_took_out_is_put_back() {
 
 #[test]
 fn a_device_that_is_deleted_closes_its_port() {
-    if !fresh_namespace("deleted") {
+    if !fresh_namespace() {
         return;
     }
     let mut s = Stage::new("deleted");
@@ -274,13 +274,13 @@ fn a_device_that_is_deleted_closes_its_port() {
 /// tap over share with the worker.
 #[test]
 fn whoever_keeps_a_taps_descriptor_cannot_make_the_worker_wait() {
-    if !fresh_namespace("tap-flags") {
+    if !fresh_namespace() {
         return;
     }
     let mut s = Stage::new("tap-flags");
     let tap = match sys::tap::open("eth0") {
         Ok(tap) => tap,
-        Err(e) => return eprintln!("SKIPPED: /dev/net/tun cannot be used here ({e})"),
+        Err(e) => testkit::skip!("/dev/net/tun cannot be used here ({e})"),
     };
     let kept = tap.fd.try_clone().unwrap();
     let about = PortAbout::new("a", LinkKind::Tap, s.worker.now());
