@@ -14,8 +14,8 @@
 //! (Dietzfelbinger 1996), so that whoever does not know the secret cannot choose two addresses that meet
 //! more often than chance has it. SipHash promises more, that the secret stays one whatever is observed.
 //! Here that would protect little, because what a guest can gain is bounded by how many addresses it may
-//! have: with the 16 that a port may learn unless told otherwise, a chain of four cache lines. And it
-//! would be most of a look-up: 90 instructions against 9, two or three times for every frame.
+//! have: a port that may learn 16 can make a chain of four cache lines. And it would be most of a look-up:
+//! 90 instructions against 9, two or three times for every frame.
 //!
 //! The table doubles when it must, at the insertion that crosses the limit. How often that happens
 //! is bounded by the owner's cap on entries, which it checks before it inserts.

@@ -82,8 +82,8 @@
 //!
 //! # What it does not do yet
 //!
-//! Policy and shaping have their places in later parts: behind the MAC table in `ingress`, and at
-//! the queue.
+//! There is no policy and no shaping. Their places are behind the MAC table in `ingress`, and at the
+//! queue.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]

@@ -85,8 +85,9 @@ pub enum SourceMode {
 }
 
 impl Default for SourceMode {
+    /// One address, as a station has. What has a network behind it says so.
     fn default() -> Self {
-        Self::Learn { max_macs: 16 }
+        Self::Learn { max_macs: 1 }
     }
 }
 

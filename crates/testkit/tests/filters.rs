@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bpf::Program;
 use bpf::expression::{Options, compile};
-use engine::{CapturePlan, NetworkSpec, PortFilter, PortSpec, Reason, Verdict};
+use engine::{CapturePlan, NetworkSpec, PortFilter, PortSpec, Reason, SourceMode, Verdict};
 use testkit::frames::{plain, tagged, tcp_gso, udp, udp_gso, udp_partial};
 use testkit::model::trunk;
 use testkit::{Ip, TestNetwork, mac};
@@ -103,7 +103,9 @@ fn a_program_sees_the_tag_of_its_own_port() {
             from_guest: program(&format!("vlan 10 and {name} and udp")),
             to_guest: program(&format!("vlan 20 and {name} and len = {len}")),
         };
-        net.plug("trunk", PortSpec { vlan, filter, ..PortSpec::default() });
+        // One address in two VLANs counts twice.
+        let source = SourceMode::Learn { max_macs: 16 };
+        net.plug("trunk", PortSpec { vlan, filter, source, ..PortSpec::default() });
         for (port, vid) in [("one", 1), ("ten", 10), ("twenty", 20)] {
             let vlan = engine::VlanMode::Access(vid);
             net.plug(port, PortSpec { vlan, filter: to_guest("not vlan"), ..PortSpec::default() });

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use engine::{Event, Mode, NetworkSpec, PortSpec, Reason, Verdict};
+use engine::{Event, Mode, NetworkSpec, PortSpec, Reason, SourceMode, Verdict};
 use testkit::frames::{FRAME_MIN, plain};
 use testkit::{TestNetwork, mac};
 use wire::MacAddr;
@@ -95,7 +95,10 @@ fn use_keeps_an_address_young() {
 
 #[test]
 fn a_frame_for_an_address_behind_the_same_port_goes_nowhere() {
-    let mut net = three();
+    let mut net = TestNetwork::new(NetworkSpec::default());
+    net.plug("a", PortSpec { source: SourceMode::Learn { max_macs: 2 }, ..PortSpec::default() });
+    net.plug("b", PortSpec::default());
+    net.plug("c", PortSpec::default());
     net.send("a", &plain(mac(9), mac(1), FRAME_MIN));
     assert_eq!(net.send("a", &plain(mac(1), mac(2), 60)), Verdict::Drop(Reason::SamePort));
     net.moved(&[

@@ -7,8 +7,10 @@ use testkit::model::trunk;
 use testkit::{Ip, TestNetwork, mac};
 use wire::{MacAddr, OffloadSet, Tag};
 
+/// A port with a few stations behind it: one address in two VLANs counts twice.
 fn vlan(mode: VlanMode) -> PortSpec {
-    PortSpec { vlan: mode, ..PortSpec::default() }
+    let source = SourceMode::Learn { max_macs: 16 };
+    PortSpec { vlan: mode, source, ..PortSpec::default() }
 }
 
 /// Access ports in 10 and 20, and a trunk that carries 10 and 20 tagged and 1 untagged.

@@ -3,7 +3,6 @@
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
 
 use e2e::client::frame::{BROADCAST, EXPERIMENT, frame, mac, payload};
 use e2e::client::stream::Stream;
@@ -144,15 +143,16 @@ fn guests_of_a_killed_network_wait_for_its_configuration() {
     let config = "mtu = 1400\nnodes = [\"stream\"]\n[network.n.port.web]\n";
     let first = serve(&person, config);
     let run = person.netherd(["run", "--net", NET, "--name", "g", "--", "sleep", "60"]);
-    let _guest = person.guest(NET, "g", run);
+    let guest = person.guest(NET, "g", run);
     let before = person.port(NET, "g");
 
     let pid = rustix::process::Pid::from_raw(first.pid()).expect("not 0");
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("ours");
     e2e::job::gone(first.pid(), e2e::wait::PATIENCE);
-    // Its keeper tries at once, and again after a quarter of a second.
+    // Its keeper tries at once, tries again, and says that it waits.
+    let waits = "network n is down; guest g waits until its owner serves it again";
+    until("the keeper's word", || guest.stderr().contains(waits).then_some(()));
     let log = person.home().join(".local/state/netherd/n.log");
-    std::thread::sleep(Duration::from_millis(600));
     assert!(!log.exists() && person.try_show(NET).is_none(), "nobody started another network");
 
     let second = serve(&person, config);

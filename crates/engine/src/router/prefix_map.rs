@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use super::trie::Trie;
 
-/// A map from IPv4 and IPv6 prefixes to numbers below 2^30 - 1: for whose a prefix is, for benchmarks, and
-/// to be compared with other people's implementations.
+/// A map from IPv4 and IPv6 prefixes to numbers below 2^30 - 1, by which the bindings know whose a prefix is. Public
+/// only so that the tests can compare it with other people's implementations, and the benchmarks measure it.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct PrefixMap {

@@ -61,7 +61,7 @@ impl Network {
             peers: file::Peers::default(),
             plan,
             anonymous: PortSpec {
-                source: SourceMode::Learn { max_macs: ANONYMOUS_MACS },
+                source: SourceMode::default(),
                 guard: GuardSpec { mode: GuardMode::Learn, ..GuardSpec::default() },
                 ..PortSpec::default()
             },
@@ -75,10 +75,6 @@ impl Network {
         }
     }
 }
-
-/// MAC addresses that an anonymous client's port may use: its own. Clients with switches behind them are for
-/// declared ports, or a network that says otherwise.
-const ANONYMOUS_MACS: u16 = 1;
 
 pub(super) fn check(file: file::File) -> Result<Checked, Fault> {
     let level = match file.log_level {

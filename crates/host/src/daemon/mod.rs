@@ -10,7 +10,7 @@
 //! process ([`crate::confine`]), say that all is ready. A start that fails leaves nothing behind. The end: SIGTERM,
 //! SIGINT, the call `down`, or the idle time of the last network; all sessions are told, and the nodes removed.
 //!
-//! A guest lives as long as the connection that joined it ([`guests`]). A network is *idle* when it has no port and no
+//! A guest lives as long as the connection that joined it ([`served`]). A network is *idle* when it has no port and no
 //! connection to its `api`: a command that has just connected to join keeps it.
 
 mod admission;

@@ -25,6 +25,8 @@ use crate::command::connect::is_meant;
 /// Between tries to come back; the first one is made at once.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
 const RETRY_LAST: Duration = Duration::from_secs(5);
+/// After so many failed tries the guest's user is told. A network that is only started anew is back before.
+const TRIES_UNTOLD: u32 = 2;
 /// A place that was lost sooner than this counts as a try that failed: a link that closes at once would
 /// otherwise be handed over again and again.
 const STEADY: Duration = Duration::from_secs(10);
@@ -177,6 +179,8 @@ pub enum Change {
     None,
     /// Back, but the network planned other addresses meanwhile.
     Moved,
+    /// The network is one that its owner has to start, and has not for now. Said once for each loss.
+    Waiting { why: String },
     /// Somebody took the port away; the guest is to end if `end` says so.
     Closed { why: String, end: bool },
 }
@@ -247,6 +251,8 @@ pub struct Session {
     since: Instant,
     pause: Duration,
     retry: Option<Retry>,
+    /// Tries to come back that failed since the place was lost.
+    failed: u32,
     coming: Option<Return>,
 }
 
@@ -277,6 +283,7 @@ impl Session {
             // The hypervisor that a young guest loses was no trouble yet.
             pause: Duration::ZERO,
             retry: None,
+            failed: 0,
             coming: None,
         })
     }
@@ -360,12 +367,22 @@ impl Session {
                 return Change::Closed { why, end: false };
             }
             self.retry = Some(Retry::after_loss(Instant::now(), self.since, self.pause));
+            self.failed = 0;
         }
         if let Some(coming) = &self.coming {
             match coming.result.try_recv() {
                 Err(TryRecvError::Empty) => return Change::None,
                 Ok(Ok((client, joined))) => return self.has_come_back(client, joined),
-                Ok(Err(_)) | Err(TryRecvError::Disconnected) => self.has_failed(),
+                Ok(Err(_)) | Err(TryRecvError::Disconnected) => {
+                    self.has_failed();
+                    if self.failed == TRIES_UNTOLD && self.joined.restart.is_none() {
+                        let why = format!(
+                            "network {} is down; guest {} waits until its owner serves it again",
+                            self.request.net, self.joined.guest
+                        );
+                        return Change::Waiting { why };
+                    }
+                }
             }
         }
         if self.retry.is_some_and(|retry| retry.at <= Instant::now()) {
@@ -387,6 +404,7 @@ impl Session {
 
     fn has_failed(&mut self) {
         self.coming = None;
+        self.failed = self.failed.saturating_add(1);
         self.retry = Some(Retry::after_failure(Instant::now(), self.pause));
     }
 
