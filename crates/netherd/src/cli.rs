@@ -4,6 +4,10 @@
 //! a doc comment here is what the user reads: it says what the command does, then what to know
 //! about it. Values are only checked for their shape; whether a network or guest of that name
 //! exists is for the command to say.
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    reason = "brackets in help texts are for what may be left out"
+)]
 
 use std::path::PathBuf;
 use std::time::Duration;

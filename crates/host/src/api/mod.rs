@@ -7,7 +7,7 @@
 //! they belong to (`SCM_RIGHTS`).
 //!
 //! * [`message`] has the types of requests, answers and events, and the encoding of a line.
-//! * [`line`] cuts a byte stream into bounded lines; half a line is kept and never blocks anybody.
+//! * [`mod@line`] cuts a byte stream into bounded lines; half a line is kept and never blocks anybody.
 //! * [`server`] is the daemon's side of the connections: credentials, bounds, buffers.
 //! * [`client`] is the blocking side that the command uses.
 //!

@@ -2,7 +2,7 @@
 //!
 //! # Theory of operation
 //!
-//! * [`file`] is the shape of the TOML text: every key, and nothing else. An unknown key is refused, never
+//! * [`mod@file`] is the shape of the TOML text: every key, and nothing else. An unknown key is refused, never
 //!   ignored.
 //! * [`check`] turns it into a [`Checked`]: names, addresses and numbers make sense, each network and port has
 //!   its engine plan, and nothing contradicts anything. There is no other way to make a [`Checked`], so the daemon

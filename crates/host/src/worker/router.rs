@@ -4,7 +4,7 @@
 //!
 //! A network that has a router has an engine port with [`Role::Router`] for it. What a guest sends
 //! to the router's address is queued there like for any other port; when the worker pulls that
-//! queue, it hands the frames to the [`Router`](engine::router::Router) instead of writing them
+//! queue, it hands the frames to the [`Router`] instead of writing them
 //! somewhere. What the router answers or forwards goes into the engine of the network it is for, by
 //! that network's router port, so it is judged, counted and captured like every other frame. What
 //! is for outside goes to the network's gateway ([`super::gateway`]).
