@@ -18,11 +18,11 @@ const MTU_AGE: u64 = 1_000_000_000;
 
 /// What a packet socket takes and gives: the kernel completes and cuts in software what the device
 /// cannot.
-pub const OFFLOADS: OffloadSet = OffloadSet::all();
+pub(crate) const OFFLOADS: OffloadSet = OffloadSet::all();
 
 /// One device through one packet socket.
 #[derive(Debug)]
-pub struct Port {
+pub(crate) struct Port {
     socket: OwnedFd,
     name: String,
     index: u32,
@@ -41,7 +41,7 @@ impl Port {
     ///
     /// # Errors
     /// ENODEV when there is no such device; EPERM.
-    pub fn open(name: &str, now: u64) -> io::Result<Port> {
+    pub(crate) fn open(name: &str, now: u64) -> io::Result<Port> {
         let socket = packet::open_unbound(BUFFER)?;
         let exact = packet_filter::attach(socket.as_fd(), &[])?;
         let about = device::describe(socket.as_fd(), name)?;
@@ -74,18 +74,18 @@ impl Port {
     }
 
     #[must_use]
-    pub fn socket(&self) -> BorrowedFd<'_> {
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 
     #[must_use]
-    pub fn mtu(&self) -> usize {
+    pub(crate) fn mtu(&self) -> usize {
         self.mtu
     }
 
     /// The device's own address.
     #[must_use]
-    pub fn mac(&self) -> MacAddr {
+    pub(crate) fn mac(&self) -> MacAddr {
         self.mac
     }
 
@@ -93,7 +93,7 @@ impl Port {
     ///
     /// # Errors
     /// When the device is there and refuses.
-    pub fn add(&mut self, mac: MacAddr, macs: &[MacAddr]) -> io::Result<()> {
+    pub(crate) fn add(&mut self, mac: MacAddr, macs: &[MacAddr]) -> io::Result<()> {
         self.filter(macs)?;
         match packet::join(self.socket.as_fd(), self.index, Membership::Address(mac.0)) {
             // It is asked again when the device is back.
@@ -107,7 +107,7 @@ impl Port {
     }
 
     /// No more frames to this address; `macs` are those that are left.
-    pub fn remove(&mut self, mac: MacAddr, macs: &[MacAddr]) {
+    pub(crate) fn remove(&mut self, mac: MacAddr, macs: &[MacAddr]) {
         // A device that is gone has forgotten the address; and each frame is judged again.
         let _gone = packet::leave(self.socket.as_fd(), self.index, Membership::Address(mac.0));
         let _kept = self.filter(macs);
@@ -124,24 +124,24 @@ impl Port {
     /// Whether what is received now is for a group or for one of the user's addresses, by the
     /// kernel's own filter.
     #[must_use]
-    pub fn shows_only_ours(&self) -> bool {
+    pub(crate) fn shows_only_ours(&self) -> bool {
         self.exact
     }
 
     /// The socket told that its device is down or gone. Whether that is news.
-    pub fn lost(&mut self, now: u64) -> bool {
+    pub(crate) fn lost(&mut self, now: u64) -> bool {
         self.look_at.get_or_insert(now);
         std::mem::replace(&mut self.up, false)
     }
 
     /// When [`Port::look`] is to be called.
     #[must_use]
-    pub fn deadline(&self) -> Option<u64> {
+    pub(crate) fn deadline(&self) -> Option<u64> {
         self.look_at
     }
 
     /// Looks for the device; whether it is back. One of the same name that was made anew is taken.
-    pub fn look(&mut self, now: u64, macs: &[MacAddr]) -> bool {
+    pub(crate) fn look(&mut self, now: u64, macs: &[MacAddr]) -> bool {
         if self.look_at.is_none_or(|at| at > now) {
             return false;
         }
@@ -161,7 +161,7 @@ impl Port {
     }
 
     /// Reads the MTU again, if that was not done a moment ago: it may have been changed.
-    pub fn refresh_mtu(&mut self, now: u64) {
+    pub(crate) fn refresh_mtu(&mut self, now: u64) {
         if now.saturating_sub(self.mtu_seen) < MTU_AGE {
             return;
         }

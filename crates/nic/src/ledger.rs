@@ -15,7 +15,7 @@ use wire::MacAddr;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Bytes of the longest question.
-pub const QUESTION_MAX: usize = 32;
+pub(crate) const QUESTION_MAX: usize = 32;
 
 const OPEN: u8 = 1;
 const CLAIM: u8 = 2;
@@ -23,7 +23,7 @@ const RELEASE: u8 = 3;
 
 /// A question of a relay.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Question {
+pub(crate) enum Question {
     /// It wants a device of which its user may have so many connections.
     Open {
         device: String,
@@ -49,7 +49,7 @@ impl Question {
 
     /// `None`: a relay that sends this is not ours any more.
     #[must_use]
-    pub fn decode(bytes: &[u8]) -> Option<Question> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Question> {
         let (&kind, body) = bytes.split_first()?;
         match kind {
             OPEN => {
@@ -66,11 +66,11 @@ impl Question {
 
 /// A relay's end of its line.
 #[derive(Debug)]
-pub struct Line(OwnedFd);
+pub(crate) struct Line(OwnedFd);
 
 impl Line {
     #[must_use]
-    pub fn new(fd: OwnedFd) -> Line {
+    pub(crate) fn new(fd: OwnedFd) -> Line {
         Line(fd)
     }
 
@@ -78,7 +78,7 @@ impl Line {
     ///
     /// # Errors
     /// When the broker is gone: there is nobody any more who keeps users apart.
-    pub fn ask(&self, question: &Question) -> io::Result<bool> {
+    pub(crate) fn ask(&self, question: &Question) -> io::Result<bool> {
         sys::unix::send_vectored(self.0.as_fd(), &[io::IoSlice::new(&question.encode())])?;
         if !sys::wait::readable(self.0.as_fd(), Some(PATIENCE))? {
             return Err(io::ErrorKind::TimedOut.into());
@@ -98,11 +98,11 @@ impl AsFd for Line {
 }
 
 /// Which relay, by a number that is never used twice.
-pub type RelayId = u64;
+pub(crate) type RelayId = u64;
 
 /// The broker's memory.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     /// Device and user of each relay that has one.
     open: HashMap<RelayId, (String, u32)>,
     claims: HashMap<(String, MacAddr), RelayId>,
@@ -110,7 +110,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Answers a question of a relay, whose user is `uid`.
-    pub fn answer(&mut self, relay: RelayId, uid: u32, question: Question) -> bool {
+    pub(crate) fn answer(&mut self, relay: RelayId, uid: u32, question: Question) -> bool {
         match question {
             Question::Open { device, connections } => {
                 let same = |it: &&(String, u32)| it.0 == device && it.1 == uid;
@@ -138,7 +138,7 @@ impl Ledger {
     }
 
     /// A relay ended.
-    pub fn forget(&mut self, relay: RelayId) {
+    pub(crate) fn forget(&mut self, relay: RelayId) {
         self.open.remove(&relay);
         self.claims.retain(|_, owner| *owner != relay);
     }

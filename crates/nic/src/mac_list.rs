@@ -13,8 +13,8 @@ use crate::protocol::{MacRange, RANGES_MAX};
 
 /// Why a text names no addresses.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MacListError {
-    #[error("\"{0}\" is no MAC address, such as \"02:00:00:12:00:01\"")]
+pub(crate) enum MacListError {
+    #[error("\"{0}\" is not a MAC address, such as \"02:00:00:12:00:01\"")]
     Address(String),
     #[error("\"{0}\" is no prefix: write 1 to 48 bits behind the slash, and zeros behind the bits")]
     Prefix(String),
@@ -32,7 +32,9 @@ pub enum MacListError {
 ///
 /// # Errors
 /// [`MacListError`].
-pub fn parse<'a>(texts: impl Iterator<Item = &'a str>) -> Result<Vec<MacRange>, MacListError> {
+pub(crate) fn parse<'a>(
+    texts: impl Iterator<Item = &'a str>,
+) -> Result<Vec<MacRange>, MacListError> {
     let mut ranges = Vec::new();
     for text in texts {
         if text == "local" {

@@ -23,12 +23,12 @@ use crate::reason::Reason;
 
 /// Bytes of a frame that are looked at, from its first on: more than any headers, and a whole
 /// message of neighbour discovery. One that were longer is refused.
-pub const FRONT: usize = 2048;
+pub(crate) const FRONT: usize = 2048;
 
 /// How much of a frame of `len` bytes has to be at hand to judge it, by its vnet header: what says that it is to be
 /// segmented is TCP or UDP, or refused, and of these nothing behind the headers matters.
 #[must_use]
-pub fn front_len(header: &[u8; VNET_HDR_LEN], len: usize) -> usize {
+pub(crate) fn front_len(header: &[u8; VNET_HDR_LEN], len: usize) -> usize {
     let [_, gso_type, ..] = *header;
     len.min(if gso_type == 0 { FRONT } else { HEADER_MAX })
 }
@@ -41,7 +41,7 @@ const DHCPV6_SERVER: u16 = 547;
 
 /// A frame that may go out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     pub offload: Offload,
     /// Frames and bytes that it becomes on the wire.
     pub frames: u64,
@@ -54,7 +54,7 @@ pub struct Outgoing {
 ///
 /// # Errors
 /// The reason for which it is dropped.
-pub fn outgoing(
+pub(crate) fn outgoing(
     header: &[u8],
     front: &[u8],
     len: usize,
@@ -171,7 +171,7 @@ fn on_the_wire(offload: &Offload, parsed: &Parsed, len: usize) -> (u64, u64) {
 
 /// A frame that is the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Incoming {
+pub(crate) struct Incoming {
     pub offload: Offload,
     /// It is for a group.
     pub group: bool,
@@ -186,7 +186,7 @@ pub struct Incoming {
 ///
 /// # Errors
 /// The reason for which it is dropped.
-pub fn incoming(
+pub(crate) fn incoming(
     offload: Offload,
     tagged: bool,
     front: &mut [u8],

@@ -10,7 +10,7 @@ const SECOND: u64 = 1_000_000_000;
 
 /// One limit, of frames or bytes in a second.
 #[derive(Clone, Copy, Debug)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     per_second: u64,
     /// Of `1 / SECOND` of a unit.
     tokens: i128,
@@ -20,7 +20,7 @@ pub struct Bucket {
 impl Bucket {
     /// A full bucket at the time `now` (nanoseconds of any clock that only goes forward).
     #[must_use]
-    pub fn new(per_second: u64, now: u64) -> Bucket {
+    pub(crate) fn new(per_second: u64, now: u64) -> Bucket {
         let mut bucket = Bucket { per_second, tokens: 0, last: now };
         bucket.tokens = bucket.most();
         bucket
@@ -39,14 +39,14 @@ impl Bucket {
     }
 
     /// Takes `units`, going into debt if need be.
-    pub fn take(&mut self, now: u64, units: u64) {
+    pub(crate) fn take(&mut self, now: u64, units: u64) {
         self.fill(now);
         let spent = i128::from(units).saturating_mul(SECOND.into());
         self.tokens = self.tokens.saturating_sub(spent);
     }
 
     /// Takes one unit if there is one.
-    pub fn try_one(&mut self, now: u64) -> bool {
+    pub(crate) fn try_one(&mut self, now: u64) -> bool {
         self.fill(now);
         let enough = self.tokens >= i128::from(SECOND);
         if enough {
@@ -57,7 +57,7 @@ impl Bucket {
 
     /// Nanoseconds until the debt is paid; zero without one.
     #[must_use]
-    pub fn wait(&mut self, now: u64) -> u64 {
+    pub(crate) fn wait(&mut self, now: u64) -> u64 {
         self.fill(now);
         if self.tokens >= 0 {
             return 0;

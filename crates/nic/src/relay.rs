@@ -46,7 +46,7 @@ const BROKER: u64 = 3;
 
 /// Why a relay ended.
 #[derive(Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The hypervisor closed its end.
     Closed,
     /// The hypervisor broke the protocol: a sentence.
@@ -58,7 +58,7 @@ pub enum End {
 }
 
 /// See the module.
-pub struct Relay {
+pub(crate) struct Relay {
     user: OwnedFd,
     port: Port,
     line: Line,
@@ -97,7 +97,7 @@ impl std::fmt::Debug for Relay {
 impl Relay {
     /// # Errors
     /// When the kernel gives no epoll descriptor.
-    pub fn new(
+    pub(crate) fn new(
         user: OwnedFd,
         port: Port,
         line: Line,
@@ -138,18 +138,18 @@ impl Relay {
     ///
     /// # Errors
     /// When the hypervisor is gone.
-    pub fn welcome(&self, welcome: &[u8], memory: BorrowedFd<'_>) -> io::Result<()> {
+    pub(crate) fn welcome(&self, welcome: &[u8], memory: BorrowedFd<'_>) -> io::Result<()> {
         sys::unix::send_with_fds(self.user.as_fd(), welcome, &[memory]).map(|_| ())
     }
 
     /// What happened so far.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &Counters {
         &self.counters
     }
 
     /// Serves until something ends.
-    pub fn run(&mut self) -> End {
+    pub(crate) fn run(&mut self) -> End {
         let mut events = Events::with_capacity(4);
         loop {
             let now = sys::clock::monotonic_nanos();
@@ -287,7 +287,7 @@ impl Relay {
 
     fn answer(&mut self, message: Vec<u8>) -> Result<(), End> {
         if self.answers.len() >= ANSWERS_MAX {
-            return Err(End::Broken("it asks and does not read the answers".into()));
+            return Err(End::Broken("it sends requests but does not read the answers".into()));
         }
         self.answers.push_back(message);
         self.send_answers()

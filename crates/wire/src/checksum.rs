@@ -103,27 +103,12 @@ pub const fn update(checksum: u16, old: u16, new: u16) -> u16 {
     !add(add(!checksum, !old), new)
 }
 
-/// [`update`] for a run of whole words, such as an address. Bytes beyond the shorter of the two
-/// count as zero.
-#[inline]
-#[must_use]
-pub fn update_bytes(checksum: u16, old: &[u8], new: &[u8]) -> u16 {
-    update(checksum, sum(old), sum(new))
-}
-
 /// The value of a partial checksum's field after a word of the pseudo header changed from `old` to
 /// `new`. The field is not negated, so that this is not [`update`].
 #[inline]
 #[must_use]
 pub const fn update_partial(field: u16, old: u16, new: u16) -> u16 {
     add(add(field, !old), new)
-}
-
-/// [`update_partial`] for a run of whole words.
-#[inline]
-#[must_use]
-pub fn update_partial_bytes(field: u16, old: &[u8], new: &[u8]) -> u16 {
-    update_partial(field, sum(old), sum(new))
 }
 
 /// Completes a partial checksum into a copy of the frame's front; the rest stays where it is.

@@ -18,9 +18,6 @@ use crate::ipv6::Chain;
 use crate::vlan::{self, Tag};
 use crate::{MacAddr, Malformed, arp, icmpv4, icmpv6, ipv4, ipv6, tcp, udp};
 
-/// Most tags that are looked behind.
-pub const TAGS_MAX: u8 = 2;
-
 /// What [`parse()`] found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Parsed {
@@ -32,7 +29,7 @@ pub struct Parsed {
     pub vlan: Option<Tag>,
     /// The tag behind it.
     pub inner_vlan: Option<Tag>,
-    /// Number of tags read, 0 to [`TAGS_MAX`].
+    /// Number of tags read, 0 to 2.
     pub tags: u8,
     /// The EtherType behind the tags. Below [`ethernet::ETHERTYPE_MIN`] it is a length; a third
     /// tag's number stays here.
@@ -205,7 +202,7 @@ impl Parsed {
     }
 }
 
-/// Reads the Ethernet header and up to [`TAGS_MAX`] tags, and no further: `l3`, `l4` and
+/// Reads the Ethernet header and up to two tags, and no further: `l3`, `l4` and
 /// `malformed` are empty. For paths that decide on addresses and VLANs alone.
 ///
 /// # Errors

@@ -36,20 +36,6 @@ impl Tag {
         self.tci & 0x0fff
     }
 
-    /// Priority code point, 0 to 7.
-    #[inline]
-    #[must_use]
-    pub const fn priority(self) -> u8 {
-        self.tci.to_be_bytes()[0] >> 5
-    }
-
-    /// Drop eligible indicator.
-    #[inline]
-    #[must_use]
-    pub const fn drop_eligible(self) -> bool {
-        self.tci & 0x1000 != 0
-    }
-
     /// The four bytes as they stand in a frame.
     #[inline]
     #[must_use]
@@ -78,7 +64,7 @@ mod tests {
     #[test]
     fn fields() {
         let (tag, ethertype) = Tag::read(0x8100, &[0xb0, 0x64, 0x08, 0x00, 0xff]).unwrap();
-        assert_eq!((tag.vid(), tag.priority(), tag.drop_eligible()), (100, 5, true));
+        assert_eq!(tag.vid(), 100);
         assert_eq!(ethertype, 0x0800);
         assert_eq!(tag.to_bytes(), [0x81, 0x00, 0xb0, 0x64]);
     }
@@ -93,6 +79,6 @@ mod tests {
     #[test]
     fn new_keeps_twelve_bits() {
         assert_eq!(Tag::new(0xf00a).vid(), 0x00a);
-        assert_eq!(Tag::new(0xf00a).priority(), 0);
+        assert_eq!(Tag::new(0xf00a).to_bytes(), [0x81, 0x00, 0x00, 0x0a]);
     }
 }

@@ -13,6 +13,7 @@ pub mod attach;
 pub mod capture;
 pub mod completions;
 pub mod connect;
+pub mod default_config;
 pub mod detach;
 pub mod doctor;
 pub mod down;
@@ -27,7 +28,6 @@ pub mod reload;
 pub mod run;
 pub mod show;
 pub mod up;
-pub mod usual;
 
 /// Runs the command that was asked for.
 pub fn dispatch(command: Command) -> anyhow::Result<ExitCode> {

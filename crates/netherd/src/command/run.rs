@@ -10,7 +10,7 @@ use host::outer::Outer;
 use sys::ns::{Child, Forked, Parenthood};
 
 use crate::cli::RunArgs;
-use crate::command::usual;
+use crate::command::default_config;
 use crate::output;
 use crate::output::failure::{Failure, NOT_STARTED};
 use crate::sandbox::background;
@@ -99,7 +99,7 @@ fn start(
     let joined = session.joined();
     // Started for guests, a network has the defaults.
     if joined.restart.is_some()
-        && let Some(path) = usual::with_network(&joined.network)
+        && let Some(path) = default_config::with_network(&joined.network)
     {
         output::note(&format!(
             "network {} has the defaults, not what {} says of it: `run` reads no configuration; for that, end it \

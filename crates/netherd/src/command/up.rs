@@ -9,7 +9,7 @@ use host::daemon::{self, Options};
 use host::names::Name;
 use host::start::{self, StartOptions};
 
-use super::usual;
+use super::default_config;
 use crate::cli::{DEFAULT_NETWORK, UpArgs};
 
 pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
@@ -22,7 +22,7 @@ pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
         ),
         // A network that `run` starts has the defaults: no file can keep `run` from working.
         None if args.detached => None,
-        None => usual::configuration()
+        None => default_config::path()
             .filter(|path| path.exists() && is_for(path, args.network.as_deref())),
     };
     let uplink = args.uplink.as_deref().map(parse_uplink).transpose()?;
@@ -46,7 +46,7 @@ fn parse_uplink(text: &str) -> anyhow::Result<Uplink> {
     text.parse().map_err(|why: String| anyhow!(why))
 }
 
-/// Whether the usual configuration is meant: a network that it does not have gets the defaults. A
+/// Whether the default configuration is meant: a network that it does not have gets the defaults. A
 /// file that cannot be read is meant, so that its fault is told.
 fn is_for(path: &Path, network: Option<&str>) -> bool {
     let Some(Ok(network)) = network.map(str::parse::<Name>) else { return true };

@@ -11,13 +11,13 @@ use sys::ns::{Child, Forked, Namespaces, Parenthood};
 use sys::terminal::Terminal;
 
 use super::around::Around;
+use super::bind_files::{self, BindFiles};
 use super::channel::{Channel, Inner, LinkMade, Order, Report};
 use super::command::{CommandLine, start_in};
 use super::cover::{self, Covers};
 use super::identity::Identity;
 use super::interface::{self, Link, Plan};
 use super::job::{Job, Keep, Role};
-use super::laid::{self, Laid};
 use super::lookup::Lookup;
 use super::{guest, refusal, rootfs};
 use crate::output::failure::NOT_STARTED;
@@ -89,7 +89,7 @@ fn start(
     if blueprint.identity.clear_groups {
         sys::process::clear_groups().context("the outer groups cannot be left")?;
     }
-    let laid = mount(blueprint)?;
+    let bind_files = mount(blueprint)?;
     // Seen by `exec`, which gives its programs the same.
     sys::caps::set_inheritable(blueprint.identity.caps)
         .context("the guest's capabilities cannot be noted")?;
@@ -116,7 +116,7 @@ fn start(
     // not dumpable belongs to the superuser, and the maps could not be written.
     sys::process::set_undumpable().context("init cannot be shielded")?;
     to_command.send(&Inner::Mapped, &[])?;
-    laid.keep().context("the guest's files cannot be kept")?;
+    bind_files.keep().context("the guest's files cannot be kept")?;
     let Made { mount_namespace, network_namespace, questions } =
         make_link(blueprint, &command, &to_command, setup)?;
     let listener = await_start(&to_command)?;
@@ -124,7 +124,7 @@ fn start(
     Ok((command, listener, Keep { laid, around: Some(around), mount_namespace, terminal }))
 }
 
-fn mount(blueprint: &Blueprint) -> anyhow::Result<Laid> {
+fn mount(blueprint: &Blueprint) -> anyhow::Result<BindFiles> {
     sys::mount::make_private()
         .map_err(|error| anyhow!(refusal::explain(refusal::Step::Privilege, &error)))?;
     cover::freeze_control_groups()?;
@@ -142,11 +142,11 @@ fn mount(blueprint: &Blueprint) -> anyhow::Result<Laid> {
         }
     }
     cover::hide_processes()?;
-    let laid = laid::lay(&blueprint.lookup, blueprint.rootfs.is_some())?;
+    let bind_files = bind_files::lay(&blueprint.lookup, blueprint.rootfs.is_some())?;
     cover::forbid_control_group_namespaces()?;
     // By name, again: the directory we stand in may be one that is covered now.
     start_in(blueprint.directory.as_deref().filter(|_| blueprint.rootfs.is_none()))?;
-    Ok(laid)
+    Ok(bind_files)
 }
 
 /// What init keeps of what the command has made.

@@ -13,9 +13,9 @@ use sys::signal::{SIGCHLD, SIGCONT, SignalFd, SignalSet};
 use sys::terminal::Terminal;
 
 use super::around::Around;
+use super::bind_files::BindFiles;
 use super::channel::{Channel, End, Order, Report};
 use super::group;
-use super::laid::Laid;
 
 /// Which parent this is.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub enum Role {
 #[derive(Debug)]
 pub struct Keep {
     /// The files that were laid over the machine's.
-    pub laid: Laid,
+    pub bind_files: BindFiles,
     /// Who asks about the network around the guest.
     pub around: Option<Around>,
     /// The guest's.
@@ -108,9 +108,9 @@ impl Job {
                 Role::Relay => None,
             };
             let around = keep.and_then(|keep| keep.around.as_ref());
-            let laid = keep.map(|keep| &keep.laid).filter(|laid| laid.fd().is_some());
+            let bind_files = keep.map(|keep| &keep.bind_files).filter(|files| files.fd().is_some());
             fds.extend(around.map(Around::fd));
-            fds.extend(laid.and_then(Laid::fd));
+            fds.extend(bind_files.and_then(BindFiles::fd));
             let ready = sys::process::poll(&fds, None).ok()?;
             if ready[0] {
                 while let Ok(Some(_)) = children.read() {}
@@ -136,10 +136,10 @@ impl Job {
             {
                 around.attend(keep.mount_namespace.as_fd());
             }
-            if let Some(laid) = laid
+            if let Some(files) = bind_files
                 && kept.next() == Some(&true)
             {
-                laid.attend(keep.mount_namespace.as_fd());
+                files.attend(keep.mount_namespace.as_fd());
             }
         }
     }

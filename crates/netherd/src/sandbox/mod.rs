@@ -45,6 +45,7 @@
 
 pub mod around;
 pub mod background;
+pub mod bind_files;
 pub mod channel;
 pub mod command;
 pub mod cover;
@@ -56,7 +57,6 @@ pub mod identity;
 pub mod init;
 pub mod interface;
 pub mod job;
-pub mod laid;
 pub mod lookup;
 pub mod mounts;
 pub mod netns;

@@ -58,9 +58,9 @@ impl File {
 
 /// The files, laid; kept by init.
 #[derive(Debug)]
-pub struct Laid {
+pub struct BindFiles {
     files: Vec<File>,
-    /// The file system they live in: without a place until [`Laid::keep`].
+    /// The file system they live in: without a place until [`BindFiles::keep`].
     store: OwnedFd,
     /// Tells of changes in the directory; none where that cannot be watched.
     watch: Option<OwnedFd>,
@@ -71,7 +71,7 @@ pub struct Laid {
 ///
 /// # Errors
 /// The files cannot be laid: the guest must not start with the machine's.
-pub fn lay(lookup: &Lookup, in_tree: bool) -> anyhow::Result<Laid> {
+pub fn lay(lookup: &Lookup, in_tree: bool) -> anyhow::Result<BindFiles> {
     let directory = Path::new(DIRECTORY);
     let before = read_text(&directory.join(HOSTS));
     let contents = [(RESOLV_CONF, lookup.resolv_conf()), (HOSTS, lookup.hosts(&before))];
@@ -95,7 +95,7 @@ pub fn lay(lookup: &Lookup, in_tree: bool) -> anyhow::Result<Laid> {
         }
     }
     let watch = sys::process::watch_entries(directory).ok();
-    Ok(Laid { files: files.into_iter().map(|(file, _)| file).collect(), store, watch })
+    Ok(BindFiles { files: files.into_iter().map(|(file, _)| file).collect(), store, watch })
 }
 
 /// Makes the file system with the files: itself and each file as a mount without a place.
@@ -157,7 +157,7 @@ fn read_text(path: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-impl Laid {
+impl BindFiles {
     /// Keeps the files' file system, in init's namespace alone: to be called once the guest's is made.
     ///
     /// # Errors
@@ -166,7 +166,7 @@ impl Laid {
         sys::mount::attach(self.store.as_fd(), Path::new(STORE))
     }
 
-    /// Readable when [`Laid::attend`] is to be called.
+    /// Readable when [`BindFiles::attend`] is to be called.
     #[must_use]
     pub fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.watch.as_ref().map(AsFd::as_fd)

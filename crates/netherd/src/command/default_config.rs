@@ -7,7 +7,7 @@ use host::names::Name;
 
 /// `$XDG_CONFIG_HOME/netherd/netherd.toml`, by default below `~/.config` (XDG Base Directory
 /// Specification: a path that is not absolute is ignored).
-pub fn configuration() -> Option<PathBuf> {
+pub fn path() -> Option<PathBuf> {
     let absolute = |path: PathBuf| path.is_absolute().then_some(path);
     env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
@@ -19,10 +19,10 @@ pub fn configuration() -> Option<PathBuf> {
         .map(|base| base.join("netherd/netherd.toml"))
 }
 
-/// The usual configuration, if it has this network.
+/// Where the default configuration is, if it has this network.
 #[must_use]
 pub fn with_network(network: &str) -> Option<PathBuf> {
-    let path = configuration().filter(|path| path.exists())?;
+    let path = path().filter(|path| path.exists())?;
     let name: Name = network.parse().ok()?;
     host::config::read(&path).ok()?.only(&name).map(|_| path)
 }
