@@ -13,8 +13,8 @@ const HEAD: &str = "\
 # Why a frame was dropped
 
 Every frame that netherd reads ends in a verdict, and a frame that goes no further has one of these
-reasons. The same names stand in `netherd show PORT`, in `netherd metrics` (as the label `reason`) and in
-the comments of a capture; the numbers stand in the verdict option of a capture.
+reasons. The same names are used in `netherd show PORT`, in `netherd metrics` (as the label `reason`) and in
+the comments of a capture; the numbers are those of the verdict option of a capture.
 
 *Ingress* reasons are counted on the port that the frame came from: the frame itself was refused.
 *Egress* reasons are counted on the port that it was to leave by: it was let through, and this copy

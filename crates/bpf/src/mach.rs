@@ -51,13 +51,13 @@ pub enum Invalid {
     #[error("a filter has at least its header word")]
     Empty,
     /// See the text.
-    #[error("the header word asks for neither direction: NETF_IN, NETF_OUT or both are needed")]
+    #[error("the header word names neither direction: NETF_IN, NETF_OUT or both are needed")]
     NoDirection,
     /// See the text.
-    #[error("the header word names the machine {0}, which is none")]
+    #[error("the header word names the machine {0}, which does not exist")]
     UnknownMachine(u16),
     /// See the text.
-    #[error("{0} words are no whole number of BPF instructions")]
+    #[error("{0} words are not a whole number of BPF instructions")]
     NotInstructions(usize),
     /// See the text.
     #[error(transparent)]
@@ -163,7 +163,7 @@ pub struct Filters<R> {
 
 /// The device has [`FILTERS_MAX`] filters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the device has {FILTERS_MAX} filters, as many as it may: remove one")]
+#[error("the device has {FILTERS_MAX} filters, the maximum: remove one")]
 pub struct Full;
 
 impl<R: PartialEq> Filters<R> {

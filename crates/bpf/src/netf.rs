@@ -88,7 +88,7 @@ pub enum Invalid {
     #[error("a filter of {0} words is too long: {WORDS_MAX} are the most")]
     TooLong(usize),
     /// See the text.
-    #[error("word {0} asks for a literal, and the filter ends")]
+    #[error("word {0} needs a literal, but the filter ends")]
     NoLiteral(usize),
     /// See the text.
     #[error("word {0} pushes onto a full stack")]
@@ -97,7 +97,7 @@ pub enum Invalid {
     #[error("word {0} takes from an empty stack, or looks below it")]
     Underflow(usize),
     /// See the text.
-    #[error("word {at} has the operation {operation}, which is none")]
+    #[error("word {at} has the operation {operation}, which does not exist")]
     UnknownOperation {
         /// Which word.
         at: usize,

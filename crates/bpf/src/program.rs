@@ -21,7 +21,7 @@ pub enum Invalid {
     #[error("a program of {0} instructions is too long: {PROGRAM_MAX} are the most")]
     TooLong(usize),
     /// See the text.
-    #[error("instruction {at} has the code {code:#06x}, which is none")]
+    #[error("instruction {at} has the code {code:#06x}, which does not exist")]
     UnknownCode {
         /// Which instruction.
         at: usize,
@@ -29,7 +29,7 @@ pub enum Invalid {
         code: u16,
     },
     /// See the text.
-    #[error("instruction {0} jumps behind the end of the program")]
+    #[error("instruction {0} jumps beyond the end of the program")]
     JumpTooFar(usize),
     /// See the text.
     #[error("instruction {at} uses word {word} of the scratch memory, which has {MEMORY}")]
@@ -46,11 +46,11 @@ pub enum Invalid {
     #[error("instruction {0} shifts a word of 32 bits by 32 or more")]
     ShiftTooFar(usize),
     /// See the text.
-    #[error("the last instruction is no return")]
+    #[error("the last instruction is not a return")]
     NoReturn,
     /// See the text.
     #[error(
-        "instruction {0} compares with keys, and is not followed by as many as it says (1 to {KEYS_MAX})"
+        "instruction {0} compares with keys, but is not followed by as many as it says (1 to {KEYS_MAX})"
     )]
     BadKeys(usize),
 }

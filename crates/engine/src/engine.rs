@@ -52,7 +52,7 @@ pub enum PortError {
 pub enum MacKind {
     /// It belongs to a port by configuration.
     Static,
-    /// It is kept for a guest that is away.
+    /// It is reserved for a guest that is away.
     Reserved,
     /// A port uses it.
     Learned,

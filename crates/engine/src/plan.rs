@@ -155,7 +155,7 @@ pub enum PlanError {
     #[error("a network cannot have {0} ports: choose between 1 and {MAX_PORTS}")]
     Ports(usize),
     /// See the text.
-    #[error("a table of {0} addresses cannot be had: choose between 1 and {MAC_TOTAL_MAX}")]
+    #[error("a table of {0} addresses is out of range: choose between 1 and {MAC_TOTAL_MAX}")]
     MacTotal(usize),
     /// See the text.
     #[error("an ageing time of {0:?} is too short: choose at least one second")]
@@ -170,19 +170,19 @@ pub enum PlanError {
     #[error("a port cannot own {0} addresses: list at most {OWN_MACS_MAX}")]
     TooManyMacs(usize),
     /// See the text.
-    #[error("a static port needs at least one address of its own, or every frame of it is dropped")]
+    #[error("a static port needs at least one address of its own, or all its frames are dropped")]
     NoMac,
     /// See the text.
     #[error("a port that learns must be allowed at least one address: set max_macs to 1 or more")]
     LearnNone,
     /// See the text.
-    #[error("{0} is no VLAN: choose between 1 and {max}", max = vlan::VLAN_MAX)]
+    #[error("{0} is not a VLAN: choose between 1 and {max}", max = vlan::VLAN_MAX)]
     Vlan(u16),
     /// See the text.
     #[error("a trunk port carries no VLAN at all: allow one, or give it a native one")]
     NoVlan,
     /// See the text.
-    #[error("a link that takes segmentation must take partial checksums too: add csum")]
+    #[error("a link that accepts segmentation must also accept partial checksums: add csum")]
     OffloadWithoutChecksum,
     /// See the text.
     #[error("tso_ecn needs tso4 or tso6")]
@@ -196,7 +196,7 @@ pub enum PlanError {
     #[error("{0} cannot be a port's address: it is unspecified, loopback or a group address")]
     Address(IpAddr),
     /// See the text.
-    #[error("a queue of {0} frames cannot be had: choose between 1 and {QUEUE_FRAMES_MAX}")]
+    #[error("a queue of {0} frames is out of range: choose between 1 and {QUEUE_FRAMES_MAX}")]
     QueueFrames(usize),
     /// See the text.
     #[error(

@@ -85,7 +85,7 @@ reasons! {
     /// The destination is one of 01:80:c2:00:00:00 to 0f, which IEEE 802.1Q 8.6.3 tells a bridge
     /// never to forward.
     ReservedGroup, Ingress, "reserved-group", 4;
-    /// The frame carries a VLAN tag that this port does not take.
+    /// The frame carries a VLAN tag that this port does not accept.
     VlanTagged, Ingress, "vlan-tagged", 7;
     /// The frame carries no VLAN tag and this trunk port has no native VLAN.
     VlanUntagged, Ingress, "vlan-untagged", 7;
@@ -99,15 +99,15 @@ reasons! {
     BadOffload, Ingress, "bad-offload", 57;
     /// The source address is not one of this port's own.
     MacForeign, Ingress, "mac-foreign", 2;
-    /// The source address is bound to another port, or kept for a guest that is away.
+    /// The source address is bound to another port, or reserved for a guest that is away.
     MacBound, Ingress, "mac-bound", 10;
     /// The source address is in use on another port that is alive.
     MacMoved, Ingress, "mac-moved", 10;
     /// The port already uses as many addresses as it may. A client that is the cable to a switch needs
     /// `max_macs`.
     MacLimit, Ingress, "mac-limit", 10;
-    /// The port has its share of the table of addresses, and what the network has beyond the shares
-    /// is used up.
+    /// The port has used up its share of the table of addresses, and what the network has beyond
+    /// the shares is used up, too.
     MacTableFull, Ingress, "mac-table-full", 10;
     /// The destination is behind the port that the frame came from.
     SamePort, Ingress, "same-port", 52;
@@ -118,7 +118,7 @@ reasons! {
     MacAway, Ingress, "mac-away";
     /// The link read a frame and the worker had no free buffer for it.
     NoBuffer, Ingress, "no-buffer";
-    /// The link read bytes that are no frame in its own framing.
+    /// The link read bytes that are not a frame in its own framing.
     BadFraming, Ingress, "bad-framing";
     /// The port does not exist any more.
     PortGone, Ingress, "port-gone";
@@ -130,7 +130,7 @@ reasons! {
     NoHeader, Egress, "no-header";
     /// The frame could not be completed or segmented for a link that needs it.
     SegmentFailed, Egress, "segment-failed";
-    /// The link took the frame and had no room for it, until it closed or buffers ran short.
+    /// The link accepted the frame but had no room for it, until it closed or buffers ran short.
     LinkFull, Egress, "link-full";
     /// The link refused the frame.
     LinkRefused, Egress, "link-refused";
@@ -138,11 +138,11 @@ reasons! {
     LinkClosed, Egress, "link-closed";
     /// The port is cut off, for its violations or for a bridge's frame, until its time is over.
     Quarantined, Ingress, "quarantined";
-    /// The destination is a group of bridges and switches among each other (CDP, MRP, MVRP).
+    /// The destination is a group that bridges and switches use among themselves (CDP, MRP, MVRP).
     ControlGroup, Ingress, "control-group", 4;
     /// The EtherType is one of bridges and authenticators (LLDP, EAPOL, slow protocols, PAUSE).
     ControlEthertype, Ingress, "control-ethertype", 4;
-    /// The frame is a bridge's own (BPDU, PVST): a guest that sends it wants to be a switch.
+    /// The frame is one that bridges send (BPDU, PVST): a guest that sends it wants to be a switch.
     Bpdu, Ingress, "bpdu", 5;
     /// The frame has an 802.3 length and an LLC header, perhaps with an IP packet behind SNAP.
     Llc, Ingress, "llc", 6;
@@ -150,7 +150,7 @@ reasons! {
     Ethertype, Ingress, "ethertype", 8;
     /// The frame wraps another (PPPoE, MPLS, NSH, PBB, MACsec), whose source nobody checks.
     Encapsulation, Ingress, "encapsulation", 9;
-    /// The frame was flooded a moment ago and came back by another port: there is a loop.
+    /// The frame was flooded a moment ago and came back through another port: there is a loop.
     Loop, Ingress, "loop", 11;
     /// The ARP packet is not one of IPv4 over Ethernet, or is cut short.
     ArpFormat, Ingress, "arp-format", 12;
@@ -160,7 +160,7 @@ reasons! {
     ArpSenderIp, Ingress, "arp-sender-ip", 14;
     /// The port announces an IPv4 address that is not its own.
     ArpGratuitous, Ingress, "arp-gratuitous", 15;
-    /// The ARP reply goes to many, or to another than it names.
+    /// The ARP reply goes to many stations, or to another than it names.
     ArpReply, Ingress, "arp-reply", 16;
     /// The operation is neither request nor reply.
     ArpOperation, Ingress, "arp-operation", 16;
@@ -180,13 +180,13 @@ reasons! {
     Ipv4Checksum, Ingress, "ipv4-checksum", 20;
     /// The source is not one of this port's IPv4 addresses.
     Ipv4Source, Ingress, "ipv4-source", 21;
-    /// The source is no station's IPv4 address: 0/8, loopback, multicast, reserved or broadcast.
+    /// The source cannot be the IPv4 address of a station: 0/8, loopback, multicast, reserved or broadcast.
     Ipv4SourceKind, Ingress, "ipv4-source-kind", 21;
     /// The port already has as many first-come IPv4 addresses as it may.
     Ipv4SourceLimit, Ingress, "ipv4-source-limit", 21;
-    /// The source is 0.0.0.0 in what is no DHCP request to all.
+    /// The source is 0.0.0.0, but the packet is not a DHCP request to all.
     Ipv4Unspecified, Ingress, "ipv4-unspecified", 22;
-    /// The destination cannot be reached by a wire: loopback, unspecified, 0/8, 240/4, v4-mapped.
+    /// The destination is never on a wire: loopback, unspecified, 0/8, 240/4, v4-mapped.
     Destination, Ingress, "destination", 23;
     /// The destination is link-local (169.254/16), and this port may not use it.
     Ipv4LinkLocal, Ingress, "ipv4-link-local", 23;
@@ -198,27 +198,27 @@ reasons! {
     FragmentTiny, Ingress, "fragment-tiny", 25;
     /// The fragment overlaps one that came before, or reaches beyond 64 KiB.
     FragmentOverlap, Ingress, "fragment-overlap", 25;
-    /// The fragment is of a datagram whose first fragment was not seen, or was refused.
+    /// The fragment belongs to a datagram whose first fragment was not seen, or was refused.
     FragmentOrphan, Ingress, "fragment-orphan", 25;
-    /// The fragment is of a message that the guard must see whole (DHCP, IGMP, ICMP redirects).
+    /// The fragment belongs to a message that the guard must see whole (DHCP, IGMP, ICMP redirects).
     FragmentGuarded, Ingress, "fragment-guarded", 25;
     /// The port has as many fragmented datagrams under way as it may.
     FragmentLimit, Ingress, "fragment-limit", 25;
     /// The time to live, or hop limit, is zero.
     TtlZero, Ingress, "ttl-zero", 26;
-    /// The frame goes to a group and its packet to one, or the other way round, or to another group.
+    /// The frame goes to a group and its packet to a single station, or the other way round, or to another group.
     CastMismatch, Ingress, "cast-mismatch", 26;
-    /// The ICMP message is none that a guest sends: redirect, router advertisement, timestamp,
+    /// The ICMP message is not one that guests send: redirect, router advertisement, timestamp,
     /// mask, source quench.
     IcmpKind, Ingress, "icmp-kind", 27;
     /// The transport header is not complete in the packet, or in its first fragment.
     L4Header, Ingress, "l4-header", 28;
-    /// The TCP flags are of no segment that a stack sends: none, SYN with FIN or RST, FIN without
+    /// The TCP flags are not those of any segment that a stack sends: none, SYN with FIN or RST, FIN without
     /// ACK.
     TcpFlags, Ingress, "tcp-flags", 28;
     /// The port sends a DHCP server's message.
     DhcpServer, Ingress, "dhcp-server", 29;
-    /// The DHCP request is not one of this port for itself: operation, hardware address, relay
+    /// The DHCP request is not from this port for itself: operation, hardware address, relay
     /// address or relay option.
     DhcpClient, Ingress, "dhcp-client", 30;
     /// The DHCP release or decline is for an address that is not this port's.
@@ -231,16 +231,16 @@ reasons! {
     Ipv6Header, Ingress, "ipv6-header", 34;
     /// The source is not one of this port's IPv6 addresses.
     Ipv6Source, Ingress, "ipv6-source", 34;
-    /// The source is no station's IPv6 address: loopback, multicast, v4-mapped, 6to4 or Teredo.
+    /// The source cannot be the IPv6 address of a station: loopback, multicast, v4-mapped, 6to4 or Teredo.
     Ipv6SourceKind, Ingress, "ipv6-source-kind", 34;
     /// The port already has as many first-come IPv6 addresses as it may.
     Ipv6SourceLimit, Ingress, "ipv6-source-limit", 34;
-    /// The source is :: in what is no duplicate address detection, group report or router
-    /// solicitation.
+    /// The source is ::, but the packet is not duplicate address detection, a group report or a
+    /// router solicitation.
     Ipv6Unspecified, Ingress, "ipv6-unspecified", 35;
     /// The neighbour discovery message has a hop limit below 255: it came from another link.
     NdHopLimit, Ingress, "nd-hop-limit", 36;
-    /// A hop-by-hop or destination option is a jumbogram's, or one that nobody knows.
+    /// A hop-by-hop or destination option is a jumbogram's, or not known.
     Ipv6Option, Ingress, "ipv6-option", 36;
     /// The packet has a routing header.
     Ipv6Routing, Ingress, "ipv6-routing", 36;
@@ -257,10 +257,10 @@ reasons! {
     /// The neighbour solicitation names another sender or another group than it should, or is
     /// malformed.
     NeighbourSolicitation, Ingress, "neighbour-solicitation", 40;
-    /// The neighbour advertisement is for an address that is not this port's, names another hardware
-    /// address, claims to be a router's, or is malformed.
+    /// The neighbour advertisement is for an address that is not this port's, names another
+    /// hardware address, claims to come from a router, or is malformed.
     NeighbourAdvertisement, Ingress, "neighbour-advertisement", 41;
-    /// The port sends more unasked neighbour advertisements than it may.
+    /// The port sends more unsolicited neighbour advertisements than it may.
     AdvertisementRate, Ingress, "advertisement-rate", 41;
     /// The router solicitation is malformed or names another sender.
     RouterSolicitation, Ingress, "router-solicitation", 42;
@@ -292,7 +292,7 @@ reasons! {
     Dhcpv6Rate, Ingress, "dhcpv6-rate", 46;
     /// The port asks for DHCPv6 leases under more identifiers than it may.
     Dhcpv6Starvation, Ingress, "dhcpv6-starvation", 46;
-    /// The ICMPv6 message is of a kind that nobody knows.
+    /// The ICMPv6 message is of an unknown kind.
     Icmpv6Unknown, Ingress, "icmpv6-unknown", 47;
     /// The port sends more ICMP or ICMPv6 errors than it may.
     ErrorRate, Ingress, "error-rate", 47;
@@ -318,20 +318,20 @@ reasons! {
     Routed, Ingress, "routed", 55;
     /// The frame comes from outside and claims an address of a guest.
     OutsideIdentity, Ingress, "outside-identity", 56;
-    /// The destination address is not one of the port's own, and the port is no station for others.
+    /// The destination address is not one of the port's own, and nobody else is behind the port.
     NotAddressed, Egress, "not-addressed", 53;
     /// The packet's destination is not one of the port's addresses.
     NotDestination, Egress, "not-destination", 54;
     /// The filter on what the port's guest sends refuses the frame.
     FilterIn, Ingress, "filter-in";
-    /// The filter on what the port's guest gets refuses the frame.
+    /// The filter on what the port's guest receives refuses the frame.
     FilterOut, Egress, "filter-out";
-    /// The outside is being asked whether somebody there has the address; the guest may use it if nobody answers.
+    /// The network is asking outside whether somebody there has the address; the guest may use it if nobody answers.
     AddressAsked, Ingress, "address-asked", 56;
-    /// The datagram is for a DHCP client, or from or to a port of servers, and is no message of DHCP.
+    /// The datagram is for a DHCP client, or from or to a server port, but is not a DHCP message.
     DhcpPort, Ingress, "dhcp-port", 29;
-    /// The datagram is for a DHCPv6 client, or from or to a port of servers, and is none of their
-    /// messages.
+    /// The datagram is for a DHCPv6 client, or from or to a server port, but is not a DHCPv6
+    /// message.
     Dhcpv6Port, Ingress, "dhcpv6-port", 46;
 }
 

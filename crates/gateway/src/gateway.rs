@@ -537,8 +537,8 @@ impl<B: Backend> Gateway<B> {
         let refused = |v6: usize| {
             self.host.echo_refused[v6].map(|kind| match kind {
                 std::io::ErrorKind::PermissionDenied => {
-                    "the host gives this user no ICMP sockets: an administrator can, with `sysctl \
-                     -w net.ipv4.ping_group_range=\"0 2147483647\"`"
+                    "the host gives this user no ICMP sockets; the administrator can allow them, with `sysctl -w \
+                     net.ipv4.ping_group_range=\"0 2147483647\"`"
                         .to_owned()
                 }
                 other => format!("the host gives no ICMP sockets: {other}"),

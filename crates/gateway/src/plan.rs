@@ -120,9 +120,9 @@ pub enum GatewayError {
         "the IPv4 subnet {0} has no room for a gateway, host.internal and a guest: it needs a prefix of at most 29 bits"
     )]
     SubnetTooSmall(Ipv4Net),
-    #[error("the IPv6 prefix {0} is not one of 64 bits, which addresses of guests are made in")]
+    #[error("the IPv6 prefix {0} does not have 64 bits, as guests need to make their addresses")]
     PrefixLength(Ipv6Net),
-    #[error("an MTU of {0} is below what IPv4 asks of every link, which is 576 (1280 with IPv6)")]
+    #[error("an MTU of {0} is below the minimum, which is 576 for IPv4 (1280 with IPv6)")]
     Mtu(u16),
     #[error("the kernel gives the gateway no random key: {0}")]
     Random(#[source] std::io::Error),

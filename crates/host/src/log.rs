@@ -226,7 +226,7 @@ fn limited(limiter: &Mutex<Option<Limiter>>, sentence: &str) {
     let limiter = limiter.get_or_insert_with(|| Limiter::new(BURST, INTERVAL, now));
     if let Some(suppressed) = limiter.admit(now) {
         if suppressed > 0 {
-            write(Level::Warning, &format!("{suppressed} lines about guests were left out."));
+            write(Level::Warning, &format!("{suppressed} lines about guests were not logged."));
         }
         write(Level::Info, sentence);
     }

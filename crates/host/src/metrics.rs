@@ -74,7 +74,7 @@ pub fn text(networks: &[Network]) -> String {
         }
     }
     let mut lost =
-        Family::counter(&mut out, "capture_drops", "Frames that captures could not take.");
+        Family::counter(&mut out, "capture_drops", "Frames that captures could not keep up with.");
     for network in networks {
         lost.sample(&[("network", &network.network)], network.capture_drops);
     }
@@ -109,8 +109,8 @@ fn outside(out: &mut String, networks: &[Network]) {
         }
     }
     let families: [(&str, &str, &str, Counters); 3] = [
-        ("gateway", "reason", "What became of packets at the gateway.", |it| &it.counters),
-        ("service", "reason", "What became of messages to the network's services.", |it| {
+        ("gateway", "reason", "What happened to packets at the gateway.", |it| &it.counters),
+        ("service", "reason", "What happened to messages to the network's services.", |it| {
             &it.service_counters
         }),
         ("router", "counter", "What the router counted on the network.", |it| &it.router),

@@ -31,13 +31,13 @@ pub enum NameError {
     TooLong(usize),
     #[error("{0:?} is not allowed in it; a name consists of the characters a-z, 0-9 and '-'")]
     BadCharacter(char),
-    #[error("it begins or ends with '-'; begin and end with a letter or a digit")]
+    #[error("it begins or ends with '-'; begin and end it with a letter or a digit")]
     Hyphen,
     #[error(
         "`host.internal` is the host as guests reach it, and has no guests below it; choose another"
     )]
     Host,
-    #[error("every program takes `localhost` for itself; choose another")]
+    #[error("to every program `localhost` means itself; choose another")]
     Localhost,
 }
 

@@ -261,7 +261,7 @@ pub struct Network {
     /// Ports that the configuration declares, open or not.
     #[serde(default)]
     pub declared: Vec<Declared>,
-    /// Frames that captures could not take.
+    /// Frames that captures could not keep up with.
     pub capture_drops: u64,
     /// The way out.
     #[serde(default)]
@@ -339,7 +339,7 @@ pub struct Mac {
     pub mac: String,
     /// None for entries that hold in every VLAN.
     pub vlan: Option<u16>,
-    /// None for an address that is kept for a guest that is away.
+    /// None for an address that is reserved for a guest that is away.
     pub port: Option<String>,
     /// `static`, `learned` or `reserved`.
     pub kind: String,

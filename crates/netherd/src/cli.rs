@@ -40,13 +40,13 @@ Exit status:
   125  run, exec: netherd failed before it could start the command
   126  run, exec: the command was found but could not be started
   127  run, exec: the command was not found
-  else run, exec: the status of the command, which also passes on a signal it died of
+  else run, exec: the status of the command; if a signal ended it, the same signal ends netherd
 
 Environment:
   XDG_RUNTIME_DIR  networks are published in $XDG_RUNTIME_DIR/netherd/NET
   XDG_CONFIG_HOME  `up` reads $XDG_CONFIG_HOME/netherd/netherd.toml when it exists
   XDG_STATE_HOME   a network started by `run` logs to $XDG_STATE_HOME/netherd/NET.log
-  NO_COLOR         no colours, whatever standard output is
+  NO_COLOR         print no colours, whatever standard output is
 
 Example:
   netherd run -d --name web -- python3 -m http.server
@@ -95,17 +95,17 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "NET", default_value = DEFAULT_NETWORK)]
     pub net: String,
 
-    /// The directory it is published in, instead of the usual one for NET
+    /// The directory in which it is published, instead of the usual one for NET
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
 }
 
 /// Run a command with its own eth0 on a network
 ///
-/// CMD gets user, network, mount and PID namespaces of its own, with eth0 up and addressed in
-/// IPv4 and IPv6, a way out through the network's gateway, and the other guests by name. If
-/// nothing serves the network yet, it is started, and ends some seconds after its last guest. No
-/// privilege is needed; without CMD, your shell runs.
+/// CMD gets user, network, mount and PID namespaces of its own, with eth0 up, IPv4 and IPv6
+/// addresses, a way out through the network's gateway, and the other guests by name. If nothing
+/// serves the network yet, it is started, and ends a few seconds after its last guest. This needs no
+/// privilege; without CMD, your shell runs.
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     #[command(flatten)]
@@ -115,13 +115,13 @@ pub struct RunArgs {
     #[arg(long, value_name = "GUEST", value_parser = parse_guest)]
     pub name: Option<String>,
 
-    /// MAC address of eth0 [default: a function of network and guest name]
+    /// MAC address of eth0 [default: follows from the names of network and guest]
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
     pub mac: Option<wire::MacAddr>,
 
     /// Forward a port of the host into the guest: [tcp/|udp/][ADDRESS:]PORT[:PORT]
     ///
-    /// The first PORT is the host's, on ADDRESS or else on its loopback addresses; the second is
+    /// The first PORT is the host's, on ADDRESS or by default on its loopback addresses; the second is
     /// the guest's, by default the same. May be repeated; ends with the guest. Needs the uplink
     /// `nat` or `net`.
     #[arg(short, long, value_name = "FORWARD", value_parser = parse_forward)]
@@ -182,10 +182,10 @@ pub enum Caps {
     Net,
 }
 
-/// Run one more command in a guest of `run`
+/// Run another command in a guest of `run`
 ///
 /// It gets the same ids, capabilities and view of the file system as the guest's first command,
-/// and ends with the guest. Only the guest's owner may do it.
+/// and ends with the guest. Only the guest's owner may do this.
 #[derive(Debug, Clone, Args)]
 pub struct ExecArgs {
     /// The guest, as `netherd show` names it
@@ -202,11 +202,11 @@ pub struct ExecArgs {
 
 /// Give an existing network namespace an interface on a network
 ///
-/// For namespaces made by others (podman, bubblewrap, unshare). You must own the user namespace
-/// that the network namespace belongs to, or one above it. The interface is usable when the
-/// command returns, with a default route unless the namespace has one; it goes with the namespace,
-/// when no program is left there but what netherd itself keeps for it, or by `netherd detach`. The
-/// lines for its programs' resolv.conf are printed on standard error.
+/// For namespaces made by other programs (podman, bubblewrap, unshare). You must own the user
+/// namespace to which the network namespace belongs, or one above it. When the command returns, the
+/// interface is usable, with a default route unless the namespace already has one. It goes away by
+/// `netherd detach`, or with the namespace, once no program but netherd's own keeper is left in it.
+/// The lines for its programs' resolv.conf are printed on standard error.
 #[derive(Debug, Clone, Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).args(["pid", "netns"]))]
 pub struct AttachArgs {
@@ -214,7 +214,7 @@ pub struct AttachArgs {
     #[arg(long, value_name = "PID", value_parser = parse_pid)]
     pub pid: Option<i32>,
 
-    /// The network namespace at this path, as /run/netns/NAME, or /proc/self/ns/net for this one
+    /// The network namespace at this path, such as /run/netns/NAME, or /proc/self/ns/net for this one
     #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
     pub netns: Option<PathBuf>,
 
@@ -225,7 +225,7 @@ pub struct AttachArgs {
     #[arg(long, value_name = "GUEST", value_parser = parse_guest)]
     pub name: Option<String>,
 
-    /// MAC address of the interface [default: a function of network and guest name]
+    /// MAC address of the interface [default: follows from the names of network and guest]
     #[arg(long, value_name = "MAC", value_parser = parse_mac)]
     pub mac: Option<wire::MacAddr>,
 
@@ -234,7 +234,7 @@ pub struct AttachArgs {
     pub ifname: String,
 }
 
-/// Take back the interface that `attach` gave, or end a guest of `run`
+/// Remove the interface that `attach` gave, or end a guest of `run`
 ///
 /// An interface that `attach` gave is gone when the command returns.
 #[derive(Debug, Clone, Args)]
@@ -249,10 +249,10 @@ pub struct DetachArgs {
 
 /// Serve networks in the foreground
 ///
-/// With a configuration (-c, or netherd/netherd.toml in $XDG_CONFIG_HOME when it exists) its
-/// networks are served, or only NET of them. Without one, or for a NET that is not in the usual
-/// one, NET is served with the defaults. SIGHUP reads the configuration again; SIGTERM and ^C end
-/// it cleanly.
+/// With a configuration (-c, or netherd/netherd.toml in $XDG_CONFIG_HOME if it exists), serves its
+/// networks, or only NET. Without one, or if the usual one does not have NET, serves NET with the
+/// defaults. SIGHUP reads the configuration again; SIGTERM and ^C end it
+/// cleanly.
 #[derive(Debug, Clone, Args)]
 pub struct UpArgs {
     /// The network to serve [default: those of the configuration, else `default`]
@@ -263,7 +263,7 @@ pub struct UpArgs {
     #[arg(short, long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub config: Option<PathBuf>,
 
-    /// Publish the network in this directory; for one network only
+    /// Publish the network in this directory; only for a single network
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
 
@@ -272,15 +272,15 @@ pub struct UpArgs {
     #[arg(conflicts_with = "config")]
     pub uplink: Option<String>,
 
-    /// Group of the directory and its nodes: whose members may connect
+    /// Group of the directory and its nodes, whose members may connect
     #[arg(long, value_name = "GROUP")]
     pub group: Option<String>,
 
-    /// Permissions of the nodes, in octal; the directory gets search where these have read
+    /// Permissions of the nodes, in octal; the directory can be searched by those who may read the nodes
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     pub mode: Option<u32>,
 
-    /// End by itself when there has been no guest for this many seconds
+    /// End when there has been no guest for this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = parse_seconds)]
     pub idle: Option<Duration>,
 
@@ -301,17 +301,17 @@ pub struct UpArgs {
     pub log: Option<PathBuf>,
 }
 
-/// Stop a network, and with it the guests' links
+/// Stop a network, and with it the links of its guests
 ///
-/// Guests in the background (`run -d`) end with it. Others go on without their eth0's network, and
-/// say so on their terminals.
+/// Guests in the background (`run -d`) end with it. Others go on without a network behind their
+/// eth0, and say so on their terminals.
 #[derive(Debug, Clone, Args)]
 pub struct DownArgs {
     /// The network
     #[arg(value_name = "NET", default_value = DEFAULT_NETWORK)]
     pub network: String,
 
-    /// The directory it is published in, instead of the usual one for NET
+    /// The directory in which it is published, instead of the usual one for NET
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
 }
@@ -325,7 +325,7 @@ pub struct ReloadArgs {
     #[arg(value_name = "NET", default_value = DEFAULT_NETWORK)]
     pub network: String,
 
-    /// The directory it is published in, instead of the usual one for NET
+    /// The directory in which it is published, instead of the usual one for NET
     #[arg(long, value_name = "PATH", value_hint = ValueHint::DirPath)]
     pub dir: Option<PathBuf>,
 }
@@ -338,18 +338,18 @@ pub struct LsArgs {
     pub json: bool,
 }
 
-/// Show a network and its ports, one port in full, or what passes and is known
+/// Show a network and its ports, one port in detail, or tables of what passes and what is known
 ///
 /// Without WHAT: the network, its way out and its ports. WHAT is the name of a port, for all its
 /// counters and the reasons of dropped frames, or one of
 ///   flows       connections that the gateway carries
 ///   forwards    ports of the host that lead into guests
-///   leases      addresses that DHCP gave
+///   leases      addresses that DHCP has given out
 ///   routes      where the router sends what
 ///   neighbours  which station has which address
 ///   bindings    which addresses belong to which port
-///   counters    what gateway, services and router did, and why they dropped
-///   port        the port PORT, also where its name is one of these words
+///   counters    what the gateway, services and router did, and why they dropped packets
+///   port        the port PORT, even if its name is one of these words
 #[derive(Debug, Clone, Args)]
 #[command(verbatim_doc_comment)]
 pub struct ShowArgs {
@@ -380,20 +380,20 @@ pub struct ShowArgs {
 /// Capture frames of a network or of one port, as live pcapng
 ///
 /// Each frame is captured once, where it enters, with the verdict of the engine as a comment.
-/// A filter is asked in the hypervisor, about whole frames, before anything is copied: its language
-/// is that of pcap-filter(7). Without PORT it is given with --filter.
-/// The capture ends with ^C, with the reader, or with the network.
+/// The hypervisor applies the filter, to whole frames, before it copies anything; the language is that
+/// of pcap-filter(7). Without PORT, give the filter with --filter.
+/// The capture ends with ^C, with its reader, or with the network.
 #[derive(Debug, Clone, Args)]
 pub struct CaptureArgs {
     /// Only the frames that this port sends, and those that are forwarded to it
     #[arg(value_name = "PORT")]
     pub port: Option<String>,
 
-    /// Only frames that this filter expression wants, in one argument or several
+    /// Only frames that this filter expression matches, in one argument or several
     #[arg(value_name = "EXPR", num_args = 0.., conflicts_with = "filter")]
     pub expression: Vec<String>,
 
-    /// Only frames that this filter expression wants, of one port or of all
+    /// Only frames that this filter expression matches, of one port or of all
     #[arg(short, long, value_name = "EXPR")]
     pub filter: Option<String>,
 
@@ -412,7 +412,8 @@ pub struct CaptureArgs {
 /// Print the arguments that attach a client to a network
 ///
 /// The output is for pasting, or for a shell: qemu-system-x86_64 $(netherd args qemu) ...
-/// The installed client is asked for its version and gets the arguments that version understands.
+/// netherd asks the installed client for its version, and prints the arguments that this version
+/// understands.
 #[derive(Debug, Clone, Args)]
 pub struct ArgsArgs {
     /// The kind of client
@@ -426,7 +427,7 @@ pub struct ArgsArgs {
     #[command(flatten)]
     pub network: NetworkArgs,
 
-    /// Print JSON: the arguments, the MAC address, the node and what to know
+    /// Print JSON: the arguments, the MAC address, the node and notes
     #[arg(long)]
     pub json: bool,
 }
@@ -436,7 +437,7 @@ pub struct ArgsArgs {
 pub enum ClientKind {
     /// QEMU: -netdev stream (7.2 and later), else -netdev vde
     Qemu,
-    /// A VDE address, for vde_plug, vde_plug2tap, vdens and what uses libvdeplug
+    /// A VDE address, for vde_plug, vde_plug2tap, vdens and other programs that use libvdeplug
     Vde,
     /// libkrun and krunvm: the path for krun_add_net_unixgram
     Libkrun,
@@ -453,7 +454,7 @@ pub struct MetricsArgs {
     pub network: NetworkArgs,
 }
 
-/// Check what this machine allows, and say what to do about what it does not
+/// Check what this machine allows, and say what to do about the rest
 ///
 /// The exit status is 1 only if `netherd run` cannot work here.
 #[derive(Debug, Clone, Args)]
@@ -480,7 +481,7 @@ pub enum Trial {
 #[derive(Debug, Clone, Args)]
 #[command(hide = true)]
 pub struct ManArgs {
-    /// The directory, made if it is missing
+    /// The directory, which is made if it is missing
     #[arg(value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub directory: PathBuf,
 }

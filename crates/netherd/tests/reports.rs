@@ -142,7 +142,7 @@ rx_frames    120
 tx_frames     80
 
 DROPPED    FRAMES  WHY
-mac-bound       2  The source address is bound to another port, or kept for a guest that is away.
+mac-bound       2  The source address is bound to another port, or reserved for a guest that is away.
 runt            1  The frame is shorter than an Ethernet header, or than its VLAN tag.
 ";
     assert_eq!(network::port(&report(), &web(), Style::PLAIN), expected);
@@ -221,7 +221,7 @@ fn a_network_says_what_leads_out_and_what_does_not() {
     assert!(text.contains("  uplink     none\n  directory"), "{text}");
     let alone = Outside { router_addresses: strings(&["10.84.16.1"]), ..Outside::default() };
     let text = network::network(&Network { outside: Some(alone), ..report() }, Style::PLAIN);
-    let expected = "  router     10.84.16.1, for this network alone, 0 forwarded, 0 to the gateway, 0 answered\n";
+    let expected = "  router     10.84.16.1, for this network only, 0 forwarded, 0 to the gateway, 0 answered\n";
     assert!(text.contains(expected), "{text}");
 }
 

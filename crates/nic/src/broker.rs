@@ -188,7 +188,7 @@ impl Broker {
                 Standing::Listed(uid) => format!("user {uid}"),
                 Standing::Stranger => "users who are not on the list".to_owned(),
             };
-            log::say(&format!("{left_out} connections of {of} were not told."));
+            log::say(&format!("{left_out} connections of {of} were not logged."));
         }
         true
     }
@@ -256,7 +256,7 @@ impl Broker {
     /// The list has changed: everybody comes again, and is judged by the new one.
     fn end_all(&mut self) {
         let all: Vec<RelayId> = self.relays.keys().copied().collect();
-        log::say(&format!("{} connections are ended for the list to be read again.", all.len()));
+        log::say(&format!("{} connections are ended so that the list is read again.", all.len()));
         for id in all {
             self.end(id);
         }

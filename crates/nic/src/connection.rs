@@ -53,7 +53,7 @@ fn prepare(user: OwnedFd, peer: Cred, line: OwnedFd, list: &Path) -> Option<Rela
             return None;
         }
         Err(Refusal::Mute(why)) => {
-            log::say(&format!("User {} said nothing sensible: {why}.", peer.uid));
+            log::say(&format!("User {} sent nothing that can be understood: {why}.", peer.uid));
             return None;
         }
     };
@@ -177,7 +177,7 @@ fn hello(user: BorrowedFd<'_>) -> Result<(String, bool), Refusal> {
             "This netherd speaks version {version} of the protocol with netherd-nic, which speaks \
              {VERSION}; install both from one release."
         ))),
-        Ok(_) => Err(Refusal::Mute("it did not begin with hello".into())),
+        Ok(_) => Err(Refusal::Mute("it did not begin with a hello message".into())),
         Err(e) => Err(Refusal::Mute(e.to_string())),
     }
 }
@@ -198,7 +198,9 @@ fn confine() -> io::Result<()> {
     sys::caps::reduce(Capabilities::NONE)?;
     sys::confine::no_new_privileges()?;
     if let Err(e) = sys::confine::restrict_files(&[], &[]) {
-        log::say(&format!("Landlock was refused ({e}); the filter of system calls has to do."));
+        log::say(&format!(
+            "Landlock was refused ({e}); only the filter of system calls confines the relay."
+        ));
     }
     sys::confine::only_move_frames()
 }

@@ -91,10 +91,10 @@ pub enum ListError {
     #[error("The list {path} cannot be read: {error}; it has to be readable by everybody.")]
     Unreadable { path: String, error: std::io::Error },
     #[error(
-        "The list {0} does not belong to root, or others can write it; chown root and chmod go-w."
+        "The list {0} does not belong to root, or others can write to it; run chown root and chmod go-w."
     )]
     Writable(String),
-    #[error("The list {path} makes no sense in line {}: {}.", .fault.line, .fault.why)]
+    #[error("The list {path} is not valid in line {}: {}.", .fault.line, .fault.why)]
     Senseless { path: String, fault: Fault },
 }
 
@@ -188,7 +188,8 @@ fn wrong<T, W>(at: &Spanned<T>, why: impl Into<String>) -> Result<W, Wrong> {
 fn check(entry: &Entry) -> Result<(Option<Allowance>, Option<Wrong>), Wrong> {
     let unreadable = |e: std::io::Error| (None, format!("the account files cannot be read: {e}"));
     let unknown = |kind: &str, name: &Spanned<String>| {
-        let why = format!("there is no {kind} \"{}\", so nobody is allowed this", name.get_ref());
+        let why =
+            format!("there is no {kind} \"{}\", so this entry grants nothing", name.get_ref());
         (Some(name.span().start), why)
     };
     let who = match (&entry.user, &entry.group) {
@@ -288,7 +289,7 @@ mod tests {
                     [[allow]]\nuser = \"0\"\ndevice = \"eth0\"\nmacs = [\"local\"]\n";
         let list = parse(text).unwrap();
         assert_eq!(list.allowances().len(), 1);
-        let why = "there is no user \"no-such-user\", so nobody is allowed this".to_owned();
+        let why = "there is no user \"no-such-user\", so this entry grants nothing".to_owned();
         assert_eq!(list.idle(), [Fault { line: 2, why }]);
         let text = text.replace("user = \"0\"", "group = \"no-such-group\"");
         let list = parse(&text).unwrap();
@@ -306,7 +307,7 @@ mod tests {
             (entry("user = \"0\"\nmacs = []"), 1, "allows nothing"),
             (entry("user = \"0\"\nmacs = [\"local\"]\nconnections = 0"), 1, "allows nothing"),
             (entry("user = \"0\"\nmacs = [\"local\"]\nmax_macs = 0"), 1, "max_macs is 1 to"),
-            (entry("user = \"0\"\nmacs = [\"02::1\"]"), 4, "is no MAC address"),
+            (entry("user = \"0\"\nmacs = [\"02::1\"]"), 4, "is not a MAC address"),
             (
                 entry("user = \"0\"\nmacs = [\n\"local\",\n\"01:00:5e:00:00:01\"]"),
                 6,

@@ -34,7 +34,7 @@ pub enum ListenError {
          another place with --listen.", .pid.map_or("process".to_owned(), |pid| format!("netherd-nic (process {pid})"))
     )]
     Served { path: String, pid: Option<u32> },
-    #[error("{0} is there, and is no socket: remove it, or name another place with --listen.")]
+    #[error("{0} is there, and is not a socket: remove it, or name another place with --listen.")]
     Occupied(String),
     #[error("The socket {path} cannot be made: {error}.")]
     Io { path: String, error: io::Error },
@@ -179,7 +179,7 @@ mod tests {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, "a text").unwrap();
         let said = listen(&path).unwrap_err().to_string();
-        assert!(said.contains("is no socket"), "{said}");
+        assert!(said.contains("is not a socket"), "{said}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "a text");
         std::fs::remove_file(&path).unwrap();
         // A socket of another kind.

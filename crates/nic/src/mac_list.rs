@@ -16,13 +16,17 @@ use crate::protocol::{MacRange, RANGES_MAX};
 pub(crate) enum MacListError {
     #[error("\"{0}\" is not a MAC address, such as \"02:00:00:12:00:01\"")]
     Address(String),
-    #[error("\"{0}\" is no prefix: write 1 to 48 bits behind the slash, and zeros behind the bits")]
+    #[error(
+        "\"{0}\" is not a prefix: write 1 to 48 bits after the slash, and zeros after those bits"
+    )]
     Prefix(String),
     #[error("\"{0}\" ends before it begins")]
     Backwards(String),
     #[error("\"{0}\" names group addresses, which no guest can have")]
     Group(String),
-    #[error("\"{0}\" names 00:00:00:00:00:00, which is no station's: begin with 00:00:00:00:00:01")]
+    #[error(
+        "\"{0}\" names 00:00:00:00:00:00, which belongs to no station: begin with 00:00:00:00:00:01"
+    )]
     Zero(String),
     #[error("there are more than {RANGES_MAX} ranges of addresses")]
     TooMany,

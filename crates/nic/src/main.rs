@@ -22,7 +22,7 @@ Usage: netherd-nic [--listen PATH] [--list PATH] [--user NAME]
                  else /run/netherd/nic.sock)
   --list PATH    who may do what (default: /etc/netherd/nic.toml)
   --user NAME    whom to become, when started as root (default: nobody)
-  --check        read the list, say what it allows and what is wrong in it, and end
+  --check        read the list, say what it allows and what is wrong in it, and exit
 ";
 
 #[derive(Debug, Default)]
@@ -47,7 +47,7 @@ fn options(mut arguments: impl Iterator<Item = String>) -> Result<Options, Strin
             "--check" => options.check = true,
             "--help" | "-h" => options.help = true,
             "--version" | "-V" => options.version = true,
-            other => return Err(format!("\"{other}\" is no option; see --help")),
+            other => return Err(format!("\"{other}\" is not an option; see --help")),
         }
     }
     Ok(options)
@@ -100,7 +100,10 @@ fn start() -> Result<(), String> {
 /// Says which entries are about nobody.
 fn say_idle(path: &Path, list: &List) {
     for Fault { line, why } in list.idle() {
-        log::say(&format!("The list {} cannot be followed in line {line}: {why}.", path.display()));
+        log::say(&format!(
+            "An entry of the list {} cannot be applied, in line {line}: {why}.",
+            path.display()
+        ));
     }
 }
 
@@ -120,8 +123,8 @@ fn check(path: &Path) -> Result<(), String> {
     say_idle(path, &list);
     match list.idle().len() {
         0 => Ok(()),
-        1 => Err("One entry of the list is about nobody.".to_owned()),
-        n => Err(format!("{n} entries of the list are about nobody.")),
+        1 => Err("One entry of the list applies to nobody.".to_owned()),
+        n => Err(format!("{n} entries of the list apply to nobody.")),
     }
 }
 
@@ -162,8 +165,7 @@ fn drop_privileges(user: &str) -> Result<(), String> {
     let held = sys::caps::effective().map_err(failed)?;
     if !held.contains(Capabilities::DEVICES) {
         log::say(
-            "It has not both CAP_NET_RAW and CAP_NET_ADMIN: devices cannot be opened, or only with \
-             small buffers.",
+            "netherd-nic lacks CAP_NET_RAW or CAP_NET_ADMIN: devices cannot be opened, or only with small buffers.",
         );
     }
     Ok(())
@@ -181,6 +183,6 @@ mod tests {
         assert_eq!((all.list.as_deref(), all.user.as_deref()), (Some(Path::new("/b")), Some("c")));
         assert!(all.check);
         assert!(read("--listen").unwrap_err().contains("needs a value"));
-        assert!(read("--what").unwrap_err().contains("is no option"));
+        assert!(read("--what").unwrap_err().contains("is not an option"));
     }
 }

@@ -99,15 +99,15 @@ const LEND: u8 = 133;
 /// The bytes make no message of this protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
-    #[error("a message of {0} bytes is too short for what it says it is")]
+    #[error("a message of {0} bytes is too short for its kind")]
     Short(usize),
-    #[error("a message of kind {0} means nothing here")]
+    #[error("a message of kind {0} is not known here")]
     Kind(u8),
     #[error("a message says that it has {0} frames")]
     Records(u16),
     #[error("a frame in a message is longer than the message")]
     Frame,
-    #[error("a message tells of a frame where there can be none")]
+    #[error("a message names a place where no frame can be")]
     Place,
     #[error("a device's name in a message is not one")]
     Name,
@@ -187,11 +187,11 @@ impl ClaimRefusal {
     #[must_use]
     pub fn sentence(self) -> &'static str {
         match self {
-            Self::NotAnAddress => "is no guest's address on this device",
+            Self::NotAnAddress => "is not a guest's address on this device",
             Self::NotAllowed => "is not in the list of this user in /etc/netherd/nic.toml",
-            Self::TooMany => "would be one more than max_macs in /etc/netherd/nic.toml allows",
+            Self::TooMany => "would exceed max_macs in /etc/netherd/nic.toml",
             Self::Taken => "is in use by another network on this device",
-            Self::TooFast => "was asked for too soon after others",
+            Self::TooFast => "was requested too soon after others",
         }
     }
 }

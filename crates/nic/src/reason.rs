@@ -1,4 +1,4 @@
-//! What became of each frame, counted.
+//! What happened to each frame, counted.
 
 /// The counters of one connection, by their numbers on the wire. Numbers are never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,9 +14,9 @@ pub enum Reason {
     Runt,
     /// Longer than the device's MTU, and not to be cut.
     Oversize,
-    /// A vnet header that is none.
+    /// A vnet header that is not valid.
     BadVnetHeader,
-    /// Offload metadata that is not the frame's.
+    /// Offload metadata that does not match the frame.
     BadOffload,
     /// A VLAN tag.
     Tagged,
@@ -34,7 +34,7 @@ pub enum Reason {
     RouterMessage,
     /// What only DHCP servers and relays send.
     DhcpServer,
-    /// The device took it not: it is down or gone.
+    /// The device did not accept it: it is down or gone.
     DeviceDown,
     /// The device's queue was full, or the kernel had no memory.
     DeviceBusy,
@@ -52,7 +52,7 @@ pub enum Reason {
     InEthertype,
     /// From the device: from one of the user's own addresses. A loop, or somebody who forges.
     InOwnSource,
-    /// From the device: offload metadata that is not the frame's.
+    /// From the device: offload metadata that does not match the frame.
     InBadOffload,
     /// From the device: longer than any message.
     InOversize,

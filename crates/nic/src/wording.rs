@@ -99,7 +99,7 @@ fn told(complaint: &Complaint<'_>, what: &str, key: Option<&str>, at: Option<Str
             format!("there is no {what} {name} here, only {there}")
         }
         Complaint::Missing(name) => format!("the {what} {name} is missing here; add it"),
-        Complaint::Twice => format!("this {what} is there twice; keep one of the two"),
+        Complaint::Twice => format!("this {what} appears twice; keep only one"),
         Complaint::Overflow => match key {
             Some(key) => format!("`{key}` takes no number as large as this; give a smaller one"),
             None => "this number is too large; give a smaller one".to_owned(),
@@ -214,7 +214,7 @@ mod tests {
             ),
             ("unknown field `x`, expected `a`", "there is no member `x` here, only `a`"),
             ("missing field `to`", "the member `to` is missing here; add it"),
-            ("duplicate key", "this member is there twice; keep one of the two"),
+            ("duplicate key", "this member appears twice; keep only one"),
             ("integer number overflowed", "this number is too large; give a smaller one"),
             ("unclosed table, expected `]`", "unclosed table, expected `]`"),
         ] {

@@ -237,7 +237,7 @@ impl Dir {
             Err(errno) => return Err(errno.into()),
         };
         if Status::from(fs::fstat(&fd)?).kind != Kind::File {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no regular file"));
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
         }
         let mut bytes = Vec::new();
         let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);

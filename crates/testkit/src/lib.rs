@@ -22,6 +22,7 @@ pub mod network;
 pub mod random;
 pub mod routed;
 pub mod simulator;
+mod skip;
 pub mod wires;
 
 pub use frames::{Ip, Rich, mac};

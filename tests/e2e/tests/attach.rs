@@ -122,7 +122,7 @@ fn what_is_not_the_callers_is_refused_with_its_owner() {
         assert!(said.contains(words), "{said}");
     }
     let output = person.netherd(["attach", "--netns", "/etc/passwd"]).run();
-    assert!(output.refused().contains("is no network namespace"));
+    assert!(output.refused().contains("is not a network namespace"));
 }
 
 #[test]

@@ -261,7 +261,7 @@ fn who_is_not_in_the_list_is_told_so() {
     let said = up("tap:tap9", "");
     assert!(said.contains("is not a tap of"), "{said}");
     let said = up("macvtap:nic0", "");
-    assert!(said.contains("it is no macvtap"), "{said}");
+    assert!(said.contains("it is not a macvtap"), "{said}");
     let socket = need!(segment.help(&lab, &User { uid: 1, ..person.user().clone() }));
     fs::write(&config, "[network.lan]\nuplink = \"nic:nic0\"\n").expect("a file");
     let job = person.netherd(["up", "-c", path(&config)]);

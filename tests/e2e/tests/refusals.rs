@@ -271,7 +271,7 @@ fn an_invalid_configuration_names_its_place() {
     }
     refused(person.netherd(["up", "-c", "/nonexistent/c.toml"]), &["/nonexistent/c.toml"]);
     std::fs::write(&config, b"[network.n]\n# \xff\n").expect("the lab is ours");
-    refused(person.netherd(["up", "-c"]).arg(&config), &["no text in UTF-8"]);
+    refused(person.netherd(["up", "-c"]).arg(&config), &["not UTF-8 text"]);
 }
 
 /// A reload takes the new configuration as a whole, or not at all.

@@ -21,7 +21,7 @@ fn release() -> Result<String, String> {
     let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let is_debian = text.lines().any(|line| line == "ID=debian");
     let name = text.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
-    name.filter(|_| is_debian).map(str::to_owned).ok_or_else(|| "this is no Debian".to_owned())
+    name.filter(|_| is_debian).map(str::to_owned).ok_or_else(|| "this is not Debian".to_owned())
 }
 
 #[test]

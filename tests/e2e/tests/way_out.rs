@@ -214,7 +214,7 @@ fn ping_reaches_outside_or_says_why_not() {
     assert!(line.is_some_and(|it| it.contains("does not reach outside: ")), "{said}");
     let said = person.netherd(["doctor"]).netns(&outside.host).run().stdout;
     let (_, after) = said.split_once("ping to the outside").unwrap_or_else(|| panic!("{said}"));
-    assert!(after.contains("leaves your groups out") && after.contains("sysctl -w"), "{said}");
+    assert!(after.contains("leaves out your groups") && after.contains("sysctl -w"), "{said}");
     // The gateway's own address always answers.
     let said = inside(&person, "web", &format!("ping -c 1 -W 5 {gateway4}"));
     assert!(said.contains("1 received"), "{said}");

@@ -174,8 +174,7 @@ impl Generator {
         match proto {
             Proto::Ether => Err(Error::new(
                 at.clone(),
-                "every frame is an Ethernet frame; \"ether\" stands before host, proto, broadcast \
-                 or multicast",
+                "every frame is an Ethernet frame; \"ether\" goes before host, proto, broadcast or multicast",
             )),
             Proto::Ip => carries(ethertype::IP),
             Proto::Ip6 => carries(ethertype::IP6),
@@ -244,7 +243,7 @@ impl Generator {
             Some(Proto::Isis) => self.isis(&[number], at),
             Some(_) => Err(Error::new(
                 at.clone(),
-                "\"proto\" stands behind ether, ip, ip6, iso or isis, or alone",
+                "\"proto\" goes after ether, ip, ip6, iso or isis, or stands alone",
             )),
         }
     }
@@ -268,7 +267,7 @@ impl Generator {
             )),
             Some(_) => Err(Error::new(
                 at.clone(),
-                "\"multicast\" stands behind ether, ip or ip6, or alone",
+                "\"multicast\" goes after ether, ip or ip6, or stands alone",
             )),
         }
     }
@@ -290,7 +289,7 @@ impl Generator {
                 Ok(and(is_ip, or(host(0), host(!mask))))
             }
             Some(_) => {
-                Err(Error::new(at.clone(), "\"broadcast\" stands behind ether or ip, or alone"))
+                Err(Error::new(at.clone(), "\"broadcast\" goes after ether or ip, or stands alone"))
             }
         }
     }
@@ -299,7 +298,7 @@ impl Generator {
         if self.offsets.is_ethernet() {
             return Ok(());
         }
-        let why = "behind pppoes there is no Ethernet header: write this before it";
+        let why = "after pppoes there is no Ethernet header: write this before it";
         Err(Error::new(at.clone(), why))
     }
 
@@ -317,7 +316,7 @@ impl Generator {
     fn identifier(&self, qualifiers: Qualifiers, value: Value, at: &Span) -> Result<Tests, Error> {
         match value {
             Value::Protocol(_) | Value::EtherProtocol(_) if qualifiers.direction.is_some() => {
-                let why = "a protocol has no source and no destination: leave the direction out";
+                let why = "a protocol has no source and no destination: leave out the direction";
                 Err(Error::new(at.clone(), why))
             }
             Value::Protocol(number) => self.numbered(number, qualifiers.proto, at),
@@ -330,7 +329,7 @@ impl Generator {
                 self.mac(mac, qualifiers.direction, at)
             }
             Value::Mac(_) => {
-                let why = "a MAC address stands behind ether host, ether src or ether dst";
+                let why = "a MAC address goes after ether host, ether src or ether dst";
                 Err(Error::new(at.clone(), why))
             }
         }
@@ -367,8 +366,8 @@ impl Generator {
             None => Ok(or(or(ip()?, of(ethertype::ARP, 14, 24)?), of(ethertype::RARP, 14, 24)?)),
             Some(_) => Err(Error::new(
                 at.clone(),
-                "an IPv4 address stands behind ip, arp or rarp, or without a protocol; other \
-                 conditions are joined with \"and\"",
+                "an IPv4 address goes after ip, arp or rarp, or stands without a protocol; other conditions are \
+                 joined with \"and\"",
             )),
         }
     }
@@ -381,7 +380,7 @@ impl Generator {
         at: &Span,
     ) -> Result<Tests, Error> {
         if !matches!(qualifiers.proto, None | Some(Proto::Ip6)) {
-            let why = "an IPv6 address stands behind ip6, or without a protocol";
+            let why = "an IPv6 address goes after ip6, or stands without a protocol";
             return Err(Error::new(at.clone(), why));
         }
         let address = u128::from(address);
@@ -443,7 +442,7 @@ impl Generator {
             Some(Proto::Udp) => &[17],
             Some(Proto::Sctp) => &[132],
             Some(_) => {
-                let why = "a port stands behind tcp, udp or sctp, or without a protocol";
+                let why = "a port goes after tcp, udp or sctp, or stands without a protocol";
                 return Err(Error::new(at.clone(), why));
             }
         };

@@ -109,7 +109,7 @@ pub(super) fn tokens(text: &str) -> Result<Vec<Token>, Error> {
         let (what, len) = if let Some(name) = rest.strip_prefix('\\') {
             let len = word_len(name);
             if len == 0 {
-                let why = "a backslash stands before a name, as in \"ip proto \\tcp\"";
+                let why = "a backslash goes before a name, as in \"ip proto \\tcp\"";
                 return Err(Error::new(at..at + 1, why));
             }
             (What::Escaped(name.get(..len).unwrap_or_default().into()), len + 1)
@@ -179,8 +179,7 @@ fn colons(text: &str, at: usize) -> Error {
     let allowed = if v6 { 4 } else { 2 };
     if groups == 2 {
         let why = alloc::format!(
-            "\"{text}\" is no address; but for addresses, a colon stands only within brackets, as \
-             in ip[2:2]"
+            "\"{text}\" is not an address; except in addresses, a colon is only used within brackets, as in ip[2:2]"
         );
         return Error::new(whole, why);
     }
@@ -191,11 +190,11 @@ fn colons(text: &str, at: usize) -> Error {
         if !(digits || embedded_v4) {
             let why = if v6 {
                 alloc::format!(
-                    "\"{group}\" is no part of an IPv6 address: one to four hexadecimal digits"
+                    "\"{group}\" is not a part of an IPv6 address: one to four hexadecimal digits"
                 )
             } else {
                 alloc::format!(
-                    "\"{group}\" is no byte of a MAC address: one or two hexadecimal digits"
+                    "\"{group}\" is not a byte of a MAC address: one or two hexadecimal digits"
                 )
             };
             return Error::new(start..start + group.len(), why);
@@ -204,11 +203,11 @@ fn colons(text: &str, at: usize) -> Error {
     }
     let why = if v6 {
         alloc::format!(
-            "{text} is no IPv6 address: it has eight numbers with colons between them, or \"::\" \
-             once in place of some"
+            "{text} is not an IPv6 address: it has eight numbers with colons between them, or \"::\" once instead \
+            of some"
         )
     } else {
-        alloc::format!("{text} is no MAC address: it has six bytes, as in 02:00:5e:00:53:01")
+        alloc::format!("{text} is not a MAC address: it has six bytes, as in 02:00:5e:00:53:01")
     };
     Error::new(whole, why)
 }
@@ -298,9 +297,9 @@ fn number_or_word(word: &str, at: usize) -> Result<What, Error> {
     };
     parsed.map(What::Number).map_err(|_| {
         let why = if all_digits && word.starts_with('0') && word.contains(['8', '9']) {
-            alloc::format!("{word} is no number: one that begins with 0 is octal")
+            alloc::format!("{word} is not a number: one that begins with 0 is octal")
         } else {
-            alloc::format!("{word} is no number of 32 bits")
+            alloc::format!("{word} is not a number of 32 bits")
         };
         Error::new(at..at + word.len(), why)
     })

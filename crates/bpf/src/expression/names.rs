@@ -85,25 +85,24 @@ pub(super) fn in_small_letters(word: &str) -> Option<String> {
 /// Why a word of pcap-filter(7) cannot be had here.
 pub(super) fn refused(word: &str) -> Option<&'static str> {
     Some(match word {
-        "gateway" => "\"gateway\" asks for names of hosts, which are not looked up",
+        "gateway" => "\"gateway\" needs names of hosts, which are not looked up",
         "protochain" => {
             "\"protochain\" needs jumps backward, which no filter may have; compare a header's \
              own field, as in ip6[6] = 17"
         }
         "geneve" | "vxlan" => {
-            "what is inside of a tunnel begins where only the frame knows; compare bytes of udp[]"
+            "where the inside of a tunnel begins, only the frame itself says; compare bytes of udp[]"
         }
         "inbound" | "outbound" => {
             "the direction is not in a frame; a port's filters are set for each direction"
         }
         "ifindex" => "the interface is not in a frame; filters and captures are set for each port",
         "rnr" => {
-            "\"rnr\" asks for a rule in a firewall's log, which is not Ethernet; Receiver Not \
-             Ready is llc rnr"
+            "\"rnr\" is about a rule in a firewall's log, which is not Ethernet; Receiver Not Ready is llc rnr"
         }
         "ifname" | "on" | "rulenum" | "reason" | "rset" | "ruleset" | "srnr" | "subrulenum"
         | "action" => "a firewall's log is not Ethernet",
-        "type" => "frames of 802.11 are not Ethernet; an EtherType is asked for with ether proto",
+        "type" => "frames of 802.11 are not Ethernet; for an EtherType, write ether proto",
         "addr1" | "addr2" | "addr3" | "addr4" | "ra" | "ta" | "subtype" | "dir" | "radio" => {
             "frames of 802.11 are not Ethernet"
         }

@@ -135,7 +135,7 @@ impl Offsets {
             ethertype::IP => 0x40,
             ethertype::IP6 => 0x60,
             _ => {
-                let why = "behind an MPLS label only IPv4 and IPv6 can be told apart";
+                let why = "after an MPLS label only IPv4 and IPv6 can be told apart";
                 return Err(Error::new(at.clone(), why));
             }
         };
@@ -148,7 +148,7 @@ impl Offsets {
 
     fn room(&self, at: &Span) -> Result<(), Error> {
         if self.network() > DEEPEST {
-            let why = format!("headers are not looked for behind {DEEPEST} bytes");
+            let why = format!("headers are not looked for beyond {DEEPEST} bytes");
             return Err(Error::new(at.clone(), why));
         }
         Ok(())
@@ -158,7 +158,7 @@ impl Offsets {
     pub(super) fn vlan(&mut self, id: Option<u32>, at: &Span) -> Result<Tests, Error> {
         self.room(at)?;
         if self.labels > 0 || self.link == Link::Ppp {
-            let why = "a VLAN tag stands before MPLS labels and PPPoE, not behind them";
+            let why = "a VLAN tag comes before MPLS labels and PPPoE, not after them";
             return Err(Error::new(at.clone(), why));
         }
         let is = |tpid| test(half(self.kind), JEQ, tpid);

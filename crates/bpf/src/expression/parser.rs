@@ -32,14 +32,14 @@ pub(super) fn parse(tokens: &[Token]) -> Result<Option<Node>, Error> {
         Some(what) => {
             let why = match what {
                 What::Sign(Sign::Ampersand | Sign::Bar) => {
-                    "this sign calculates with numbers: conditions are joined with \"and\" and \"or\""
+                    "this sign is for numbers: conditions are joined with \"and\" and \"or\""
                 }
                 What::Sign(relop) if relop.compares() => {
                     "a comparison has a number on its left, as in tcp[13] = 2"
                 }
                 What::Word(word) => match names::in_small_letters(word) {
                     Some(small) => {
-                        return Err(parser.error(format!("write {small}, in small letters")));
+                        return Err(parser.error(format!("write {small}, in lower case")));
                     }
                     None => BETWEEN,
                 },
@@ -298,7 +298,7 @@ impl Parser<'_> {
                 }
                 let Some(proto) = names::proto(word) else {
                     return Err(self.error(format!(
-                        "\"{word}\" is no number and no protocol whose bytes can be looked at"
+                        "\"{word}\" is neither a number nor a protocol whose bytes can be looked at"
                     )));
                 };
                 self.next += 1;
@@ -356,14 +356,17 @@ impl Parser<'_> {
             }
             Some(What::Word(word)) if word.starts_with(|c: char| c.is_ascii_digit()) => {
                 return Err(self.error(format!(
-                    "{word} is no {what}: it is one number, and others are joined with \"or\""
+                    "{word} is not a valid {what}: it is one number, and others are joined with \"or\""
                 )));
             }
             _ if open == 0 => return Ok(None),
             _ => return Err(self.error(format!("the number of {what} belongs here"))),
         };
         if number > most {
-            return Err(Error::new(at, format!("{number} is no {what}: the largest is {most}")));
+            return Err(Error::new(
+                at,
+                format!("{number} is not a valid {what}: the largest is {most}"),
+            ));
         }
         self.next += 1;
         for _ in 0..open {
@@ -379,8 +382,8 @@ impl Parser<'_> {
         };
         let Some(control) = names::llc_type(word) else {
             return Err(self.error(format!(
-                "\"{word}\" is no type of LLC frame: i, s, u, rr, rnr, rej, ui, ua, disc, dm, sabme, \
-                 test, xid or frmr"
+                "\"{word}\" is not a type of LLC frame: i, s, u, rr, rnr, rej, ui, ua, disc, dm, sabme, test, xid \
+                 or frmr"
             )));
         };
         self.next += 1;
@@ -419,8 +422,7 @@ impl Parser<'_> {
                             Err(self.error(format!("a condition belongs before this \"{other}\"")))
                         }
                         ("mask", None) => Err(self.error(
-                            "\"mask\" stands behind net and its address, as in net 10.0.0.0 mask \
-                             255.0.0.0",
+                            "\"mask\" goes after net and its address, as in net 10.0.0.0 mask 255.0.0.0",
                         )),
                         (_, None) => self.qualified(first),
                     };

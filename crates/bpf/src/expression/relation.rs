@@ -132,7 +132,7 @@ impl Calculator<'_> {
     fn keep(&mut self, at: &Span) -> Result<u32, Error> {
         let place = self.memory;
         if place as usize >= MEMORY {
-            let why = format!("more than {MEMORY} values would have to be kept at a time");
+            let why = format!("more than {MEMORY} values would have to be kept at the same time");
             return Err(Error::new(at.clone(), why));
         }
         self.memory += 1;

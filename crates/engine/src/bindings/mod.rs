@@ -214,7 +214,7 @@ pub enum BindError {
     #[error("{0} is reserved for a guest that is away: choose another address")]
     Reserved(MacAddr),
     /// See the text.
-    #[error("{0} cannot belong to one port: it is no address of a single station")]
+    #[error("{0} cannot belong to one port: it is not an address of a single station")]
     NotUnicast(Address),
     /// See the text.
     #[error("port {port} already has {limit} addresses of its own choice, as many as it may")]

@@ -52,23 +52,23 @@ router_reasons! {
     OtherStation, "other-station";
     /// The frame is neither IPv4, IPv6 nor ARP, or of a version that the interface does not have.
     Protocol, "protocol";
-    /// An IP, ARP or neighbour discovery packet is malformed, or its length is not the frame's.
+    /// An IP, ARP or neighbour discovery packet is malformed, or its length does not fit the frame.
     Malformed, "malformed";
     /// The checksum of the IPv4 header or of an ICMP message is wrong.
     Checksum, "checksum";
-    /// The source address is none that a packet can come from: multicast, loopback, or reserved.
+    /// The source address is one that no packet can come from: multicast, loopback, or reserved.
     MartianSource, "martian-source";
-    /// The destination address is none that a packet can be sent to.
+    /// The destination address is one that no packet can be sent to.
     MartianDestination, "martian-destination";
-    /// No route leads back to the source by the interface that the packet came in by.
+    /// No route leads back to the source through the interface that the packet came in by.
     ReversePath, "reverse-path";
-    /// The source or destination has a meaning on its own network only (169.254.0.0/16, fe80::/10).
+    /// The source or destination has a meaning only on its own network (169.254.0.0/16, fe80::/10).
     LinkScope, "link-scope";
     /// The packet is a broadcast or multicast that nobody behind the router listens to.
     Multicast, "multicast";
     /// The destination is the broadcast address of another network.
     DirectedBroadcast, "directed-broadcast";
-    /// The packet asks to be sent on a way of its sender's choice (a source route or routing header).
+    /// The packet asks for a path of its sender's choice (a source route or routing header).
     SourceRouted, "source-routed";
     /// The packet was forwarded too often: its TTL or hop limit is used up.
     TimeExceeded, "time-exceeded";
@@ -84,7 +84,7 @@ router_reasons! {
     TooBig, "too-big";
     /// Nobody answers for the next hop's address.
     NeighbourUnreachable, "neighbour-unreachable";
-    /// As many packets wait as may: for that neighbour, of that port, or of all.
+    /// The maximum number of packets is waiting: for that neighbour, of that port, or of all.
     WaitingFull, "waiting-full";
     /// The port's packets already wait for as many neighbours as they may.
     ResolvingLimit, "resolving-limit";
@@ -96,7 +96,7 @@ router_reasons! {
     /// An ARP or neighbour discovery packet says something that the router did not ask for and has no
     /// use for.
     NeighbourIgnored, "neighbour-ignored";
-    /// The packet is addressed to an own address, and nothing there listens.
+    /// The packet is addressed to the router itself, and nothing listens there.
     NoService, "no-service";
     /// The answer was suppressed because of a rate limit.
     RateLimited, "rate-limited";
@@ -104,7 +104,7 @@ router_reasons! {
     NoBuffer, "no-buffer";
     /// The interface by which the packet was to leave was removed.
     InterfaceGone, "interface-gone";
-    /// As many frames as may wait to be handed on.
+    /// The maximum number of frames is waiting to be handed on.
     OutputFull, "output-full";
 }
 

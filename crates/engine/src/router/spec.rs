@@ -183,10 +183,10 @@ pub enum RouterError {
     #[error("an MTU of {0} is too small for IP: choose at least 68 bytes")]
     Mtu(u16),
     /// See the text.
-    #[error("{0} cannot be a router's own address: it is no address of a single station")]
+    #[error("{0} cannot be a router's own address: it is not an address of a single station")]
     NotUnicast(IpAddr),
     /// See the text.
-    #[error("/{1} is too long a prefix for {0}")]
+    #[error("/{1} is too long for a prefix of {0}")]
     PrefixLength(IpAddr, u8),
     /// See the text.
     #[error("{prefix} overlaps with {other}, which another interface has: choose another subnet")]

@@ -8,13 +8,13 @@ use crate::plan::Protocol;
 /// Why something was not published.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    #[error("{first}-{last} is no range of ports: ports are 1 to 65535, the first one first")]
+    #[error("{first}-{last} is not a range of ports: ports are 1 to 65535, the first one first")]
     Range { first: u16, last: u16 },
-    #[error("the guest has no {count} ports behind port {to}: ports are 1 to 65535")]
+    #[error("the guest does not have {count} ports from port {to} on: ports are 1 to 65535")]
     GuestRange { to: u16, count: u16 },
     #[error("only ports of TCP and UDP can be published")]
     Protocol,
-    #[error("{0} ranges are published already, which is as many as there may be; remove one first")]
+    #[error("{0} ranges are published already, which is the maximum; remove one first")]
     TooMany(usize),
     #[error("published ranges may have {0} sockets together; publish fewer ports")]
     TooManySockets(usize),
@@ -26,8 +26,8 @@ pub enum PublishError {
     )]
     Taken { protocol: Protocol, at: SocketAddr },
     #[error(
-        "port {} of the host is privileged, and this user may not have it; publish one from {} \
-         on, or let an administrator lower net.ipv4.ip_unprivileged_port_start", .at.port(), first
+        "port {} of the host is privileged, and this user may not have it; publish one from {} on, or have the \
+         administrator lower net.ipv4.ip_unprivileged_port_start", .at.port(), first
     )]
     Privileged { at: SocketAddr, first: u16 },
     #[error("the host has no address {}; publish on one that `ip address` shows, or on all with \

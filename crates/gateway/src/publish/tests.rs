@@ -468,12 +468,12 @@ fn what_cannot_be_published_says_why() {
         gateway.publish(spec).unwrap_err().to_string()
     };
     let error = try_with(&|spec| spec.ports = (9, 8));
-    assert_eq!(error, "9-8 is no range of ports: ports are 1 to 65535, the first one first");
+    assert_eq!(error, "9-8 is not a range of ports: ports are 1 to 65535, the first one first");
     let error = try_with(&|spec| {
         spec.ports = (40_000, 40_010);
         spec.to = 65_530;
     });
-    assert!(error.contains("no 10 ports behind port 65530"), "{error}");
+    assert!(error.contains("not have 10 ports from port 65530"), "{error}");
     let error = try_with(&|spec| spec.bind = Some("192.0.2.77".parse().unwrap()));
     assert!(error.starts_with("the host has no address 192.0.2.77"), "{error}");
     let error = try_with(&|spec| {

@@ -49,7 +49,7 @@ pub fn load(dir: &Dir, network: &Name) -> (Vec<SavedLease>, Option<String>) {
         Err(error) => error.to_string(),
     };
     let sentence = format!(
-        "The leases {FILE} of network {network} cannot be used ({why}); clients of DHCP may get new addresses."
+        "The leases {FILE} of network {network} cannot be used ({why}); DHCP clients may get new addresses."
     );
     (Vec::new(), Some(sentence))
 }
@@ -60,7 +60,7 @@ fn decode(bytes: &[u8], network: &Name) -> Result<Leases, String> {
         return Err(format!("it has version {}, not {VERSION}", leases.version));
     }
     if leases.network != *network {
-        return Err(format!("they are those of network {}", leases.network));
+        return Err(format!("they belong to network {}", leases.network));
     }
     Ok(leases)
 }

@@ -154,13 +154,12 @@ pub enum AssignError {
     )]
     AddressTaken { address: Ipv4Addr, port: Name, owner: Name },
     #[error(
-        "The network has {GUESTS_MAX} guests, which is all its plan has room for: end one, or use a second \
-         network."
+        "The network has {GUESTS_MAX} guests, and its plan has no room for more: end one, or use a second network."
     )]
     Full,
     #[error(
-        "Your guests have {GUESTS_PER_USER} addresses in this network, which is the most for one user, and none of \
-         them is away: end one."
+        "Your guests have {GUESTS_PER_USER} addresses in this network, the most that one user may have, and none \
+        of them is away: end one."
     )]
     UserFull,
 }

@@ -121,7 +121,7 @@ fn decode(bytes: &[u8], network: &Name) -> Result<Plan, String> {
     plan.uses = file.uses;
     for (name, guest) in file.guests {
         let mac = match guest.mac {
-            Some(text) => text.parse().map_err(|_| format!("{text:?} is no MAC address"))?,
+            Some(text) => text.parse().map_err(|_| format!("{text:?} is not a MAC address"))?,
             None => names::mac(&plan.network, &name),
         };
         if plan.use_of(guest.ipv4) != Some(Use::Guest) {

@@ -32,14 +32,16 @@ pub enum ClientError {
     NotAllowed { path: PathBuf },
     /// The daemon ended, or closed the connection.
     #[error(
-        "The hypervisor at {path} closed the connection: it has ended, or restarts; try again."
+        "The hypervisor at {path} closed the connection: it has ended or is restarting; try again."
     )]
     Gone { path: PathBuf },
     /// The daemon answered that it cannot.
     #[error("{0}")]
     Refused(Failure),
     /// What came is no answer.
-    #[error("The hypervisor at {path} answered what this program does not understand: {why}.")]
+    #[error(
+        "The hypervisor at {path} gave an answer that this program does not understand: {why}."
+    )]
     Protocol { path: PathBuf, why: String },
     /// Nothing came within the client's patience.
     #[error(

@@ -334,7 +334,7 @@ impl Request {
         let bad = |id, message: String| (id, Failure::new(Code::BadRequest, message));
         // The version is looked at before the rest: another version may have other members.
         let value: Value = serde_json::from_slice(line)
-            .map_err(|why| bad(0, format!("The request is no JSON object: {why}.")))?;
+            .map_err(|why| bad(0, format!("The request is not a JSON object: {why}.")))?;
         let id = value.get("id").and_then(Value::as_u64).unwrap_or(0);
         match value.get("v").and_then(Value::as_u64) {
             Some(v) if v == u64::from(VERSION) => {}
@@ -464,7 +464,7 @@ struct ReplyLine {
 /// Why a line of a server cannot be understood.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplyError {
-    #[error("the daemon's line is no JSON object: {0}")]
+    #[error("the daemon's line is not a JSON object: {0}")]
     Json(#[from] serde_json::Error),
     #[error("the daemon speaks version {0} of the interface, this program version {VERSION}")]
     Version(u32),

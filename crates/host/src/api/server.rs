@@ -43,7 +43,7 @@ pub enum Over {
     Backlog,
     #[error("too many descriptors came with requests of this user that are not finished")]
     Parked,
-    #[error("it asked nothing for long, and another one needs its place")]
+    #[error("it has asked nothing for some time, and another one needs its place")]
     Silent,
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -173,8 +173,8 @@ impl Connection {
         if came < count {
             self.close_fds();
             let message = format!(
-                "The request needs {count} descriptors and {came} came with it: send them by SCM_RIGHTS \
-                 with the first byte of its line."
+                "The request needs {count} descriptors, but {came} came with it: send them by SCM_RIGHTS with the \
+                first byte of its line."
             );
             return Err(Failure::new(Code::BadRequest, message));
         }

@@ -122,8 +122,8 @@ impl std::fmt::Debug for Captures {
 #[derive(Debug, thiserror::Error)]
 pub enum CaptureError {
     #[error(
-        "The network has {CAPTURES_MAX} captures already, which is the most: end one of them first. One that was stopped \
-         counts until its reader has read the rest, or is gone."
+        "The network has {CAPTURES_MAX} captures already, the most that it may have: end one of them first. One \
+        that was stopped counts until its reader has read the rest, or is gone."
     )]
     TooMany,
     #[error("The capture could not be started: {0}.")]
@@ -137,7 +137,7 @@ impl Captures {
         self.running.is_empty()
     }
 
-    /// Frames that captures could not take.
+    /// Frames that captures could not keep up with.
     #[must_use]
     pub fn drops(&self) -> u64 {
         self.ended_drops + self.running.iter().map(|it| it.writer.drops()).sum::<u64>()

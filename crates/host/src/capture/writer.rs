@@ -246,7 +246,7 @@ impl Encoder {
             },
             Verdict::Flood { copies } => format!("flooded to {copies} ports"),
             Verdict::Answered => "answered by the network".to_owned(),
-            Verdict::Consumed => "taken note of by the network".to_owned(),
+            Verdict::Consumed => "noted by the network".to_owned(),
             Verdict::Drop(reason) => format!("dropped: {}", in_words(reason)),
         };
         for reason in &record.audits {

@@ -92,7 +92,7 @@ pub(super) fn check(file: file::File) -> Result<Checked, Fault> {
     let whole = networks.span();
     let networks = networks.into_inner();
     if networks.is_empty() || networks.len() > NETWORKS_MAX {
-        let why = format!("there are {} networks; have 1 to {NETWORKS_MAX}", networks.len());
+        let why = format!("there are {} networks; choose 1 to {NETWORKS_MAX}", networks.len());
         return Err(Fault { span: Some(whole), why });
     }
     let mut checked = Vec::new();
@@ -277,7 +277,7 @@ fn check_mode(text: &Spanned<String>) -> Result<u32, Fault> {
         Ok(mode) if mode <= 0o777 && !text.get_ref().starts_with('+') => Ok(mode),
         _ => {
             let why =
-                format!("{:?} is no mode: give octal digits, such as \"0660\"", text.get_ref());
+                format!("{:?} is not a mode: give octal digits, such as \"0660\"", text.get_ref());
             Err(fault(text, why))
         }
     }
@@ -310,7 +310,7 @@ fn check_nodes(nodes: &[Spanned<file::Node>]) -> Result<Vec<NodeKind>, Fault> {
 
 fn check_subnet(text: &Spanned<String>) -> Result<Ipv4Net, Fault> {
     let net: Ipv4Net = text.get_ref().parse().map_err(|_| {
-        fault(text, format!("{:?} is no IPv4 subnet, such as \"10.20.0.0/20\"", text.get_ref()))
+        fault(text, format!("{:?} is not an IPv4 subnet, such as \"10.20.0.0/20\"", text.get_ref()))
     })?;
     if !(PREFIX_MIN..=PREFIX_MAX).contains(&net.prefix_len()) {
         let why = format!(
@@ -338,7 +338,7 @@ fn check_subnet(text: &Spanned<String>) -> Result<Ipv4Net, Fault> {
 fn check_prefix(text: &Spanned<String>) -> Result<Ipv6Addr, Fault> {
     let bad = || {
         let example = "such as \"fd12:3456:789a:1::/64\"";
-        fault(text, format!("{:?} is no IPv6 prefix of 64 bits, {example}", text.get_ref()))
+        fault(text, format!("{:?} is not an IPv6 prefix of 64 bits, {example}", text.get_ref()))
     };
     let net: Ipv6Net = text.get_ref().parse().map_err(|_| bad())?;
     let first = net.addr();

@@ -90,7 +90,7 @@ impl Claims {
         for (to, span, owner) in self.routes {
             if let Some(own) = self.own.iter().find(|own| own.routed && own.net == to) {
                 let why = format!(
-                    "{to} is what network {} has itself, and is reached without a route: leave it out",
+                    "{to} belongs to network {} itself, and is reached without a route: leave it out",
                     own.owner
                 );
                 return Err(Fault { span: Some(span), why });

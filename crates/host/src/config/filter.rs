@@ -42,10 +42,7 @@ pub(super) fn check(
                 let place = error.place();
                 span = span.start + 1 + place.start..span.start + 1 + place.end;
             }
-            Fault {
-                span: Some(span),
-                why: format!("the filter expression makes no sense: {error}"),
-            }
+            Fault { span: Some(span), why: format!("the filter expression is not valid: {error}") }
         })
     };
     let Some(filter) = filter else { return Ok(PortFilter::default()) };
@@ -87,7 +84,7 @@ mod tests {
     fn an_error_points_at_a_place_in_the_expression() {
         let error = read("[network.a]\nfilter = { out = \"tcp port 99999\" }\n").unwrap_err();
         let text = error.to_string();
-        assert!(text.starts_with("n.toml:2:28: The filter expression makes no sense: "), "{text}");
+        assert!(text.starts_with("n.toml:2:28: The filter expression is not valid: "), "{text}");
         assert!(
             text.ends_with(
                 "2 | filter = { out = \"tcp port 99999\" }\n    |                            ^^^^^"

@@ -12,22 +12,22 @@ use crate::names::{Name, NameError};
 pub enum ForwardError {
     #[error("its protocol {0:?} is neither tcp nor udp")]
     Protocol(String),
-    #[error("{0:?} is no port (1 to 65535)")]
+    #[error("{0:?} is not a port (1 to 65535)")]
     Port(String),
-    #[error("{0:?} is no address: give an IPv4 address, or an IPv6 address in brackets")]
+    #[error("{0:?} is not an address: give an IPv4 address, or an IPv6 address in brackets")]
     Address(String),
     #[error(
         "nobody can listen at {0}: give an address of the host, or 0.0.0.0 or [::] for all of them"
     )]
     Unheard(IpAddr),
     #[error(
-        "{0:?} is the address of one interface's neighbours, which a forward cannot name: give another address of the \
-         host, or [::] for all of them"
+        "{0:?} is a link-local address, which a forward cannot use: give another address of the host, or [::] for \
+         all of them"
     )]
     LinkLocal(String),
-    #[error("{0:?} is no guest's name: {1}")]
+    #[error("{0:?} is not a guest's name: {1}")]
     Guest(String, NameError),
-    #[error("{0:?} is no range of ports: give the first and the last, such as \"8000-8009\"")]
+    #[error("{0:?} is not a range of ports: give the first and the last, such as \"8000-8009\"")]
     Range(String),
     #[error("port {0} of the guest would be beyond 65535")]
     Beyond(u32),

@@ -46,7 +46,7 @@ impl Check {
         if action == Action::Reject && !engine::can_reject(self.0) {
             return Err(format!(
                 "nobody can be told that a frame failed check {}: an ICMP error answers only packets for one \
-                 station, with a source, that are no errors and no neighbour discovery; choose \"drop\"",
+                 station, with a source, that are neither errors nor neighbour discovery; choose \"drop\"",
                 self.0
             ));
         }
@@ -83,20 +83,20 @@ impl FromStr for Check {
                 .and_then(Reason::check)
                 .ok_or_else(|| {
                     format!(
-                        "{text:?} is no check: give a number, 1 to {CHECK_MAX}, or a reason of one, such as \
+                        "{text:?} is not a check: give a number, 1 to {CHECK_MAX}, or a reason of one, such as \
                          \"arp-sender-ip\""
                     )
                 })?,
         };
         if ALWAYS.contains(&number) {
             return Err(format!(
-                "check {number} holds the network itself together, and is never anything but a drop"
+                "check {number} holds the network itself together, so its action is always \"drop\""
             ));
         }
         if !can_fail(number) {
             return Err(format!(
-                "check {number} is no test of a frame but how the network is built: no frame can fail it, so it has \
-                 no action"
+                "check {number} is not a test of a frame but a property of how the network is built: no frame can \
+                fail it, so it has no action"
             ));
         }
         Ok(Self(number))
@@ -115,7 +115,7 @@ pub fn action(text: &str) -> Result<Action, String> {
         "allow" => Action::Allow,
         _ => {
             return Err(format!(
-                "{text:?} is no action: choose \"drop\", \"reject\", \"audit\" or \"allow\""
+                "{text:?} is not an action: choose \"drop\", \"reject\", \"audit\" or \"allow\""
             ));
         }
     })
@@ -187,7 +187,7 @@ pub(super) fn change(
         if addresses > FIRST_COME_MAX {
             return Err(fault(
                 said,
-                format!("at most {FIRST_COME_MAX} addresses can be first come"),
+                format!("at most {FIRST_COME_MAX} addresses can be first-come"),
             ));
         }
         guard.first_come = FirstCome { v4: addresses, v6: addresses };
@@ -200,7 +200,7 @@ pub(super) fn change(
     if let Some(segments) = &table.segments {
         guard.segments = *segments.get_ref();
         if guard.segments == 0 {
-            return Err(fault(segments, "a frame is at least one segment"));
+            return Err(fault(segments, "a frame has at least one segment"));
         }
     }
     guard.segment_min = table.segment_min.unwrap_or(guard.segment_min);
@@ -241,7 +241,7 @@ pub(super) fn change(
     if let Some(quarantine) = &table.quarantine {
         let file::Quarantine { violations, within, release } = *quarantine.get_ref();
         if violations == 0 || within == 0 || release == 0 {
-            return Err(fault(quarantine, "violations, within and release are at least 1"));
+            return Err(fault(quarantine, "violations, within and release must be at least 1"));
         }
         guard.quarantine =
             Some(Quarantine { violations, within: seconds(within), release: seconds(release) });
@@ -284,7 +284,8 @@ fn check_ethertypes(types: &Spanned<Vec<u16>>) -> Result<Vec<u16>, Fault> {
     }
     match types.get_ref().iter().find(|number| **number < 0x600) {
         Some(number) => {
-            let why = format!("{number:#06x} is no EtherType but a length; they begin at 0x0600");
+            let why =
+                format!("{number:#06x} is not an EtherType but a length; they begin at 0x0600");
             Err(fault(types, why))
         }
         None => Ok(types.get_ref().clone()),
@@ -301,7 +302,7 @@ pub(super) fn check_port(file: Option<&Spanned<file::Guard>>) -> Result<(), Faul
     ];
     match spans.into_iter().flatten().next() {
         Some(span) => {
-            let why = "this is of the whole network: set it in the network's `guard`";
+            let why = "this applies to the whole network: set it in the network's `guard`";
             Err(Fault { span: Some(span), why: why.to_owned() })
         }
         None => Ok(()),

@@ -194,11 +194,11 @@ pub fn read(path: &Path) -> Result<Checked, ConfigError> {
     let unreadable = |error: std::io::Error| {
         let remedy = match error.kind() {
             std::io::ErrorKind::InvalidData => {
-                return ConfigError::whole(path, "it is no text in UTF-8; save it as such");
+                return ConfigError::whole(path, "it is not UTF-8 text; save it as such");
             }
-            std::io::ErrorKind::NotFound => "name a file that is there",
+            std::io::ErrorKind::NotFound => "name a file that exists",
             std::io::ErrorKind::IsADirectory => "name a file",
-            _ => "name a file you may read",
+            _ => "name a file that you may read",
         };
         ConfigError::whole(path, format!("it cannot be read: {error}; {remedy}"))
     };
@@ -207,7 +207,7 @@ pub fn read(path: &Path) -> Result<Checked, ConfigError> {
     let file = options.read(true).custom_flags(sys::mount::NO_WAIT).open(path);
     let file = file.map_err(unreadable)?;
     if !file.metadata().map_err(unreadable)?.is_file() {
-        return Err(ConfigError::whole(path, "it is no regular file; name one that is"));
+        return Err(ConfigError::whole(path, "it is not a regular file; name one that is"));
     }
     let mut text = String::new();
     let bound = u64::try_from(TEXT_MAX).unwrap_or(u64::MAX) + 1;

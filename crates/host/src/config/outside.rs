@@ -117,7 +117,7 @@ impl std::str::FromStr for Uplink {
                     && !matches!(device, "." | "..")
                     && !device.contains(|c: char| c == '/' || c == ':' || c.is_whitespace());
                 if !good {
-                    return Err(format!("{device:?} is no name of a network device"));
+                    return Err(format!("{device:?} is not the name of a network device"));
                 }
                 let device = device.to_owned();
                 Ok(match kind {
@@ -130,7 +130,7 @@ impl std::str::FromStr for Uplink {
                 Err(format!("\"{kind}\" needs a device: write \"{kind}:eth0\""))
             }
             _ => Err(format!(
-                "{text:?} is no uplink: write \"nat\", \"none\", \"nic:DEVICE\", \"tap:DEVICE\", \
+                "{text:?} is not an uplink: write \"nat\", \"none\", \"nic:DEVICE\", \"tap:DEVICE\", \
                  \"macvtap:DEVICE\", \"net\", \"net:bridged\" or \"net:routed\""
             )),
         }
@@ -251,8 +251,8 @@ pub(super) fn check(file: &file::Network) -> Result<Outside, Fault> {
     let service = |key: Option<&Spanned<bool>>, default: bool, name: &str| match key {
         Some(on) if *on.get_ref() && !own => {
             let why = format!(
-                "{name} is for networks whose addresses are ours to plan, and the segment of uplink \"{}\" is \
-                 somebody else's",
+                "{name} is for networks whose addresses netherd plans, and the segment of uplink \"{}\" belongs to \
+                somebody else",
                 outside.uplink
             );
             Err(fault(on, why))
@@ -282,8 +282,8 @@ fn check_addresses(file: &file::Network, uplink: &Uplink) -> Result<bool, Fault>
         (file::Addresses::Plan, false) if file.subnet.is_none() => Err(fault(
             addresses,
             format!(
-                "on the segment of uplink \"{uplink}\" addresses can be planned only in a part of it that is the \
-                 network's: set `subnet`"
+                "on the segment of uplink \"{uplink}\" addresses can be planned only in a part of it that belongs \
+                to the network: set `subnet`"
             ),
         )),
         (file::Addresses::Outside, true) => Err(fault(
@@ -298,10 +298,10 @@ fn check_gateway<T>(at: &Spanned<T>, text: &str) -> Result<IpNet, Fault> {
     let bad = |why: &str| fault(at, format!("{text:?} {why}"));
     let net: IpNet = text
         .parse()
-        .map_err(|_| bad("is no address with its prefix length, such as \"192.0.2.1/24\""))?;
+        .map_err(|_| bad("is not an address with its prefix length, such as \"192.0.2.1/24\""))?;
     let station = is_station(net.addr()) && net.addr() != net.network();
     if !station || (net.addr().is_ipv4() && net.addr() == net.broadcast()) {
-        return Err(bad("is no address that a station can have"));
+        return Err(bad("is not an address that a station can have"));
     }
     Ok(net)
 }
@@ -319,17 +319,17 @@ fn is_station(address: IpAddr) -> bool {
 /// The end of a sentence that begins with the text.
 pub fn parse_behind(text: &str) -> Result<IpNet, String> {
     const EXAMPLE: &str = "write one such as 10.99.0.0/20 or fd00:99::/64";
-    let net: IpNet = text.parse().map_err(|_| format!("is no prefix: {EXAMPLE}"))?;
+    let net: IpNet = text.parse().map_err(|_| format!("is not a prefix: {EXAMPLE}"))?;
     let near = match net.network() {
         IpAddr::V4(v4) => v4.is_link_local(),
         IpAddr::V6(v6) => v6.is_unicast_link_local() || v6.to_ipv4_mapped().is_some(),
     };
     if net.prefix_len() == 0 {
-        return Err(format!("is everything there is, which cannot be behind a guest: {EXAMPLE}"));
+        return Err(format!("covers all addresses, which cannot be behind a guest: {EXAMPLE}"));
     }
     if net.trunc() != net {
         return Err(format!(
-            "is no prefix that can be behind a guest: did you mean {}?",
+            "is not a prefix that can be behind a guest: did you mean {}?",
             net.trunc()
         ));
     }
@@ -392,7 +392,7 @@ fn check_resolvers(texts: &[Spanned<String>]) -> Result<Vec<SocketAddr>, Fault> 
         let plain = text.get_ref().parse::<IpAddr>().map(|address| SocketAddr::new(address, DNS));
         let resolver = plain.or_else(|_| text.get_ref().parse::<SocketAddr>()).map_err(|_| {
             let why = format!(
-                "{:?} is no resolver: give an address, such as \"192.0.2.53\" or \"[2001:db8::53]:5353\"",
+                "{:?} is not a resolver: give an address, such as \"192.0.2.53\" or \"[2001:db8::53]:5353\"",
                 text.get_ref()
             );
             fault(text, why)
@@ -406,12 +406,15 @@ fn check_resolvers(texts: &[Spanned<String>]) -> Result<Vec<SocketAddr>, Fault> 
             && v6.scope_id() == 0
         {
             let why = format!(
-                "{address} is known on every link: say the number of its interface, \"[{address}%2]:53\""
+                "{address} exists on every link: add the number of its interface, \"[{address}%2]:53\""
             );
             return Err(fault(text, why));
         }
         if resolvers.len() == RESOLVERS_MAX {
-            return Err(fault(text, format!("at most {RESOLVERS_MAX} resolvers are asked")));
+            return Err(fault(
+                text,
+                format!("at most {RESOLVERS_MAX} resolvers can be configured"),
+            ));
         }
         resolvers.push(resolver);
     }
@@ -432,7 +435,7 @@ fn check_publish(
     let mut forwards: Vec<Forward> = Vec::new();
     for text in texts.get_ref() {
         let forward = Forward::parse(text.get_ref(), None)
-            .map_err(|why| fault(text, format!("{:?} is no forward: {why}", text.get_ref())))?;
+            .map_err(|why| fault(text, format!("{:?} is not a forward: {why}", text.get_ref())))?;
         if let Some(other) = forwards.iter().find(|other| other.collides(&forward)) {
             let why = format!("{forward} and {other} want the same port of the host");
             return Err(fault(text, why));
@@ -453,7 +456,7 @@ fn check_allow_host(
     if ports.get_ref().len() > ALLOW_HOST_MAX {
         return Err(fault(
             ports,
-            format!("at most {ALLOW_HOST_MAX} ports of the host are allowed"),
+            format!("at most {ALLOW_HOST_MAX} ports of the host can be allowed"),
         ));
     }
     let mut allowed = Vec::new();
@@ -487,7 +490,7 @@ fn check_routes(routes: Option<&Spanned<Vec<file::Route>>>) -> Result<Vec<Route>
     let mut checked: Vec<Route> = Vec::new();
     for route in routes.get_ref() {
         let to: IpNet = route.to.get_ref().parse().map_err(|_| {
-            let why = format!("{:?} is no prefix, such as \"10.9.0.0/16\"", route.to.get_ref());
+            let why = format!("{:?} is not a prefix, such as \"10.9.0.0/16\"", route.to.get_ref());
             fault(&route.to, why)
         })?;
         if to.trunc() != to {
@@ -509,7 +512,7 @@ fn check_routes(routes: Option<&Spanned<Vec<file::Route>>>) -> Result<Vec<Route>
             text => Via::Station(text.parse::<IpAddr>().ok().filter(|it| is_station(*it)).ok_or_else(
                 || {
                     let why = format!(
-                        "{text:?} is no station of the network: give its address, \"unreachable\" or \"prohibit\""
+                        "{text:?} is not a station of the network: give its address, \"unreachable\" or \"prohibit\""
                     );
                     fault(&route.via, why)
                 },
@@ -518,8 +521,9 @@ fn check_routes(routes: Option<&Spanned<Vec<file::Route>>>) -> Result<Vec<Route>
         if let Via::Station(station) = via
             && station.is_ipv4() != to.addr().is_ipv4()
         {
-            let why =
-                format!("{to} cannot be reached through {station}, which is of the other family");
+            let why = format!(
+                "{to} cannot be reached through {station}, which is of the other address family"
+            );
             return Err(fault(&route.via, why));
         }
         checked.push(Route { to, via });

@@ -165,7 +165,7 @@ fn errors_say_where_and_what() {
         ("[network.a]\nmtu =", "n.toml:2:", ""),
         ("[network.A]", "n.toml:1:10", "not allowed"),
         ("[network.host]", "n.toml:1:10", "host.internal"),
-        ("[network.a.port.localhost]", "n.toml:1:17", "for itself"),
+        ("[network.a.port.localhost]", "n.toml:1:17", "means itself"),
         ("[network.a]\ndir = \"srv\"", "n.toml:2:7", "absolute"),
         ("[network.a]\nmode = \"0668\"", "n.toml:2:8", "octal"),
         ("[network.a]\nmode = \"7777\"", "n.toml:2:8", "octal"),
@@ -187,7 +187,7 @@ fn errors_say_where_and_what() {
         ("[network.a.port.p]\nmac = \"02:00\"", "n.toml:2:7", "MAC address"),
         ("[network.a.port.p]\nmac = \"01:00:5e:00:00:01\"", "n.toml:2:7", "group address"),
         ("[network.a.port.p]\nmac = 7", "n.toml:2:7", "a text or a list of texts"),
-        ("[network.a.port.p]\nvlan = 0", "n.toml:2:8", "no VLAN"),
+        ("[network.a.port.p]\nvlan = 0", "n.toml:2:8", "not a VLAN"),
         ("[network.a.port.p]\nvlan = 1\ntrunk = {}", "n.toml:2:8", "not both"),
         ("[network.a.port.p]\ntrunk = {}", "n.toml:2:9", "no VLAN"),
         ("[network.a.port.p]\ntrunk = { allowed = [\"5-3\"] }", "n.toml:2:9", "5-3"),
@@ -225,9 +225,9 @@ fn errors_say_where_and_what() {
         ),
         ("[network.a]\nuplink = \"nic:x\"\ngateway = \"192.0.2.0/24\"", "n.toml:3:11", "station"),
         ("[network.a]\nuplink = \"nic:x\"\ngateway = \"ff02::1/64\"", "n.toml:3:11", "station"),
-        ("[network.a]\nuplink = \"nic:x\"\ndhcp = true", "n.toml:3:8", "somebody else's"),
+        ("[network.a]\nuplink = \"nic:x\"\ndhcp = true", "n.toml:3:8", "somebody else"),
         ("[network.a]\ndhcp = 1", "n.toml:2:8", "`dhcp` takes true or false"),
-        ("[network.a]\nresolvers = [\"dns\"]", "n.toml:2:14", "no resolver"),
+        ("[network.a]\nresolvers = [\"dns\"]", "n.toml:2:14", "not a resolver"),
         ("[network.a]\nresolvers = [\"0.0.0.0\"]", "n.toml:2:14", "not the address"),
         ("[network.a]\nresolvers = [\"fe80::1\"]", "n.toml:2:14", "[fe80::1%2]:53"),
         ("[network.a]\npublish = [\"80:81\"]", "n.toml:2:12", "names no guest"),
@@ -245,12 +245,12 @@ fn errors_say_where_and_what() {
         (
             "[network.a]\nroute = [{ to = \"10.9.0.0/16\", via = \"fd00::9\" }]",
             "n.toml:2:38",
-            "other family",
+            "other address family",
         ),
         (
             "[network.a]\nroute = [{ to = \"10.9.0.0/16\", via = \"lo\" }]",
             "n.toml:2:38",
-            "no station",
+            "not a station",
         ),
         (
             "[network.a]\nroute = [{ to = \"::/0\", via = \"fd00::9\" }, { to = \"::/0\", via = \"prohibit\" }]",
@@ -314,24 +314,24 @@ fn a_prefix_leads_one_way() {
         (
             format!("[network.a]\n{ten}\n[network.b]\nsubnet = \"10.82.0.0/20\""),
             "n.toml:2:17",
-            "network b has",
+            "network b itself",
         ),
         (
             format!("[network.a]\nsubnet = \"10.82.0.0/20\"\n[network.b]\n{ten}"),
             "n.toml:4:17",
-            "network a has",
+            "network a itself",
         ),
         (
             format!("[network.a]\n{six}\n[network.b]\nprefix = \"fd00:82::/64\""),
             "n.toml:2:17",
-            "network b has",
+            "network b itself",
         ),
         (
             format!(
                 "[network.a]\n{six}\n[network.b]\nuplink = \"tap:t\"\ngateway = \"fd00:82::1/64\""
             ),
             "n.toml:2:17",
-            "network b has",
+            "network b itself",
         ),
         (format!("[network.a]\n{ten}\n[network.b]\n{ten}"), "n.toml:4:17", "network a has a route"),
         (
@@ -392,7 +392,7 @@ fn a_fifo_is_no_configuration_and_nobody_waits_for_it() {
     assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("it runs").success());
     let error = read(&path).expect_err("it has no text").to_string();
     std::fs::remove_file(&path).expect("ours");
-    assert!(error.contains("no regular file"), "{error}");
+    assert!(error.contains("not a regular file"), "{error}");
 }
 
 #[test]
@@ -528,8 +528,8 @@ fn a_guard_that_makes_no_sense_is_refused_where_it_is() {
         ("guard.actions = { 48 = \"reject\" }", "n.toml:2:24", "nobody can be told"),
         ("guard.actions = { 14 = \"drop\", arp-sender-ip = \"allow\" }", "n.toml:2:32", "already"),
         ("guard.first_come = 257", "n.toml:2:20", "at most 256"),
-        ("guard.actions = { queue-full = \"audit\" }", "n.toml:2:19", "no check"),
-        ("guard.actions = { 14 = \"warn\" }", "n.toml:2:24", "no action"),
+        ("guard.actions = { queue-full = \"audit\" }", "n.toml:2:19", "not a check"),
+        ("guard.actions = { 14 = \"warn\" }", "n.toml:2:24", "not an action"),
         ("guard.ethertypes = [5]", "n.toml:2:20", "a length"),
         ("guard.segments = 0", "n.toml:2:18", "at least one"),
         (
@@ -538,7 +538,7 @@ fn a_guard_that_makes_no_sense_is_refused_where_it_is() {
             "at least 1",
         ),
         ("guard.storm.broadcast = \"on\"", "n.toml:2:25", "takes a number"),
-        ("port.p.guard.snooping = true", "n.toml:2:25", "of the whole network"),
+        ("port.p.guard.snooping = true", "n.toml:2:25", "to the whole network"),
     ]
     .map(|(text, place, why)| (of_network(text), place, why));
     refused(cases.iter().map(|(text, place, why)| (text.as_str(), *place, *why)));
@@ -557,9 +557,9 @@ fn what_can_be_behind_a_guest() {
         assert_eq!(outside::parse_behind(good), Ok(good.parse().expect("a prefix")));
     }
     for (bad, why) in [
-        ("10.99.0.0", "is no prefix"),
-        ("0.0.0.0/0", "is everything"),
-        ("::/0", "is everything"),
+        ("10.99.0.0", "is not a prefix"),
+        ("0.0.0.0/0", "covers all addresses"),
+        ("::/0", "covers all addresses"),
         ("10.99.0.1/20", "did you mean 10.99.0.0/20?"),
         ("127.0.0.0/8", "has no addresses"),
         ("0.0.0.0/8", "has no addresses"),

@@ -212,12 +212,12 @@ impl Daemon {
                  the network's configuration."
             ),
             Full::Others => format!(
-                "The users of network {name} other than its owner have all connections that they may have: try again \
-                 later, or use a network of your own."
+                "The users of network {name} other than its owner have all the connections that they may have: try \
+                again later, or use a network of your own."
             ),
             Full::All => format!(
-                "The hypervisor of network {name} has {CLIENTS_MAX} connections, and may have no more: end some guests \
-                 (`netherd detach`), or serve networks by a hypervisor each."
+                "The hypervisor of network {name} has {CLIENTS_MAX} connections, and can have no more: end some \
+                guests (`netherd detach`), or serve each network by a hypervisor of its own."
             ),
         };
         Failure::new(Code::Limit, message)

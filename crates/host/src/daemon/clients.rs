@@ -74,7 +74,8 @@ impl Daemon {
         for _ in 0..16 {
             if closer::is_full() {
                 log::guest(
-                    "No connection to api is accepted: too much that clients sent waits to be closed.",
+                    "No connection to api is accepted: too many descriptors sent by clients are still waiting to \
+                    be closed.",
                 );
                 return self.pause_api(worker, at);
             }
@@ -359,7 +360,8 @@ fn stranger(socket: BorrowedFd<'_>, cred: Cred) -> Option<String> {
     let why = match sys::peer::place(socket, cred) {
         Ok(PeerPlace::Here | PeerPlace::Outside | PeerPlace::Unknown) => return None,
         Ok(PeerPlace::Inside) => {
-            "This process is in a PID namespace inside of the hypervisor's, and guests and containers may not use api"
+            "This process is in a PID namespace nested inside the hypervisor's, and guests and containers may not \
+            use api"
                 .to_owned()
         }
         Ok(PeerPlace::Ended) => "The process that connected has ended".to_owned(),
@@ -367,6 +369,7 @@ fn stranger(socket: BorrowedFd<'_>, cred: Cred) -> Option<String> {
     };
     log::guest(&format!("A connection of {cred} to api was refused: {why}."));
     Some(format!(
-        "{why}: run the command outside, or let such processes in with `peers = \"any\"` in the network's configuration."
+        "{why}: run the command outside, or let such processes in with `peers = \"any\"` in the network's \
+        configuration."
     ))
 }

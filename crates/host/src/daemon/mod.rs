@@ -346,7 +346,7 @@ impl Daemon {
             GatewayEvent::OutsideChanged { v4, v6 } => {
                 let has = |it: bool| if it { "a way out" } else { "no way out" };
                 log::info(&format!(
-                    "Network {name}: the host has {} over IPv4 and {} over IPv6 now.",
+                    "Network {name}: the host now has {} over IPv4 and {} over IPv6.",
                     has(v4),
                     has(v6)
                 ));
@@ -377,7 +377,7 @@ impl Daemon {
                 )
             }
             RouterEvent::Forged { .. } => format!(
-                "Network {name}: {port} says that {addr} is at {mac}, but the address belongs to somebody else."
+                "Network {name}: {port} says that {addr} is at {mac}, but the address belongs to another port."
             ),
         })
     }
@@ -396,7 +396,7 @@ impl Daemon {
                     }
                 },
                 sys::detach::SIGTERM | sys::detach::SIGINT => {
-                    log::info("A signal asks for the end.");
+                    log::info("A signal asked the hypervisor to stop.");
                     self.stopping = true;
                 }
                 _ => {}

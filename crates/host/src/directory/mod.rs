@@ -48,7 +48,7 @@ const FALLBACKS: u32 = 32;
 /// Why a directory cannot be used, in sentences.
 #[derive(Debug, thiserror::Error)]
 pub enum DirectoryError {
-    #[error("{name:?} is no name of a network: {why}.")]
+    #[error("{name:?} is not a valid network name: {why}.")]
     Name { name: String, why: NameError },
     #[error("The path {path:?} is not UTF-8 text; choose another directory.")]
     NotText { path: PathBuf },
@@ -62,8 +62,8 @@ pub enum DirectoryError {
     )]
     NotADirectory { path: PathBuf },
     #[error(
-        "Others may write to the directory {path} (mode {mode:04o}), so they could exchange its nodes: take \
-         the permission away with `chmod go-w {path}`, or choose another place with --dir."
+        "Others may write to the directory {path} (mode {mode:04o}), so they could replace its nodes: take the \
+        permission away with `chmod go-w {path}`, or choose another place with --dir."
     )]
     TooOpen { path: PathBuf, mode: u32 },
     #[error(
@@ -86,8 +86,8 @@ pub enum DirectoryError {
     )]
     NotMember { name: String },
     #[error(
-        "Only root can give nodes to another user, {name:?}: leave the owner out and give them to a group of yours, \
-         or let root serve the network."
+        "Only root can give nodes to another user, {name:?}: leave out the owner and give them to a group of \
+        yours, or let root serve the network."
     )]
     NotGiven { name: String },
     #[error("{what} {path} failed: {source}.{remedy}")]
@@ -100,7 +100,7 @@ impl DirectoryError {
             io::ErrorKind::NotFound => " Make the directory above it first.",
             io::ErrorKind::PermissionDenied => " Choose a place where you may write, with --dir.",
             io::ErrorKind::AddrInUse => {
-                " Something that is no socket of netherd's is in its place: remove it, or choose another place with --dir."
+                " Something that is not a socket of netherd's is in its place: remove it, or choose another place with --dir."
             }
             _ => "",
         };

@@ -34,8 +34,8 @@ pub(super) fn add(base: &Path, path: &Path) {
         });
     if let Err(error) = added {
         crate::log::warn(&format!(
-            "The directory {} could not be noted in {}: {error}. Guests of `netherd run` will not have it \
-             covered.",
+            "The directory {} could not be noted in {}: {error}. It will not be covered in guests of `netherd \
+            run`.",
             path.display(),
             base.join(REGISTER).display()
         ));

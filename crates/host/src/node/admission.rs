@@ -115,8 +115,8 @@ impl Admission {
         let of_user = self.handshakes_of.get(&uid).copied().unwrap_or(0);
         if self.handshakes >= HANDSHAKES || of_user >= HANDSHAKES_PER_USER {
             return Err(format!(
-                "user {uid} has {of_user} connections to {node} that never said what they want; \
-                 finish or close them"
+                "user {uid} has {of_user} connections to {node} that have not said what they want; finish or close \
+                them"
             ));
         }
         self.handshakes += 1;
@@ -145,7 +145,7 @@ impl Admission {
         }
         self.tellable -= 1;
         if self.untold > 0 {
-            why.push_str(&format!(" ({} more refusals were not told)", self.untold));
+            why.push_str(&format!(" ({} more refusals were not logged)", self.untold));
             self.untold = 0;
         }
         Some(why)
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(told, 10);
         assert_eq!(a.tell(at(900), "no".into()), None);
         let next = a.tell(at(1005), "no".into()).unwrap();
-        assert_eq!(next, "no (91 more refusals were not told)");
+        assert_eq!(next, "no (91 more refusals were not logged)");
         assert_eq!(a.tell(at(1006), "no".into()), None);
     }
 }

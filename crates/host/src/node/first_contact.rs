@@ -58,8 +58,8 @@ impl std::fmt::Display for Refusal {
             ),
             Refusal::OtherProcess { owner, sender } => write!(
                 f,
-                "process {sender} sent from a socket name whose port belongs to process {owner}, \
-                 which still runs; bind another name, or let the process that will send send first"
+                "process {sender} sent from a socket name whose port belongs to process {owner}, which still runs; \
+                 bind another name, or have the process that is meant to send do so first"
             ),
         }
     }

@@ -122,9 +122,8 @@ pub fn vde_directory_fits(directory: &std::path::Path) -> Result<(), String> {
     }
     if len > VDE_DIRECTORY_MAX {
         return Err(format!(
-            "ctl is not served: VDE clients cannot be told a socket in {}, which has {len} bytes \
-             where at most {VDE_DIRECTORY_MAX} fit; publish the network in a shorter path with \
-             --dir",
+            "ctl is not served: VDE clients cannot use a socket in {}, which has {len} bytes where at most \
+            {VDE_DIRECTORY_MAX} fit; publish the network in a directory with a shorter path, with --dir",
             directory.display()
         ));
     }

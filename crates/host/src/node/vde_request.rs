@@ -71,8 +71,8 @@ pub fn parse(bytes: &[u8]) -> Parse {
         Some(MAGIC) => {}
         Some(other) => {
             return Parse::Bad(format!(
-                "a client of ctl began with {other:#010x} where a VDE client says {MAGIC:#010x}; \
-                 ctl speaks VDE only"
+                "a client of ctl began with {other:#010x} where a VDE client says {MAGIC:#010x}; ctl speaks only \
+                 VDE"
             ));
         }
     }
@@ -188,7 +188,7 @@ mod tests {
             Parse::Bad(why) => why,
             other => panic!("{other:?}"),
         };
-        assert!(bad(b"GET ").contains("VDE only"));
+        assert!(bad(b"GET ").contains("only VDE"));
         let mut old = request(0, b"/x", b"");
         old[4..8].copy_from_slice(&2_u32.to_ne_bytes());
         assert!(bad(&old[..8]).contains("version 3"));

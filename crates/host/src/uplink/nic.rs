@@ -25,7 +25,7 @@ pub(super) fn open(device: &str, lent: Option<BorrowedFd<'_>>) -> Result<Opened,
         memory.map_or_else(|| Err(io::ErrorKind::InvalidData.into()), |it| Slots::map(it.as_fd()));
     let slots = slots.map_err(|e| {
         UplinkError::passing(format!(
-            "The uplink nic:{device} cannot use the memory that the helper netherd-nic gave: {e}."
+            "The uplink nic:{device} cannot use the memory of the helper netherd-nic: {e}."
         ))
     })?;
     let mtu = welcome.mtu;
@@ -76,8 +76,7 @@ fn connect(
         Ok(FromHelper::Refused(sentence)) => Err(UplinkError::passing(sentence)),
         _ if answer.is_empty() => Err(failed(&io::ErrorKind::ConnectionRefused.into())),
         _ => Err(UplinkError::lasting(format!(
-            "The helper netherd-nic at {} is of another version than this netherd; install both \
-             from one release.",
+            "The helper netherd-nic at {} has another version than this netherd; install both from one release.",
             place.display()
         ))),
     }

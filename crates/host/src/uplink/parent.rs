@@ -58,7 +58,7 @@ impl Routed {
         if subnet.is_none() && prefix.is_none() {
             let routes: Vec<String> = outer.routes.iter().map(ToString::to_string).collect();
             return Err(UplinkError::lasting(format!(
-                "What is routed to guest {} ({}) is no subnet for a network: an IPv4 prefix has to have \
+                "What is routed to guest {} ({}) is not a subnet for a network: an IPv4 prefix has to have \
                  {PREFIX_MIN} to {PREFIX_MAX} bits, an IPv6 prefix at most {PREFIX_BITS}.",
                 outer.guest,
                 routes.join(", ")

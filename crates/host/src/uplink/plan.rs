@@ -34,7 +34,7 @@ impl UplinkPlan {
 /// The text names no device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    #[error("\"{0}\" is no uplink of a device: write nic:IFNAME, tap:IFNAME or macvtap:IFNAME")]
+    #[error("\"{0}\" is not an uplink of a device: write nic:IFNAME, tap:IFNAME or macvtap:IFNAME")]
     Kind(String),
     #[error(
         "\"{0}\" cannot be the name of a network device, which has 1 to 15 characters without / and spaces"

@@ -66,12 +66,12 @@ fn attach_error(name: &str, user: &str, e: &io::Error) -> UplinkError {
              ip tuntap add dev {name} mode tap user {user} (or group GROUP)."
         )),
         io::ErrorKind::ResourceBusy => UplinkError::passing(format!(
-            "{device} is in use by another program, or by another network of netherd; a tap has one \
-             user at a time."
+            "{device} is in use by another program, or by another network of netherd; only one program can use a \
+            tap at a time."
         )),
         io::ErrorKind::InvalidInput => UplinkError::passing(format!(
-            "{device} is no tap with one queue that can carry vnet headers; make it with \
-             ip tuntap add dev {name} mode tap user {user}."
+            "{device} is not a tap with one queue that can carry vnet headers; make it with ip tuntap add dev \
+             {name} mode tap user {user}."
         )),
         _ => UplinkError::passing(format!("{device} cannot be opened: {e}.")),
     }
@@ -96,12 +96,11 @@ pub(super) fn open_macvtap(name: &str) -> Result<Opened, UplinkError> {
         let path = path.display();
         UplinkError::passing(match e.kind() {
             io::ErrorKind::NotFound => format!(
-                "The network device {name} has no {path}: it is no macvtap, or udev has not made the \
-                 file yet."
+                "The network device {name} has no {path}: it is not a macvtap, or udev has not made the file yet."
             ),
             io::ErrorKind::PermissionDenied => format!(
-                "{path}, the other end of the macvtap {name}, may not be opened by {user}: have the \
-                 administrator give it to you, with chown {user} {path} or a rule of udev."
+                "{path}, the other end of the macvtap {name}, may not be opened by {user}: have the administrator \
+                 give it to you, with chown {user} {path} or a udev rule."
             ),
             io::ErrorKind::ResourceBusy => format!(
                 "{path}, the other end of the macvtap {name}, is in use by another program."
@@ -112,7 +111,7 @@ pub(super) fn open_macvtap(name: &str) -> Result<Opened, UplinkError> {
     match tap::create(file, name) {
         Ok(tap) => Ok(opened(tap.fd, tap.offloads, &link, true)),
         Err(e) => Err(UplinkError::passing(format!(
-            "The macvtap {name} does not take frames with vnet headers: {e}."
+            "The macvtap {name} does not accept frames with vnet headers: {e}."
         ))),
     }
 }
@@ -146,6 +145,6 @@ mod tests {
     #[test]
     fn loopback_is_no_tap() {
         let error = open_macvtap("lo").expect_err("no character device");
-        assert!(error.sentence.contains("it is no macvtap"), "{error}");
+        assert!(error.sentence.contains("it is not a macvtap"), "{error}");
     }
 }

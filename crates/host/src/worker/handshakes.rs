@@ -85,7 +85,7 @@ impl Worker {
         for slot in over {
             let Some(h) = self.drop_handshake(slot) else { continue };
             let why = format!(
-                "a client connected and did not say what it wants for {} seconds; it was closed",
+                "a client connected but did not say what it wants within {} seconds; it was closed",
                 HANDSHAKE_TIME.as_secs()
             );
             self.refuse(now, h.node, Some(h.cred), why);

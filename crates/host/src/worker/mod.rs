@@ -131,9 +131,9 @@ pub enum OpenError {
     NoNetwork,
     #[error("the name \"{0}\" is taken by another port of this network; choose another")]
     NameTaken(String),
-    #[error("the port makes no sense: {0}")]
+    #[error("the port is not valid: {0}")]
     Plan(#[from] PlanError),
-    #[error("the network takes no more ports like this: {0}")]
+    #[error("the network accepts no more ports like this: {0}")]
     Port(#[from] PortError),
     #[error("the link's descriptor cannot be used: {0}")]
     Descriptor(#[from] io::Error),

@@ -74,7 +74,7 @@ impl Worker {
         let actual = unix::kind_of(socket.as_fd())?;
         if actual != kind.socket_kind() {
             return Err(invalid(format!(
-                "the node {} needs a {:?} socket and was given a {actual:?} one",
+                "the node {} needs a {:?} socket but was given a {actual:?} one",
                 template.node,
                 kind.socket_kind()
             )));
@@ -198,7 +198,7 @@ impl Worker {
                 }
             }
             Err(e) => {
-                let why = format!("a connection failed before it was a port: {e}");
+                let why = format!("a connection failed before it became a port: {e}");
                 self.refuse(now, id, Some(cred), why);
             }
         }

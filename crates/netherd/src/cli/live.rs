@@ -9,9 +9,9 @@ use super::NetworkArgs;
 /// Forward ports of the host into guests, while the network runs
 ///
 /// A forward is [tcp/|udp/][ADDRESS:]PORT:GUEST[:PORT]: what comes to the first PORT of the host,
-/// on ADDRESS or else on its loopback addresses, goes to GUEST, to the second PORT or the same. It
-/// stays until it is removed or the network ends; the guest may come and go. `netherd run
-/// --publish` makes one that goes with its guest.
+/// on ADDRESS or by default on its loopback addresses, goes to the second PORT of GUEST, by default
+/// the same. It stays until it is removed or the network ends; the guest may come and go. `netherd
+/// run --publish` makes one that ends with its guest.
 #[derive(Debug, Clone, Args)]
 pub struct PublishArgs {
     #[command(subcommand)]
@@ -23,14 +23,14 @@ pub struct PublishArgs {
 pub enum PublishAction {
     /// Add a forward
     Add {
-        /// As 8080:web:80, udp/5353:web:53, 192.0.2.1:8080:web:80 or [::1]:8080:web:80
+        /// Such as 8080:web:80, udp/5353:web:53, 192.0.2.1:8080:web:80 or [::1]:8080:web:80
         #[arg(value_name = "FORWARD")]
         forward: String,
 
         #[command(flatten)]
         network: NetworkArgs,
     },
-    /// Remove a forward; connections that it made go on
+    /// Remove a forward; its open connections go on
     Remove {
         /// As `netherd publish ls` names it
         #[arg(value_name = "FORWARD")]
@@ -52,8 +52,8 @@ pub enum PublishAction {
 
 /// Show and change what the guards of ports refuse
 ///
-/// The guard holds each frame of a guest against some sixty checks; docs/guard.md has a line for
-/// each. What is changed here holds until the port closes; the configuration says it for good.
+/// The guard makes some sixty checks on each frame of a guest; docs/guard.md has a line for each.
+/// A change made here lasts until the port closes; the configuration makes it permanent.
 #[derive(Debug, Clone, Args)]
 pub struct GuardArgs {
     #[command(subcommand)]
@@ -76,7 +76,7 @@ pub enum GuardAction {
         #[arg(long)]
         json: bool,
     },
-    /// Change what becomes of frames that fail a check
+    /// Change what happens to frames that fail a check
     Set {
         /// The port, as `netherd show` names it
         #[arg(value_name = "PORT")]
@@ -93,20 +93,20 @@ pub enum GuardAction {
         #[command(flatten)]
         network: NetworkArgs,
     },
-    /// Let all checks of a port only count and log, or end that
+    /// Have all checks of a port only count and log, or end that
     Audit {
         /// The port, as `netherd show` names it
         #[arg(value_name = "PORT")]
         port: String,
 
-        /// Whether to
+        /// Whether they only count and log
         #[arg(value_name = "on|off", value_parser = ["on", "off"])]
         switch: String,
 
         #[command(flatten)]
         network: NetworkArgs,
     },
-    /// Let a port send again that was cut off for its violations
+    /// Let a port that was cut off for its violations send again
     Release {
         /// The port, as `netherd show` names it
         #[arg(value_name = "PORT")]
@@ -120,8 +120,8 @@ pub enum GuardAction {
 /// Decide which frames may pass a port, and try filter expressions
 ///
 /// A port has a filter for what comes from its guest (in) and one for what goes to it (out); a
-/// frame that the expression does not want is dropped and counted. The language is that of
-/// pcap-filter(7), as tcpdump has it. Names of hosts are not looked up.
+/// frame that the expression does not match is dropped and counted. The language is that of
+/// pcap-filter(7), as in tcpdump. Names of hosts are not looked up.
 #[derive(Debug, Clone, Args)]
 pub struct FilterArgs {
     #[command(subcommand)]
@@ -133,8 +133,8 @@ pub struct FilterArgs {
 pub enum FilterAction {
     /// Let only matching frames pass an open port, from now on
     ///
-    /// The filter stays until it is changed or the port closes; for more, see the key `filter` of
-    /// the configuration. No frame is lost by the change.
+    /// The filter stays until it is changed or the port closes; for one that lasts, see the key
+    /// `filter` of the configuration. The change loses no frame.
     Set {
         /// The port, or the guest
         #[arg(value_name = "PORT")]
@@ -187,7 +187,7 @@ pub enum FilterAction {
         #[arg(long, value_name = "FORM", value_enum, default_value_t = FilterFormat::Listing)]
         format: FilterFormat,
 
-        /// Bytes that the program wants of a frame; 0 wants all
+        /// How many bytes of a matching frame the program asks for; 0 means all
         #[arg(short, long, value_name = "BYTES", default_value_t = 0)]
         snaplen: u32,
 
@@ -223,7 +223,7 @@ pub enum FilterDirection {
 /// Forms of a filter program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum FilterFormat {
-    /// An instruction a line, for people: `tcpdump -d`
+    /// One instruction per line, for people: `tcpdump -d`
     Listing,
     /// Decimal numbers, for programs: `tcpdump -ddd`
     Decimal,

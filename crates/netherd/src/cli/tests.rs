@@ -49,11 +49,11 @@ fn a_bad_mac_gets_a_sentence() {
 #[test]
 fn numbers_and_names_get_sentences() {
     for (line, expected) in [
-        ("netherd attach --pid abc", "`abc` is no number of a process"),
-        ("netherd attach --pid 0", "`0` is no number of a process"),
-        ("netherd capture --snaplen abc", "`abc` is no number of bytes"),
-        ("netherd run --name B@d", "`B@d` is no name of a guest"),
-        ("netherd attach --pid 1 --name B@d", "`B@d` is no name of a guest"),
+        ("netherd attach --pid abc", "`abc` is not a process id"),
+        ("netherd attach --pid 0", "`0` is not a process id"),
+        ("netherd capture --snaplen abc", "`abc` is not a number of bytes"),
+        ("netherd run --name B@d", "`B@d` is not a valid guest name"),
+        ("netherd attach --pid 1 --name B@d", "`B@d` is not a valid guest name"),
     ] {
         let error = parse(line).unwrap_err();
         assert!(error.contains(expected) && !error.contains("digit"), "{line}: {error}");

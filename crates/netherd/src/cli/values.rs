@@ -5,17 +5,17 @@ use std::time::Duration;
 /// Reads an address that one station can have.
 pub(super) fn parse_mac(text: &str) -> Result<wire::MacAddr, String> {
     let mac: wire::MacAddr = text.parse().map_err(|_| {
-        format!("`{text}` is no MAC address; write six bytes in hexadecimal, as 02:00:5e:10:00:01")
+        format!("`{text}` is not a MAC address; write six bytes in hexadecimal, such as 02:00:5e:10:00:01")
     })?;
     if mac.is_zero() {
         return Err(format!(
-            "{mac} stands for no address at all; choose one, as 02:00:5e:10:00:01"
+            "{mac} stands for no address at all; choose one such as 02:00:5e:10:00:01"
         ));
     }
     if mac.is_multicast() {
         return Err(format!(
-            "{mac} cannot be the address of one interface; choose one whose first byte is even, \
-             as 02:00:5e:10:00:01"
+            "{mac} cannot be the address of one interface; choose one whose first byte is even, such as \
+            02:00:5e:10:00:01"
         ));
     }
     Ok(mac)
@@ -25,7 +25,7 @@ pub(super) fn parse_mac(text: &str) -> Result<wire::MacAddr, String> {
 pub(super) fn parse_guest(text: &str) -> Result<String, String> {
     match host::names::Name::of_guest(text) {
         Ok(name) => Ok(name.as_str().to_owned()),
-        Err(why) => Err(format!("`{text}` is no name of a guest: {why}")),
+        Err(why) => Err(format!("`{text}` is not a valid guest name: {why}")),
     }
 }
 
@@ -33,13 +33,13 @@ pub(super) fn parse_guest(text: &str) -> Result<String, String> {
 pub(super) fn parse_pid(text: &str) -> Result<i32, String> {
     match text.parse() {
         Ok(pid) if pid > 0 => Ok(pid),
-        _ => Err(format!("`{text}` is no number of a process; ps shows them")),
+        _ => Err(format!("`{text}` is not a process id; ps shows them")),
     }
 }
 
 /// Reads a number of bytes.
 pub(super) fn parse_bytes(text: &str) -> Result<u32, String> {
-    text.parse().map_err(|_| format!("`{text}` is no number of bytes; write one, as 96"))
+    text.parse().map_err(|_| format!("`{text}` is not a number of bytes; write one such as 96"))
 }
 
 /// Reads permission bits, as chmod writes them.
@@ -59,7 +59,7 @@ pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
 /// The help on `--uplink`, of `run` and `up`.
 pub(super) const UPLINK_HELP: &str = "\
 The way out of the network: `nat`, the default, through the host's own sockets, without privilege; \
-`none`; `nic:IFNAME`, a device of the host by way of netherd-nic; `tap:IFNAME` or `macvtap:IFNAME` that \
+`none`; `nic:IFNAME`, a device of the host, through netherd-nic; `tap:IFNAME` or `macvtap:IFNAME` that \
 an administrator made for you; inside a guest of another network, `net` or `net:nat` through the \
 guest's own address, `net:bridged` (the guest needs `run --macs N`) or `net:routed` (`run --route PREFIX`)";
 
@@ -72,7 +72,9 @@ pub(super) fn parse_host_port(text: &str) -> Result<String, String> {
     if is_port(without_protocol(text)) {
         return Ok(text.to_owned());
     }
-    Err(format!("`{text}` is no port; write a number from 1 to 65535, as 5432, tcp/5432 or udp/53"))
+    Err(format!(
+        "`{text}` is not a port; write a number from 1 to 65535, such as 5432, tcp/5432 or udp/53"
+    ))
 }
 
 /// Reads a forward into the guest that is being started, which it does not name.
@@ -81,8 +83,8 @@ pub(super) fn parse_forward(text: &str) -> Result<String, String> {
     let own = host::names::Name::from_command("guest");
     let wrong = |why: &dyn std::fmt::Display| {
         format!(
-            "`{text}` is no forward into the guest: {why}; write the host's port and the guest's, as \
-                 8080:80, udp/5353:53, 192.0.2.1:8080:80 or [::1]:8080:80"
+            "`{text}` is not a forward into the guest: {why}; write the host's port and the guest's, such as \
+            8080:80, udp/5353:53, 192.0.2.1:8080:80 or [::1]:8080:80"
         )
     };
     match host::config::Forward::parse(text, Some(&own)) {
@@ -111,6 +113,6 @@ pub(super) fn parse_prefix(text: &str) -> Result<String, String> {
 pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(seconds) if (0.0..=1e9).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-        _ => Err(format!("`{text}` is no number of seconds; write one, as 30 or 0.5")),
+        _ => Err(format!("`{text}` is not a number of seconds; write one such as 30 or 0.5")),
     }
 }

@@ -91,7 +91,7 @@ fn filter(args: &CaptureArgs) -> anyhow::Result<Option<String>> {
     let Some(text) = args.filter.clone().or((!words.is_empty()).then_some(words)) else {
         if let Some(port) = args.port.as_ref().filter(|port| port.contains(' ')) {
             bail!(
-                "{port:?} is no port: to filter all ports, say `netherd capture --filter '{port}'`, and to \
+                "{port:?} is not a port: to filter all ports, say `netherd capture --filter '{port}'`, and to \
                  filter one, its name first"
             );
         }

@@ -49,7 +49,7 @@ impl fmt::Display for WrongNetwork {
         let directory = directory.display();
         write!(
             f,
-            "{directory} is the directory of network {serves}, not of {asked}; name that one, or leave --net out"
+            "{directory} is the directory of network {serves}, not of {asked}; name that one, or leave out --net"
         )
     }
 }
@@ -93,10 +93,10 @@ fn name_users(report: &mut Network) {
 
 /// `text` as the name of a network.
 pub fn network_name(text: &str) -> anyhow::Result<Name> {
-    Name::of_network(text).map_err(|why| anyhow!("`{text}` is no name of a network: {why}"))
+    Name::of_network(text).map_err(|why| anyhow!("`{text}` is not a valid network name: {why}"))
 }
 
 /// `text` as the name of a guest.
 pub fn guest_name(text: &str) -> anyhow::Result<Name> {
-    Name::of_guest(text).map_err(|why| anyhow!("`{text}` is no name of a guest: {why}"))
+    Name::of_guest(text).map_err(|why| anyhow!("`{text}` is not a valid guest name: {why}"))
 }

@@ -29,7 +29,7 @@ fn start(args: &ExecArgs) -> anyhow::Result<Front> {
     guest_name(&args.guest)?;
     // The guest may have a tree of its own, and the program may be one of it.
     sys::program::continue_from_copy().context(
-        "no copy of netherd can be made, which keeps the guest's programs from changing netherd itself",
+        "netherd cannot make the copy of itself that keeps the guest's programs from changing it",
     )?;
     let mut client = connect(&args.network.net, args.network.dir.as_deref())?;
     let call = Call::Exec { guest: args.guest.clone() };
@@ -38,7 +38,7 @@ fn start(args: &ExecArgs) -> anyhow::Result<Front> {
     let door = Door::new(&answer.value, answer.fds)?;
     let command = CommandLine::new(&args.command);
     let directory = std::env::current_dir().ok();
-    let caller = Caller::take_over().context("signals cannot be taken over")?;
+    let caller = Caller::take_over().context("signals cannot be received")?;
     let (inside, control) = door.start(&command, directory.as_deref())?;
     Ok(Front::new(caller, inside, control, None))
 }

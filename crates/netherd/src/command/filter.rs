@@ -61,7 +61,7 @@ pub fn run(args: &FilterArgs) -> anyhow::Result<ExitCode> {
                 output::print(&format!("{} of {} frames match\n", count.matches, count.frames))?;
                 if count.other_links > 0 {
                     output::note(&format!(
-                        "{} frames were not looked at, because they are not from Ethernet.",
+                        "{} frames were not looked at, because they are not Ethernet frames.",
                         count.other_links
                     ));
                 }
@@ -95,7 +95,7 @@ pub(super) fn check(expression: &str) -> anyhow::Result<()> {
 /// The program of an expression, or a sentence and the place in it.
 fn compile(expression: &str, options: &Options) -> anyhow::Result<Program> {
     expression::compile(expression, options).map_err(|error| {
-        anyhow!("the filter expression makes no sense: {error}\n{}", error.excerpt(expression))
+        anyhow!("the filter expression is not valid: {error}\n{}", error.excerpt(expression))
     })
 }
 
@@ -206,7 +206,7 @@ fn count(program: &Program, path: &Path) -> anyhow::Result<Count> {
                 reader.refill().map_err(|_| anyhow!("cannot read {shown}: a block is too long"))?;
             }
             Err(_) => {
-                bail!("{shown} is damaged behind its frame {}", count.frames + count.other_links);
+                bail!("{shown} is damaged after frame {}", count.frames + count.other_links);
             }
         }
     }

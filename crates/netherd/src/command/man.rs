@@ -20,7 +20,7 @@ pub fn run(args: &ManArgs) -> anyhow::Result<ExitCode> {
 pub fn write_pages(directory: &Path) -> anyhow::Result<()> {
     fs::create_dir_all(directory).map_err(|error| {
         anyhow!(
-            "the directory {} cannot be made: {error}; name one that you may make",
+            "the directory {} cannot be made: {error}; name one that you may create",
             directory.display()
         )
     })?;

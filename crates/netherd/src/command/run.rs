@@ -55,7 +55,7 @@ fn shield(args: &RunArgs) -> anyhow::Result<()> {
     refusal::check_copy()?;
     Session::prepare(&args.network, args.uplink.as_deref())?;
     sys::program::continue_from_copy().context(
-        "no copy of netherd can be made, which keeps the tree's programs from changing netherd itself",
+        "netherd cannot make the copy of itself that keeps the tree's programs from changing it",
     )
 }
 
@@ -102,8 +102,8 @@ fn start(
         && let Some(path) = default_config::with_network(&joined.network)
     {
         output::note(&format!(
-            "network {} has the defaults, not what {} says of it: `run` reads no configuration; for that, end it \
-             with `netherd down {}` and serve it with `netherd up {}`",
+            "network {} has the defaults, not what {} says about it, because `run` reads no configuration; to \
+            serve it as configured, end it with `netherd down {}` and serve it with `netherd up {}`",
             joined.network,
             path.display(),
             joined.network,
@@ -150,9 +150,9 @@ fn outer(joined: &Joined, args: &RunArgs) -> Outer {
 }
 
 fn start_guest(blueprint: &Blueprint, session: Session) -> anyhow::Result<Front> {
-    let caller = Caller::take_over().context("signals cannot be taken over")?;
-    let (control, init_control) = Channel::pair().context("init cannot be talked to")?;
-    let (setup, init_setup) = Channel::pair().context("init cannot be talked to")?;
+    let caller = Caller::take_over().context("signals cannot be received")?;
+    let (control, init_control) = Channel::pair().context("the guest's init cannot be reached")?;
+    let (setup, init_setup) = Channel::pair().context("the guest's init cannot be reached")?;
     let forked = sys::ns::fork(init::outer_namespaces(), Parenthood::Own)
         .map_err(|error| anyhow!(refusal::explain(Step::Namespaces, &error)))?;
     let inside = match forked {

@@ -28,8 +28,8 @@ pub fn run(args: &ShowArgs) -> anyhow::Result<ExitCode> {
         (Some("forwards"), None) => table(args, |_| Call::Published {}, tables::forwards)?,
         (Some(port), None) => one(args, port)?,
         (Some(what), Some(port)) => bail!(
-            "`netherd show {what} {port}` is one word too many; what can be shown for one port are flows, \
-             leases, neighbours and bindings"
+            "`netherd show {what} {port}` is one word too many; only flows, leases, neighbours and bindings can be \
+            shown for one port"
         ),
     }
     Ok(ExitCode::SUCCESS)

@@ -47,7 +47,7 @@ pub fn table(outside: &Outside, style: Style) -> String {
             table.row([at.to_owned(), name.clone(), count.to_string(), sentence]);
         }
     }
-    if table.is_empty() { "nothing was counted yet\n".to_owned() } else { table.render(style) }
+    if table.is_empty() { "nothing has been counted yet\n".to_owned() } else { table.render(style) }
 }
 
 /// The sentence of a counter.
@@ -89,7 +89,7 @@ mod tests {
     #[test]
     fn what_is_not_zero_is_shown_once_where_it_was_counted() {
         let mut outside = Outside::default();
-        assert_eq!(table(&outside, Style::PLAIN), "nothing was counted yet\n");
+        assert_eq!(table(&outside, Style::PLAIN), "nothing has been counted yet\n");
         outside.counters = [("malformed".to_owned(), 1), ("udp-in".to_owned(), 0)].into();
         outside.service_counters =
             [("dns-busy".to_owned(), 22), ("of-tomorrow".to_owned(), 3)].into();

@@ -43,7 +43,7 @@ pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         Err(error) => Err(anyhow!(
-            "standard output cannot be written: {error}; see whether its disk is full, or send it elsewhere"
+            "standard output cannot be written: {error}; check whether its disk is full, or send it elsewhere"
         )),
     }
 }

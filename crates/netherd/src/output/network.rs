@@ -129,8 +129,8 @@ fn way_out(outside: &Outside) -> String {
     line("services", &outside.services.join(" "));
     if outside.services.iter().any(|service| service == "dns") {
         let resolvers = match outside.resolvers.as_slice() {
-            [] if is_closed => "nobody, as nothing leads out".to_owned(),
-            [] => "nobody, as the host names no resolvers".to_owned(),
+            [] if is_closed => "nobody, because nothing leads out".to_owned(),
+            [] => "nobody, because the host names no resolvers".to_owned(),
             some => some.join(" "),
         };
         line("names", &format!("GUEST.{}; others are asked of {resolvers}", outside.domain));
@@ -150,7 +150,7 @@ fn router(outside: &Outside) -> String {
     }
     let mut text = outside.router_addresses.join(" ");
     if !outside.routed {
-        text.push_str(", for this network alone");
+        text.push_str(", for this network only");
     }
     for (name, what) in
         [("forwarded", "forwarded"), ("to_gateway", "to the gateway"), ("answered", "answered")]

@@ -86,8 +86,8 @@ impl Around {
     fn bridge(&self) -> anyhow::Result<(Socket, OwnedFd)> {
         if self.outer.macs == 0 {
             bail!(
-                "guest {} may use no more MAC addresses on network {}; start it with `netherd run --macs N`, \
-                 N being the number of inner guests",
+                "guest {} may use no more MAC addresses on network {}; start it with `netherd run --macs N`, where \
+                 N is the number of inner guests",
                 self.outer.guest,
                 self.outer.network
             );
@@ -95,7 +95,7 @@ impl Around {
         sys::ns::enter(self.network_namespace.as_fd(), Namespaces::NETWORK)?;
         let link = Netlink::open()?
             .link(interface::NAME)
-            .with_context(|| format!("the guest has no {} any more", interface::NAME))?;
+            .with_context(|| format!("the guest no longer has {}", interface::NAME))?;
         let fd = sys::packet::open(link.index, PACKET_BUFFER)
             .with_context(|| format!("no packet socket on {}", interface::NAME))?;
         Ok((Socket { offloads: interface::packet_offloads() }, fd))
@@ -121,7 +121,7 @@ impl Around {
                 |route: &&ipnet::IpNet| route.contains(address) && route.prefix_len() <= *length;
             if !self.outer.routes.iter().any(|route| routed(&route)) {
                 bail!(
-                    "{address}/{length} is not of a prefix that is routed to guest {}",
+                    "{address}/{length} is not in a prefix that is routed to guest {}",
                     self.outer.guest
                 );
             }

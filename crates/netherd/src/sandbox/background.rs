@@ -63,7 +63,7 @@ pub fn keep<K: FnOnce()>(
     failed: u8,
     start: impl FnOnce(&Ready) -> anyhow::Result<(String, K)>,
 ) -> anyhow::Result<ExitCode> {
-    let (read, write) = sys::process::pipe().context("the keeper cannot be talked to")?;
+    let (read, write) = sys::process::pipe().context("the keeper cannot be reached")?;
     match sys::ns::fork(Namespaces::NONE, Parenthood::Own)
         .context("the keeper cannot be started")?
     {

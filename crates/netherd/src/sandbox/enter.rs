@@ -145,7 +145,7 @@ impl Inside<'_> {
         for (kind, namespace) in &self.door.namespaces {
             sys::ns::enter(namespace.as_fd(), *kind).with_context(|| {
                 format!(
-                    "guest {} cannot be entered ({}); only its owner may, from outside of other guests",
+                    "guest {} cannot be entered ({}); only its owner may, and not from inside another guest",
                     self.door.guest,
                     kind.file_name().unwrap_or("namespace")
                 )

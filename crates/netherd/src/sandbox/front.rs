@@ -181,6 +181,7 @@ impl Front {
         let Some(session) = &mut self.session else { return };
         match session.attend() {
             Change::None => {}
+            Change::Waiting { why } => output::note_in_passing(&why),
             Change::Moved => output::note_in_passing(
                 "the network was started anew with other addresses; eth0 keeps the old ones until the \
                  guest is started again",

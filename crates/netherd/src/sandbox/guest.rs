@@ -30,7 +30,8 @@ fn prepare(blueprint: &Blueprint, to_init: &Channel, setup: &Channel) -> anyhow:
     let Some((Inner::Mapped, _)) = to_init.receive()? else { sys::process::exit_now(0) };
     sys::process::set_undumpable()?;
     // Longer names than the kernel's 64 bytes do not exist: a guest's has at most 32.
-    sys::process::set_host_name(&blueprint.guest).context("the guest takes no host name")?;
+    sys::process::set_host_name(&blueprint.guest)
+        .context("the guest cannot be given its host name")?;
 
     let tap = interface::make_tap(&blueprint.plan.name);
     let namespaces = KINDS

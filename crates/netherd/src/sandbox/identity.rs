@@ -92,7 +92,7 @@ impl Identity {
         match &self.method {
             Method::Own { users, groups, deny_setgroups } => {
                 sys::ns::write_maps(pid, users, groups, *deny_setgroups)
-                    .context("the guest's user namespace takes no ids")
+                    .context("the guest's user namespace cannot be given its id map")
             }
             Method::Helpers { users, groups } => {
                 helper("newuidmap", pid, users)?;
@@ -167,8 +167,8 @@ fn helper(program: &str, pid: i32, extents: &[Extent]) -> anyhow::Result<()> {
     let output = match command.stdin(Stdio::null()).output() {
         Ok(output) => output,
         Err(error) if error.kind() == io::ErrorKind::NotFound => bail!(
-            "--map-auto needs the program {program}, which is not installed; let an administrator \
-             install it (Debian and Ubuntu: `apt install uidmap`; Fedora: `dnf install shadow-utils`)"
+            "--map-auto needs the program {program}, which is not installed; have the administrator install it \
+             (Debian and Ubuntu: `apt install uidmap`; Fedora: `dnf install shadow-utils`)"
         ),
         Err(error) => return Err(error).with_context(|| format!("{program} cannot be started")),
     };

@@ -111,7 +111,7 @@ fn start(
         &blueprint.identity.inner_groups,
         false,
     )
-    .context("the command's user namespace takes no ids")?;
+    .context("the command's user namespace cannot be given its id map")?;
     // What ptrace(2) guards is not for the guest; not earlier, because /proc/PID of a process that is
     // not dumpable belongs to the superuser, and the maps could not be written.
     sys::process::set_undumpable().context("init cannot be shielded")?;
@@ -121,7 +121,7 @@ fn start(
         make_link(blueprint, &command, &to_command, setup)?;
     let listener = await_start(&to_command)?;
     let around = Around::new(questions, blueprint.outer.clone(), network_namespace);
-    Ok((command, listener, Keep { laid, around: Some(around), mount_namespace, terminal }))
+    Ok((command, listener, Keep { bind_files, around: Some(around), mount_namespace, terminal }))
 }
 
 fn mount(blueprint: &Blueprint) -> anyhow::Result<BindFiles> {

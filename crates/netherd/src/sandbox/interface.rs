@@ -77,9 +77,9 @@ impl Plan {
     pub fn without_addresses(&self, joined: &Joined) -> Option<String> {
         (self.ipv4.is_none() && self.ipv6.is_none()).then(|| {
             format!(
-                "network {} gives guest {} no addresses, the segment outside does: IPv6 ones come by \
-                 themselves, for IPv4 run a DHCP client in the guest, such as `busybox udhcpc -i {} -s \
-                 SCRIPT` (docs/nesting.md has a SCRIPT)",
+                "network {} gives guest {} no addresses; the segment outside does: IPv6 ones come by themselves, \
+                 for IPv4 run a DHCP client in the guest, such as `busybox udhcpc -i {} -s SCRIPT` \
+                 (docs/nesting.md has a SCRIPT)",
                 joined.network, joined.guest, self.name
             )
         })
@@ -155,8 +155,8 @@ pub fn make_veth(
     let inner = LinkChange { mac, mtu: Some(mtu), ..LinkChange::default() };
     netlink.add_veth(OUTER, &outer, name, &inner, namespace).with_context(|| {
         format!(
-            "the veth pair for {name} cannot be made; if the kernel has no veth module, let an \
-             administrator run `modprobe veth` or open /dev/net/tun to you"
+            "the veth pair for {name} cannot be made; if the kernel has no veth module, have the administrator run \
+            `modprobe veth` or open /dev/net/tun to you"
         )
     })?;
     // Before it is up: the hypervisor's end must not speak by itself.
@@ -205,7 +205,7 @@ pub fn trust_addresses(interface: &str) {
 /// # Errors
 /// A sentence that says which step failed.
 pub fn configure(plan: &Plan, veth: bool) -> anyhow::Result<u32> {
-    let step = |what: &str| format!("{} does not take {what}", plan.name);
+    let step = |what: &str| format!("{} does not accept {what}", plan.name);
     let mut netlink = Netlink::open().context("there is no rtnetlink")?;
     let index = netlink.link(&plan.name).with_context(|| format!("{} is gone", plan.name))?.index;
     if veth {

@@ -68,8 +68,8 @@ fn not_yours(shown: &str, owner: Option<u32>) -> anyhow::Error {
             host::directory::user_name(uid)
         ),
         None => anyhow!(
-            "the network namespace of {shown} belongs to a user namespace outside of yours, such as that of \
-             the whole machine; run netherd as root, or attach a namespace that you made: unshare -Urn"
+            "the network namespace of {shown} belongs to a user namespace outside yours, such as that of the whole \
+             machine; run netherd as root, or attach a namespace that you made: unshare -Urn"
         ),
     }
 }
@@ -124,7 +124,7 @@ impl Target {
         let netns: OwnedFd = file.map_err(unopened)?.into();
         if sys::ns::kind(netns.as_fd()).ok() != Some(Namespaces::NETWORK) {
             bail!(
-                "--netns {shown} is no network namespace; name a file such as /proc/PID/ns/net or \
+                "--netns {shown} is not a network namespace; name a file such as /proc/PID/ns/net or \
                  /run/netns/NAME"
             );
         }
@@ -155,8 +155,8 @@ impl Target {
         let typed = counted(parent, identity).map(|pidfd| (parent, pidfd));
         let Some((pid, pidfd)) = typed.or_else(|| member(identity)) else {
             bail!(
-                "no process but this command is in the network namespace of {shown}, and an interface would go \
-                 with it; attach it while a program runs there"
+                "no process but this command is in the network namespace of {shown}, and an interface would \
+                disappear with it; attach while a program runs there"
             );
         };
         let watch = Watch::Process { pidfd };
@@ -455,7 +455,7 @@ mod tests {
         };
         for (pid, path, words) in [
             (Some(i32::MAX), None, "there is no process"),
-            (None, Some("/etc/passwd"), "is no network namespace"),
+            (None, Some("/etc/passwd"), "is not a network namespace"),
             (None, Some("/no/such/file"), "cannot be opened"),
         ] {
             let error = Target::open(&args(pid, path)).unwrap_err();

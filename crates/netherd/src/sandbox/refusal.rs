@@ -58,9 +58,9 @@ pub fn check_copy() -> anyhow::Result<()> {
     let facts = Facts::read();
     if facts.apparmor_restriction && sys::user::uid() != 0 {
         anyhow::bail!(
-            "AppArmor lets only programs with a profile use user namespaces, and a guest with --rootfs is made by a \
-             copy of netherd as long as its file belongs to you; let an administrator install it: \
-             `install -o root {} /usr/local/bin/netherd`",
+            "AppArmor lets only programs with a profile use user namespaces, and a guest with --rootfs is made by \
+             a copy of netherd as long as its file belongs to you; have the administrator install it: `install -o \
+             root {} /usr/local/bin/netherd`",
             facts.program
         );
     }
@@ -76,49 +76,47 @@ pub fn explain(step: Step, error: &io::Error) -> String {
 fn sentence(step: Step, error: &io::Error, facts: &Facts) -> String {
     if let Some(limit) = facts.zero_limits.first() {
         return format!(
-            "this machine does not allow user namespaces: /proc/sys/user/{limit} is 0; let an \
-             administrator run `sysctl -w user.{limit}=15000`"
+            "this machine does not allow user namespaces: /proc/sys/user/{limit} is 0; have the administrator run \
+            `sysctl -w user.{limit}=15000`"
         );
     }
     if facts.debian_switch_off {
-        return "this machine does not let ordinary users make user namespaces; let an \
-                administrator run `sysctl -w kernel.unprivileged_userns_clone=1`"
+        return "this machine does not let ordinary users make user namespaces; have the administrator run `sysctl \
+        -w kernel.unprivileged_userns_clone=1`"
             .to_owned();
     }
     if facts.apparmor_restriction {
         return format!(
-            "AppArmor keeps programs without a profile from using user namespaces; let an \
-             administrator either write `abi <abi/4.0>, include <tunables/global> profile netherd \
-             {} flags=(unconfined) {{ userns, }}` to /etc/apparmor.d/netherd and run \
-             `apparmor_parser -r /etc/apparmor.d/netherd`, or switch the restriction off with \
-             `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`",
+            "AppArmor keeps programs without a profile from using user namespaces; have the administrator either \
+            write `abi <abi/4.0>, include <tunables/global> profile netherd {} flags=(unconfined) {{ userns, }}` \
+            to /etc/apparmor.d/netherd and run `apparmor_parser -r /etc/apparmor.d/netherd`, or switch the \
+            restriction off with `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`",
             facts.program
         );
     }
     let os = error.raw_os_error();
     if os == Some(errno::ENOSPC) || os == Some(errno::EUSERS) {
-        return "no more user namespaces can be made here: the limit in /proc/sys/user \
-                (max_user_namespaces, max_net_namespaces) or the 32 levels of nesting are reached; \
-                end other guests, or let an administrator raise the limit"
+        return "no more user namespaces can be made here: the limit in /proc/sys/user (max_user_namespaces, \
+                max_net_namespaces) or the 32 levels of nesting are reached; end other guests, or have the \
+                administrator raise the limit"
             .to_owned();
     }
     if os == Some(errno::EINVAL) {
         return "this kernel has no user namespaces (CONFIG_USER_NS); boot one that has".to_owned();
     }
     if facts.seccomp {
-        return "the container or sandbox we run in does not allow user namespaces (its seccomp \
-                filter); start it with `--security-opt seccomp=unconfined`, or run netherd outside \
-                of it"
+        return "the container or sandbox around netherd does not allow user namespaces (its seccomp filter); start \
+                it with `--security-opt seccomp=unconfined`, or run netherd outside it"
             .to_owned();
     }
     match step {
         Step::Namespaces => format!(
-            "new namespaces are refused here ({error}): in a chroot, leave it; in a container, let \
-             it have CAP_SYS_ADMIN or user namespaces; `netherd doctor` tells more"
+            "new namespaces are refused here ({error}): in a chroot, leave it; in a container, let it have \
+             CAP_SYS_ADMIN or user namespaces; `netherd doctor` says more"
         ),
         Step::Privilege => format!(
-            "the new namespaces give no privilege here ({error}): a security module forbids it; \
-             `netherd doctor` tells more"
+            "the new namespaces give no privilege here ({error}): a security module forbids it; `netherd doctor` \
+             says more"
         ),
     }
 }
@@ -127,9 +125,9 @@ fn sentence(step: Step, error: &io::Error, facts: &Facts) -> String {
 #[must_use]
 pub fn explain_proc(error: &io::Error) -> String {
     format!(
-        "a fresh /proc cannot be mounted for the guest ({error}), usually because the container we \
-         run in covers parts of its own; start it with `--security-opt systempaths=unconfined` \
-         (podman: `--security-opt unmask=ALL`), or run netherd outside of it"
+        "a fresh /proc cannot be mounted for the guest ({error}), usually because the container around netherd \
+        covers parts of its own; start it with `--security-opt systempaths=unconfined` (podman: `--security-opt \
+        unmask=ALL`), or run netherd outside it"
     )
 }
 

@@ -22,12 +22,12 @@ const TTY_GROUP: u32 = 5;
 pub fn check(root: &Path) -> anyhow::Result<()> {
     let meta = fs::metadata(root).map_err(|error| {
         anyhow!(
-            "--rootfs {} cannot be used: {error}; name the root of a tree, as debootstrap makes one",
+            "--rootfs {} cannot be used: {error}; name the root of a tree, such as debootstrap makes",
             root.display()
         )
     })?;
     if !meta.is_dir() {
-        bail!("--rootfs {} is no directory; name the root of a tree", root.display());
+        bail!("--rootfs {} is not a directory; name the root of a tree", root.display());
     }
     if fs::canonicalize(root).is_ok_and(|root| root == Path::new("/")) {
         bail!(

@@ -361,7 +361,7 @@ impl Session {
             }
             if self.link.as_ref().is_some_and(|link| link.is_gone()) {
                 let why = format!(
-                    "guest {}'s interface was deleted; it is in no network any more until it is started again",
+                    "guest {}'s interface was deleted; it has no network until it is started again",
                     self.joined.guest
                 );
                 return Change::Closed { why, end: false };

@@ -104,8 +104,10 @@ impl Relay {
                 self.answer(protocol::counters(self.counters.numbers()))
             }
             Ok(ToHelper::Hello(_)) => Err(End::Broken("it said hello twice".into())),
-            Ok(ToHelper::Memory) => Err(End::Broken("it lent what it was not asked for".into())),
-            Err(e) => Err(End::Broken(format!("it sent what is no message: {e}"))),
+            Ok(ToHelper::Memory) => {
+                Err(End::Broken("it lent memory that was not requested".into()))
+            }
+            Err(e) => Err(End::Broken(format!("it sent something that is not a message: {e}"))),
         }
     }
 
@@ -134,9 +136,7 @@ impl Relay {
             fronts.resize(start + front.max(place.lent.map_or(0, |lent| lent.front)), 0);
             let front = &mut fronts[start..];
             let Some((rest, lent)) = self.copy_front(&place, front) else {
-                return Err(End::Broken(
-                    "it told of a frame in memory that it has not lent".into(),
-                ));
+                return Err(End::Broken("it named a frame in memory that it has not lent".into()));
             };
             let slot = place.slot;
             if let Some(outgoing) = self.judge(&place.header, front, place.len, now) {

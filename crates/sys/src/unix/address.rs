@@ -29,8 +29,7 @@ impl Address {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!(
-                    "the socket path {} has {} bytes; 1 to {PATH_MAX_BYTES} without NUL can be \
-                     used",
+                    "the socket path {} has {} bytes; it must have 1 to {PATH_MAX_BYTES} bytes without NUL",
                     path.display(),
                     bytes.len()
                 ),

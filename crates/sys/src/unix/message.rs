@@ -27,7 +27,7 @@ pub fn send_with_fds(
     if fds.len() > FDS_MAX || (!fds.is_empty() && bytes.is_empty()) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{} descriptors cannot ride on {} bytes", fds.len(), bytes.len()),
+            format!("{} descriptors cannot be sent with {} bytes", fds.len(), bytes.len()),
         ));
     }
     let mut control = ControlBuffer([0; 1280]);
@@ -96,7 +96,7 @@ pub fn receive_with_fds(
     if received.cut || received.fds.len() > max_fds {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("the peer sent more than the {max_fds} descriptors that may come here"),
+            format!("the peer sent more than the {max_fds} descriptors that are accepted here"),
         ));
     }
     Ok(received)

@@ -56,7 +56,7 @@ impl std::fmt::Display for PeerPathError {
                 "it cannot be opened (the kernel's cache does not know it, and looking it up might \
                  wait); bind the socket just before it is named, in a local file system",
             ),
-            PeerPathError::NotASocket => f.write_str("it is no socket (or a symbolic link)"),
+            PeerPathError::NotASocket => f.write_str("it is not a socket (or a symbolic link)"),
             PeerPathError::Owner(uid) => write!(f, "it belongs to user {uid}, not to the client"),
         }
     }

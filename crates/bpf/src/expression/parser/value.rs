@@ -104,7 +104,7 @@ impl Parser<'_> {
                     _ => (0xff, "protocol number"),
                 };
                 if *number > most {
-                    let why = format!("{number} is no {what}: the largest is {most}");
+                    let why = format!("{number} is not a valid {what}: the largest is {most}");
                     return Err(self.error(why));
                 }
                 Value::Protocol(*number)
@@ -131,13 +131,13 @@ impl Parser<'_> {
     fn unknown_protocol(&self, name: &str, proto: Option<Proto>) -> Error {
         self.error(match proto {
             Some(Proto::Iso) => format!(
-                "\"{name}\" is no protocol of OSI: they are clnp, esis and isis, or numbers"
+                "\"{name}\" is not a protocol of OSI: they are clnp, esis and isis, or numbers"
             ),
             Some(Proto::Isis) => String::from(
                 "a type of IS-IS packets is given by its number, or is a word alone: l1, l2, iih, \
                  lsp, snp, csnp or psnp",
             ),
-            _ => format!("\"{name}\" is no protocol that is known by name: give its number"),
+            _ => format!("\"{name}\" is not a protocol that is known by name: give its number"),
         })
     }
 
@@ -148,7 +148,7 @@ impl Parser<'_> {
         let at = self.place();
         match self.peek() {
             Some(What::Number(number)) if qualifiers == Qualifiers::default() => {
-                Err(self.error(format!("a number alone is no condition: write port {number}")))
+                Err(self.error(format!("a number alone is not a condition: write port {number}")))
             }
             Some(What::Number(number)) => {
                 let number = *number;
@@ -175,13 +175,13 @@ impl Parser<'_> {
                 self.next += 1;
                 if self.peek() == Some(&What::Sign(Sign::Percent)) {
                     return Err(
-                        self.error("no frame says its zone: leave out what is behind the %")
+                        self.error("a frame does not tell its zone: leave out what follows the %")
                     );
                 }
                 Ok(Value::V6 { address, length: self.v6_length(address, kind)? })
             }
             Some(What::Mac(_)) if kind == Some(Kind::Net) => {
-                Err(self.error("a MAC address is no network"))
+                Err(self.error("a MAC address is not a network"))
             }
             Some(What::Mac(mac)) => {
                 let mac = *mac;
@@ -219,8 +219,7 @@ impl Parser<'_> {
         };
         if u32::from(address) & !mask != 0 {
             let network = Ipv4Addr::from(u32::from(address) & mask);
-            let why =
-                format!("{address} has bits outside of its netmask: the network is {network}");
+            let why = format!("{address} has bits outside its netmask: the network is {network}");
             return Err(Error::new(start..self.since(0).end, why));
         }
         Ok(Some(mask))
@@ -229,14 +228,14 @@ impl Parser<'_> {
     fn v6_length(&mut self, address: Ipv6Addr, kind: Option<Kind>) -> Result<u8, Error> {
         let start = self.place().start;
         if self.word_at(0) == Some("mask") {
-            let why = "an IPv6 network has a length in place of a mask, as in 2001:db8::/32";
+            let why = "an IPv6 network has a length instead of a mask, as in 2001:db8::/32";
             return Err(self.error(why));
         }
         let Some(length) = self.length("an IPv6", 128, kind)? else { return Ok(128) };
         let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
         if u128::from(address) & !mask != 0 {
             let network = Ipv6Addr::from(u128::from(address) & mask);
-            let why = format!("{address} has bits outside of its prefix: the network is {network}");
+            let why = format!("{address} has bits outside its prefix: the network is {network}");
             return Err(Error::new(start..self.since(0).end, why));
         }
         Ok(length as u8)
@@ -264,7 +263,7 @@ impl Parser<'_> {
     fn decnet(&mut self, kind: Option<Kind>) -> Result<Value, Error> {
         let at = self.place();
         if kind == Some(Kind::Net) {
-            return Err(self.error("DECnet is not asked for networks: write decnet host 1.2"));
+            return Err(self.error("there is no net for DECnet: write decnet host 1.2"));
         }
         let text = match self.peek() {
             Some(What::V4(address, 2)) => {
@@ -299,7 +298,7 @@ fn protocol_named(name: &str, proto: Option<Proto>) -> Option<Value> {
 
 fn port_number(number: u32, at: Span) -> Result<u16, Error> {
     u16::try_from(number)
-        .map_err(|_| Error::new(at, format!("{number} is no port: the largest is 65535")))
+        .map_err(|_| Error::new(at, format!("{number} is not a port: the largest is 65535")))
 }
 
 fn is_range(name: &str) -> bool {
@@ -308,12 +307,12 @@ fn is_range(name: &str) -> bool {
 }
 
 fn unknown_port(name: &str, at: Span) -> Error {
-    Error::new(at, format!("\"{name}\" is no port that is known by name: give its number"))
+    Error::new(at, format!("\"{name}\" is not a port that is known by name: give its number"))
 }
 
 fn no_host(kind: Option<Kind>, what: &str, at: Span) -> Result<(), Error> {
     if kind == Some(Kind::Host) {
-        let why = format!("a host has no {what}: write net in place of host, or leave it out");
+        let why = format!("a host has no {what}: write net instead of host, or leave it out");
         return Err(Error::new(at, why));
     }
     Ok(())
@@ -328,42 +327,42 @@ fn dotted(name: &str) -> bool {
 fn no_address(name: &str, proto: Option<Proto>, at: Span) -> Error {
     if proto == Some(Proto::Ether) {
         let why =
-            format!("\"{name}\" is no MAC address: it has six bytes, as in 02:00:5e:00:53:01");
+            format!("\"{name}\" is not a MAC address: it has six bytes, as in 02:00:5e:00:53:01");
         return Error::new(at, why);
     }
     if let Some(small) = names::in_small_letters(name) {
-        return Error::new(at, format!("write {small}, in small letters"));
+        return Error::new(at, format!("write {small}, in lower case"));
     }
     if !dotted(name) {
         let why = format!(
-            "\"{name}\" is no word of the language, and names of hosts are not looked up: give an \
-             address"
+            "\"{name}\" is not a word of the language, and names of hosts are not looked up: give an address"
         );
         return Error::new(at, why);
     }
     let mut start = at.end - name.len();
     for (place, part) in name.split('.').enumerate() {
         let why = match part.parse::<u8>() {
-            _ if place == 4 => String::from("an IPv4 address has four bytes: this is too much"),
+            _ if place == 4 => String::from("an IPv4 address has four bytes: this is one too many"),
             Ok(_) => {
                 start += part.len() + 1;
                 continue;
             }
             Err(_) if part.is_empty() => String::from("a byte of the IPv4 address is missing here"),
-            Err(_) => format!("{part} is no byte of an IPv4 address: the largest is 255"),
+            Err(_) => format!("{part} is not a byte of an IPv4 address: the largest is 255"),
         };
         let end = if place == 4 { at.end } else { start + part.len() };
         return Error::new(start.min(at.end)..end, why);
     }
-    Error::new(at, format!("{name} is no IPv4 address"))
+    Error::new(at, format!("{name} is not an IPv4 address"))
 }
 
 fn decnet_address(area: u32, node: u32, at: &Span) -> Result<Value, Error> {
     match (u16::try_from(area), u16::try_from(node)) {
         (Ok(area @ ..64), Ok(node @ ..1024)) => Ok(Value::Decnet(area << 10 | node)),
         _ => {
-            let why =
-                format!("{area}.{node} is no address of DECnet: areas go to 63 and nodes to 1023");
+            let why = format!(
+                "{area}.{node} is not an address of DECnet: areas go to 63 and nodes to 1023"
+            );
             Err(Error::new(at.clone(), why))
         }
     }

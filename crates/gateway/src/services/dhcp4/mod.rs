@@ -329,7 +329,8 @@ impl Server {
             // There is nothing else to give; a person has to look.
             if planned == address {
                 let sentence = format!(
-                    "Guest {name} found its address {address} in use by another: look for it with `netherd show bindings`, and end whoever has it."
+                    "Guest {name} found that another uses its address {address}: look it up with `netherd show \
+                    bindings`, and end whoever has it."
                 );
                 self.conflicts.insert(name.clone());
                 let about = Subject::Address(name);

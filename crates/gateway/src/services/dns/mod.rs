@@ -401,7 +401,7 @@ impl Dns {
         let list = self.upstream.resolvers.list();
         let list: Vec<String> = list.iter().map(ToString::to_string).collect();
         let sentence = format!(
-            "Names of the outside cannot be looked up: no answer from {}. Check that the host itself can look up names, or name other `resolvers` in the configuration.",
+            "Outside names cannot be looked up: no answer from {}. Check that the host itself can look up names, or name other `resolvers` in the configuration.",
             list.join(", ")
         );
         out.events.push_back(GatewayEvent::Trouble { about: Subject::Names, sentence });

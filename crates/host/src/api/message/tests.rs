@@ -198,7 +198,7 @@ fn arguments_may_be_left_out_where_they_have_defaults() {
 #[test]
 fn what_is_no_request_is_refused_with_its_reason() {
     for (line, id, code, what) in [
-        ("", 0, Code::BadRequest, "no JSON"),
+        ("", 0, Code::BadRequest, "not a JSON"),
         ("[]", 0, Code::BadRequest, "no version"),
         (r#"{"id":4}"#, 4, Code::BadRequest, "no version"),
         (r#"{"v":2,"id":4,"call":"hello"}"#, 4, Code::BadVersion, "version 2"),

@@ -120,7 +120,7 @@ fn a_wrong_type_is_told_with_its_key_and_what_belongs_there() {
             network("port = { p = 5 }"),
             "`p` takes a table, [network.NAME.port.NAME], not 5".to_owned(),
         ),
-        (network("mtu = 1\nmtu = 2"), "This key is there twice".to_owned()),
+        (network("mtu = 1\nmtu = 2"), "This key appears twice".to_owned()),
         (
             network("guard = 5"),
             "`guard` takes \"static\", \"learn\", \"dhcp\", \"off\", or a table, not 5".to_owned(),

@@ -91,7 +91,7 @@ impl Served {
             // Their eth0 has the old one: what is longer would be dropped, and nobody would be told.
             return Err(ServeError::Config(format!(
                 "The MTU of network {} cannot change while guests are in it, whose interfaces have the present \
-                 one: end them first.",
+                one: end the guests first.",
                 self.config.name
             )));
         }
@@ -234,17 +234,17 @@ impl Served {
         let name = config.name.clone();
         let mut changes = Vec::new();
         if config.plan != self.config.plan {
-            changes.push(format!("Network {name} has another MTU, mode, guard or bounds."));
+            changes.push(format!("Network {name} has changed its MTU, mode, guard or limits."));
         }
         for forward in released {
-            changes.push(format!("Network {name} does not forward {forward} any more."));
+            changes.push(format!("Network {name} no longer forwards {forward}."));
         }
         for forward in published {
-            changes.push(format!("Network {name} forwards {forward}."));
+            changes.push(format!("Network {name} now forwards {forward}."));
         }
         changes.extend(self.change_outside(worker, &config, plan));
         if access != self.access {
-            changes.push(format!("Network {name} has another group or mode."));
+            changes.push(format!("Network {name} has changed its group or mode."));
             self.access = access;
         }
         let replaced = |path: &String| fresh.iter().any(|node| node.wanted.path == *path);
@@ -255,7 +255,7 @@ impl Served {
                 worker.close_node(node.id);
                 if !replaced(&path) {
                     self.published.unbind(&path);
-                    changes.push(format!("Network {name} has no node {path} any more."));
+                    changes.push(format!("Network {name} no longer has a node {path}."));
                 }
             }
         }
@@ -271,7 +271,7 @@ impl Served {
         changes.extend(self.change_guards(worker, &config));
         self.settle_routes(worker, &config);
         if config.idle != self.config.idle {
-            changes.push(format!("Network {name} has another idle time."));
+            changes.push(format!("Network {name} has changed its idle time."));
         }
         // What the file says holds, whatever a caller of `stay` said before.
         self.stay = config.idle.is_none();
@@ -313,7 +313,7 @@ impl Served {
         let filter = wanted.filter.clone();
         if (PortSpec { filter: filter.clone(), ..had.clone() }) == *wanted {
             let _ = worker.engine_mut(self.id).set_filter(id, filter);
-            return format!("The open port {name} has another filter.");
+            return format!("The open port {name} has changed its filter.");
         }
         let mut spec = wanted.clone();
         if had.filter == spec.filter

@@ -70,8 +70,8 @@ fn check(extents: &[Extent<'_>]) -> Result<(), String> {
             let mut others = others.filter(|(it, _)| it.network != name);
             if let Some((other, hit)) = others.find(|(_, other)| overlaps(other)) {
                 return Err(format!(
-                    "Network {name}: its {net} overlaps {hit} of network {}: choose another, or change one network \
-                     after the other.",
+                    "Network {name}: its {net} overlaps {hit} of network {}: choose another, or change the \
+                    networks one after the other.",
                     other.network
                 ));
             }
@@ -85,7 +85,7 @@ fn check(extents: &[Extent<'_>]) -> Result<(), String> {
         for to in &extent.routes {
             if let Some(other) = extents.iter().find(|it| it.connected.contains(to)) {
                 return Err(format!(
-                    "Network {name} has a route to {to}, which is what network {} has itself: leave it out.",
+                    "Network {name} has a route to {to}, which belongs to network {} itself: leave it out.",
                     other.network
                 ));
             }
@@ -159,8 +159,8 @@ mod tests {
         );
         for (a, b, why) in [
             ([ten, &[], &[]], [&["10.1.0.0/16"], &[], &[]], "overlaps 10.1.0.0/20 of network a"),
-            ([ten, &[], &[]], [&["fd00::/64"], ten, &[]], "what network a has itself"),
-            ([&[], ten, &[]], [ten, &[], &[]], "what network b has itself"),
+            ([ten, &[], &[]], [&["fd00::/64"], ten, &[]], "belongs to network a itself"),
+            ([&[], ten, &[]], [ten, &[], &[]], "belongs to network b itself"),
             ([&[], ten, &[]], [&[], ten, &[]], "network a has one already"),
             ([&[], ten, &[]], [&[], &[], ten], "behind a guest"),
             ([&[], &[], &["10.1.2.0/24"]], [ten, &[], &[]], "behind a guest"),

@@ -85,7 +85,7 @@ impl Daemon {
             self.networks.push(served);
         }
         for (id, name) in gone {
-            self.close_network(worker, id, "It is not in the configuration any more.");
+            self.close_network(worker, id, "It is no longer in the configuration.");
             changes.push(format!("Network {name} is gone."));
         }
         for (id, change) in committed {

@@ -64,7 +64,7 @@ impl Served {
         let before = (interface(&self.config, &self.plan), network_plan(&self.config, &self.plan));
         if let Some(plan) = plan {
             if plan.subnet() != self.plan.subnet() || plan.prefix() != self.plan.prefix() {
-                changes.push(format!("Network {name} has the subnet {} now.", plan.subnet()));
+                changes.push(format!("Network {name} now has the subnet {}.", plan.subnet()));
             }
             self.change_addresses(worker, plan);
         }
@@ -80,7 +80,8 @@ impl Served {
             if let Some(spec) = spec {
                 match worker.change_router(self.id, spec) {
                     Ok(()) => changes.push(format!("The router of network {name} has changed.")),
-                    Err(why) => changes.push(format!("The router of network {name} stays: {why}.")),
+                    Err(why) => changes
+                        .push(format!("The router of network {name} stays as it was: {why}.")),
                 }
             }
             bind_router(worker, self.id, config, &self.plan);
@@ -135,14 +136,16 @@ impl Served {
                 let applied =
                     worker.with_gateway(self.id, |gateway, now, _| gateway.apply(now, wanted));
                 Some(match applied {
-                    Some(Err(why)) => format!("The gateway of network {name} stays: {why}."),
+                    Some(Err(why)) => {
+                        format!("The gateway of network {name} stays as it was: {why}.")
+                    }
                     _ => format!("The gateway of network {name} has changed."),
                 })
             }
             (Some(wanted), None) => Some(match worker.open_gateway(self.id, wanted) {
                 Ok(()) => {
                     self.fill_gateway(worker, config);
-                    format!("Network {name} has a gateway now.")
+                    format!("Network {name} now has a gateway.")
                 }
                 Err(why) => format!("Network {name} has no gateway: {why}."),
             }),
@@ -151,7 +154,7 @@ impl Served {
                 self.finish_leases(worker);
                 worker.close_gateway(self.id);
                 self.troubles.without_gateway();
-                Some(format!("Network {name} has no gateway any more."))
+                Some(format!("Network {name} no longer has a gateway."))
             }
             (None, None) => None,
         }
@@ -191,7 +194,7 @@ impl Served {
         let (had, wanted) = (&self.config.outside.routes, &config.outside.routes);
         let mut changes = Vec::new();
         for route in had.iter().filter(|route| !wanted.contains(route)) {
-            changes.push(format!("Network {} has no route to {} any more.", config.name, route.to));
+            changes.push(format!("Network {} no longer has a route to {}.", config.name, route.to));
         }
         for route in wanted.iter().filter(|route| !had.contains(route)) {
             let added = static_route(worker, self.id, route)

@@ -361,13 +361,14 @@ pub(in crate::daemon) fn engine_event(
     };
     Some(match *event {
         Event::BindingEnded { port, address, why: BindingEnd::Outside } => format!(
-            "port {} had the address {address} by first use, and a station outside says that it is its own; the port \
-             has lost it. If it is the guest's, give it by configuration or by the DHCP server outside.",
+            "port {} had the address {address} by first use, and a station outside says that it is its own; the \
+             port has lost it. If the address is meant for the guest, assign it in the configuration or by the \
+             DHCP server outside.",
             name(port)
         ),
         Event::BindingEnded { port, address, why: BindingEnd::Given } => format!(
-            "port {} had the address {address} by first use, and it was given to another guest; the port has lost \
-             it. Clients that choose their own take one of the last quarter of the subnet.",
+            "port {} had the address {address} by first use, and the address was given to another guest; the port \
+            has lost it. Clients that choose their own should take one from the last quarter of the subnet.",
             name(port)
         ),
         Event::MacLearned { .. } | Event::BindingMade { .. } | Event::BindingEnded { .. } => {
@@ -382,7 +383,7 @@ pub(in crate::daemon) fn engine_event(
         ),
         Event::MacBoundRefused { port, mac, owner, summary } => {
             let whose = owner.map_or_else(
-                || "is kept for a guest that is away".to_owned(),
+                || "is reserved for a guest that is away".to_owned(),
                 |owner| format!("belongs to port {}", name(owner)),
             );
             format!(
@@ -392,9 +393,9 @@ pub(in crate::daemon) fn engine_event(
             )
         }
         Event::MacLimit { port, mac, summary } => format!(
-            "{} used the MAC address {mac} beside those that it may have ({}); its frames are dropped. A client that \
-             is the cable to a switch, or has machines behind it, needs `max_macs` of its network or of a declared \
-             port. The frame: {summary}.",
+            "{} used the MAC address {mac} beyond those that it may have ({}); its frames are dropped. A client \
+            that is the cable to a switch, or has machines behind it, needs `max_macs` of its network or of a \
+            declared port. The frame: {summary}.",
             described(worker, id, port),
             check(Reason::MacLimit)
         ),
@@ -405,7 +406,7 @@ pub(in crate::daemon) fn engine_event(
         ),
         Event::Violation { port, reason, audit, summary, since } => {
             let fate =
-                if audit { "it went on, because the check only audits" } else { "it was dropped" };
+                if audit { "it passed, because the check only audits" } else { "it was dropped" };
             format!(
                 "{} sent a frame that failed the guard ({}): {reason}: {} The frame: {summary}; {fate}. {since} \
                  violations of this port since the last line about one.",

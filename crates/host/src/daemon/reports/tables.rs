@@ -256,7 +256,7 @@ impl Daemon {
         asked: &Page,
     ) -> Result<report::Routes, Failure> {
         if asked.port.is_some() {
-            let message = "Routes are those of all networks of the hypervisor, and not of a port: leave the port out.";
+            let message = "Routes belong to all networks of the hypervisor, not to a port: leave out the port.";
             return Err(Failure::new(Code::BadArgument, message));
         }
         let table = worker.router().routes().map(|route| {

@@ -21,7 +21,7 @@ impl Served {
         let Some(text) = text else { return Ok(None) };
         filter::compile(text, Some(self.plan.subnet())).map_err(|error| {
             let message =
-                format!("The filter expression makes no sense: {error}.\n{}", error.excerpt(text));
+                format!("The filter expression is not valid: {error}.\n{}", error.excerpt(text));
             Failure::new(Code::BadArgument, message)
         })
     }
@@ -38,7 +38,7 @@ impl Served {
         let engine = worker.engine_mut(self.id);
         let spec = engine.port(port).ok_or_else(gone)?;
         if spec.role == Role::Router {
-            let message = "The router's port has no filter: set one on the ports of guests.";
+            let message = "The router's port cannot have a filter: set one on the ports of guests.";
             return Err(Failure::new(Code::BadArgument, message));
         }
         let mut filter = spec.filter.clone();
@@ -79,7 +79,10 @@ impl Served {
             // It is here: the list is a moment old.
             let _ = worker.engine_mut(self.id).set_filter(id, config.guest.filter.clone());
         }
-        Some(format!("Guests and anonymous ports of network {} have another filter.", config.name))
+        Some(format!(
+            "Guests and anonymous ports of network {} have changed their filter.",
+            config.name
+        ))
     }
 }
 

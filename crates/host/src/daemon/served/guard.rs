@@ -169,7 +169,7 @@ impl Served {
             self.give(worker, port, name, spec)?;
             self.audited.insert(port, before);
             log::warn(&format!(
-                "The guard of port {name} only audits: nothing is refused there but by the checks that hold the \
+                "The guard of port {name} only audits: nothing is refused there except by the checks that hold the \
                  network itself together."
             ));
         } else {
@@ -215,7 +215,7 @@ impl Served {
                 log::warn(&failure.message);
             }
         }
-        Some(format!("Network {} has other guards.", config.name))
+        Some(format!("Network {} has changed its guards.", config.name))
     }
 
     /// The call `guard-release`.

@@ -407,7 +407,7 @@ fn state_of(config: &config::Network) -> Option<(PathBuf, Dir)> {
         Ok(dir) => Some((path, dir)),
         Err(error) => {
             log::warn(&format!(
-                "The leases of network {} are not kept: {} cannot be opened ({error}).",
+                "The leases of network {} will not be saved: {} cannot be opened ({error}).",
                 config.name,
                 path.display()
             ));
@@ -466,8 +466,8 @@ fn hidden(config: &config::Network, around: &Around) -> Vec<String> {
     own.filter_map(|(own, key)| {
         let hidden = around.hidden_by(own)?;
         Some(format!(
-            "Network {}: its {key} {own} overlaps {hidden}, which the host reaches and guests then cannot. Set another \
-             `{key}`.",
+            "Network {}: its {key} {own} overlaps {hidden}, which the host reaches, but guests then cannot. Set \
+            another `{key}`.",
             config.name
         ))
     })

@@ -370,7 +370,7 @@ impl Served {
         self.check_publish()?;
         if let Some(other) = self.forwards.iter().find(|other| other.forward.collides(&forward)) {
             let message = format!(
-                "{forward} cannot be forwarded: {} uses that port of the host already: choose another.",
+                "{forward} cannot be forwarded: {} already uses that port of the host: choose another.",
                 other.forward
             );
             return Err(Failure::new(Code::PortTaken, message));

@@ -106,8 +106,8 @@ impl Served {
         }
         let name = &self.config.name;
         let message = format!(
-            "Network {name} is up, and its uplink is {own}, not {wanted}: leave --uplink out, choose another --net, or \
-             end the network first (netherd down {name})."
+            "Network {name} is up, and its uplink is {own}, not {wanted}: leave out --uplink, choose another \
+            --net, or end the network first (netherd down {name})."
         );
         Err(Failure::new(Code::WrongState, message))
     }

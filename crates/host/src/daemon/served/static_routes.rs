@@ -110,7 +110,7 @@ impl Served {
             }
         }
         if left_out > 0 {
-            troubles.push(format!("{left_out} more routes are in the same way."));
+            troubles.push(format!("{left_out} more routes have the same problem."));
         }
         troubles
     }

@@ -212,8 +212,8 @@ impl Served {
         let here = self.guests.values().filter(|guest| guest.port().is_some()).count();
         (here > allowed).then(|| {
             format!(
-                "{here} guests are here, and the network around lets {allowed} through: those that came last are not heard \
-                 outside. Start guest {around} there with `run --macs {here}`."
+                "{here} guests are here, but the network around lets only {allowed} through: those that came last \
+                are not heard outside. Start guest {around} there with `run --macs {here}`."
             )
         })
     }
@@ -229,8 +229,8 @@ impl Served {
             self.device.as_ref().map(|device| device.ranges.as_slice()).unwrap_or_default();
         if !ranges.is_empty() && !ranges.iter().any(|range| range.contains(mac)) {
             return Some(format!(
-                "Guest {guest} is not heard outside: its address {mac} is not in your list of netherd-nic. Leave --mac \
-                 out, or choose one of the list."
+                "Guest {guest} is not heard outside: its address {mac} is not in your list of netherd-nic. Leave \
+                out --mac, or choose one from the list."
             ));
         }
         let about_it = self.unheard_guests(worker).into_iter().find(|(name, _)| *name == guest);

@@ -63,8 +63,8 @@ impl Keep for Leases {
 
     fn complaint(&self, error: &std::io::Error) -> String {
         format!(
-            "The leases of network {} cannot be written: {error}. Clients of DHCP may get other addresses after a \
-             restart.",
+            "The leases of network {} cannot be written: {error}. DHCP clients may get other addresses after a \
+            restart.",
             self.network
         )
     }

@@ -51,7 +51,7 @@ fn a_filter_is_set_and_cleared_while_the_port_is_open() {
     assert_eq!(shown(&mut client), (text("arp"), text("not ip broadcast")));
     write("mtu = 9000\nfilter = { out = \"not udp\" }");
     let reloaded: Reloaded = client.call(&reload, &[]).expect("valid").value;
-    assert!(reloaded.changes.iter().any(|it| it.contains("another filter")), "{reloaded:?}");
+    assert!(reloaded.changes.iter().any(|it| it.contains("changed their filter")), "{reloaded:?}");
     assert_eq!(shown(&mut client), (None, text("not udp")));
 
     let _: Nothing = client.call(&set(Direction::Out, None), &[]).expect("good").value;

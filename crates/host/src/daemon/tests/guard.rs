@@ -122,8 +122,8 @@ fn the_log_tells_who_sent_what_and_which_check_it_failed() {
     }
     // One Ethernet address more than the port may have.
     port.send([0xff; 6], B, &[7; 46]);
-    until(&daemon, "a line", || line("beside those").is_some());
-    let told = line("beside those").expect("just now");
+    until(&daemon, "a line", || line("beyond those").is_some());
+    let told = line("beyond those").expect("just now");
     let frame = "02:00:00:00:00:0b > ff:ff:ff:ff:ff:ff, VLAN 1, EtherType 88b5, 60 bytes";
     for part in [who.as_str(), "(check 10)", frame] {
         assert!(told.contains(part), "{part:?} is missing: {told}");

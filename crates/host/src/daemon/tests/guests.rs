@@ -38,7 +38,7 @@ fn guests_have_names_addresses_and_sessions() {
     let (code, _) = refusal(web.call::<Nothing>(&link, &[file.as_fd()]));
     assert_eq!(code, Code::BadRequest, "two descriptors are needed");
     let (code, _) = refusal(web.call::<Nothing>(&link, &[file.as_fd(), file.as_fd()]));
-    assert_eq!(code, Code::BadArgument, "it is no tap");
+    assert_eq!(code, Code::BadArgument, "it is not a tap");
     let exec = Call::Exec { guest: "web".into() };
     let (code, _) = refusal(web.call::<Entrance>(&exec, &[]));
     assert_eq!(code, Code::WrongState, "it has no link");
@@ -204,7 +204,7 @@ fn the_way_out_is_a_route() {
     let page = Page { port: Some("web".to_owned()), ..Page::default() };
     let (code, message) = refusal(client.call::<Routes>(&Call::Routes(page), &[]));
     assert_eq!(code, Code::BadArgument);
-    assert!(message.contains("leave the port out"), "{message}");
+    assert!(message.contains("leave out the port"), "{message}");
 }
 
 #[test]

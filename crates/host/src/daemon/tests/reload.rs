@@ -217,7 +217,10 @@ fn a_route_that_collides_is_refused_and_nothing_is_changed() {
     write(&format!("{a}{}[network.b]\n", route(&chosen)));
     let (code, message) = refusal(client.call::<Reloaded>(&reload, &[]));
     assert_eq!(code, Code::BadConfiguration);
-    assert!(message.contains(&chosen) && message.contains("network b has itself"), "{message}");
+    assert!(
+        message.contains(&chosen) && message.contains("belongs to network b itself"),
+        "{message}"
+    );
     assert_eq!(routes(&mut client), ["10.99.0.0/16"], "nothing has changed");
 
     // From one network to another, and from one that goes, in one step.
@@ -242,7 +245,7 @@ fn a_route_that_collides_is_refused_and_nothing_is_changed() {
     let _status = daemon.process.wait();
     let second = Daemon::start_in(root, &start);
     let Some(Readiness::Failed(why)) = &second.readiness else { panic!("{:?}", second.readiness) };
-    assert!(why.contains("network b has itself"), "{why}");
+    assert!(why.contains("belongs to network b itself"), "{why}");
 }
 
 /// A network that cannot be opened takes back what it has put in the table of all, and nothing of another.

@@ -46,7 +46,7 @@ fn a_gateway_that_a_reload_brings_has_the_leases() {
     write(&alone("dhcp dns"));
     let reloaded: Reloaded = client.call(&reload, &[]).expect("valid").value;
     let says = |word: &str| reloaded.changes.iter().any(|change| change.contains(word));
-    assert!(says("has a gateway now"), "{reloaded:?}");
+    assert!(says("now has a gateway"), "{reloaded:?}");
     assert_eq!(leased(&mut client), ["10.7.24.1"]);
 
     // Away and back again: nothing that was kept is lost.

@@ -60,7 +60,7 @@ fn a_sender_that_cannot_be_answered_gets_no_port() {
     unix::connect(moved.as_fd(), &node).unwrap();
     send(&moved, &frame(1, 0, 60, 1)).unwrap();
     s.turns();
-    assert!(s.refusals()[1].contains("no socket"), "{:?}", s.refusals());
+    assert!(s.refusals()[1].contains("not a socket"), "{:?}", s.refusals());
     assert_eq!(s.worker.ports(s.net).count(), 0);
 }
 

@@ -140,7 +140,7 @@ fn a_data_socket_that_is_not_the_clients_is_not_used() {
     let long = format!("/{}", "x".repeat(107));
     let cases: [(&[u8], &str); 6] = [
         (link.to_str().unwrap().as_bytes(), "symbolic link"),
-        (file.to_str().unwrap().as_bytes(), "no socket"),
+        (file.to_str().unwrap().as_bytes(), "not a socket"),
         (b"/nonexistent/socket", "cannot be opened"),
         (b"victim", "absolute"),
         (b"", "no data socket"),
@@ -166,7 +166,7 @@ fn garbage_on_ctl_closes_only_that_connection() {
     send(&http, b"GET / HTTP/1.0\r\n\r\n").unwrap();
     s.turns();
     assert_eq!(unix::receive(http.as_fd(), &mut [0; 1]).unwrap(), 0);
-    assert!(s.refusals()[0].contains("VDE only"));
+    assert!(s.refusals()[0].contains("only VDE"));
     // A client that goes on talking on its control connection is not listened to.
     send(&a.control, &[7; 4000]).unwrap();
     s.turns();

@@ -129,9 +129,7 @@ fn option(name: &str, value: Option<u16>) -> String {
 /// For clients that have no argument for it. By DHCP and router advertisement the machine hears of it, too.
 fn mtu_note(to: &Attachment) -> Vec<String> {
     let note = |mtu| {
-        format!(
-            "the network's MTU is {mtu}: the machine's interface needs the same, which DHCP tells it"
-        )
+        format!("the network's MTU is {mtu}: the machine's interface needs the same; DHCP tells it")
     };
     to.mtu.map(note).into_iter().collect()
 }
@@ -181,8 +179,8 @@ fn libkrun(to: &Attachment, ask: &dyn Ask) -> anyhow::Result<Advice> {
             "krun_set_net_mac(ctx, (uint8_t[]){{{mac}}}); krun_set_gvproxy_path(ctx, {path});"
         )];
         advice.notes.push(
-            "libkrun before 1.15 always lets its guest leave checksums and segmentation to the \
-             network: declare the port with `raw_offload = true`"
+            "libkrun before 1.15 always lets its guest leave checksums and segmentation to the network: declare \
+            the port with `raw_offload = true`"
                 .to_owned(),
         );
     }
@@ -240,8 +238,8 @@ fn socket_path(path: &Path) -> anyhow::Result<&str> {
     let length = path.as_os_str().as_bytes().len();
     if length > SOCKET_PATH_MAX {
         bail!(
-            "the path {} has {length} bytes, and a client can take {SOCKET_PATH_MAX}; publish the \
-             network in a shorter one with `netherd up --dir`",
+            "the path {} has {length} bytes, and a client accepts at most {SOCKET_PATH_MAX}; publish the network \
+             in a shorter one with `netherd up --dir`",
             path.display()
         );
     }
@@ -253,8 +251,8 @@ fn vde_directory(directory: &Path) -> anyhow::Result<&str> {
     let length = directory.as_os_str().as_bytes().len();
     if length > VDE_DIRECTORY_MAX {
         bail!(
-            "the directory {} has {length} bytes, and a VDE client can take {VDE_DIRECTORY_MAX}; publish the \
-             network in a shorter one with `netherd up --dir`",
+            "the directory {} has {length} bytes, and a VDE client accepts at most {VDE_DIRECTORY_MAX}; publish \
+            the network in a shorter one with `netherd up --dir`",
             directory.display()
         );
     }
@@ -264,7 +262,7 @@ fn vde_directory(directory: &Path) -> anyhow::Result<&str> {
 fn utf8(path: &Path) -> anyhow::Result<&str> {
     match path.to_str() {
         Some(text) => Ok(text),
-        None => bail!("the path {} is no UTF-8; publish the network elsewhere", path.display()),
+        None => bail!("the path {} is not UTF-8; publish the network elsewhere", path.display()),
     }
 }
 

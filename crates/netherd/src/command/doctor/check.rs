@@ -167,13 +167,14 @@ fn namespace_remedy(machine: &dyn Machine, errno: i32) -> String {
     }
     match io::Error::from_raw_os_error(errno).kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "raise the limits in /proc/sys/user, or end what holds so many namespaces".to_owned()
+            "raise the limits in /proc/sys/user, or end the programs that hold so many namespaces"
+                .to_owned()
         }
         io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => {
             "use a kernel with CONFIG_USER_NS, CONFIG_NET_NS and CONFIG_PID_NS".to_owned()
         }
-        _ => "something above us forbids it, often a container's seccomp profile: start the \
-              container with `--security-opt seccomp=unconfined`, or use the machine itself"
+        _ => "something around netherd forbids it, often a container's seccomp profile: start the container with \
+              `--security-opt seccomp=unconfined`, or use the machine itself"
             .to_owned(),
     }
 }
@@ -220,9 +221,8 @@ fn process_files(trials: &Trials) -> Finding {
             CHECK,
             Status::No,
             refusal(errno),
-            "parts of /proc are covered here, as containers do, and the kernel then allows no \
-             fresh one: start the container with `--security-opt systempaths=unconfined`, or use \
-             the machine itself",
+            "parts of /proc are covered here, as in containers, and the kernel then does not allow a fresh one: \
+            start the container with `--security-opt systempaths=unconfined`, or use the machine itself",
         ),
     }
 }
@@ -242,12 +242,12 @@ fn link(machine: &dyn Machine, trials: &Trials) -> Finding {
             "sudo modprobe tun (in a container: start it with `--device /dev/net/tun`)"
         }
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            "sudo chmod 0666 /dev/net/tun, as udev's rules have it"
+            "sudo chmod 0666 /dev/net/tun, as udev's rules usually do"
         }
         _ => "load the tun module: sudo modprobe tun",
     };
     if trials.succeeded(Step::Veth) {
-        let found = format!("{}; a veth pair serves instead, slower", refusal(errno));
+        let found = format!("{}; a veth pair is used instead, which is slower", refusal(errno));
         finding(CHECK, Status::Limited, found, remedy)
     } else {
         let found = format!("{}, and no veth pair can be made either", refusal(errno));
@@ -277,7 +277,7 @@ fn runtime_directory(machine: &dyn Machine) -> Finding {
             CHECK,
             Status::Limited,
             format!(
-                "{}, because XDG_RUNTIME_DIR names no directory that is yours alone to write to",
+                "{}, because XDG_RUNTIME_DIR does not name a directory that only you can write to",
                 parent(&path)
             ),
             "log in through a session manager, or sudo loginctl enable-linger, and leave \
@@ -320,7 +320,7 @@ fn map_auto(machine: &dyn Machine) -> Finding {
         return finding(
             CHECK,
             Status::Limited,
-            "no newuidmap and newgidmap, which `run --map-auto` needs",
+            "newuidmap and newgidmap are missing, which `run --map-auto` needs",
             "sudo apt-get install uidmap",
         );
     }
@@ -359,7 +359,7 @@ fn landlock(trials: Option<&Trials>) -> Finding {
         Outcome::Failed(_) => finding(
             CHECK,
             Status::Limited,
-            "not there: the hypervisor keeps your access to files",
+            "not available: the hypervisor keeps your access to files",
             "use Linux 5.13 or later, with landlock in the kernel's lsm= parameter",
         ),
         Outcome::NotTried => finding(CHECK, Status::Limited, "not tried", "see the checks above"),

@@ -61,7 +61,7 @@ fn text(checks: &[Finding], run: bool, style: Style) -> String {
     }
     text.push_str(match run {
         true => "\n`netherd run` can work here.\n",
-        false => "\n`netherd run` cannot work here, until what is marked `no` is mended.\n",
+        false => "\n`netherd run` cannot work here, until what is marked `no` is fixed.\n",
     });
     text
 }

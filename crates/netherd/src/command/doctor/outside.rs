@@ -16,8 +16,8 @@ fn way_out(machine: &dyn Machine) -> Finding {
     const CHECK: &str = "way out";
     let remedy = |families| {
         format!(
-            "connect the machine ({families}); guests have the way out as soon as the machine has, without a \
-             restart"
+            "connect the machine ({families}); guests have a way out as soon as the machine has one, without a \
+            restart"
         )
     };
     match machine.ways_out() {
@@ -32,7 +32,7 @@ fn way_out(machine: &dyn Machine) -> Finding {
             CHECK,
             Status::Limited,
             "none: the machine has no default route",
-            remedy("a default route; guests reach each other without"),
+            remedy("a default route; guests reach each other without one"),
         ),
         Err(error) => finding(
             CHECK,
@@ -57,7 +57,7 @@ fn resolvers(machine: &dyn Machine) -> Finding {
         return finding(
             CHECK,
             Status::Limited,
-            "none in /etc/resolv.conf: 127.0.0.1 is asked, as by the host's own programs",
+            "none in /etc/resolv.conf: 127.0.0.1 is asked, as the host's own programs do",
             "set `resolvers` in the network's configuration, or repair /etc/resolv.conf",
         );
     }
@@ -86,7 +86,7 @@ fn ping(machine: &dyn Machine) -> Finding {
     finding(
         CHECK,
         Status::Limited,
-        "ping_group_range leaves your groups out: guests' echo requests are refused",
+        "ping_group_range leaves out your groups: guests' echo requests are refused",
         "sudo sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"",
     )
 }
@@ -103,7 +103,7 @@ fn ports(machine: &dyn Machine) -> Finding {
                 CHECK,
                 Status::Limited,
                 format!("from {first} on"),
-                "publish another port, or for ports from 80 on: sudo sysctl -w \
+                "publish another port or, for ports from 80 on, run: sudo sysctl -w \
                  net.ipv4.ip_unprivileged_port_start=80",
             )
         }

@@ -77,7 +77,8 @@ impl Served {
         behind: &[IpNet],
     ) -> Result<Joined, Failure> {
         if let Some(guest) = self.guest_by_session(session) {
-            let message = format!("This session is guest {}'s: open another one.", guest.name);
+            let message =
+                format!("This session belongs to guest {}: open another one.", guest.name);
             return Err(Failure::new(Code::WrongState, message));
         }
         let Joining { name, mac, wishes } = self.prepare_join(worker, caller, args, behind)?;
@@ -273,7 +274,7 @@ impl Served {
             });
         };
         let name = Name::of_guest(text).map_err(|why| {
-            Failure::new(Code::BadArgument, format!("{text:?} is no name of a guest: {why}."))
+            Failure::new(Code::BadArgument, format!("{text:?} is not a valid guest name: {why}."))
         })?;
         // The plan says so itself, with the same sentence, when it is a guest's.
         if !self.guests.contains_key(&name) && is_port(&name) {

@@ -34,7 +34,7 @@ impl Served {
     ) -> Result<usize, Failure> {
         let guest = self.joined_by(session)?;
         if guest.live.is_some() {
-            let message = format!("Guest {} has its link already.", guest.name);
+            let message = format!("Guest {} already has its link.", guest.name);
             return Err(Failure::new(Code::WrongState, message));
         }
         if args.vnet_hdr_len != 10 && args.vnet_hdr_len != 12 {
@@ -44,7 +44,7 @@ impl Served {
         for (position, name) in args.namespaces.iter().enumerate() {
             if !NAMESPACES.contains(&name.as_str()) || args.namespaces[..position].contains(name) {
                 let message = format!(
-                    "{name:?} is no namespace, or is listed twice: name each at most once, of {}.",
+                    "{name:?} is not a namespace, or is listed twice: name each at most once, of {}.",
                     NAMESPACES.join(", ")
                 );
                 return Err(Failure::new(Code::BadArgument, message));
@@ -70,7 +70,7 @@ impl Served {
             OffloadSet::from_short_name(name).map(|one| set | one).ok_or_else(|| {
                 Failure::new(
                     Code::BadArgument,
-                    format!("{name:?} is no offload that a link can have."),
+                    format!("{name:?} is not an offload that a link can have."),
                 )
             })
         })?;

@@ -141,7 +141,8 @@ impl Served {
         let guest = self.guest_of(name, caller)?;
         if guest.cred.uid != caller.uid() {
             let owner = guest.cred.uid;
-            let message = format!("Guest {name} is uid {owner}'s: only its owner may enter it.");
+            let message =
+                format!("Guest {name} belongs to uid {owner}: only its owner may enter it.");
             return Err(Failure::new(Code::NotAllowed, message));
         }
         if guest.kind == GuestKind::Attach {
@@ -153,7 +154,7 @@ impl Served {
         }
         if guest.entrance.is_empty() {
             let message = format!(
-                "Guest {name} cannot be entered: its keeper did not give its namespaces{}.",
+                "Guest {name} cannot be entered: its keeper did not hand over its namespaces{}.",
                 if guest.live.is_none() { " yet" } else { "" }
             );
             return Err(Failure::new(Code::WrongState, message));
