@@ -249,10 +249,20 @@ impl Engine {
 
     /// Whose an address is in a VLAN, and for whom it is planned.
     pub(crate) fn owner_in(&self, vid: u16, ip: IpAddr) -> (Option<Owner>, Option<MacAddr>) {
+        self.owner_of_known(vid, ip, self.bindings.owner_and_plan(ip))
+    }
+
+    /// The same, where it is known who stands first in the table.
+    pub(crate) fn owner_of_known(
+        &self,
+        vid: u16,
+        ip: IpAddr,
+        known: (Option<Owner>, Option<MacAddr>),
+    ) -> (Option<Owner>, Option<MacAddr>) {
         let carries =
             |port: PortId| self.ports.get(port).is_some_and(|port| port.carries(vid, false));
         let beside = || self.bindings.beside(ip).find(|port| carries(*port)).map(Owner::Port);
-        match self.bindings.owner_and_plan(ip) {
+        match known {
             (None, _) if self.bindings.beside.is_empty() => (None, None),
             (None, _) => (beside(), None),
             (Some(Owner::Port(port)), None) if !carries(port) && self.bindings.is_first_use(ip) => {

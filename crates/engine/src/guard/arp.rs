@@ -29,18 +29,17 @@ const RARP_RATE: Rate = Rate::new(1, 5);
 impl Judge<'_> {
     pub(super) fn arp(&mut self) -> Result<Outcome, Reason> {
         let rate = self.me.spec.rates.arp;
-        let about_nobody = matches!(self.parsed.l3, Some(L3::Arp(arp))
+        // A question to all is counted by whom it is about: see `resolve`.
+        let question = matches!(self.parsed.l3, Some(L3::Arp(arp))
             if arp.operation == operation::REQUEST
                 && self.cast == Cast::Broadcast
-                && !arp.sender_ip.is_unspecified()
-                && arp.sender_ip != arp.target_ip
-                && self.is_about_nobody(arp.target_ip.into()));
+                && arp.sender_ip != arp.target_ip);
         let buckets = &mut self.me.buckets;
         let bucket = match self.cast {
             Cast::Unicast => &mut buckets.arp_unicast,
             Cast::Broadcast | Cast::Multicast => &mut buckets.arp,
         };
-        if !about_nobody && !bucket.take(self.now, rate) {
+        if !question && !bucket.take(self.now, rate) {
             self.refuse(Reason::ArpRate)?;
         }
         let Some(L3::Arp(arp)) = self.parsed.l3 else {
@@ -180,11 +179,18 @@ impl Judge<'_> {
     ) -> Result<Option<MacAddr>, Reason> {
         let guest = self.me.role == Role::Guest;
         let station = self.station(target);
-        if guest && self.engine.network.guard.routed && !probe {
-            // Everybody is behind the router.
-            if let Some(mac) = self.router_mac() {
-                return Ok(Some(mac));
-            }
+        // Everybody is behind the router.
+        let routed = guest && self.engine.network.guard.routed && !probe;
+        let router = if routed { self.router_mac() } else { None };
+        let unknown = matches!(station, Station::Unknown | Station::Apart);
+        let about_nobody =
+            guest && !probe && unknown && router.is_none() && !self.is_in_use_outside(target);
+        // A probe of IPv6 was counted before it was known what becomes of it.
+        if !about_nobody && !(probe && target.is_ipv6()) {
+            self.may_ask(target)?;
+        }
+        if router.is_some() {
+            return Ok(router);
         }
         match station {
             Station::At(port, _) if port == self.id => {
@@ -234,8 +240,7 @@ impl Judge<'_> {
                         self.refuse(negative)?;
                     }
                     let rate = self.me.spec.rates.unknown;
-                    let known = self.is_in_use_outside(target);
-                    if !known && !self.me.buckets.unknown.take(self.now, rate) {
+                    if about_nobody && !self.me.buckets.unknown.take(self.now, rate) {
                         self.refuse(scan)?;
                     }
                 }
@@ -251,14 +256,19 @@ impl Judge<'_> {
         self.is_in_use_outside(target) && self.engine.has_outside(self.vid())
     }
 
-    /// Whether a question of a guest is about an address that nobody is known to have, and is counted
-    /// as such alone: others can make it ask for some that are gone, and it has to be able to find the
-    /// rest.
-    pub(super) fn is_about_nobody(&self, target: IpAddr) -> bool {
-        self.me.role == Role::Guest
-            && !(self.engine.network.guard.routed && self.router_mac().is_some())
-            && matches!(self.station(target), Station::Unknown | Station::Apart)
-            && !self.is_in_use_outside(target)
+    /// A question to all is one of those that a guest may ask. Those about nobody have a rate of their
+    /// own alone: others can make it ask for some that are gone, and it has to be able to find the rest.
+    fn may_ask(&mut self, target: IpAddr) -> Result<(), Reason> {
+        if self.me.role != Role::Guest {
+            return Ok(());
+        }
+        let (rates, buckets) = (self.me.spec.rates, &mut self.me.buckets);
+        let (bucket, rate, reason) = match target {
+            IpAddr::V4(_) => (&mut buckets.arp, rates.arp, Reason::ArpRate),
+            IpAddr::V6(_) => (&mut buckets.nd, rates.nd, Reason::NdRate),
+        };
+        let may = bucket.take(self.now, rate);
+        self.demand(may, reason)
     }
 
     /// Where a probe goes that nobody answers here. What somebody outside wants is no secret.

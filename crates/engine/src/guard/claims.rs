@@ -273,7 +273,11 @@ impl Judge<'_> {
 
     /// Whose the address is in this VLAN.
     pub(super) fn owner(&self, address: IpAddr) -> Option<Owner> {
-        self.engine.owner_in(self.vid(), address).0
+        let known = self.engine.bindings.owner_and_plan(address);
+        if known.0 == Some(Owner::Port(self.id)) {
+            return known.0;
+        }
+        self.engine.owner_of_known(self.vid(), address, known).0
     }
 
     /// Whether who has the address in this VLAN has it by first use alone.

@@ -45,17 +45,16 @@ impl<'a> Judge<'a> {
             return self.router_solicitation(ip, code);
         }
         let rate = self.me.spec.rates.nd;
-        let about_nobody = message == kind::NEIGHBOUR_SOLICITATION
+        // A question to many is counted by whom it is about: see `resolve`.
+        let question = message == kind::NEIGHBOUR_SOLICITATION
             && self.cast == Cast::Multicast
-            && !ip.source.is_unspecified()
-            && Neighbour::new(self.icmpv6_message(ip))
-                .is_ok_and(|message| self.is_about_nobody(message.target().into()));
+            && !ip.source.is_unspecified();
         let buckets = &mut self.me.buckets;
         let bucket = match self.cast {
             Cast::Unicast => &mut buckets.nd_unicast,
             Cast::Broadcast | Cast::Multicast => &mut buckets.nd,
         };
-        if !about_nobody && !bucket.take(self.now, rate) {
+        if !question && !bucket.take(self.now, rate) {
             self.refuse(Reason::NdRate)?;
         }
         match message {
