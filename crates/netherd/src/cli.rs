@@ -52,6 +52,15 @@ Example:
   netherd run -d --name web -- python3 -m http.server
   netherd run -- curl http://web:8000/";
 
+/// Closing words of the help and the pages of `run` and `exec`.
+const COMMAND_STATUS: &str = "\
+Exit status:
+  125  netherd failed before it could start the command
+  126  the command was found but could not be started
+  127  the command was not found
+  else the status of the command; if a signal ended it, the same signal ends netherd
+  2    the command line could not be understood";
+
 /// A network hypervisor for ordinary users: every program gets its own Ethernet.
 ///
 /// netherd carries Ethernet frames between guests (programs in namespaces of their own, virtual
@@ -107,6 +116,7 @@ pub struct NetworkArgs {
 /// serves the network yet, it is started, and ends a few seconds after its last guest. This needs no
 /// privilege; without CMD, your shell runs.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = COMMAND_STATUS)]
 pub struct RunArgs {
     #[command(flatten)]
     pub network: NetworkArgs,
@@ -187,6 +197,7 @@ pub enum Caps {
 /// It gets the same ids, capabilities and view of the file system as the guest's first command,
 /// and ends with the guest. Only the guest's owner may do this.
 #[derive(Debug, Clone, Args)]
+#[command(after_long_help = COMMAND_STATUS)]
 pub struct ExecArgs {
     /// The guest, as `netherd show` names it
     #[arg(value_name = "GUEST")]
