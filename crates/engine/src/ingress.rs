@@ -17,7 +17,7 @@
 //!
 //! The guard comes first in *decide*: whether the source address may be used is settled before
 //! anything that accepts. The port's filter comes next, the destination last. An ordinary frame, whose
-//! destination was found behind an access port of its VLAN, goes there at once ([`Engine::in_lane`]);
+//! destination was found behind an access port of its VLAN, goes there at once ([`in_lane`]);
 //! all others take a longer way, which knows every reason.
 //!
 //! Frames stay where the link put them until they are copied to a queue; each handle of the batch is

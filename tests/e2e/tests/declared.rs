@@ -150,7 +150,7 @@ fn guests_of_a_killed_network_wait_for_its_configuration() {
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("ours");
     e2e::job::gone(first.pid(), e2e::wait::PATIENCE);
     // Its keeper tries at once, tries again, and says that it waits.
-    let waits = "network n is down; guest g waits until its owner serves it again";
+    let waits = "Network n is down; guest g waits until its owner serves it again";
     until("the keeper's word", || guest.stderr().contains(waits).then_some(()));
     let log = person.home().join(".local/state/netherd/n.log");
     assert!(!log.exists() && person.try_show(NET).is_none(), "nobody started another network");

@@ -186,7 +186,8 @@ impl Judge<'_> {
         let about_nobody =
             guest && !probe && unknown && router.is_none() && !self.is_in_use_outside(target);
         // A probe of IPv6 was counted before it was known what becomes of it.
-        if !about_nobody && !(probe && target.is_ipv6()) {
+        let counted = probe && target.is_ipv6();
+        if !about_nobody && !counted {
             self.may_ask(target)?;
         }
         if router.is_some() {

@@ -66,7 +66,7 @@ pub fn dhcp4(data: &[u8]) {
     Clients::default().run(data);
 }
 
-/// What the clients of [`dhcp4`] know.
+/// What the clients of [`mod@dhcp4`] know.
 #[derive(Debug, Default)]
 struct Clients {
     /// Who was told to have which address.

@@ -297,7 +297,7 @@ impl<B: StreamBackend> Table<B> {
         }
     }
 
-    /// Takes a report of the poller with a token of [`Kind::Tcp`].
+    /// Takes a report of the poller with a token of [`Kind::Tcp`](crate::poll::Kind::Tcp).
     pub fn host_ready(&mut self, now: Instant, ctx: &mut Ctx<'_>, token: Token, event: &Event) {
         let Some(slot) = self.slots.get_mut(token.index as usize) else { return };
         let (true, Some(flow)) = (token.is_of(slot.generation), &mut slot.flow) else { return };

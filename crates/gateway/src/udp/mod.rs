@@ -99,7 +99,7 @@ pub(crate) struct Flow<S> {
     starved: bool,
     /// Bytes of the largest train that was received, to judge how many fit.
     largest: usize,
-    /// Reports in a row that found one datagram, see [`receive::habit`].
+    /// Reports in a row that found one datagram, see `receive::habit`.
     alone: u8,
     bytes_out: u64,
     bytes_in: u64,

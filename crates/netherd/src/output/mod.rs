@@ -28,7 +28,7 @@ pub fn print(text: &str) -> anyhow::Result<()> {
     print_bytes(text.as_bytes())
 }
 
-/// [`print`] for bytes.
+/// [`print()`] for bytes.
 pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
     written(io::stdout().lock().write_all(bytes))
 }
@@ -37,7 +37,7 @@ pub fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
 ///
 /// # Errors
 ///
-/// As [`print`].
+/// As [`print()`].
 pub fn written(result: io::Result<()>) -> anyhow::Result<()> {
     match result.and_then(|()| io::stdout().flush()) {
         Ok(()) => Ok(()),

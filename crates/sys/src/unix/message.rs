@@ -75,7 +75,7 @@ pub struct Received {
     pub len: usize,
     /// The descriptors, all close-on-exec, in the sender's order.
     pub fds: Vec<OwnedFd>,
-    /// SCM_CREDENTIALS, when [`set_pass_cred`] asked for them.
+    /// SCM_CREDENTIALS, when [`super::set_pass_cred`] asked for them.
     pub cred: Option<Cred>,
     /// Some descriptors were lost: this process has no room for them.
     pub cut: bool,

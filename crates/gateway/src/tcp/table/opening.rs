@@ -15,7 +15,7 @@ use crate::{GuestKey, Reason};
 
 impl<B: StreamBackend> Table<B> {
     /// Opens the connection that `packet`, for which [`Table::segment`] said
-    /// [`Segment::Opening`], asks for. What else keeps it from being opened is counted, and told the
+    /// [`Segment::Opening`](crate::tcp::face::Segment::Opening), asks for. What else keeps it from being opened is counted, and told the
     /// guest.
     ///
     /// # Errors
