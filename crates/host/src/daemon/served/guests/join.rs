@@ -169,9 +169,9 @@ impl Served {
         if !wishes.allow_host.is_empty() {
             self.check_allow_host()?;
         }
-        self.check_routes(worker, &wishes.routes, behind)?;
-        // The forwards are opened in this name: they must not be another's.
+        // Whose name is taken is told so, whatever else he asks for; and forwards are taken back by the name alone.
         self.plan.check_name(&name, caller.uid(), args.resume)?;
+        self.check_routes(worker, &wishes.routes, behind)?;
         Ok(Joining { name, mac, wishes })
     }
 

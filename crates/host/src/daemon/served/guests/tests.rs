@@ -163,7 +163,9 @@ fn a_guest_that_lost_its_link_may_bring_another_with_its_routes() {
     assert!(BEHIND.iter().all(|it| stage.is_routed(it) && stage.is_bound(it)));
     stage.lose(&web, end);
     assert!(!BEHIND.iter().any(|it| stage.is_routed(it) || stage.is_bound(it)));
-    // They are the guest's all the same.
+    // They are the guest's all the same; of a second one of its name its name is what is wrong.
+    let refused = stage.join("web", &BEHIND).expect_err("it is here");
+    assert_eq!(refused.code, Code::NameTaken);
     let refused = stage.join("other", &BEHIND[..1]).expect_err("another's");
     assert!(refused.message.contains("overlaps 10.9.0.0/24"), "{refused:?}");
     let (_end, _) = stage.link(&web).expect("the second");
