@@ -28,8 +28,8 @@ pub fn of_user(text: &str, name: &str, uid: u32) -> Vec<(u32, u32)> {
         .collect()
 }
 
-/// The first range of the usual length that is nobody's in any of these files: two users with one range could act with
-/// each other's ids.
+/// The first range of the usual length that belongs to nobody in any of these files: two users with one range could
+/// act with each other's ids.
 fn free(texts: [&str; 2]) -> Option<(u32, u32)> {
     let mut first = FIRST;
     loop {
@@ -47,8 +47,8 @@ fn free(texts: [&str; 2]) -> Option<(u32, u32)> {
     }
 }
 
-/// The command by which an administrator gives `user` what is missing, of a range that is nobody's yet. `texts` are the
-/// contents of [`FILES`].
+/// The command by which an administrator gives `user` what is missing, from a range that belongs to nobody yet. `texts`
+/// are the contents of [`FILES`].
 #[must_use]
 pub fn remedy(user: &str, uid: u32, texts: [&str; 2]) -> String {
     let Some((first, last)) = free(texts) else {

@@ -27,8 +27,7 @@
 //! Large frames lie in memory that relay and hypervisor share ([`slots`]); what decides about them is
 //! copied out before it is looked at.
 //!
-//! [`protocol`], [`slots`] and [`wording`] are shared with the hypervisor, which uses nothing else of this
-//! crate.
+//! [`protocol`], [`slots`], [`reason`], [`limiter`] and [`wording`] are shared with the hypervisor.
 #![forbid(unsafe_code)]
 
 pub mod admission;

@@ -313,7 +313,11 @@ mod tests {
                 6,
                 "names group addresses",
             ),
-            (entry("user = \"0\"\nmacs = [\"00:00:00:00:00:00\"]"), 4, "which is no station's"),
+            (
+                entry("user = \"0\"\nmacs = [\"00:00:00:00:00:00\"]"),
+                4,
+                "which belongs to no station",
+            ),
             (
                 entry("user = \"0\"\nmacs = [\"local\"]\nmtu = 9000"),
                 5,

@@ -138,7 +138,7 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
         && mode & OWNER != OWNER
     {
         let why = format!(
-            "{:?} locks you out of your own network: let the mode begin with 6, such as \"0660\"",
+            "{:?} locks you out of your own network: begin the mode with 6, such as \"0660\"",
             text.get_ref()
         );
         return Err(fault(text, why));
@@ -257,6 +257,7 @@ fn set_queue(spec: &mut PortSpec, frames: Option<&Spanned<usize>>, bytes: Option
     }
 }
 
+/// An owner or group: one that is there, and that we may give nodes to.
 fn check_account(
     account: Option<&Spanned<file::Account>>,
     look_up: impl Fn(&str) -> Result<Access, DirectoryError>,
@@ -269,7 +270,7 @@ fn check_account(
     }
 }
 
-/// What its owner needs of a network's mode: to read and write.
+/// The part of a network's mode that its owner needs: to read and write.
 const OWNER: u32 = 0o600;
 
 fn check_mode(text: &Spanned<String>) -> Result<u32, Fault> {

@@ -59,8 +59,8 @@ fn admit(call: &Call, caller: Caller) -> Result<(), Failure> {
         && !(1..=PAGE_MAX).contains(limit)
     {
         let message = format!(
-            "A page has 1 to {PAGE_MAX} rows, not {limit}: ask for so many, or leave `limit` out, and for the rest with \
-             `after`."
+            "A page has 1 to {PAGE_MAX} rows, not {limit}: ask for that many or leave out `limit`, and ask for \
+             the rest with `after`."
         );
         return Err(Failure::new(Code::BadArgument, message));
     }
@@ -120,7 +120,7 @@ impl Daemon {
                 done(Reloaded { changes })
             }
             Call::Down {} => {
-                log::info(&format!("{} asks for the end.", caller.cred));
+                log::info(&format!("{} asked the network to stop.", caller.cred));
                 let why = "The network was stopped with `netherd down`.";
                 self.outlive(token, |daemon| daemon.close_network(worker, id, why));
                 done(Nothing {})

@@ -3,8 +3,9 @@
 //! # Theory of operation
 //!
 //! One thread runs [`Worker::turn`] and handles what it reports: connections to `api` and their requests
-//! ([`calls`]), the lives of guests ([`guests`]), signals, and deadlines. Captures, plans and leases are written by threads
-//! of their own ([`crate::capture`], [`served::write_behind`]); there are no others. Nothing here waits for anybody.
+//! ([`calls`]), the lives of guests ([`served`]), signals, and deadlines. What may wait for others has threads of its own:
+//! writing captures ([`crate::capture`]), plans and leases ([`served`]) and the log ([`crate::log`]), and closing what
+//! clients sent ([`crate::closer`]). Nothing here waits for anybody.
 //!
 //! Start: leave the caller if asked to ([`startup`]), read the configuration, publish every network, confine the
 //! process ([`crate::confine`]), say that all is ready. A start that fails leaves nothing behind. The end: SIGTERM,

@@ -42,17 +42,19 @@ pub(super) fn parse_bytes(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number of bytes; write one such as 96"))
 }
 
-/// Reads permission bits, as chmod writes them.
-/// What its owner needs of a network's mode: to read and write.
+/// The part of a network's mode that its owner needs: to read and write.
 const OWNER: u32 = 0o600;
 
+/// Reads permission bits, as chmod writes them.
 pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 && mode & OWNER == OWNER => Ok(mode),
         Ok(mode) if mode <= 0o777 => {
-            Err(format!("`{text}` locks you out of your own network; let it begin with 6, as 660"))
+            Err(format!("`{text}` locks you out of your own network; begin it with 6, such as 660"))
         }
-        _ => Err(format!("`{text}` are no permissions; write three octal digits, as 660")),
+        _ => Err(format!(
+            "`{text}` is not a set of permissions; write three octal digits, such as 660"
+        )),
     }
 }
 

@@ -22,8 +22,8 @@ pub fn run(args: &AttachArgs) -> anyhow::Result<ExitCode> {
     sys::process::fill_standard_streams().context("the standard streams cannot be opened")?;
     if !sys::netlink::valid_interface_name(&args.ifname) {
         bail!(
-            "`{}` cannot name an interface; use 1 to {} bytes without spaces, `/`, `:` and `%`, \
-             other than `all` and `default`",
+            "`{}` cannot name an interface; use 1 to {} bytes without spaces, `/`, `:` or `%`, \
+             other than `all` or `default`",
             args.ifname,
             sys::netlink::INTERFACE_NAME_MAX
         );

@@ -150,7 +150,7 @@ fn subordinates(uid: u32) -> anyhow::Result<[Vec<(u32, u32)>; 2]> {
     if let Some(missing) = ranges.iter().position(Vec::is_empty) {
         let user = if name.is_empty() { uid.to_string() } else { name };
         bail!(
-            "you have no subordinate ids in {}; let an administrator run `{}`",
+            "you have no subordinate ids in {}; have the administrator run `{}`",
             subordinate::FILES[missing],
             subordinate::remedy(&user, uid, texts.each_ref().map(String::as_str))
         );

@@ -18,7 +18,7 @@ use crate::directory::Access;
 use crate::names::{self, Name};
 use crate::node::NodeKind;
 
-/// What is said of a port, value by value: a refusal points at the first that it is about.
+/// Checks a port value by value: a refusal points at the first value that it is about.
 pub(super) fn check(
     name: &Spanned<String>,
     file: &file::Port,
@@ -93,8 +93,9 @@ fn check_trunk(trunk: &Spanned<file::Trunk>) -> Result<VlanMode, Fault> {
     let mut allowed = VlanSet::new();
     for vlans in &trunk.get_ref().allowed {
         let bad = |text: &str| {
-            let why =
-                format!("{text:?} is no VLAN (1 to 4094), no range such as \"20-29\", nor \"all\"");
+            let why = format!(
+                "{text:?} is neither a VLAN (1 to 4094), nor a range such as \"20-29\", nor \"all\""
+            );
             fault(trunk, why)
         };
         let range = match vlans {
@@ -118,13 +119,12 @@ fn check_trunk(trunk: &Spanned<file::Trunk>) -> Result<VlanMode, Fault> {
     Ok(VlanMode::Trunk { native: trunk.get_ref().native, allowed })
 }
 
-/// An owner or group: one that is there, and that we may give nodes to.
 /// With an address of its own a port uses that and no other, unless it is allowed more.
 fn source(max_macs: Option<u16>, macs: &[MacAddr]) -> SourceMode {
     match max_macs {
         Some(0) => SourceMode::Static,
         Some(max_macs) => SourceMode::Learn { max_macs },
-        None if macs.is_empty() => SourceMode::Learn { max_macs: 1 },
+        None if macs.is_empty() => SourceMode::default(),
         None => SourceMode::Static,
     }
 }
@@ -152,7 +152,7 @@ fn first_come(max_macs: u16) -> FirstCome {
     }
 }
 
-/// With one thing said about the port a refusal of the whole is about that.
+/// If only one thing is said about the port, a refusal of the whole points at that.
 fn span_of_all(name: &Spanned<String>, file: &file::Port) -> Range<usize> {
     let said = [
         file.mac.as_ref().map(Spanned::span),
@@ -169,19 +169,19 @@ fn span_of_all(name: &Spanned<String>, file: &file::Port) -> Range<usize> {
     }
 }
 
-/// What belongs to one connection is not said of a port that has more.
+/// What belongs to one connection cannot be said of a port that has more.
 fn check_connections(file: &file::Port, spec: &PortSpec, connections: usize) -> Result<(), Fault> {
     if connections <= 1 {
         return Ok(());
     }
     if !spec.macs.is_empty() {
-        let why = "a port with a MAC address of its own has one connection: leave one of them out";
+        let why = "a port with a MAC address of its own can have only one connection: leave out one of the two";
         return Err(Fault { span: file.connections.as_ref().map(Spanned::span), why: why.into() });
     }
     let addresses = file.ipv4.as_ref().map(Spanned::span).or(file.ipv6.as_ref().map(Spanned::span));
     let Some(span) = addresses else { return Ok(()) };
-    let why = "an address belongs to one connection, and this port has more: declare a port for each, or \
-               leave out `connections`";
+    let why = "an address belongs to one connection, but this port has more: declare a port for each, or leave \
+               out `connections`";
     Err(Fault { span: Some(span), why: why.into() })
 }
 
@@ -191,19 +191,18 @@ fn check_ipv4(file: &file::Port, network: &Network) -> Result<Vec<Ipv4Addr>, Fau
     let mut addresses = Vec::new();
     for text in texts.get_ref().as_slice() {
         let address: Ipv4Addr = text.parse().map_err(|_| {
-            fault(texts, format!("{text:?} is no IPv4 address, such as \"10.20.0.5\""))
+            fault(texts, format!("{text:?} is not an IPv4 address, such as \"10.20.0.5\""))
         })?;
         if network.outside.uplink.plans_addresses() {
             let Some(subnet) = network.subnet else {
-                let why = format!(
-                    "{address} can be said for sure only in a known subnet: set the network's `subnet`"
-                );
+                let why = format!("{address} needs a known subnet: set the network's `subnet`");
                 return Err(fault(texts, why));
             };
             let plan = Plan::new(network.name.clone(), subnet, Ipv6Addr::UNSPECIFIED);
             if !matches!(plan.use_of(address), Some(Use::Fixed | Use::Guest)) {
                 let (first, last) = plan.fixed_range();
-                let why = format!("{address} is not for ports; choose from {first} to {last}");
+                let why =
+                    format!("{address} is not available to ports; choose from {first} to {last}");
                 return Err(fault(texts, why));
             }
         }
@@ -226,12 +225,15 @@ fn check_ipv6(file: &file::Port, network: &Network) -> Result<Vec<Ipv6Addr>, Fau
     let mut addresses = Vec::new();
     for text in texts.get_ref().as_slice() {
         let address: Ipv6Addr = text.parse().map_err(|_| {
-            fault(texts, format!("{text:?} is no IPv6 address, such as \"fd12:3456:789a:1::5\""))
+            fault(
+                texts,
+                format!("{text:?} is not an IPv6 address, such as \"fd12:3456:789a:1::5\""),
+            )
         })?;
         let own_host = address.to_bits() as u64 > u64::from(SERVICES_END);
         if address.is_multicast() || address.is_loopback() || !own_host {
             let why = format!(
-                "{address} is not for ports: choose one whose last 64 bits are more than {SERVICES_END:x}"
+                "{address} is not available to ports: choose one whose last 64 bits are more than {SERVICES_END:x}"
             );
             return Err(fault(texts, why));
         }
@@ -241,7 +243,7 @@ fn check_ipv6(file: &file::Port, network: &Network) -> Result<Vec<Ipv6Addr>, Fau
         {
             let whose = match network.prefix {
                 Some(_) => "",
-                None => ", which follows from its name: choose one of that, or set `prefix`",
+                None => ", which follows from its name: choose one in that prefix, or set `prefix`",
             };
             let why = format!("{address} is not in the network's prefix {prefix}/64{whose}");
             return Err(fault(texts, why));

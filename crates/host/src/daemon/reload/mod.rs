@@ -44,7 +44,7 @@ impl Daemon {
             }
             None if self.options.config.is_none() => {
                 return Err(ServeError::Config(
-                    "This hypervisor was started without a configuration file, so there is none to read again: \
+                    "This hypervisor was started without a configuration file, so there is nothing to read again: \
                      start it with `netherd up -c FILE`, or send one with the call `reload`."
                         .to_owned(),
                 ));

@@ -203,7 +203,7 @@ impl Served {
             changes.push(match added {
                 Ok(()) => {
                     self.routed.push(route.to);
-                    format!("Network {} has a route to {}.", config.name, route.to)
+                    format!("Network {} now has a route to {}.", config.name, route.to)
                 }
                 Err(why) => {
                     format!("Network {} has no route to {}: {why}.", config.name, route.to)

@@ -23,8 +23,9 @@ pub(super) struct Wishes {
 
 /// A forward as a caller writes it, into `guest` where it names none.
 pub(in crate::daemon) fn forward_of(text: &str, guest: Option<&Name>) -> Result<Forward, Failure> {
-    Forward::parse(text, guest)
-        .map_err(|why| Failure::new(Code::BadArgument, format!("{text:?} is no forward: {why}.")))
+    Forward::parse(text, guest).map_err(|why| {
+        Failure::new(Code::BadArgument, format!("{text:?} is not a forward: {why}."))
+    })
 }
 
 impl Wishes {

@@ -332,7 +332,7 @@ fn map_auto(machine: &dyn Machine) -> Finding {
     finding(
         CHECK,
         Status::Limited,
-        "no ranges for you in /etc/subuid and /etc/subgid, which `run --map-auto` needs",
+        "there are no ranges for you in /etc/subuid and /etc/subgid, which `run --map-auto` needs",
         subordinate::remedy(&user, uid, texts.each_ref().map(String::as_str)),
     )
 }
