@@ -350,8 +350,8 @@ impl Reason {
 
     /// Whether a frame that is dropped for this reason speaks against its sender: it failed a check
     /// of the guard, and not one that keeps well-behaved guests apart, spares others a question that
-    /// leads nowhere, or refuses or limits what others can make it say: answers and errors. Nor do
-    /// others' doings speak against it: a receiver that left, a table that they filled, fragments that
+    /// leads nowhere, or refuses or limits what others can make it say: answers and errors. Nor
+    /// does what others do count against it: a receiver that left, a table that they filled, fragments that
     /// were lost before they came here.
     #[must_use]
     pub const fn is_violation(self) -> bool {

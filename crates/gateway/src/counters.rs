@@ -27,7 +27,7 @@ reasons! {
     TcpReset, "tcp-reset", "Open connections that the outside ended with a reset or an error.";
     TcpGuestReset, "tcp-guest-reset", "Connections that a guest ended with a reset.";
     TcpClosed, "tcp-closed", "Connections that both sides ended in order.";
-    TcpInUse, "tcp-in-use", "Connections of clients outside that were reset because the guest has another one with the same ends.";
+    TcpInUse, "tcp-in-use", "Connections of outside clients, reset because the guest has another one with the same endpoints.";
     TcpLeftBehind, "tcp-left-behind", "Connections of guests that are gone, reset because the outside did not take in time what they had sent.";
     UdpOut, "udp-out", "Datagrams of guests written to host sockets; a large frame counts once.";
     UdpIn, "udp-in", "Datagrams read from host sockets and sent to guests; a large frame counts once.";

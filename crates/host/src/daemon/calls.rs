@@ -40,7 +40,7 @@ pub(super) fn gone() -> Failure {
     Failure::new(Code::WrongState, "The network is gone: it was stopped.")
 }
 
-/// Whether a caller may make a call, and asks for no more than there can be.
+/// Checks that a caller may make a call, and asks for no more than there can be.
 ///
 /// # Errors
 /// A sentence.

@@ -1,4 +1,4 @@
-//! What guests ask for beside their addresses, and whether their network can give it.
+//! What guests ask for besides their addresses, and whether their network can give it.
 
 use gateway::HostPort;
 use ipnet::IpNet;
@@ -15,13 +15,13 @@ use crate::worker::Worker;
 pub(super) struct Wishes {
     pub(super) publish: Vec<Forward>,
     pub(super) allow_host: Vec<HostPort>,
-    /// MAC addresses beside its own.
+    /// MAC addresses besides its own.
     pub(super) macs: u16,
     /// Prefixes behind it.
     pub(super) routes: Vec<IpNet>,
 }
 
-/// A forward as a caller writes it, into `guest` where it names none.
+/// A forward as a caller writes it; into `guest` if it names none.
 pub(in crate::daemon) fn forward_of(text: &str, guest: Option<&Name>) -> Result<Forward, Failure> {
     Forward::parse(text, guest).map_err(|why| {
         Failure::new(Code::BadArgument, format!("{text:?} is not a forward: {why}."))

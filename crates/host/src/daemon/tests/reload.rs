@@ -281,5 +281,9 @@ fn a_network_that_is_not_opened_takes_no_route_of_another() {
     assert_eq!(routed(&mut client), ["10.8.0.0/16", "10.9.0.0/16"]);
     write(&a);
     let _: Reloaded = client.call(&reload, &[]).expect("valid").value;
-    assert_eq!(routed(&mut client), ["10.9.0.0/16"], "what led nowhere is no interface's");
+    assert_eq!(
+        routed(&mut client),
+        ["10.9.0.0/16"],
+        "a route that led nowhere belongs to no interface"
+    );
 }
