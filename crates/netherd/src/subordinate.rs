@@ -47,23 +47,18 @@ fn free(texts: [&str; 2]) -> Option<(u32, u32)> {
     }
 }
 
-/// The command by which an administrator gives `user` what is missing, from a range that belongs to nobody yet. `texts`
-/// are the contents of [`FILES`].
+/// The command by which the administrator gives `user` what is missing, of a range that is nobody's yet; `None` if no
+/// range is free. `texts` are the contents of [`FILES`].
 #[must_use]
-pub fn remedy(user: &str, uid: u32, texts: [&str; 2]) -> String {
-    let Some((first, last)) = free(texts) else {
-        return format!(
-            "give {user} ids of {} and {}, in which no range is free",
-            FILES[0], FILES[1]
-        );
-    };
+pub fn remedy(user: &str, uid: u32, texts: [&str; 2]) -> Option<String> {
+    let (first, last) = free(texts)?;
     let options: String = ["--add-subuids", "--add-subgids"]
         .iter()
         .zip(texts)
         .filter(|(_, text)| of_user(text, user, uid).is_empty())
         .map(|(option, _)| format!("{option} {first}-{last} "))
         .collect();
-    format!("sudo usermod {options}{user}")
+    Some(format!("sudo usermod {options}{user}"))
 }
 
 #[cfg(test)]
@@ -81,22 +76,22 @@ mod tests {
     #[test]
     fn the_remedy_gives_what_is_nobodys() {
         assert_eq!(
-            remedy("ana", 1000, ["", ""]),
+            remedy("ana", 1000, ["", ""]).expect("all are free"),
             "sudo usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ana"
         );
         // One file has a range of another user that the other file has not, and a long one with a gap before it.
         let users = "bob:100000:65536\neve:300000:100000\n";
         let groups = "carol:170000:1\n";
         assert_eq!(
-            remedy("ana", 1000, [users, groups]),
+            remedy("ana", 1000, [users, groups]).expect("there is room between"),
             "sudo usermod --add-subuids 170001-235536 --add-subgids 170001-235536 ana"
         );
         let users = "1000:500000:65536\n";
         assert_eq!(
-            remedy("ana", 1000, [users, "bob:100000:65536\n"]),
+            remedy("ana", 1000, [users, "bob:100000:65536\n"]).expect("there is room behind"),
             "sudo usermod --add-subgids 165536-231071 ana",
             "only what is missing"
         );
-        assert!(remedy("ana", 1000, ["bob:100000:4294867295\n", ""]).contains("no range is free"));
+        assert_eq!(remedy("ana", 1000, ["bob:100000:4294867295\n", ""]), None);
     }
 }

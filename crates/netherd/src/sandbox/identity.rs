@@ -149,10 +149,14 @@ fn subordinates(uid: u32) -> anyhow::Result<[Vec<(u32, u32)>; 2]> {
     let ranges = texts.each_ref().map(|text| subordinate::of_user(text, &name, uid));
     if let Some(missing) = ranges.iter().position(Vec::is_empty) {
         let user = if name.is_empty() { uid.to_string() } else { name };
+        let remedy = subordinate::remedy(&user, uid, texts.each_ref().map(String::as_str));
         bail!(
-            "you have no subordinate ids in {}; have the administrator run `{}`",
+            "you have no subordinate ids in {}; have the administrator {}",
             subordinate::FILES[missing],
-            subordinate::remedy(&user, uid, texts.each_ref().map(String::as_str))
+            remedy.map_or_else(
+                || "make room there: no range of the usual length is free".to_owned(),
+                |command| format!("run `{command}`")
+            )
         );
     }
     Ok(ranges)

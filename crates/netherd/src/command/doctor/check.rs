@@ -333,7 +333,8 @@ fn map_auto(machine: &dyn Machine) -> Finding {
         CHECK,
         Status::Limited,
         "there are no ranges for you in /etc/subuid and /etc/subgid, which `run --map-auto` needs",
-        subordinate::remedy(&user, uid, texts.each_ref().map(String::as_str)),
+        subordinate::remedy(&user, uid, texts.each_ref().map(String::as_str))
+            .unwrap_or_else(|| "make room there: no range of the usual length is free".to_owned()),
     )
 }
 
