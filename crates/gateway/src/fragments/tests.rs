@@ -176,6 +176,7 @@ fn a_guest_that_breaks_everything_into_crumbs_leaves_room_for_others() {
         lab.moved(&[(Reason::FragmentHeld, 2), (Reason::Reassembled, 1), (Reason::UdpOut, 1)]);
         lab.pass(30);
         lab.moved(&[(Reason::FragmentExpired, 8 * each)]);
+        assert_eq!(lab.got().len(), 8, "once for each packet");
         lab.idle();
     }
 }

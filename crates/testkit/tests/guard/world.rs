@@ -173,7 +173,8 @@ pub(crate) fn router() -> PortSpec {
 }
 
 pub(crate) fn uplink() -> PortSpec {
-    PortSpec { role: Role::Uplink, ..PortSpec::default() }
+    let source = SourceMode::Learn { max_macs: 16 };
+    PortSpec { role: Role::Uplink, source, ..PortSpec::default() }
 }
 
 pub(crate) fn network() -> NetworkSpec {

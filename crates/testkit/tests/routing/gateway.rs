@@ -126,7 +126,8 @@ fn an_echo_request_in_fragments_is_the_gateway_s_wherever_it_comes_from() {
         }
         // Nothing else of ICMP comes from elsewhere, nor is there anybody where there is no gateway.
         let macs = (router_mac(1), mac(3));
-        let [other, _] = fragments(macs, (addr(version, 1, 3), gateway), 13);
+        let question = if version == Ip::V4 { 13 } else { 139 };
+        let [other, _] = fragments(macs, (addr(version, 1, 3), gateway), question);
         routed.send("b", &other);
         routed.moved(&["1 received drop.no-service errors_sent"]);
         routed.receive("b");

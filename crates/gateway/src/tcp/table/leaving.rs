@@ -43,6 +43,7 @@ impl<B: StreamBackend> Table<B> {
 
     /// The gateway is taken away, and every connection ends as if its guest were gone, at once.
     pub fn close(&mut self, now: Instant, ctx: &mut Ctx<'_>) {
+        while self.give_up_orphan(ctx) {}
         for index in 0..self.slots.len() as u32 {
             self.bereave(now, ctx, index);
         }
