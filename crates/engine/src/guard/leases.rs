@@ -175,7 +175,8 @@ impl Judge<'_> {
         }
     }
 
-    /// Asks the outside who the server is, in the name of its client.
+    /// Asks the outside who the server is, in the name of its client. It is a probe, because the client
+    /// has no address yet, and because a router that answers for others leaves probes to their owners.
     fn ask_server(&mut self, ip: &Ipv4, request: &Request, client: PortId) {
         let server = IpAddr::V4(ip.source);
         if self.me.role != Role::Uplink || ip.source.is_unspecified() || self.is_inside(server) {
