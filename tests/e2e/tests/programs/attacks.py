@@ -303,6 +303,7 @@ attacks = {
         eth(mac("01:00:0c:cc:cc:cc"), 40, b"\xaa\xaa\x03\0\0\x0c\x20\0"),
         eth(VICTIM, 0x888E, b"\x01\x01\0\0"),
     ],
+    "questions": [eth(ALL, ARP, arp(1, ME, MY4, b"\0" * 6, VICTIM4))] * 200,
     "scans": [
         eth(ALL, ARP, arp(1, ME, MY4, b"\0" * 6, v4(f"{SPARE4}.{number}"))) for number in range(1, 250)
     ]
