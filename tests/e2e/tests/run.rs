@@ -151,6 +151,13 @@ fn another_root_is_used() {
     assert!(said.contains("busybox\n") && !said.contains("home\n"), "{said}");
     assert!(said.contains("null\n") && said.contains("pts\n"), "{said}");
     assert!(said.ends_with("netherd\n"), "{said}");
+    // The caller's terminal is none of the tree's, and has a name in it all the same.
+    need!(e2e::skip::program("script"));
+    let netherd = e2e::binary::netherd();
+    let (netherd, tree) = (netherd.display(), tree.display());
+    let command = format!("{netherd} run --root --rootfs {tree} -- /busybox tty");
+    let said = person.job("script").args(["-qec", &command, "/dev/null"]).run().ok();
+    assert_eq!(said.trim_end(), "/dev/console");
 }
 
 #[test]

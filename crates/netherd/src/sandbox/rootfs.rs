@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
@@ -100,8 +100,18 @@ fn show_terminal(place: &Path) {
     let is_terminal =
         [io::stdin().is_terminal(), io::stdout().is_terminal(), io::stderr().is_terminal()];
     let Some(fd) = is_terminal.iter().position(|it| *it) else { return };
-    if fs::File::create(place).is_ok()
-        && sys::mount::bind(Path::new(&format!("/proc/self/fd/{fd}")), place).is_err()
+    let open = format!("/proc/self/fd/{fd}");
+    // By its name: what was opened in another mount namespace cannot be mounted from the descriptor.
+    let Ok(name) = fs::read_link(&open) else { return };
+    let device = |path: &Path| fs::metadata(path).map(|about| about.rdev());
+    let is_same = match (device(Path::new(&open)), device(&name)) {
+        (Ok(open), Ok(named)) => open == named,
+        _ => false,
+    };
+    if is_same
+        && name.starts_with("/dev")
+        && fs::File::create(place).is_ok()
+        && sys::mount::bind(&name, place).is_err()
     {
         let _ = fs::remove_file(place);
     }
