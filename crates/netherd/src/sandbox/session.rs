@@ -130,7 +130,8 @@ impl Request {
             allow_host: self.allow_host.clone(),
             macs: self.macs,
             routes: self.routes.clone(),
-            uplink: self.uplink.clone(),
+            // Of who comes back the network asks nothing that was right when he came.
+            uplink: self.uplink.clone().filter(|_| before.is_none()),
         };
         let joined = client.call::<Joined>(&Call::Join(join), &[])?.value;
         Ok((client, joined))
@@ -253,6 +254,8 @@ pub struct Session {
     retry: Option<Retry>,
     /// Tries to come back that failed since the place was lost.
     failed: u32,
+    /// The user has been told that they fail.
+    told: bool,
     coming: Option<Return>,
 }
 
@@ -284,6 +287,7 @@ impl Session {
             pause: Duration::ZERO,
             retry: None,
             failed: 0,
+            told: false,
             coming: None,
         })
     }
@@ -367,22 +371,19 @@ impl Session {
                 return Change::Closed { why, end: false };
             }
             self.retry = Some(Retry::after_loss(Instant::now(), self.since, self.pause));
-            self.failed = 0;
+            (self.failed, self.told) = (0, false);
         }
         if let Some(coming) = &self.coming {
             match coming.result.try_recv() {
                 Err(TryRecvError::Empty) => return Change::None,
                 Ok(Ok((client, joined))) => return self.has_come_back(client, joined),
-                Ok(Err(_)) | Err(TryRecvError::Disconnected) => {
+                Ok(Err(error)) => {
                     self.has_failed();
-                    if self.failed == TRIES_UNTOLD && self.joined.restart.is_none() {
-                        let why = format!(
-                            "network {} is down; guest {} waits until its owner serves it again",
-                            self.request.net, self.joined.guest
-                        );
+                    if let Some(why) = self.waiting_for(&error) {
                         return Change::Waiting { why };
                     }
                 }
+                Err(TryRecvError::Disconnected) => self.has_failed(),
             }
         }
         if self.retry.is_some_and(|retry| retry.at <= Instant::now()) {
@@ -400,6 +401,27 @@ impl Session {
             Ok(coming) => self.coming = Some(coming),
             Err(_) => self.has_failed(),
         }
+    }
+
+    /// What the guest's user is told of a try that failed: once for each loss, and not while the network may just be
+    /// starting anew.
+    fn waiting_for(&mut self, error: &anyhow::Error) -> Option<String> {
+        if self.told || self.failed < TRIES_UNTOLD {
+            return None;
+        }
+        let Self { request: Request { net, .. }, joined: Joined { guest, .. }, .. } = &*self;
+        let why = match error.downcast_ref() {
+            Some(ClientError::Refused(failure)) => {
+                format!("network {net} does not take guest {guest} back for now: {failure}")
+            }
+            // What was started for guests we start again ourselves.
+            _ if self.joined.restart.is_some() => return None,
+            _ => format!(
+                "network {net} is down; guest {guest} waits until its owner serves it again"
+            ),
+        };
+        self.told = true;
+        Some(why)
     }
 
     fn has_failed(&mut self) {

@@ -157,7 +157,7 @@ impl Served {
             })?),
             None => None,
         };
-        if let Some(wanted) = args.uplink.as_deref().filter(|_| !args.resume) {
+        if let Some(wanted) = args.uplink.as_deref() {
             self.check_uplink(wanted)?;
         }
         let name = self.name_for(worker, caller, args)?;
