@@ -196,6 +196,7 @@ impl Daemon {
             GuestKind::Run => (Ending::GuestEnds, None),
             GuestKind::Attach => (Ending::Unlinked, self.keeper(session)),
         };
+        self.join_networks(worker);
         let why = format!("Guest {name} was detached.");
         self.tell_closed(worker, session, &name, why, how);
         done(Nothing {}).map(|(value, _)| (value, keeper.into_iter().collect()))

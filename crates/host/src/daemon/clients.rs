@@ -331,8 +331,11 @@ impl Daemon {
             let engine = worker.engine_mut(network.id);
             network.captures.stop(engine, capture);
         }
-        if let Some(guest) = network.guest_by_session(token).map(|guest| guest.name.clone()) {
-            network.remove_guest(worker, &guest, CloseReason::SessionEnded);
+        let Some(guest) = network.guest_by_session(token) else { return };
+        let (name, has_routes) = (guest.name.clone(), !guest.behind().is_empty());
+        network.remove_guest(worker, &name, CloseReason::SessionEnded);
+        if has_routes {
+            self.join_networks(worker);
         }
     }
 

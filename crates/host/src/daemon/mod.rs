@@ -298,6 +298,7 @@ impl Daemon {
                 log::guest(&format!("Port {} closed: {why}.", about.name));
                 // The link failed under a guest that lives: its keeper is told and can bring another.
                 let Some((name, session)) = network.link_lost(worker, port) else { return };
+                self.join_networks(worker);
                 let why = format!("The link of guest {name} is gone: {why}.");
                 self.tell_closed(worker, session, &name, why, Ending::LinkLost);
             }
