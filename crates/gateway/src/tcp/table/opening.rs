@@ -15,8 +15,8 @@ use crate::{GuestKey, Reason};
 
 impl<B: StreamBackend> Table<B> {
     /// Opens the connection that `packet`, for which [`Table::segment`] said
-    /// [`Segment::Opening`](crate::tcp::face::Segment::Opening), asks for. What else keeps it from being opened is counted, and told the
-    /// guest.
+    /// [`Segment::Opening`](crate::tcp::Segment::Opening), asks for. What else keeps it from being opened
+    /// is counted, and told the guest.
     ///
     /// # Errors
     /// [`NoDescriptor`], which the caller counts.
