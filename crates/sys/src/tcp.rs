@@ -11,7 +11,7 @@ mod connect;
 
 pub use connect::{Failure, Progress, connect, connect_reporting, progress};
 
-/// Sets what [`connect`] sets on a TCP socket that came from elsewhere.
+/// Sets what [`connect`](fn@connect) sets on a TCP socket that came from elsewhere.
 ///
 /// # Errors
 /// ENOPROTOOPT, EOPNOTSUPP for what is not TCP.
