@@ -123,6 +123,20 @@ impl Fragments {
         }
     }
 
+    /// A guest's port is gone: nothing more comes, and nobody is there to be told.
+    pub(crate) fn guest_gone(&mut self, ctx: &mut Ctx<'_>, guest: GuestKey) {
+        while let Some(at) = self.packets.iter().position(|packet| packet.guest == guest) {
+            self.give_up(ctx, at, Reason::FragmentExpired);
+        }
+    }
+
+    /// The gateway is taken away.
+    pub(crate) fn clear(&mut self, ctx: &mut Ctx<'_>) {
+        while !self.packets.is_empty() {
+            self.give_up(ctx, 0, Reason::FragmentExpired);
+        }
+    }
+
     fn give_up(&mut self, ctx: &mut Ctx<'_>, at: usize, reason: Reason) {
         let Some(packet) = self.packets.remove(at) else { return };
         for piece in packet.pieces {

@@ -427,6 +427,7 @@ impl<B: Backend> Gateway<B> {
         let mut ctx = ctx!(self, pool, room);
         self.datagrams.guest_gone(&mut ctx, guest);
         self.tcp.guest_gone(now, &mut ctx, guest);
+        self.fragments.guest_gone(&mut ctx, guest);
         self.tcp.turn(now, &mut ctx);
         self.host.allow.guest_gone(guest);
         self.publishing.guest_gone(guest);
@@ -514,7 +515,9 @@ impl<B: Backend> Gateway<B> {
 
     /// It is taken away, and with it what it has open outside. [`Gateway::poll_frame`] has the rest.
     pub fn close(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room) {
-        self.tcp.close(now, &mut ctx!(self, pool, room));
+        let mut ctx = ctx!(self, pool, room);
+        self.tcp.close(now, &mut ctx);
+        self.fragments.clear(&mut ctx);
     }
 
     /// The network's own services.

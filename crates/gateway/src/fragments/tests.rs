@@ -218,3 +218,37 @@ fn what_cannot_be_a_fragment_is_none() {
         lab.idle();
     }
 }
+
+/// The key may come again for another guest, who has nothing to do with them.
+#[test]
+fn fragments_of_a_guest_that_is_gone_are_given_back() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        crumbs(&mut lab, family, GUEST, 1, 2);
+        crumbs(&mut lab, family, GuestKey(99), 2, 3);
+        crumbs(&mut lab, family, GUEST, 3, 1);
+        lab.moved(&[(Reason::FragmentHeld, 6)]);
+        lab.gateway.guest_gone(lab.now, &mut lab.pool, &*lab.room, GUEST);
+        lab.moved(&[(Reason::FragmentExpired, 3)]);
+        let usage = lab.pool.usage();
+        assert_eq!(usage.small.used + usage.large.used, 3);
+        // Only who is still here is told.
+        lab.pass(30);
+        lab.moved(&[(Reason::FragmentExpired, 3)]);
+        lab.one();
+        lab.idle();
+    }
+}
+
+#[test]
+fn a_gateway_that_is_taken_away_gives_fragments_back() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        crumbs(&mut lab, family, GUEST, 1, 2);
+        crumbs(&mut lab, family, GuestKey(99), 2, 3);
+        lab.gateway.close(lab.now, &mut lab.pool, &*lab.room);
+        lab.moved(&[(Reason::FragmentHeld, 5), (Reason::FragmentExpired, 5)]);
+        lab.idle();
+        assert_eq!(lab.gateway.next_deadline(), None);
+    }
+}
