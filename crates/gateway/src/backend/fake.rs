@@ -301,11 +301,12 @@ impl DatagramBackend for FakeDatagrams {
     }
 }
 
-/// A stream that takes all and gives nothing.
+/// A stream that takes all, unless it is full, and gives nothing.
 #[derive(Debug, Default)]
 pub struct FakeStream {
     ended: bool,
     connecting: Rc<RefCell<VecDeque<Connecting>>>,
+    full: Rc<Cell<bool>>,
 }
 
 impl Stream for FakeStream {
@@ -330,11 +331,11 @@ impl Stream for FakeStream {
     }
 
     fn write(&mut self, pieces: &[IoSlice<'_>]) -> Result<usize, StreamError> {
-        Ok(pieces.iter().map(|piece| piece.len()).sum())
+        Ok(if self.full.get() { 0 } else { pieces.iter().map(|piece| piece.len()).sum() })
     }
 
     fn room(&self) -> usize {
-        1 << 20
+        if self.full.get() { 0 } else { 1 << 20 }
     }
 
     fn end(&mut self) -> Result<(), StreamError> {
@@ -362,6 +363,8 @@ pub struct FakeStreams {
     pub fail_connect: VecDeque<StreamError>,
     /// How far those that connect have come, of the next that are asked.
     pub connecting: Rc<RefCell<VecDeque<Connecting>>>,
+    /// Those that connect take nothing.
+    pub full: Rc<Cell<bool>>,
     /// What the next calls to accept find: a client, or an error number.
     pub accepts: RefCell<VecDeque<Result<SocketAddr, i32>>>,
 }
@@ -382,7 +385,8 @@ impl StreamBackend for FakeStreams {
             return Err(StreamError::Refused);
         }
         self.connects.push((target, token));
-        Ok(FakeStream { ended: false, connecting: Rc::clone(&self.connecting) })
+        let (connecting, full) = (Rc::clone(&self.connecting), Rc::clone(&self.full));
+        Ok(FakeStream { ended: false, connecting, full })
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A place is one in the table of all flows, or a descriptor of this process. Whoever has most of
 //! them pays for one more, whatever it has them for: guests with many connections leave room for the
-//! datagrams of another, and the other way round.
+//! datagrams of another, and the other way round. Connections that guests have left behind go first.
 
 use super::Call;
 use crate::backend::Backend;
@@ -31,10 +31,13 @@ impl<B: Backend> Gateway<B> {
         if given { Ok(()) } else { Err(reason) }
     }
 
-    /// Ends a flow of the guest that has most, of the kind that it has more of. If nobody has more
-    /// than the guest that wants one, it gives its own oldest flow of datagrams. False if nobody
-    /// gives.
+    /// Ends a connection that was left behind. If there is none, the guest that has most gives a flow,
+    /// of the kind that it has more of. If nobody has more than the guest that wants one, it gives its
+    /// own oldest flow of datagrams. False if nobody gives.
     pub(super) fn take_from_richest(&mut self, call: &mut Call<'_>) -> bool {
+        if self.tcp.give_up_orphan(&mut ctx!(self, call.pool, call.room)) {
+            return true;
+        }
         let of = |guest: GuestKey| (self.tcp.len_of(guest), self.guests.flows_of(guest));
         let sum = |(connections, datagrams): (usize, usize)| connections + datagrams;
         let all = self.guests.all().chain(self.tcp.owners());

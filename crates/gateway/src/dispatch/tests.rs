@@ -19,6 +19,16 @@ mod places;
 const OTHER: GuestKey = GuestKey(8);
 
 fn tcp(lab: &mut Lab, guest: GuestKey, ends: [SocketAddr; 2], sequence: u32, ack: u32, flags: u8) {
+    tcp_with(lab, guest, ends, (sequence, ack, flags), &[]);
+}
+
+fn tcp_with(
+    lab: &mut Lab,
+    guest: GuestKey,
+    ends: [SocketAddr; 2],
+    (sequence, ack, flags): (u32, u32, u8),
+    payload: &[u8],
+) {
     let mut bytes = [0; 200];
     let frame = Builder::new(&mut bytes).ethernet(MacAddr::ZERO, MacAddr([2, 0, 0, 0, 0, 9]));
     let header = Tcp {
@@ -30,7 +40,8 @@ fn tcp(lab: &mut Lab, guest: GuestKey, ends: [SocketAddr; 2], sequence: u32, ack
         window: 60_000,
         ..Tcp::default()
     };
-    let len = ip(frame, ends[0], ends[1], Shape::default()).tcp(&header).finish().unwrap();
+    let frame = ip(frame, ends[0], ends[1], Shape::default()).tcp(&header).payload(payload);
+    let len = frame.finish().unwrap();
     lab.frame(guest, &bytes[..len], Offload::NONE);
 }
 
@@ -152,8 +163,9 @@ fn whom_nobody_can_answer_gets_no_answer() {
     lab.idle();
 }
 
-/// The guest's SYN from this port was answered by a connection to the outside, which opens.
-fn opens(lab: &mut Lab, guest: GuestKey, family: Family, port: u16) {
+/// The guest's SYN from this port was answered by a connection to the outside, which opens. The number
+/// of our SYN.
+fn opens(lab: &mut Lab, guest: GuestKey, family: Family, port: u16) -> u32 {
     let ends = [family.guest(port), family.outside(443)];
     syn(lab, guest, ends[0], ends[1]);
     lab.flush();
@@ -169,6 +181,7 @@ fn opens(lab: &mut Lab, guest: GuestKey, family: Family, port: u16) {
     tcp(lab, guest, ends, 1001, ours + 1, flag::ACK);
     lab.flush();
     assert!(lab.got().is_empty());
+    ours
 }
 
 /// The kernel goes on with a connection that was begun, to whoever has the address by then.

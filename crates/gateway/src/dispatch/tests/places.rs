@@ -131,6 +131,53 @@ fn without_descriptors_who_has_most_gives_one() {
     }
 }
 
+/// A guest sends a byte and its end, which the outside does not take, and is gone.
+fn leaves_behind(lab: &mut Lab, family: Family, guest: GuestKey, port: u16) {
+    let left = lab.gateway.status().flows[0];
+    lab.gateway.tcp.backend_mut().full.set(true);
+    let ours = opens(lab, guest, family, port);
+    let ends = [family.guest(port), family.outside(443)];
+    tcp_with(lab, guest, ends, (1001, ours + 1, flag::ACK | flag::FIN), b"x");
+    lab.flush();
+    lab.gateway.guest_gone(lab.now, &mut lab.pool, &*lab.room, guest);
+    lab.got();
+    assert_eq!((lab.gateway.status().flows[0], flows(lab, guest)), (left + 1, [0, 0]));
+}
+
+#[test]
+fn what_guests_have_left_behind_gives_way_first() {
+    const GONE: GuestKey = GuestKey(4);
+    for family in BOTH {
+        let mut lab = limited(5, 3);
+        let count = |lab: &Lab| {
+            let of = |reason| lab.gateway.counters().get(reason);
+            [of(Reason::TcpLeftBehind), of(Reason::Evicted)]
+        };
+        (0..2).for_each(|port| leaves_behind(&mut lab, family, GONE, 4000 + port));
+        (0..3).for_each(|number| connects(&mut lab, family, RICH[0], number));
+        assert_eq!(count(&lab), [0, 0]);
+        // For a connection, and for datagrams.
+        connects(&mut lab, family, POOR, 0);
+        assert_eq!(count(&lab), [1, 0]);
+        asks(&mut lab, family, POOR, 1);
+        assert_eq!(count(&lab), [2, 0]);
+        assert_eq!((flows(&lab, RICH[0]), flows(&lab, POOR)), ([3, 0], [1, 1]));
+
+        // For a descriptor as well.
+        let mut lab = Lab::new(plan());
+        (0..2).for_each(|port| leaves_behind(&mut lab, family, GONE, 4000 + port));
+        (0..3).for_each(|number| connects(&mut lab, family, RICH[0], number));
+        lab.gateway.tcp.backend_mut().fail_connect.push_back(StreamError::NoDescriptors);
+        connects(&mut lab, family, POOR, 0);
+        assert_eq!(count(&lab), [1, 0]);
+        lab.host().fail_open.push_back(24);
+        asks(&mut lab, family, POOR, 1);
+        assert_eq!(count(&lab), [2, 0]);
+        assert_eq!((flows(&lab, RICH[0]), flows(&lab, POOR)), ([3, 0], [1, 1]));
+        assert!(lab.got().is_empty());
+    }
+}
+
 #[test]
 fn nobody_gives_a_place_to_a_guest_that_may_have_none() {
     for family in BOTH {

@@ -78,7 +78,7 @@ impl<B: StreamBackend> Table<B> {
     }
 
     /// Ends the oldest orphan, if there is one.
-    pub(super) fn give_up_orphan(&mut self, ctx: &mut Ctx<'_>) -> bool {
+    pub(crate) fn give_up_orphan(&mut self, ctx: &mut Ctx<'_>) -> bool {
         let Some((index, generation)) = self.orphans.pop_front() else { return false };
         let slot = self.slots.get(index as usize);
         if slot.is_some_and(|slot| slot.generation == generation) {
