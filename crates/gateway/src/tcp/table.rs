@@ -141,8 +141,8 @@ pub struct Table<B: StreamBackend> {
     waiting: VecDeque<u32>,
     /// Connections in [`State::TimeWait`] in the order of their ends, with their generations.
     lingering: VecDeque<(u32, u32)>,
-    /// Connections in [`State::Orphan`], the oldest first, with their generations.
-    orphans: VecDeque<(u32, u32)>,
+    /// Connections in [`State::Orphan`], the oldest first.
+    orphans: VecDeque<leaving::Orphan>,
     unreachable: VecDeque<Unreachable>,
     last_turn: Instant,
     evict_at: usize,

@@ -10,7 +10,7 @@
 use engine::Instant;
 use ipnet::IpNet;
 
-use super::super::flow::{Env, Over, State};
+use super::super::flow::{Env, Flow, Over, State};
 use super::{Table, flow_mut};
 use crate::backend::StreamBackend;
 use crate::ctx::Ctx;
@@ -18,6 +18,14 @@ use crate::{GuestKey, Reason};
 
 /// Connections without a guest, at most. Each has a descriptor, and frames.
 const ORPHANS_MAX: usize = 64;
+
+/// A connection in [`State::Orphan`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Orphan {
+    pub(super) index: u32,
+    /// Whose it was. Another guest may have the same key by now, and gets no more by it.
+    left_by: Option<GuestKey>,
+}
 
 impl<B: StreamBackend> Table<B> {
     /// A guest's port is gone, and so are its connections.
@@ -60,12 +68,7 @@ impl<B: StreamBackend> Table<B> {
         if let Err(over) = left {
             return self.remove(ctx, index, over);
         }
-        while self.orphans.len() >= ORPHANS_MAX {
-            self.give_up_orphan(ctx);
-        }
-        let Some(slot) = self.slots.get_mut(index as usize) else { return };
-        let generation = slot.generation;
-        let Some(flow) = &mut slot.flow else { return };
+        let Some(flow) = flow_mut(&mut self.slots, index) else { return };
         let (key, was_opening) = (flow.key, flow.is_opening);
         (flow.owner, flow.is_opening) = (None, false);
         // What it holds is nobody's share.
@@ -73,18 +76,40 @@ impl<B: StreamBackend> Table<B> {
         self.holds(None, 0, after);
         self.index.remove(&key);
         self.unload(owner, was_opening);
-        self.orphans.push_back((index, generation));
+        self.orphans.push_back(Orphan { index, left_by: owner });
         self.rewheel(index);
+        while self.orphans.len() > ORPHANS_MAX {
+            self.give_up_orphan(ctx);
+        }
     }
 
-    /// Ends the oldest orphan, if there is one.
+    /// Ends an orphan, if there is one: the oldest of whoever has left most of them.
     pub(crate) fn give_up_orphan(&mut self, ctx: &mut Ctx<'_>) -> bool {
-        let Some((index, generation)) = self.orphans.pop_front() else { return false };
-        let slot = self.slots.get(index as usize);
-        if slot.is_some_and(|slot| slot.generation == generation) {
-            ctx.counters.count(Reason::TcpLeftBehind);
-            self.remove(ctx, index, Over::Abort);
-        }
+        let Some((at, _)) = self.most_left(|_| 1) else { return false };
+        self.give_up(ctx, at);
         true
+    }
+
+    fn give_up(&mut self, ctx: &mut Ctx<'_>, at: usize) {
+        if let Some(orphan) = self.orphans.remove(at) {
+            ctx.counters.count(Reason::TcpLeftBehind);
+            self.remove(ctx, orphan.index, Over::Abort);
+        }
+    }
+
+    /// Which orphan is the oldest of whoever has left most, and how much all of those weigh.
+    fn most_left(&self, weight: impl Fn(&Flow<B::Stream>) -> usize) -> Option<(usize, usize)> {
+        let mut heaps: Vec<(Option<GuestKey>, usize, usize)> = Vec::new();
+        for (at, orphan) in self.orphans.iter().enumerate() {
+            let slot = self.slots.get(orphan.index as usize);
+            let weight = slot.and_then(|slot| slot.flow.as_deref()).map_or(0, &weight);
+            match heaps.iter_mut().find(|(left_by, ..)| *left_by == orphan.left_by) {
+                Some((.., sum)) => *sum += weight,
+                None => heaps.push((orphan.left_by, at, weight)),
+            }
+        }
+        // Of those who have left the same, the one whose oldest is older.
+        let most = heaps.into_iter().rev().max_by_key(|(.., sum)| *sum);
+        most.map(|(_, at, sum)| (at, sum))
     }
 }

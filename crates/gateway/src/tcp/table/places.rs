@@ -114,7 +114,7 @@ impl<B: StreamBackend> Table<B> {
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
         if flow.state == State::Orphan {
-            self.orphans.retain(|(orphan, _)| *orphan != index);
+            self.orphans.retain(|orphan| orphan.index != index);
         } else {
             self.index.remove(&flow.key);
         }

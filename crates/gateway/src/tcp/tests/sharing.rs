@@ -166,3 +166,32 @@ fn orphans_are_bounded_and_give_way() {
         rig.assert_empty();
     }
 }
+
+/// A guest that leaves much behind does so at its own cost.
+#[test]
+fn orphans_of_one_guest_leave_those_of_another() {
+    for v6 in [false, true] {
+        let mut rig = Rig::new(TcpLimits::default(), Instant::EPOCH);
+        let other = open(&mut rig, v6, 6, 1000);
+        let peer = rig.peer();
+        peer.borrow_mut().room = 0;
+        other.end(&mut rig, 10);
+        rig.with(|table, now, ctx| table.guest_gone(now, ctx, GuestKey(6)));
+        for port in 0..70 {
+            let connection = open(&mut rig, v6, 5, 1000 + port);
+            rig.peer().borrow_mut().room = 0;
+            connection.end(&mut rig, 10);
+        }
+        rig.with(|table, now, ctx| table.guest_gone(now, ctx, GuestKey(5)));
+        assert_eq!((rig.table.len(), rig.count(Reason::TcpLeftBehind)), (64, 7));
+        // It is delivered as if the others were not there.
+        peer.borrow_mut().room = usize::MAX;
+        rig.report(&peer, &edge(false, true, false));
+        rig.turn();
+        assert_eq!((peer.borrow().got.len(), peer.borrow().got_end), (10, true));
+        assert!(!peer.borrow().aborted);
+        rig.pass(std::time::Duration::from_secs(60));
+        while rig.take().is_some() {}
+        rig.assert_empty();
+    }
+}
