@@ -47,7 +47,7 @@
 //! * `waiting` and `work` have at most one valid entry a connection. A turn takes off as many of
 //!   `waiting` as it may put on.
 //! * Frames held by all inboxes are counted here (`held`), since only all together tell who may hold
-//!   another one.
+//!   another one. Those of orphans give way to a guest that holds fewer.
 //!
 //! # Invariants
 //!
@@ -77,7 +77,7 @@ use crate::ctx::{Ctx, Packet};
 use crate::plan::Protocol;
 use crate::poll::{Event, Token};
 use crate::report::FlowReport;
-use crate::{GuestKey, Reason, icmp, share};
+use crate::{GuestKey, Reason, icmp};
 
 mod leaving;
 mod opening;
@@ -262,12 +262,15 @@ impl<B: StreamBackend> Table<B> {
         // What is next in order and can be written at once is held only for a moment.
         let waits = flow.full || flow.rcv_nxt != sequence;
         let owner = flow.owner;
-        let own = owner.and_then(|owner| self.loads.get(&owner)).map_or(0, |load| load.held);
-        if waits && (scarce || !share::allows(own, self.held, self.limits.held)) {
+        if waits && (scarce || !self.may_hold(ctx, owner)) {
             ctx.counters.count(Reason::TcpNoRoom);
             ctx.pool.release(frame);
             return;
         }
+        let Some(flow) = flow_mut(&mut self.slots, index) else {
+            ctx.pool.release(frame);
+            return;
+        };
         ctx.counters.count(Reason::TcpOut);
         let before = flow.inbox.len();
         flow.keep(ctx.pool, (sequence, len, offset), frame);

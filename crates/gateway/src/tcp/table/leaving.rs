@@ -14,7 +14,7 @@ use super::super::flow::{Env, Flow, Over, State};
 use super::{Table, flow_mut};
 use crate::backend::StreamBackend;
 use crate::ctx::Ctx;
-use crate::{GuestKey, Reason};
+use crate::{GuestKey, Reason, share};
 
 /// Connections without a guest, at most. Each has a descriptor, and frames.
 const ORPHANS_MAX: usize = 64;
@@ -87,6 +87,21 @@ impl<B: StreamBackend> Table<B> {
     pub(crate) fn give_up_orphan(&mut self, ctx: &mut Ctx<'_>) -> bool {
         let Some((at, _)) = self.most_left(|_| 1) else { return false };
         self.give_up(ctx, at);
+        true
+    }
+
+    /// Whether a guest may hold one more frame. Orphans give way until it may, as long as somebody has
+    /// left more frames behind than it holds: without a guest to ask for its part again, what they hold
+    /// would stay, and grow with each guest that leaves; and whoever holds much takes nothing from who
+    /// has left little.
+    pub(super) fn may_hold(&mut self, ctx: &mut Ctx<'_>, guest: Option<GuestKey>) -> bool {
+        let own = guest.and_then(|guest| self.loads.get(&guest)).map_or(0, |load| load.held);
+        while !share::allows(own, self.held, self.limits.held) {
+            match self.most_left(|flow| flow.inbox.len()) {
+                Some((at, held)) if held > own => self.give_up(ctx, at),
+                _ => return false,
+            }
+        }
         true
     }
 

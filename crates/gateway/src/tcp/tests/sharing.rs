@@ -195,3 +195,48 @@ fn orphans_of_one_guest_leave_those_of_another() {
         rig.assert_empty();
     }
 }
+
+/// Frames of guests that are gone give way to those of guests that hold fewer.
+#[test]
+fn what_orphans_hold_gives_way() {
+    for v6 in [false, true] {
+        let limits = TcpLimits { held: 16, ..TcpLimits::default() };
+        let mut rig = Rig::new(limits, Instant::EPOCH);
+        // One guest leaves a little behind.
+        let modest = open(&mut rig, v6, 7, 1000);
+        let little = rig.peer();
+        little.borrow_mut().room = 0;
+        modest.end(&mut rig, 10);
+        rig.with(|table, now, ctx| table.guest_gone(now, ctx, GuestKey(7)));
+        // Another comes again and again, and leaves as much as it may hold.
+        for port in 0..6 {
+            let connection = open(&mut rig, v6, 5, 1000 + port);
+            rig.peer().borrow_mut().room = 0;
+            let before = rig.count(Reason::TcpNoRoom);
+            for nth in 0..10 {
+                connection.send(&mut rig, nth * 100, 100);
+            }
+            let kept = 10 - (rig.count(Reason::TcpNoRoom) - before) as u32;
+            connection.say(&mut rig, ACK | FIN, kept * 100, 0);
+            rig.with(|table, now, ctx| table.guest_gone(now, ctx, GuestKey(5)));
+            assert_eq!(rig.table.len_of(GuestKey(5)), 0);
+        }
+        let other = open(&mut rig, v6, 6, 1000);
+        rig.peer().borrow_mut().room = 0;
+        let before = rig.count(Reason::TcpNoRoom);
+        for nth in 0..7 {
+            other.send(&mut rig, nth * 100, 100);
+        }
+        assert_eq!(rig.count(Reason::TcpNoRoom), before);
+        assert!(rig.table.held() <= 16, "{}", rig.table.held());
+        // Who has more than was left behind takes nothing.
+        other.send(&mut rig, 700, 1000);
+        other.send(&mut rig, 1800, 1000);
+        assert_eq!(rig.count(Reason::TcpNoRoom), before + 1);
+        assert!(!little.borrow().aborted);
+        rig.with(|table, now, ctx| table.guest_gone(now, ctx, GuestKey(6)));
+        rig.pass(std::time::Duration::from_secs(60));
+        while rig.take().is_some() {}
+        rig.assert_empty();
+    }
+}
