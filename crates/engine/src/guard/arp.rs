@@ -222,7 +222,7 @@ impl Judge<'_> {
             }
             Station::Unknown if probe && guest && self.is_known_outside(target) => {
                 self.defend(probe)?;
-                let known = self.engine.memory.stations.mac_of(self.now, target);
+                let known = self.engine.memory.stations.mac_of(self.now, self.vid(), target);
                 let mac = known.filter(|mac| mac.is_unicast());
                 if mac.is_none() {
                     self.said.reach = Reach::Nobody;

@@ -105,7 +105,12 @@ impl Judge<'_> {
             Some(Owner::Planned(mac)) if mac == self.mac() && self.may_return(mac) => {}
             Some(_) => return Claim::Foreign,
             None if self.within_prefixes(address) => return Claim::Own,
-            None if !self.is_claimable(address) => return Claim::Foreign,
+            None if !self.is_claimable(address) => {
+                // A server may have given it, and does not know that somebody outside has it.
+                self.said.excused |=
+                    self.me.spec.mode == GuardMode::Dhcp && self.is_in_use_outside(address);
+                return Claim::Foreign;
+            }
             None => return self.take_beside_outside(address, true),
         }
         self.take(address)
@@ -254,7 +259,12 @@ impl Judge<'_> {
 
     /// Whether another station than the guest is known to have the address, outside.
     pub(super) fn is_in_use_outside(&self, address: IpAddr) -> bool {
-        self.engine.memory.stations.has(self.now, address, self.mac())
+        self.engine.memory.stations.has(self.now, self.vid(), address, self.mac())
+    }
+
+    /// Whether a station outside is known to have the address, and it is not that all have it.
+    pub(super) fn is_stations_outside(&self, address: IpAddr) -> bool {
+        self.engine.memory.stations.has(self.now, self.vid(), address, MacAddr::BROADCAST)
     }
 
     /// A station outside says that it has the address, or that all have it; false if it may not.
@@ -266,8 +276,12 @@ impl Judge<'_> {
             }
             self.engine.end_its(owner, address, BindingEnd::Outside);
         }
-        self.engine.memory.stations.note(self.now, address, mac);
-        self.server_heard(address);
+        let (now, vid) = (self.now, self.vid());
+        self.engine.memory.stations.note(now, vid, address, mac);
+        // What all have the sender has not said to be its own.
+        if mac == self.mac() {
+            self.server_heard(address);
+        }
         true
     }
 
@@ -379,6 +393,14 @@ impl Judge<'_> {
             return;
         };
         if now.saturating_since(claim.1) >= RENEWAL {
+            let given = self.engine.binding_of(address).is_some_and(|its| {
+                its.port == Some(self.id) && its.source > BindingSource::FirstUse
+            });
+            if given {
+                // It holds as long as who gave it says.
+                self.me.claims.retain(|(known, _)| *known != address);
+                return;
+            }
             claim.1 = now;
             // It is the port's already, so that nothing can be in the way.
             let _ = self.bind(address);
@@ -467,12 +489,11 @@ impl Engine {
             (GuardMode::Learn, IpAddr::V4(ip)) => {
                 let NetworkGuard { subnet, first_come, .. } = &self.network.guard;
                 match subnet {
-                    // Nobody knows its broadcast address, but what it most often is.
-                    None => ip.octets()[3] != 255,
                     Some(subnet) if subnet.contains(&ip) => {
                         first_come.is_none_or(|(first, last)| first <= ip && ip <= last)
                     }
-                    Some(_) => true,
+                    // Nobody knows its broadcast address, but what it most often is.
+                    Some(_) | None => ip.octets()[3] != 255,
                 }
             }
             (_, IpAddr::V4(_)) => false,

@@ -1,7 +1,7 @@
 //! DHCP and DHCPv6: what clients may say (checks 29 to 32 and 46; RFC 2131, RFC 3046, RFC 8415). What
 //! servers give them is the business of [`leases`](super::leases).
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr};
 use core::time::Duration;
 
 use ipnet::IpNet;
@@ -12,7 +12,6 @@ use crate::frame::Cast;
 use crate::guard::Judge;
 use crate::guard::egress::Reach;
 use crate::guard::leases::{Request, address_option, prefix_option};
-use crate::guard::spec::GuardMode;
 use crate::port::Port;
 use crate::reason::Reason;
 use crate::time::Instant;
@@ -83,11 +82,11 @@ impl<'a> Judge<'a> {
         };
         self.demand(sound, Reason::DhcpClient)?;
         if let Some(address) = given_up {
-            let own = self.has(address.into());
-            self.demand(own, Reason::DhcpRelease)?;
-            if own && self.me.spec.mode == GuardMode::Dhcp {
-                self.engine.unbind(address);
-            }
+            let address = IpAddr::V4(address);
+            let declines = options.kind == Some(message::DECLINE);
+            let gives_up = self.may_give_up(address, declines);
+            self.demand(gives_up, Reason::DhcpRelease)?;
+            self.give_up(address);
         }
         let known = self.client(client);
         self.demand(known, Reason::DhcpStarvation)?;
@@ -97,6 +96,19 @@ impl<'a> Judge<'a> {
             self.me.requests.note(self.now, request);
         }
         Ok(())
+    }
+
+    /// Whether a client may give up an address: its own, and one that it was given and then told by us
+    /// that somebody outside has it.
+    fn may_give_up(&self, address: IpAddr, declines: bool) -> bool {
+        self.has(address) || declines && self.is_in_use_outside(address)
+    }
+
+    /// Its lease ends at once: nobody can hold more of them than a server gives at a time.
+    fn give_up(&mut self, address: IpAddr) {
+        if self.has(address) {
+            self.engine.end_lease(address);
+        }
     }
 
     /// Takes note of the associations of a client of DHCPv6, as which a server gives it addresses, each
@@ -188,8 +200,12 @@ impl<'a> Judge<'a> {
         }
         let Ok(message) = parsed else { return Ok(()) };
         if matches!(kind, dhcp6::message::RELEASE | dhcp6::message::DECLINE) {
-            let own = given_up(message).all(|net| self.has(net.addr()));
-            self.demand(own, Reason::Dhcpv6Release)?;
+            let declines = kind == dhcp6::message::DECLINE;
+            let gives_up = given_up(message).all(|net| self.may_give_up(net.addr(), declines));
+            self.demand(gives_up, Reason::Dhcpv6Release)?;
+            for net in given_up(message).filter(|net| net.prefix_len() == net.max_prefix_len()) {
+                self.give_up(net.addr());
+            }
         }
         // Who wants no address needs no identifier, and costs a server nothing.
         if kind == dhcp6::message::INFORMATION_REQUEST {

@@ -116,9 +116,9 @@ impl Judge<'_> {
     fn may_be_broadcast(&self, address: Ipv4Addr) -> bool {
         address.octets()[3] & 3 == 3
             && !address.is_multicast()
-            && self.engine.bindings.owner_of_ip(address.into()).is_none()
+            && self.owner(address.into()).is_none()
             && !self.engine.is_of_other_network(address.into())
-            && !self.engine.memory.stations.has(self.now, address.into(), MacAddr::BROADCAST)
+            && !self.is_stations_outside(address.into())
     }
 
     fn fragment_v4(

@@ -32,6 +32,7 @@ use wire::{MacAddr, dhcp6};
 
 use crate::bindings::{BindingSource, Lifetime, Owner};
 use crate::engine::mac_addr;
+use crate::frame::Cast;
 use crate::guard::Judge;
 use crate::guard::dhcp::Version;
 use crate::guard::fast::Packed;
@@ -91,7 +92,9 @@ impl Requests {
 #[derive(Clone, Copy, Debug)]
 struct Lease {
     port: PortId,
+    /// Its Ethernet address, and the VLAN in which it asked.
     client: MacAddr,
+    vid: u16,
     address: IpAddr,
     until: Instant,
 }
@@ -104,11 +107,15 @@ pub(super) struct Unproven(ArrayVec<(Lease, Ipv4Addr, MacAddr, Instant), UNPROVE
 impl Judge<'_> {
     /// A datagram of a trusted server: what it gives is bound to the port of the client.
     pub(super) fn dhcp4_served(&mut self, ip: &Ipv4, source: u16) {
-        // It may go to an address that its client does not have yet.
-        self.said.destination = Packed::ANYBODY;
         let Ok(message) = Message::new(self.datagram()) else { return };
         if source != dhcp4::SERVER_PORT || message.op() != op::REPLY {
             return;
+        }
+        let to_client = self.cast == Cast::Broadcast || message.client_mac() == self.parsed.dst;
+        let given = message.your_address() == ip.destination || ip.destination.is_broadcast();
+        if to_client && given {
+            // It may go to an address that its client does not have yet.
+            self.said.destination = Packed::ANYBODY;
         }
         let client = Key::new(self.vid(), message.client_mac().as_u64());
         let Some(port) = self.client_port(client) else { return };
@@ -139,6 +146,7 @@ impl Judge<'_> {
         let lease = Lease {
             port,
             client: message.client_mac(),
+            vid: self.vid(),
             address: address.into(),
             until: self.now + Duration::from_secs(time.into()),
         };
@@ -168,7 +176,7 @@ impl Judge<'_> {
             Role::Router => self.has(ip.source.into()),
             Role::Uplink => {
                 ip.destination.is_broadcast()
-                    || self.engine.memory.stations.mac_of(self.now, ip.source.into())
+                    || self.engine.memory.stations.mac_of(self.now, self.vid(), ip.source.into())
                         == Some(self.mac())
             }
             Role::Guest => false,
@@ -195,11 +203,11 @@ impl Judge<'_> {
     /// A station outside has said, with this frame, that it has the address: what it gave before is
     /// good if it is the server.
     pub(super) fn server_heard(&mut self, address: IpAddr) {
-        let (now, mac) = (self.now, self.mac());
+        let (now, mac, vid) = (self.now, self.mac(), self.vid());
         let Unproven(waiting) = &mut self.engine.memory.stations.unproven;
         let mut proven = ArrayVec::<Lease, UNPROVEN>::new();
         waiting.retain(|(lease, server, from, at)| {
-            let its = IpAddr::V4(*server) == address && *from == mac;
+            let its = IpAddr::V4(*server) == address && *from == mac && lease.vid == vid;
             if its && now.saturating_since(*at) < REQUEST_TIME {
                 proven.push(*lease);
             }
@@ -283,8 +291,8 @@ impl Judge<'_> {
         for (net, seconds) in given.into_iter().flatten() {
             let until = self.now + Duration::from_secs(seconds.into());
             if net.prefix_len() == net.max_prefix_len() {
-                let mac = mac_addr(request.client.mac());
-                self.lease(&Lease { port: client, client: mac, address: net.addr(), until });
+                let (mac, vid) = (mac_addr(request.client.mac()), self.vid());
+                self.lease(&Lease { port: client, client: mac, vid, address: net.addr(), until });
             } else {
                 let lifetime = Lifetime::Until(until);
                 let _ = self.engine.bind(client, net, lifetime, BindingSource::Lease);
@@ -301,8 +309,8 @@ impl Judge<'_> {
     /// Binds what a server gave to a port. What is in the way stays, but for what another port has by
     /// first use.
     fn lease(&mut self, lease: &Lease) {
-        let Lease { port, client, address, until } = *lease;
-        let outside = self.engine.memory.stations.has(self.now, address, client);
+        let Lease { port, client, vid, address, until } = *lease;
+        let outside = self.engine.memory.stations.has(self.now, vid, address, client);
         if outside || self.is_no_station(address) || self.engine.is_of_other_network(address) {
             return;
         }

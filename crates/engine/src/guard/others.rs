@@ -9,9 +9,10 @@ use core::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::bindings::Address;
+use crate::bindings::{Address, BindingSource};
 use crate::engine::Engine;
 use crate::event::BindingEnd;
+use crate::port::PortId;
 
 /// The prefixes of other networks, in order, none within another.
 #[derive(Debug, Default)]
@@ -37,13 +38,21 @@ impl Engine {
     /// subnet and prefixes.
     pub fn set_other_networks(&mut self, prefixes: &[IpNet]) {
         self.memory.others = Others::new(prefixes);
-        let first_use = self.bindings.iter().filter_map(|binding| match binding.address {
-            Address::Ip(ip) if self.bindings.is_first_use(ip) => Some(ip),
-            _ => None,
-        });
-        let ended: Vec<IpAddr> = first_use.filter(|&ip| self.is_of_other_network(ip)).collect();
-        for ip in ended {
-            self.end_binding(ip.into(), BindingEnd::Unbound);
+        // Some have an address beside others, in VLANs of their own.
+        let ended =
+            self.bindings.iter().filter_map(|binding| match (binding.address, binding.port) {
+                (Address::Ip(ip), Some(port))
+                    if binding.planned.is_none()
+                        && binding.source == BindingSource::FirstUse
+                        && self.is_of_other_network(ip) =>
+                {
+                    Some((port, ip))
+                }
+                _ => None,
+            });
+        let ended: Vec<(PortId, IpAddr)> = ended.collect();
+        for (port, ip) in ended {
+            self.end_its(port, ip, BindingEnd::Unbound);
         }
     }
 

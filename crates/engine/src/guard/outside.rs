@@ -78,7 +78,7 @@ impl Judge<'_> {
             }
         }
         if let Some(address) = broadcast.filter(is_station)
-            && !self.engine.memory.stations.has(self.now, address, MacAddr::BROADCAST)
+            && !self.is_stations_outside(address)
             && !self.heard_outside(address, MacAddr::BROADCAST)
         {
             self.refuse(Reason::OutsideIdentity)?;

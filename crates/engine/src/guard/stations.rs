@@ -4,6 +4,7 @@
 //!
 //! Behind an uplink there are stations that nobody told the network about: a router, servers, other
 //! people's machines. What they say of themselves in ARP and neighbour discovery is remembered here,
+//! VLAN by VLAN,
 //! so that no guest takes a first-come address that one of them has. This memory is a help and not
 //! the wall: it is bounded, and a station may have been silent for long. Therefore an address that
 //! is not known is asked for before a port gets it (see [`claims`](super::claims)); the questions
@@ -44,8 +45,8 @@ const SILENCE: Duration = Duration::from_secs(600);
 /// Questions of one batch.
 const QUESTIONS: usize = 8;
 
-/// A station's IP address, its Ethernet address, and when it was heard.
-type Heard = (Packed, MacAddr, Instant);
+/// A station's IP address and VLAN, its Ethernet address, and when it was heard.
+type Heard = ((Packed, u16), MacAddr, Instant);
 
 #[derive(Debug)]
 pub(crate) struct Stations {
@@ -67,21 +68,23 @@ impl Stations {
         }
     }
 
-    fn place(&self, address: Packed) -> usize {
+    fn place(&self, (address, vid): (Packed, u16)) -> usize {
         let mut hasher = self.hasher;
         hasher.write_u64(address.0);
         hasher.write_u64(address.1);
+        hasher.write_u16(vid);
         #[expect(clippy::cast_possible_truncation)]
         let place = hasher.finish() as usize % SETS;
         place
     }
 
-    /// A station outside has said that it has the address.
-    pub(super) fn note(&mut self, now: Instant, address: IpAddr, mac: MacAddr) {
-        let address = Packed::new(address);
+    /// A station outside has said that it has the address, in this VLAN.
+    pub(super) fn note(&mut self, now: Instant, vid: u16, address: IpAddr, mac: MacAddr) {
+        let address = (Packed::new(address), vid);
         let place = self.place(address);
         if self.sets.is_empty() {
-            self.sets.resize(SETS, [(Packed::default(), MacAddr::ZERO, Instant::EPOCH); WAYS]);
+            let nobody = ((Packed::default(), 0), MacAddr::ZERO, Instant::EPOCH);
+            self.sets.resize(SETS, [nobody; WAYS]);
         }
         let Some(set) = self.sets.get_mut(place) else { return };
         let known = set.iter().position(|(known, ..)| *known == address);
@@ -94,13 +97,13 @@ impl Stations {
 
     /// Whether a station outside is known to have the address, another than the one with this
     /// Ethernet address: a guest may have moved in from there.
-    pub(super) fn has(&self, now: Instant, address: IpAddr, but: MacAddr) -> bool {
-        self.mac_of(now, address).is_some_and(|mac| mac != but)
+    pub(super) fn has(&self, now: Instant, vid: u16, address: IpAddr, but: MacAddr) -> bool {
+        self.mac_of(now, vid, address).is_some_and(|mac| mac != but)
     }
 
     /// The Ethernet address of the station outside that is known to have the address.
-    pub(super) fn mac_of(&self, now: Instant, address: IpAddr) -> Option<MacAddr> {
-        let address = Packed::new(address);
+    pub(super) fn mac_of(&self, now: Instant, vid: u16, address: IpAddr) -> Option<MacAddr> {
+        let address = (Packed::new(address), vid);
         let mut set = self.sets.get(self.place(address))?.iter();
         let known = set.find(|(known, ..)| *known == address);
         known.filter(|(.., heard)| now.saturating_since(*heard) < SILENCE).map(|(_, mac, _)| *mac)
@@ -163,23 +166,23 @@ mod tests {
     fn remembered_for_a_time_and_bounded() {
         let mut stations = Stations::new(&[7; 16]);
         let now = Instant::from_nanos(7);
-        assert!(!stations.has(now, address(1), MacAddr::ZERO));
-        stations.note(now, address(1), MAC);
+        assert!(!stations.has(now, 1, address(1), MacAddr::ZERO));
+        stations.note(now, 1, address(1), MAC);
         let nearly = now + (SILENCE - Duration::from_nanos(1));
         assert!(
-            stations.has(nearly, address(1), MacAddr::ZERO)
-                && !stations.has(now + SILENCE, address(1), MacAddr::ZERO)
+            stations.has(nearly, 1, address(1), MacAddr::ZERO)
+                && !stations.has(now + SILENCE, 1, address(1), MacAddr::ZERO)
         );
-        assert!(!stations.has(nearly, address(1), MAC), "it is this station");
+        assert!(!stations.has(nearly, 1, address(1), MAC), "it is this station");
         // A hundred thousand others: one that is heard of now and then is not forgotten for those
         // that are heard of once, as long as it is heard of often enough.
         for number in 2..100_000 {
-            stations.note(now + Duration::from_nanos(number.into()), address(number), MAC);
+            stations.note(now + Duration::from_nanos(number.into()), 1, address(number), MAC);
             if number % 256 == 0 {
-                stations.note(now + Duration::from_nanos(number.into()), address(1), MAC);
+                stations.note(now + Duration::from_nanos(number.into()), 1, address(1), MAC);
             }
         }
-        assert!(stations.has(now + Duration::from_micros(200), address(1), MacAddr::ZERO));
+        assert!(stations.has(now + Duration::from_micros(200), 1, address(1), MacAddr::ZERO));
         assert_eq!(stations.sets.len(), SETS);
     }
 

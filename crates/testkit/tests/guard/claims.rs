@@ -567,6 +567,29 @@ fn what_a_server_outside_gives_is_the_clients() {
     assert_eq!(net.engine.owner_of(other), Some(Owner::Port(thief)));
 }
 
+/// Who broadcasts to an address has not said that it is his own.
+#[test]
+fn a_server_is_not_heard_by_a_broadcast_to_its_address() {
+    let mut net = segment();
+    let ip = |number| match address(Ip::V4, number) {
+        IpAddr::V4(ip) => ip,
+        IpAddr::V6(_) => unreachable!("an IPv4 address"),
+    };
+    let (server, given) = (ip(203), ip(57));
+    passed(&mut net, "victim", &request(&VICTIM));
+    let mut bytes = crate::dhcp::message(2, VICTIM.mac(), message::ACK, &[51, 4, 0, 0, 0, 60]);
+    bytes[16..20].copy_from_slice(&given.octets());
+    let header = Ipv4 { source: server, destination: given, ..Ipv4::default() };
+    let frame = GATEWAY.frame(VICTIM.mac(), |b| b.ipv4(&header).udp(67, 68).payload(&bytes));
+    passed(&mut net, "uplink", &frame);
+    let header = Ipv4 { source: ip(1), destination: server, ..Ipv4::default() };
+    let shout = GATEWAY.frame(MacAddr::BROADCAST, |b| b.ipv4(&header).udp(137, 137));
+    passed(&mut net, "uplink", &shout);
+    assert_eq!(net.engine.owner_of(given), None);
+    passed(&mut net, "uplink", &announce(&GATEWAY, server.into()));
+    assert_eq!(net.engine.owner_of(given), Some(Owner::Port(net.id("victim"))));
+}
+
 #[test]
 fn the_broadcast_address_is_nobodys() {
     // Nobody told the network of its subnet.

@@ -1,17 +1,19 @@
 //! Checks 22, 29 to 33 and 46.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use engine::{GuardMode, GuardSpec, PortSpec, Rate, Reason, SourceMode};
+use engine::bindings::{BindingSource, Lifetime, Owner};
+use engine::{GuardMode, GuardSpec, Instant, PortSpec, Quarantine, Rate, Reason, SourceMode};
 use testkit::mac;
 use wire::MacAddr;
 use wire::build::{Ipv4, Ipv6};
 use wire::dhcp4::{COOKIE, HEADER_LEN, message};
+use wire::parse::Arp;
 
 use crate::world::{
-    Guest, PEER, ROUTER, a, both_passed, both_refused, passed, reaches, refused, strict, t, v4, v6,
-    world,
+    Guest, PEER, ROUTER, a, both_passed, both_refused, learning, passed, reaches, refused, strict,
+    t, v4, v6, world,
 };
 
 /// A message with its options.
@@ -180,6 +182,127 @@ fn only_own_leases_are_given_up() {
     });
 }
 
+/// A client asks whether the address that a server gave it is taken, is told so, and tells the server.
+#[test]
+fn what_somebody_outside_has_may_be_declined() {
+    let host = Guest { port: "uplink", number: 200, tags: Vec::new() };
+    let arp = Arp {
+        operation: wire::arp::operation::REQUEST,
+        sender_mac: host.mac(),
+        sender_ip: v4(40),
+        target_mac: MacAddr::ZERO,
+        target_ip: v4(40),
+    };
+    let header = Ipv6 { source: v6(40), hop_limit: 255, ..host.ip6() };
+    let heard = [
+        host.frame(MacAddr::BROADCAST, |b| b.arp(&arp)),
+        host.frame(mac(PEER), |b| b.ipv6(&header).neighbour(136, 0x60, v6(40), host.mac())),
+    ];
+    for guest in [a(), t()] {
+        let mut net = world();
+        let four = |guest: &Guest, kind: [u8; 2]| give_up_v4(guest, kind[0], v4(40));
+        let six = |guest: &Guest, kind: [u8; 2]| give_up_v6(guest, kind[1], 3, v6(40));
+        let (release, decline) = ([message::RELEASE, 8], [message::DECLINE, 9]);
+        refused(&mut net, guest.port, &four(&guest, decline), Reason::DhcpRelease);
+        refused(&mut net, guest.port, &six(&guest, decline), Reason::Dhcpv6Release);
+        for frame in &heard {
+            passed(&mut net, "uplink", frame);
+        }
+        passed(&mut net, guest.port, &four(&guest, decline));
+        passed(&mut net, guest.port, &six(&guest, decline));
+        refused(&mut net, guest.port, &four(&guest, release), Reason::DhcpRelease);
+        refused(&mut net, guest.port, &six(&guest, release), Reason::Dhcpv6Release);
+    }
+}
+
+/// One that does not ask first is refused what its server gave it, and cannot know why.
+#[test]
+fn who_was_given_what_somebody_outside_has_is_not_cut_off() {
+    let host = Guest { port: "uplink", number: 200, tags: Vec::new() };
+    let mut net = world();
+    let mut spec = by_dhcp(2);
+    spec.guard.quarantine = Some(Quarantine {
+        violations: 3,
+        within: Duration::from_secs(60),
+        release: Duration::from_secs(300),
+    });
+    net.change("a", spec);
+    let arp = Arp {
+        operation: wire::arp::operation::REQUEST,
+        sender_mac: host.mac(),
+        sender_ip: v4(40),
+        target_mac: MacAddr::ZERO,
+        target_ip: v4(40),
+    };
+    passed(&mut net, "uplink", &host.frame(MacAddr::BROADCAST, |b| b.arp(&arp)));
+    let header = Ipv6 { source: v6(40), hop_limit: 255, ..host.ip6() };
+    let says = host.frame(mac(PEER), |b| b.ipv6(&header).neighbour(136, 0x60, v6(40), host.mac()));
+    passed(&mut net, "uplink", &says);
+    let from = |number| {
+        let four = a().udp4(&Ipv4 { source: v4(number), ..a().ip4() }, 1, 2);
+        let six = a().udp6(&Ipv6 { source: v6(number), ..a().ip6() }, 1, 2);
+        [(four, Reason::Ipv4Source), (six, Reason::Ipv6Source)]
+    };
+    for _ in 0..5 {
+        for (frame, reason) in from(40) {
+            refused(&mut net, "a", &frame, reason);
+        }
+    }
+    assert_eq!(net.engine.quarantined_until(net.id("a")), None);
+    // What nobody told it is its own doing.
+    for _ in 0..3 {
+        refused(&mut net, "a", &from(PEER)[0].0, Reason::Ipv4Source);
+    }
+    assert!(net.engine.quarantined_until(net.id("a")).is_some());
+}
+
+/// In every mode, and nothing else that it has.
+#[test]
+fn who_gives_up_a_lease_has_it_no_longer() {
+    let until = Lifetime::Until(Instant::from_nanos(u64::MAX));
+    for spec in [by_dhcp(2), learning(), strict(2)] {
+        for kind in [[message::RELEASE, 8], [message::DECLINE, 9]] {
+            let mut net = world();
+            net.change("a", spec.clone());
+            let id = net.id("a");
+            for (address, frame) in [
+                (IpAddr::V4(v4(60)), give_up_v4(&a(), kind[0], v4(60))),
+                (v6(60).into(), give_up_v6(&a(), kind[1], 3, v6(60))),
+            ] {
+                let configured = BindingSource::Configuration;
+                net.engine.bind(id, address, until, BindingSource::Lease).expect("it is free");
+                passed(&mut net, "a", &frame);
+                assert_eq!(net.engine.owner_of(address), None, "{address}");
+                net.engine.bind(id, address, Lifetime::Forever, configured).expect("it is free");
+                passed(&mut net, "a", &frame);
+                assert_eq!(net.engine.owner_of(address), Some(Owner::Port(id)), "{address}");
+            }
+        }
+    }
+}
+
+/// A client of DHCP gives up an address.
+fn give_up_v4(g: &Guest, kind: u8, address: Ipv4Addr) -> Vec<u8> {
+    let [a, b, c, d] = address.octets();
+    if kind == message::DECLINE {
+        let bytes = message(1, g.mac(), kind, &[50, 4, a, b, c, d]);
+        return g.frame(MacAddr::BROADCAST, |b| b.ipv4(&from_nobody()).udp(68, 67).payload(&bytes));
+    }
+    let mut bytes = message(1, g.mac(), kind, &[]);
+    bytes[12..16].copy_from_slice(&address.octets());
+    g.frame(MacAddr::BROADCAST, |b| b.ipv4(&from_nobody()).udp(68, 67).payload(&bytes))
+}
+
+/// One of DHCPv6 does, in an association of this kind.
+fn give_up_v6(g: &Guest, kind: u8, association: u8, address: Ipv6Addr) -> Vec<u8> {
+    let lease = [&[0, 5, 0, 24], &address.octets()[..], &[0; 8]].concat();
+    let head = if association == 4 { 4 } else { 12 };
+    let len = head + lease.len() as u8;
+    let start = [kind, 0, 0, 1, 0, association, 0, len];
+    let bytes = [&start, &[0; 12][..usize::from(head)], &lease].concat();
+    dhcpv6(g, g.link_local(), (546, 547), &bytes)
+}
+
 #[test]
 fn starvation() {
     for guest in [a(), t()] {
@@ -287,17 +410,9 @@ fn dhcpv6_clients_and_servers() {
     let twice = [&solicit[..], &[0, 1, 0, 2, 7, 8]].concat();
     both_refused(Reason::Dhcpv6Client, |g| dhcpv6(g, g.link_local(), (546, 547), &twice));
     // Only what is its own does a client give up: an address of a lease, in an association.
-    let give_up = |g: &Guest, kind: u8, association: u8, address: Ipv6Addr| {
-        let lease = [&[0, 5, 0, 24], &address.octets()[..], &[0; 8]].concat();
-        let head = if association == 4 { 4 } else { 12 };
-        let len = head + lease.len() as u8;
-        let start = [kind, 0, 0, 1, 0, association, 0, len];
-        let bytes = [&start, &[0; 12][..usize::from(head)], &lease].concat();
-        dhcpv6(g, g.link_local(), (546, 547), &bytes)
-    };
     for (kind, association) in [(8, 3), (9, 3), (8, 4), (9, 4)] {
-        both_passed(|g| give_up(g, kind, association, g.v6()));
-        both_refused(Reason::Dhcpv6Release, |g| give_up(g, kind, association, v6(PEER)));
+        both_passed(|g| give_up_v6(g, kind, association, g.v6()));
+        both_refused(Reason::Dhcpv6Release, |g| give_up_v6(g, kind, association, v6(PEER)));
     }
     // Few clients, as with the other version, and beside its own.
     for guest in [a(), t()] {

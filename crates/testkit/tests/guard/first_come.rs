@@ -217,6 +217,30 @@ fn who_is_given_an_address_gets_it() {
     }
 }
 
+/// What was a first use is renewed by use, what is a lease by its server.
+#[test]
+fn use_does_not_prolong_a_lease() {
+    for spec in [learning(), strict(CLIENT.number)] {
+        for address in [IpAddr::V4(v4(200)), v6(200).into()] {
+            if address.is_ipv4() && spec.guard.mode == GuardMode::Static {
+                continue;
+            }
+            let mut net = segment(network().guard);
+            net.change("client", spec.clone());
+            passed(&mut net, "client", &from(&CLIENT, address));
+            let (client, end) = (net.id("client"), Instant::from_nanos(3_600_000_000_000));
+            let (lifetime, source) = (Lifetime::Until(end), BindingSource::Lease);
+            net.engine.bind(client, address, lifetime, source).expect("it has it");
+            for _ in 0..2 {
+                net.wait(Duration::from_secs(700));
+                passed(&mut net, "client", &from(&CLIENT, address));
+                let binding = net.engine.binding_of(address).expect("a binding");
+                assert_eq!((binding.source, binding.lifetime), (source, lifetime));
+            }
+        }
+    }
+}
+
 #[test]
 fn a_guest_that_nobody_asks_keeps_its_addresses_while_it_is_silent() {
     let mut net = segment(network().guard);

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use engine::Reason;
+use engine::{PortSpec, Reason, VlanMode};
 use testkit::mac;
 use wire::MacAddr;
 use wire::build::Ipv4;
@@ -135,6 +135,28 @@ fn a_subnet_of_a_guests_own_has_a_broadcast_address() {
     net.engine.set_other_networks(&["192.168.6.0/23".parse().expect("a prefix")]);
     drain(&mut net);
     refused(&mut net, "client", &send(&client, source, last), Reason::CastMismatch);
+}
+
+/// Nobody takes it to shut out the others, here or from another VLAN.
+#[test]
+fn the_broadcast_address_of_a_guests_own_subnet_is_nobodys() {
+    let mut net = world();
+    let vlan = VlanMode::Access(2);
+    net.plug("client", learning());
+    net.plug("other", PortSpec { vlan, ..learning() });
+    let client = Guest { port: "client", number: 20, tags: Vec::new() };
+    let other = Guest { port: "other", number: 21, tags: Vec::new() };
+    let ip = |last| Ipv4Addr::new(192, 168, 7, last);
+    let from = |g: &Guest, source| g.udp4(&Ipv4 { source, ..g.ip4() }, 1, 2);
+    let shout = |g: &Guest, source, destination| {
+        let header = Ipv4 { source, destination, ..g.ip4() };
+        g.frame(MacAddr::BROADCAST, |b| b.ipv4(&header).udp(138, 138).payload(&[7; 20]))
+    };
+    refused(&mut net, "client", &from(&client, ip(255)), Reason::Ipv4Source);
+    taken(&mut net, "client", &from(&client, ip(127)));
+    passed(&mut net, "other", &from(&other, ip(5)));
+    passed(&mut net, "other", &shout(&other, ip(5), ip(127)));
+    passed(&mut net, "other", &shout(&other, ip(5), ip(255)));
 }
 
 #[test]

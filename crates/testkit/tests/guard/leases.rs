@@ -14,7 +14,8 @@ use wire::parse::Arp;
 
 use crate::dhcp::{by_dhcp, dhcpv6, from_nobody, message};
 use crate::world::{
-    Guest, PEER, ROUTER, a, drain, learning, passed, reaches, refused, v4, v6, world,
+    Guest, PEER, ROUTER, a, drain, learning, passed, reaches, refused, refused_on_egress, v4, v6,
+    world,
 };
 
 /// The network's router, or a station outside.
@@ -145,6 +146,28 @@ fn what_answers_no_request_is_no_lease() {
         net.send(port, &far);
         drain(&mut net);
         assert_eq!(owner(&net, mine), None, "by {port} from afar");
+    }
+}
+
+/// What is for an address that the client does not have gets there only as what a server gives it.
+#[test]
+fn only_a_servers_answer_is_for_an_address_that_its_client_does_not_have() {
+    for port in ["router", "uplink"] {
+        let from = server(port);
+        let mine = v4(60);
+        let offer = |port| says(&from, (from.v4(), port), mac(2), message::OFFER, mine.into());
+        let mut net = world();
+        reaches(&mut net, port, &offer(67), &["a"]);
+        let udp = 14 + 20 + 8;
+        let mut request = offer(67);
+        request[udp] = 1;
+        let mut client = offer(67);
+        client[udp + 33] ^= 1;
+        let mut given = offer(67);
+        given[udp + 19] ^= 1;
+        for frame in [offer(4444), request, client, given] {
+            refused_on_egress(&mut net, port, "a", &frame, Reason::NotDestination);
+        }
     }
 }
 

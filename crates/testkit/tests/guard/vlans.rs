@@ -1,7 +1,7 @@
 //! Addresses of the same kind in several VLANs: link-local ones are a link's (RFC 4007), and networks behind
 //! different VLANs may number their machines alike (checks 14, 21, 34 and 44).
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use engine::bindings::Owner;
@@ -9,11 +9,13 @@ use engine::{PortSpec, Reason, SourceMode, Verdict, VlanMode};
 use testkit::{TestNetwork, mac};
 use wire::arp::operation::REQUEST;
 use wire::build::{Ipv4, Ipv6};
+use wire::dhcp4::message::ACK;
 use wire::ndp::{multicast_mac, solicited_node};
 use wire::parse::Arp;
 use wire::{MacAddr, Tag, parse};
 
-use crate::world::{Guest, drain, learning, passed, refused, taken, world};
+use crate::dhcp::{discover, message};
+use crate::world::{Guest, drain, learning, passed, refused, taken, uplink, world};
 
 const SHARED: [&str; 2] = ["192.168.1.1", "fe80::1"];
 
@@ -171,27 +173,7 @@ fn it_ends_in_each_for_itself() {
         // With a station outside, that is in one of them.
         let mut net = both(address);
         let outside = Guest { port: "uplink", number: 200, tags: Vec::new() };
-        let claim = match address {
-            IpAddr::V4(ip) => {
-                let arp = Arp {
-                    operation: REQUEST,
-                    sender_mac: outside.mac(),
-                    sender_ip: ip,
-                    target_mac: MacAddr::ZERO,
-                    target_ip: ip,
-                };
-                outside.frame(MacAddr::BROADCAST, |b| b.arp(&arp))
-            }
-            IpAddr::V6(ip) => {
-                let all = "ff02::1".parse().expect("an address");
-                let header =
-                    Ipv6 { source: ip, destination: all, hop_limit: 255, ..Ipv6::default() };
-                outside.frame(multicast_mac(all), |b| {
-                    b.ipv6(&header).neighbour(136, 0x20, ip, outside.mac())
-                })
-            }
-        };
-        passed(&mut net, "uplink", &claim);
+        passed(&mut net, "uplink", &announce(&outside, address));
         refused(&mut net, "one", &from(&ONE, address), foreign(address));
         passed(&mut net, "two", &from(&TWO, address));
         // When it was not used for long.
@@ -219,5 +201,87 @@ fn what_is_given_is_given_in_every_vlan() {
         refused(&mut net, "one", &from(&ONE, address), foreign(address));
         refused(&mut net, "two", &from(&TWO, address), foreign(address));
         assert_eq!(net.engine.bindings().filter(|it| it.address == address.into()).count(), 1);
+    }
+}
+
+/// Networks that are routed beside this one: what was taken beside another ends as what was taken first.
+#[test]
+fn addresses_of_other_networks_are_free_in_no_vlan() {
+    let others = ["192.168.9.0/24", "fd99::/64"].map(|it| it.parse().expect("a prefix"));
+    for address in ["192.168.9.9", "fd99::c0de"] {
+        let address: IpAddr = address.parse().expect("an address");
+        let mut net = both(address);
+        net.engine.set_other_networks(&others);
+        assert_eq!(net.engine.bindings().filter(|it| it.address == address.into()).count(), 0);
+        refused(&mut net, "one", &from(&ONE, address), foreign(address));
+        refused(&mut net, "two", &from(&TWO, address), foreign(address));
+    }
+}
+
+/// "It is mine", to all.
+fn announce(g: &Guest, address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(ip) => {
+            let arp = Arp {
+                operation: REQUEST,
+                sender_mac: g.mac(),
+                sender_ip: ip,
+                target_mac: MacAddr::ZERO,
+                target_ip: ip,
+            };
+            g.frame(MacAddr::BROADCAST, |b| b.arp(&arp))
+        }
+        IpAddr::V6(ip) => {
+            let all = "ff02::1".parse().expect("an address");
+            let header = Ipv6 { source: ip, destination: all, hop_limit: 255, ..Ipv6::default() };
+            g.frame(multicast_mac(all), |b| b.ipv6(&header).neighbour(136, 0x20, ip, g.mac()))
+        }
+    }
+}
+
+/// Two customers behind one trunk number their machines alike.
+#[test]
+fn who_is_outside_in_another_vlan_is_in_nobodys_way() {
+    for address in shared() {
+        let mut net = world();
+        let vlan = VlanMode::Trunk { native: Some(1), allowed: [1, 2].into_iter().collect() };
+        net.change("uplink", PortSpec { vlan, ..uplink() });
+        net.plug("one", learning());
+        net.plug("two", second(learning()));
+        let station = Guest { port: "uplink", number: 200, tags: vec![Tag::new(2)] };
+        passed(&mut net, "uplink", &announce(&station, address));
+        let known = told(&mut net, "two", &probe(&TWO, address));
+        assert_eq!(known, Some(station.mac()), "{address} is taken there");
+        refused(&mut net, "two", &from(&TWO, address), foreign(address));
+        assert_eq!(told(&mut net, "one", &probe(&ONE, address)), None, "{address} is free here");
+        net.wait(Duration::from_millis(900));
+        passed(&mut net, "one", &from(&ONE, address));
+        // The station keeps it there, and another here takes it from who was only first.
+        passed(&mut net, "uplink", &announce(&station, address));
+        passed(&mut net, "one", &from(&ONE, address));
+    }
+}
+
+/// A server in one VLAN, and a station in the other that has what it gives.
+#[test]
+fn a_server_gives_what_somebody_outside_has_in_another_vlan() {
+    for (seen, given) in [(2, true), (1, false)] {
+        let mut net = world();
+        let vlan = VlanMode::Trunk { native: None, allowed: [1, 2].into_iter().collect() };
+        net.change("uplink", PortSpec { vlan, ..uplink() });
+        net.plug("one", learning());
+        let outside = |number, vid| Guest { port: "uplink", number, tags: vec![Tag::new(vid)] };
+        let [server, address] = [Ipv4Addr::new(192, 168, 1, 2), Ipv4Addr::new(192, 168, 1, 50)];
+        passed(&mut net, "uplink", &announce(&outside(201, seen), address.into()));
+        passed(&mut net, "uplink", &announce(&outside(200, 1), server.into()));
+        passed(&mut net, "one", &discover(&ONE, |_| {}));
+        let mut bytes = message(2, ONE.mac(), ACK, &[51, 4, 0, 0, 0, 60]);
+        bytes[16..20].copy_from_slice(&address.octets());
+        let header = Ipv4 { source: server, destination: address, ..Ipv4::default() };
+        let frame =
+            outside(200, 1).frame(ONE.mac(), |b| b.ipv4(&header).udp(67, 68).payload(&bytes));
+        passed(&mut net, "uplink", &frame);
+        let owner = given.then(|| Owner::Port(net.id("one")));
+        assert_eq!(net.engine.owner_of(address), owner, "seen in {seen}");
     }
 }
