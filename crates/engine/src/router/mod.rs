@@ -447,6 +447,15 @@ impl Router {
         }
     }
 
+    /// The port that an address is bound to, of a neighbour that is known.
+    #[must_use]
+    pub fn neighbour_port(&self, iface: InterfaceId, addr: IpAddr) -> Option<u16> {
+        self.interfaces.get(iface)?;
+        let number = self.neighbours.find(&(iface.index, addr))?;
+        let (_, entry) = self.neighbours.table.at(number)?;
+        entry.bound.filter(|port| *port != NO_PORT)
+    }
+
     /// What is known of neighbours, in no order.
     pub fn neighbours(&self) -> impl Iterator<Item = Neighbour> + '_ {
         self.neighbours.table.iter().filter_map(|(_, &(index, addr), entry)| {

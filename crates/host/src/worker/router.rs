@@ -317,7 +317,12 @@ impl Worker {
             Event::BindingMade { port, address: Address::Ip(address), .. } => {
                 self.note_neighbour(now, net, iface, address, port);
             }
-            Event::BindingEnded { address: Address::Ip(address), why, .. } => {
+            Event::BindingEnded { port, address: Address::Ip(address), why } => {
+                // Somebody else may have had it in another VLAN than who has it here.
+                let bound = self.routing.router.neighbour_port(iface, address);
+                if bound.is_some_and(|bound| usize::from(bound) != port.index()) {
+                    return;
+                }
                 self.routing.router.purge_address(&mut self.pool, iface, address);
                 // With the port everything ends that it had, whatever its addresses.
                 if why != BindingEnd::PortRemoved {

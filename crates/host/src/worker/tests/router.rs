@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use engine::router::InterfaceSpec;
-use engine::{GuardMode, GuardSpec};
+use engine::{GuardMode, GuardSpec, VlanMode};
 use wire::build::{Builder, Ipv6};
 use wire::parse::Arp;
 use wire::{MacAddr, arp, ndp};
@@ -105,4 +105,51 @@ fn networks_know_of_each_other() {
     assert!(takes(&mut s, 2) && !takes(&mut s, 3));
     s.worker.remove_network(other);
     assert!(takes(&mut s, 3));
+}
+
+/// Two have an address in VLANs of their own: when the one whom the router does not reach loses it, the
+/// router knows the other still.
+#[test]
+fn who_loses_an_address_in_another_vlan_takes_it_from_nobody() {
+    let mut s = Stage::new("vlans");
+    let spec = InterfaceSpec {
+        mac: MacAddr([2, 0, 0, 0, 0xff, 1]),
+        v4: vec![(ROUTER.0, 24)],
+        v6: vec![(ROUTER.1, 64)],
+        ..InterfaceSpec::default()
+    };
+    s.worker.open_router(s.net, spec).unwrap();
+    let guard = GuardSpec { mode: GuardMode::Learn, ..GuardSpec::default() };
+    let of =
+        |vid| PortSpec { vlan: VlanMode::Access(vid), guard: guard.clone(), ..PortSpec::default() };
+    let [(one, client), (two, other)] = [("a", 1), ("b", 2)].map(|(name, vid)| {
+        let place = s.stream_port(name, of(vid));
+        let (_, client) = &place;
+        for question in questions(MacAddr([2, 0, 0, 0, 0, 6 + vid as u8])) {
+            send(client, &record(&question)).unwrap();
+        }
+        s.turns();
+        place
+    });
+    let known = |s: &Stage| -> Vec<(IpAddr, Option<u16>)> {
+        let mut known: Vec<_> =
+            s.worker.router().neighbours().map(|it| (it.addr, it.port)).collect();
+        known.sort_unstable();
+        known
+    };
+    let number = u16::try_from(one.index()).unwrap();
+    let its = [(IpAddr::V4(GUEST.0), Some(number)), (IpAddr::V6(GUEST.1), Some(number))];
+    let beside = |s: &Stage, port| {
+        s.worker.engine(s.net).bindings().filter(|it| it.port == Some(port)).count()
+    };
+    assert_eq!(known(&s), its);
+    assert!(beside(&s, two) >= 2, "it has them too, in its VLAN");
+    drop(other);
+    s.worker.close_port(s.net, two, CloseReason::Requested);
+    s.turns();
+    assert_eq!(known(&s), its);
+    s.worker.close_port(s.net, one, CloseReason::Requested);
+    s.turns();
+    assert_eq!(known(&s), []);
+    drop(client);
 }
