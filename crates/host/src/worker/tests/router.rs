@@ -122,10 +122,10 @@ fn who_loses_an_address_in_another_vlan_takes_it_from_nobody() {
     let guard = GuardSpec { mode: GuardMode::Learn, ..GuardSpec::default() };
     let of =
         |vid| PortSpec { vlan: VlanMode::Access(vid), guard: guard.clone(), ..PortSpec::default() };
-    let [(one, client), (two, other)] = [("a", 1), ("b", 2)].map(|(name, vid)| {
+    let [(one, client), (two, other)] = [("a", 1, 7), ("b", 2, 8)].map(|(name, vid, last)| {
         let place = s.stream_port(name, of(vid));
         let (_, client) = &place;
-        for question in questions(MacAddr([2, 0, 0, 0, 0, 6 + vid as u8])) {
+        for question in questions(MacAddr([2, 0, 0, 0, 0, last])) {
             send(client, &record(&question)).unwrap();
         }
         s.turns();
