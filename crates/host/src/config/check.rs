@@ -20,7 +20,7 @@ use super::guard;
 use super::outside::{self, Outside};
 use super::{Checked, NETWORKS_MAX, Network, PORTS_MAX, file};
 use crate::address::{PREFIX_MAX, PREFIX_MIN};
-use crate::directory::{Access, DirectoryError};
+use crate::directory::{Access, DirectoryError, OWNER_MODE};
 use crate::log::Level;
 use crate::names::{Name, NameError};
 use crate::node::NodeKind;
@@ -135,7 +135,7 @@ fn check_network(name: &Spanned<String>, file: file::Network) -> Result<Network,
     network.group = check_account(file.group.as_ref(), |it| Access::named(None, Some(it), None))?;
     network.mode = file.mode.as_ref().map(check_mode).transpose()?;
     if let (Some(mode), Some(text)) = (network.mode, &file.mode)
-        && mode & OWNER != OWNER
+        && mode & OWNER_MODE != OWNER_MODE
     {
         let why = format!(
             "{:?} locks you out of your own network: begin the mode with 6, such as \"0660\"",
@@ -269,9 +269,6 @@ fn check_account(
         Err(why) => Err(fault(account, why.to_string().trim_end_matches('.'))),
     }
 }
-
-/// The part of a network's mode that its owner needs: to read and write.
-const OWNER: u32 = 0o600;
 
 fn check_mode(text: &Spanned<String>) -> Result<u32, Fault> {
     match u32::from_str_radix(text.get_ref(), 8) {

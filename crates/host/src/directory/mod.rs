@@ -29,7 +29,7 @@ use sys::dir::{Dir, Kind, Status};
 
 use crate::names::{Name, NameError};
 
-pub use publish::{Access, PublishedDirectory};
+pub use publish::{Access, OWNER_MODE, PublishedDirectory};
 pub use registry::covers;
 pub use staged::Staged;
 

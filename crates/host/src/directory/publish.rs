@@ -10,6 +10,9 @@ use sys::lock::{Lock, LockError};
 use super::{DirectoryError, Environment, LOCK, NODES, PLAN, PORTS, registry, staged};
 use super::{check_owner, open_error};
 
+/// What its owner needs of a network's mode: to read and to write.
+pub const OWNER_MODE: u32 = 0o600;
+
 /// Who may open nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
@@ -22,7 +25,7 @@ pub struct Access {
 
 impl Default for Access {
     fn default() -> Self {
-        Self { uid: None, gid: None, mode: 0o600 }
+        Self { uid: None, gid: None, mode: OWNER_MODE }
     }
 }
 

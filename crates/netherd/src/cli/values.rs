@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use host::directory::OWNER_MODE;
+
 /// Reads an address that one station can have.
 pub(super) fn parse_mac(text: &str) -> Result<wire::MacAddr, String> {
     let mac: wire::MacAddr = text.parse().map_err(|_| {
@@ -42,13 +44,10 @@ pub(super) fn parse_bytes(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| format!("`{text}` is not a number of bytes; write one such as 96"))
 }
 
-/// The part of a network's mode that its owner needs: to read and write.
-const OWNER: u32 = 0o600;
-
 /// Reads permission bits, as chmod writes them.
 pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
-        Ok(mode) if mode <= 0o777 && mode & OWNER == OWNER => Ok(mode),
+        Ok(mode) if mode <= 0o777 && mode & OWNER_MODE == OWNER_MODE => Ok(mode),
         Ok(mode) if mode <= 0o777 => {
             Err(format!("`{text}` locks you out of your own network; begin it with 6, such as 660"))
         }

@@ -182,9 +182,8 @@ fn only_own_leases_are_given_up() {
     });
 }
 
-/// A client asks whether the address that a server gave it is taken, is told so, and tells the server.
-#[test]
-fn what_somebody_outside_has_may_be_declined() {
+/// A station outside says that it has .40 and ::40.
+fn heard_outside() -> [Vec<u8>; 2] {
     let host = Guest { port: "uplink", number: 200, tags: Vec::new() };
     let arp = Arp {
         operation: wire::arp::operation::REQUEST,
@@ -194,10 +193,16 @@ fn what_somebody_outside_has_may_be_declined() {
         target_ip: v4(40),
     };
     let header = Ipv6 { source: v6(40), hop_limit: 255, ..host.ip6() };
-    let heard = [
+    [
         host.frame(MacAddr::BROADCAST, |b| b.arp(&arp)),
         host.frame(mac(PEER), |b| b.ipv6(&header).neighbour(136, 0x60, v6(40), host.mac())),
-    ];
+    ]
+}
+
+/// A client asks whether the address that a server gave it is taken, is told so, and tells the server.
+#[test]
+fn what_somebody_outside_has_may_be_declined() {
+    let heard = heard_outside();
     for guest in [a(), t()] {
         let mut net = world();
         let four = |guest: &Guest, kind: [u8; 2]| give_up_v4(guest, kind[0], v4(40));
@@ -218,7 +223,6 @@ fn what_somebody_outside_has_may_be_declined() {
 /// One that does not ask first is refused what its server gave it, and cannot know why.
 #[test]
 fn who_was_given_what_somebody_outside_has_is_not_cut_off() {
-    let host = Guest { port: "uplink", number: 200, tags: Vec::new() };
     let mut net = world();
     let mut spec = by_dhcp(2);
     spec.guard.quarantine = Some(Quarantine {
@@ -227,17 +231,9 @@ fn who_was_given_what_somebody_outside_has_is_not_cut_off() {
         release: Duration::from_secs(300),
     });
     net.change("a", spec);
-    let arp = Arp {
-        operation: wire::arp::operation::REQUEST,
-        sender_mac: host.mac(),
-        sender_ip: v4(40),
-        target_mac: MacAddr::ZERO,
-        target_ip: v4(40),
-    };
-    passed(&mut net, "uplink", &host.frame(MacAddr::BROADCAST, |b| b.arp(&arp)));
-    let header = Ipv6 { source: v6(40), hop_limit: 255, ..host.ip6() };
-    let says = host.frame(mac(PEER), |b| b.ipv6(&header).neighbour(136, 0x60, v6(40), host.mac()));
-    passed(&mut net, "uplink", &says);
+    for frame in heard_outside() {
+        passed(&mut net, "uplink", &frame);
+    }
     let from = |number| {
         let four = a().udp4(&Ipv4 { source: v4(number), ..a().ip4() }, 1, 2);
         let six = a().udp6(&Ipv6 { source: v6(number), ..a().ip6() }, 1, 2);

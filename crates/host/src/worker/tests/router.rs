@@ -37,10 +37,7 @@ fn questions(from: MacAddr) -> [Vec<u8>; 2] {
     out
 }
 
-/// Nothing binds what an unguarded port says of itself, so that no binding's end takes it back.
-#[test]
-fn a_port_that_goes_takes_along_what_it_said() {
-    let mut s = Stage::new("said");
+fn open_router(s: &mut Stage) {
     let spec = InterfaceSpec {
         mac: MacAddr([2, 0, 0, 0, 0xff, 1]),
         v4: vec![(ROUTER.0, 24)],
@@ -48,6 +45,13 @@ fn a_port_that_goes_takes_along_what_it_said() {
         ..InterfaceSpec::default()
     };
     s.worker.open_router(s.net, spec).unwrap();
+}
+
+/// Nothing binds what an unguarded port says of itself, so that no binding's end takes it back.
+#[test]
+fn a_port_that_goes_takes_along_what_it_said() {
+    let mut s = Stage::new("said");
+    open_router(&mut s);
     let mac = MacAddr([2, 0, 0, 0, 0, 7]);
     let (port, client) = s.stream_port("a", PortSpec::default());
     for question in questions(mac) {
@@ -112,13 +116,7 @@ fn networks_know_of_each_other() {
 #[test]
 fn who_loses_an_address_in_another_vlan_takes_it_from_nobody() {
     let mut s = Stage::new("vlans");
-    let spec = InterfaceSpec {
-        mac: MacAddr([2, 0, 0, 0, 0xff, 1]),
-        v4: vec![(ROUTER.0, 24)],
-        v6: vec![(ROUTER.1, 64)],
-        ..InterfaceSpec::default()
-    };
-    s.worker.open_router(s.net, spec).unwrap();
+    open_router(&mut s);
     let guard = GuardSpec { mode: GuardMode::Learn, ..GuardSpec::default() };
     let of =
         |vid| PortSpec { vlan: VlanMode::Access(vid), guard: guard.clone(), ..PortSpec::default() };
