@@ -115,6 +115,10 @@ pub struct NetworkArgs {
 /// addresses, a way out through the network's gateway, and the other guests by name. If nothing
 /// serves the network yet, it is started, and ends a few seconds after its last guest. This needs no
 /// privilege; without CMD, your shell runs.
+///
+/// The guest ends with CMD, and so do its other processes. What they had written to TCP connections and closed
+/// is still sent: netherd waits while it is being acknowledged, at most five seconds while nothing is, or
+/// until ^C.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = COMMAND_STATUS)]
 pub struct RunArgs {

@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 /// The signals that netherd itself deals with (signal(7)), for code that makes no system calls of its own.
-pub use libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM};
+pub use libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM};
 
 /// A set of signals, as sigsetops(3) has it.
 #[derive(Clone, Copy)]
@@ -211,6 +211,22 @@ pub fn send(pid: i32, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
+/// Sends a signal to every other process of our PID namespace.
+///
+/// # Errors
+/// EPERM unless this is process 1 of a namespace: elsewhere these processes would be other people's. ESRCH when it is
+/// alone.
+pub fn send_to_all_others(signal: i32) -> io::Result<()> {
+    if crate::process::own_pid() != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EPERM));
+    }
+    // SAFETY: kill has no memory arguments. -1 is everybody whom we may signal but ourselves.
+    if unsafe { libc::kill(-1, signal) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
 /// Whether a process group has a living member.
 #[must_use]
 pub fn group_exists(group: i32) -> bool {
@@ -226,7 +242,7 @@ pub fn name(signal: i32) -> String {
     let known = [
         (SIGHUP, "SIGHUP"),
         (SIGINT, "SIGINT"),
-        (libc::SIGQUIT, "SIGQUIT"),
+        (SIGQUIT, "SIGQUIT"),
         (libc::SIGILL, "SIGILL"),
         (libc::SIGABRT, "SIGABRT"),
         (libc::SIGFPE, "SIGFPE"),

@@ -27,14 +27,12 @@ const PACKET_BUFFER: usize = 4 << 20;
 pub struct Around {
     listener: UnixListener,
     outer: Outer,
-    /// The guest's.
-    network_namespace: OwnedFd,
 }
 
 impl Around {
     #[must_use]
-    pub fn new(listener: OwnedFd, outer: Outer, network_namespace: OwnedFd) -> Self {
-        Self { listener: listener.into(), outer, network_namespace }
+    pub fn new(listener: OwnedFd, outer: Outer) -> Self {
+        Self { listener: listener.into(), outer }
     }
 
     /// Readable when [`Around::attend`] is to be called.
@@ -43,8 +41,8 @@ impl Around {
         self.listener.as_fd()
     }
 
-    /// Takes in one who asks, and has a helper answer.
-    pub fn attend(&self, mount_namespace: BorrowedFd<'_>) {
+    /// Takes in one who asks, and has a helper answer. The namespaces are the guest's.
+    pub fn attend(&self, mount: BorrowedFd<'_>, network: BorrowedFd<'_>) {
         let Ok((stream, _)) = self.listener.accept() else { return };
         // The guest's own user is ours; other users that live in the guest have no business with it.
         let allowed = sys::unix::peer_cred(stream.as_fd())
@@ -54,16 +52,23 @@ impl Around {
         }
         // Reaped with init's other children.
         let Ok(Forked::Child) = sys::ns::fork(Namespaces::NONE, Parenthood::Own) else { return };
-        let _ = self.answer(stream, mount_namespace);
+        let _ = self.answer(stream, mount, network);
         sys::process::exit_now(0)
     }
 
     /// In the helper.
-    fn answer(&self, stream: UnixStream, mount_namespace: BorrowedFd<'_>) -> anyhow::Result<()> {
+    fn answer(
+        &self,
+        stream: UnixStream,
+        mount: BorrowedFd<'_>,
+        network: BorrowedFd<'_>,
+    ) -> anyhow::Result<()> {
         let asked = Asked::read(stream)?;
         let made = match asked.question {
             Question::Who => return Ok(asked.answer(&self.outer, None)?),
-            Question::Bridge => self.bridge().map(|(socket, fd)| asked.answer(socket, Some(fd))),
+            Question::Bridge => {
+                self.bridge(network).map(|(socket, fd)| asked.answer(socket, Some(fd)))
+            }
             Question::Route { ipv4, ipv6, mtu } => {
                 let addresses: Vec<(IpAddr, u8)> = [
                     ipv4.map(|(address, length)| (IpAddr::V4(address), length)),
@@ -72,7 +77,7 @@ impl Around {
                 .into_iter()
                 .flatten()
                 .collect();
-                self.route(&addresses, mtu, mount_namespace)
+                self.route(&addresses, mtu, mount, network)
                     .map(|(routed, fd)| asked.answer(routed, Some(fd)))
             }
         };
@@ -83,7 +88,7 @@ impl Around {
     }
 
     /// A packet socket on the guest's interface.
-    fn bridge(&self) -> anyhow::Result<(Socket, OwnedFd)> {
+    fn bridge(&self, network: BorrowedFd<'_>) -> anyhow::Result<(Socket, OwnedFd)> {
         if self.outer.macs == 0 {
             bail!(
                 "guest {} may use no more MAC addresses on network {}; start it with `netherd run --macs N`, where \
@@ -92,7 +97,7 @@ impl Around {
                 self.outer.network
             );
         }
-        sys::ns::enter(self.network_namespace.as_fd(), Namespaces::NETWORK)?;
+        sys::ns::enter(network, Namespaces::NETWORK)?;
         let link = Netlink::open()?
             .link(interface::NAME)
             .with_context(|| format!("the guest no longer has {}", interface::NAME))?;
@@ -107,7 +112,8 @@ impl Around {
         &self,
         addresses: &[(IpAddr, u8)],
         mtu: u16,
-        mount_namespace: BorrowedFd<'_>,
+        mount: BorrowedFd<'_>,
+        network: BorrowedFd<'_>,
     ) -> anyhow::Result<(Routed, OwnedFd)> {
         if self.outer.routes.is_empty() {
             bail!(
@@ -127,8 +133,8 @@ impl Around {
             }
         }
         // For its /dev; init's own is not one.
-        sys::ns::enter(mount_namespace, Namespaces::MOUNT)?;
-        sys::ns::enter(self.network_namespace.as_fd(), Namespaces::NETWORK)?;
+        sys::ns::enter(mount, Namespaces::MOUNT)?;
+        sys::ns::enter(network, Namespaces::NETWORK)?;
         let mut netlink = Netlink::open()?;
         let name = (0..INTERFACES_MAX)
             .map(|number| format!("inner{number}"))
@@ -136,7 +142,7 @@ impl Around {
             .ok_or_else(|| anyhow!("the guest has {INTERFACES_MAX} inner interfaces already"))?;
         let link = match interface::make_tap(&name) {
             Ok(link) => link,
-            Err(why) => self.veth(&name, mtu).with_context(|| {
+            Err(why) => veth(&name, mtu, network).with_context(|| {
                 format!("no tap can be made in the guest (/dev/net/tun: {why}), nor a veth pair")
             })?,
         };
@@ -156,14 +162,14 @@ impl Around {
         let Link { fd, tap, vnet_hdr_len, offloads } = link;
         Ok((Routed { interface: name, tap, vnet_hdr_len, offloads }, fd))
     }
+}
 
-    /// A veth pair whose outer end is alone in a namespace that lives as long as its packet socket.
-    fn veth(&self, name: &str, mtu: u16) -> anyhow::Result<Link> {
-        sys::ns::unshare(Namespaces::NETWORK)?;
-        let peer = PeerNamespace::Fd(self.network_namespace.as_fd());
-        let link = interface::make_veth(name, None, u32::from(mtu), peer)?;
-        sys::ns::enter(self.network_namespace.as_fd(), Namespaces::NETWORK)?;
-        interface::plain_inner_end(name);
-        Ok(link)
-    }
+/// A veth pair whose outer end is alone in a namespace that lives as long as its packet socket.
+fn veth(name: &str, mtu: u16, network: BorrowedFd<'_>) -> anyhow::Result<Link> {
+    sys::ns::unshare(Namespaces::NETWORK)?;
+    let peer = PeerNamespace::Fd(network);
+    let link = interface::make_veth(name, None, u32::from(mtu), peer)?;
+    sys::ns::enter(network, Namespaces::NETWORK)?;
+    interface::plain_inner_end(name);
+    Ok(link)
 }

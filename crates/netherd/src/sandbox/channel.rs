@@ -47,8 +47,9 @@ pub enum Report {
     Relay,
     /// CMD is stopped by this signal.
     Stopped { signal: i32 },
-    /// CMD has ended.
-    Ended(End),
+    /// CMD has ended. init stays while the guest's kernel has something to send that its processes left behind:
+    /// so many bytes are not acknowledged yet.
+    Ended { end: End, unsent: u64 },
 }
 
 /// From outside to inside.
@@ -142,11 +143,11 @@ mod tests {
     fn messages_keep_their_boundaries_and_descriptors() {
         let (a, b) = Channel::pair().unwrap();
         a.send(&Report::Stopped { signal: 20 }, &[]).unwrap();
-        a.send(&Report::Ended(End::Exited(3)), &[a.as_fd(), b.as_fd()]).unwrap();
+        a.send(&Report::Ended { end: End::Exited(3), unsent: 0 }, &[a.as_fd(), b.as_fd()]).unwrap();
         let (first, fds) = b.receive::<Report>().unwrap().unwrap();
         assert_eq!((first, fds.len()), (Report::Stopped { signal: 20 }, 0));
         let (second, fds) = b.receive::<Report>().unwrap().unwrap();
-        assert_eq!((second, fds.len()), (Report::Ended(End::Exited(3)), 2));
+        assert_eq!((second, fds.len()), (Report::Ended { end: End::Exited(3), unsent: 0 }, 2));
         drop(fds);
         drop(a);
         assert!(b.receive::<Report>().unwrap().is_none());

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use sys::ns::Child;
 use sys::process::{Patience, Which};
-use sys::signal::{SIGCHLD, SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM, SignalFd, SignalSet};
+use sys::signal::{
+    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SignalFd, SignalSet,
+};
 use sys::terminal::{Terminal, own_group};
 
 use super::channel::{Channel, End, Order, Report};
@@ -19,6 +21,9 @@ use crate::output;
 
 /// How long a command that was told to end may take before it is killed.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// How long what a guest has left is sent before its user is told why he waits.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// What a command is told that must end. An interactive shell heeds only the second, and one that is stopped
 /// none without the third.
@@ -112,7 +117,10 @@ impl Front {
             if ready[0] {
                 match self.control.receive::<Report>().ok().flatten()? {
                     (Report::Stopped { signal }, _) => self.stop(signal),
-                    (Report::Ended(end), _) => return Some(end),
+                    (Report::Ended { end, unsent }, _) => {
+                        self.see_off(unsent);
+                        return Some(end);
+                    }
                     (_, _) => {}
                 }
             }
@@ -125,10 +133,49 @@ impl Front {
         }
     }
 
+    /// CMD has ended, and init stays until the guest's kernel has sent what was left to it. Any signal that asks for
+    /// an end ends that as well, as does the network's.
+    fn see_off(&mut self, unsent: u64) {
+        // The terminal's keys are for us now.
+        self.caller.restore_terminal();
+        let begin = Instant::now();
+        let mut told = false;
+        while self.deadline.is_none() {
+            let mut fds = vec![self.control.as_fd(), self.caller.signals.as_fd()];
+            fds.extend(self.session.as_ref().and_then(Session::fd));
+            let quiet = (!told).then(|| remaining(begin + QUIET));
+            let timeout = self.session.as_ref().and_then(Session::timeout);
+            let Ok(ready) = sys::process::poll(&fds, timeout.into_iter().chain(quiet).min()) else {
+                return;
+            };
+            // init has nothing more to say: this is its end.
+            if ready[0] || (ready[1] && self.is_told_to_end()) {
+                return;
+            }
+            if ready.get(2) == Some(&true) || (fds.len() == 2 && timeout.is_some()) {
+                self.attend_session();
+            }
+            if !told && unsent > 0 && quiet == Some(0) {
+                told = true;
+                output::note_in_passing(&format!(
+                    "the command has ended, and {} that it sent are still on their way; ^C gives them up",
+                    output::unit::bytes(unsent)
+                ));
+            }
+        }
+    }
+
+    fn is_told_to_end(&self) -> bool {
+        let mut told = false;
+        while let Ok(Some(got)) = self.caller.signals.read() {
+            told |= [SIGINT, SIGQUIT, SIGHUP, SIGTERM].contains(&got.signal);
+        }
+        told
+    }
+
     /// Milliseconds that CMD has left to end by itself, if it was told to.
     fn patience(&self) -> Option<u32> {
-        let left = self.deadline?.saturating_duration_since(Instant::now()).as_millis();
-        Some(u32::try_from(left).unwrap_or(u32::MAX))
+        self.deadline.map(remaining)
     }
 
     /// Only what was sent to us: what the terminal raised, it raised in CMD as well.
@@ -197,6 +244,12 @@ impl Front {
             }
         }
     }
+}
+
+/// Milliseconds until then.
+fn remaining(deadline: Instant) -> u32 {
+    let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+    u32::try_from(left).unwrap_or(u32::MAX)
 }
 
 /// Dies as CMD did, so that the caller sees the same; a signal that does not end a process gives the

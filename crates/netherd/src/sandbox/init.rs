@@ -120,8 +120,9 @@ fn start(
     let Made { mount_namespace, network_namespace, questions } =
         make_link(blueprint, &command, &to_command, setup)?;
     let listener = await_start(&to_command)?;
-    let around = Around::new(questions, blueprint.outer.clone(), network_namespace);
-    Ok((command, listener, Keep { bind_files, around: Some(around), mount_namespace, terminal }))
+    let around = Around::new(questions, blueprint.outer.clone());
+    let keep = Keep { bind_files, around, mount_namespace, network_namespace, terminal };
+    Ok((command, listener, keep))
 }
 
 fn mount(blueprint: &Blueprint) -> anyhow::Result<BindFiles> {

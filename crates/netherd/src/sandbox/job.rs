@@ -16,6 +16,7 @@ use super::around::Around;
 use super::bind_files::BindFiles;
 use super::channel::{Channel, End, Order, Report};
 use super::group;
+use super::unsent::Unsent;
 
 /// Which parent this is.
 #[derive(Debug)]
@@ -32,9 +33,10 @@ pub struct Keep {
     /// The files that were laid over the machine's.
     pub bind_files: BindFiles,
     /// Who asks about the network around the guest.
-    pub around: Option<Around>,
+    pub around: Around,
     /// The guest's.
     pub mount_namespace: OwnedFd,
+    pub network_namespace: OwnedFd,
     /// The caller's, opened while init still saw a `/dev`.
     pub terminal: Option<Terminal>,
 }
@@ -52,14 +54,34 @@ pub struct Job {
 impl Job {
     /// Stays until CMD has ended or the outer side has gone; then ends this process.
     pub fn supervise(self) -> ! {
-        let end = self.watch();
-        if matches!(self.role, Role::Relay) && end.is_some() {
-            self.leave_successor();
-        }
-        if let Some(end) = end {
-            let _ = self.control.send(&Report::Ended(end), &[]);
+        if let Some(end) = self.watch() {
+            match &self.role {
+                Role::Init(keep) => self.end_guest(end, keep),
+                Role::Relay => {
+                    self.leave_successor();
+                    self.tell(end, 0);
+                }
+            }
         }
         sys::process::exit_now(0)
+    }
+
+    fn tell(&self, end: End, unsent: u64) {
+        let _ = self.control.send(&Report::Ended { end, unsent }, &[]);
+    }
+
+    /// The guest's processes end with CMD, but what they have sent does not: a program on a machine of its own may
+    /// write, close and end, and the machine's kernel sends the rest. This guest's kernel is gone with us.
+    fn end_guest(&self, end: End, keep: &Keep) {
+        let mut unsent = Unsent::left_in(keep.network_namespace.as_fd());
+        self.tell(end, unsent.as_ref().map_or(0, Unsent::bytes));
+        while let Some(left) = &mut unsent {
+            // Whatever is told now, it is that nobody waits any longer.
+            let told = sys::process::poll(&[self.control.as_fd()], Some(left.pause()));
+            if !told.is_ok_and(|ready| !ready[0]) || !left.look() {
+                unsent = None;
+            }
+        }
     }
 
     /// Starts a process that answers for those that the command has left behind, until the last has ended.
@@ -107,9 +129,8 @@ impl Job {
                 Role::Init(keep) => Some(keep),
                 Role::Relay => None,
             };
-            let around = keep.and_then(|keep| keep.around.as_ref());
             let bind_files = keep.map(|keep| &keep.bind_files).filter(|files| files.fd().is_some());
-            fds.extend(around.map(Around::fd));
+            fds.extend(keep.map(|keep| keep.around.fd()));
             fds.extend(bind_files.and_then(BindFiles::fd));
             let ready = sys::process::poll(&fds, None).ok()?;
             if ready[0] {
@@ -131,10 +152,9 @@ impl Job {
             }
             let Some(keep) = keep else { continue };
             let mut kept = ready[kept..].iter();
-            if let Some(around) = around
-                && kept.next() == Some(&true)
-            {
-                around.attend(keep.mount_namespace.as_fd());
+            if kept.next() == Some(&true) {
+                let Keep { mount_namespace, network_namespace, .. } = keep;
+                keep.around.attend(mount_namespace.as_fd(), network_namespace.as_fd());
             }
             if let Some(files) = bind_files
                 && kept.next() == Some(&true)

@@ -25,7 +25,8 @@
 //! descriptors are closed; init is not dumpable, so `/proc/1/fd` gives nothing away. The directory the
 //! guest starts in is looked up again after the covers are made.
 //!
-//! *One owner of each end.* The guest ends with CMD: init ends and the kernel kills P1. It ends with
+//! *One owner of each end.* The guest ends with CMD: init kills the rest of P1, stays as long as N2 has something
+//! to send ([`unsent`]), and ends. It ends with
 //! `run`: init gets SIGKILL (`PR_SET_PDEATHSIG`), and for the moment before that is in place, it reads
 //! the end of its channel. `run` ends as CMD did.
 //!
@@ -64,3 +65,4 @@ pub mod refusal;
 pub mod rootfs;
 pub mod session;
 pub mod sysfs;
+pub mod unsent;

@@ -1,6 +1,7 @@
 """Sends, and is gone; or takes what comes, late and slowly.
 
 sends_off.py send ADDRESS PORT COUNT: ends when everything is acknowledged to it, and waits for no answer.
+sends_off.py drop ADDRESS PORT COUNT: ends as soon as its kernel has everything.
 sends_off.py take PORT FILE: writes into the file how much came by each connection, and how it ended.
 """
 
@@ -11,10 +12,10 @@ import sys
 import termios
 import time
 
-if sys.argv[1] == "send":
+if sys.argv[1] != "take":
     stream = socket.create_connection((sys.argv[2], int(sys.argv[3])))
     stream.sendall(bytes(int(sys.argv[4])))
-    while struct.unpack("i", fcntl.ioctl(stream, termios.TIOCOUTQ, bytes(4)))[0]:
+    while sys.argv[1] == "send" and struct.unpack("i", fcntl.ioctl(stream, termios.TIOCOUTQ, bytes(4)))[0]:
         time.sleep(0.01)
     stream.close()
 else:
