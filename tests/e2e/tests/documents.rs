@@ -214,6 +214,15 @@ fn socat() {
 }
 
 #[test]
+fn containers() {
+    for program in ["bwrap", "nsenter", "ping"] {
+        need!(e2e::skip::program(program));
+    }
+    need!(e2e::skip::namespaces());
+    need!(follow("clients/containers.md"));
+}
+
+#[test]
 fn uml() {
     need!(e2e::skip::user_mode_linux());
     // Of the init system, which is not for the tests to install.
