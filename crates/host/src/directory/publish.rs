@@ -348,7 +348,8 @@ impl Drop for PublishedDirectory {
             }
             self.remove_node(&node);
         }
-        if let Some(base) = &self.registered {
+        // Whoever publishes at the same path, because ours was removed under us, has the entry now.
+        if let Some(base) = self.registered.as_ref().filter(|_| self.is_in_place()) {
             registry::remove(base, &self.path);
         }
     }

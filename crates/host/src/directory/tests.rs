@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use sys::unix::SocketKind;
 
+use super::registry::covers_in;
 use super::*;
 
 /// A machine of our own: a temporary directory with `run` and `tmp`.
@@ -290,11 +291,14 @@ fn directories_published_elsewhere_are_known_to_covers() {
     assert_eq!(mode(&path), 0o750);
     assert_eq!(covers_in(&place.environment), [path.clone(), place.fallback()]);
     assert_eq!(list_in(&place.environment), [("elsewhere".to_owned(), path.clone())]);
+    // Removed under its publisher, and published anew: the entry is the newcomer's.
+    std::fs::remove_dir_all(&path).expect("ours");
+    let newcomer = place.publish(&path, &access).expect("free again");
     drop(published);
+    assert_eq!(covers_in(&place.environment), [path, place.fallback()]);
+    drop(newcomer);
     assert_eq!(covers_in(&place.environment), [place.fallback()]);
 }
-
-use super::registry::covers_in;
 
 #[test]
 fn access_gives_directories_no_more_than_nodes() {
