@@ -5,7 +5,7 @@
 //! *Over what.* The file is laid over the entry itself, not over what it leads to: `/etc/resolv.conf` is
 //! often a symbolic link into `/run`, sometimes to nowhere, on a root that is read-only. Nothing is written
 //! to the machine's file systems. Where there is no entry to lay it over, the directory is covered with a
-//! copy of itself ([`super::cover::copy`]) that has one; in a tree of `--rootfs`, which is the user's, an
+//! copy of itself ([`directory_copy`]) that has one; in a tree of `--rootfs`, which is the user's, an
 //! empty file is made instead, as programs that manage such trees do.
 //!
 //! *For how long.* A mount on an entry ends when the entry is removed or replaced outside, in all
@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use sys::ns::{Forked, Namespaces, Parenthood};
 
-use super::cover;
+use super::directory_copy::{self, Hidden};
 use super::lookup::Lookup;
 
 /// A directory that is there in every tree, and that init can do without.
@@ -129,7 +129,7 @@ fn make_entry(directory: &Path, name: &str, is_ours: &mut bool) -> anyhow::Resul
         return Ok(());
     }
     *is_ours = true;
-    cover::copy(directory, &cover::Hidden::Nothing, 0)
+    directory_copy::copy(directory, &Hidden::Nothing)
         .and_then(|()| make_file(&target))
         .with_context(|| {
             format!("{} is missing and cannot be shown to the guest", target.display())

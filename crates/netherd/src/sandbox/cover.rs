@@ -1,5 +1,5 @@
 //! What a guest must not find in the file system: the sockets of outer hypervisors and of their helper, of D-Bus, of
-//! systemd and of programs that look names up; and outer processes.
+//! systemd and of programs that look names up.
 //!
 //! The covers are mounted in M1, so they are locked in the guest's M2. What is looked for is decided
 //! by the outer process, which knows the caller's environment; init only mounts, wherever the mounts show
@@ -8,44 +8,27 @@
 //!
 //! A cover over a file ends when the file is removed outside, and a server that starts again removes and
 //! makes its socket. So directories are covered. Where a directory also has what programs need, its cover
-//! is a *copy*: a directory in memory in which the other entries are shown one by one.
+//! is a *copy* ([`directory_copy`]).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, symlink};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use sys::errno::{EACCES, EINVAL, ENOENT};
 
+use super::directory_copy::{self, Hidden};
 use super::mounts;
 
 /// A guest's own hypervisor publishes here; sockets, leases and little else.
 const NETWORKS_BYTES: u64 = 16 << 20;
-/// Sockets below this depth are none that systemd makes.
-const DEPTH_MAX: u32 = 4;
-/// Entries of a directory that are shown in its copy.
-const ENTRIES_MAX: usize = 4096;
-
 /// Directories of programs that look names up for others, below `/run`: the caches of the C library (nscd,
 /// unscd) and of LDAP, systemd's resolver, and mDNS. Through their sockets a guest's programs would see the
 /// machine's names, and the machine's network, instead of the guest's. Without them, the C library goes on to
 /// the next source of nsswitch.conf(5), which is `dns`.
 const RESOLVERS: [&str; 4] = ["nscd", "nslcd", "systemd/resolve", "avahi-daemon"];
-
-/// What the copy of a directory leaves out.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Hidden {
-    /// Nothing: the copy is made for what can be added to it.
-    Nothing,
-    /// These names, whatever they are now or later.
-    Names(BTreeSet<OsString>),
-    /// Sockets, also below.
-    Sockets,
-}
 
 /// The places, all absolute and without symbolic links.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -122,7 +105,7 @@ impl Covers {
                 covers.add(&run.join(name));
             }
             if let Ok(systemd) = fs::canonicalize(run.join("systemd"))
-                && has_socket(&systemd, 0)
+                && directory_copy::has_socket(&systemd)
             {
                 covers.copies.insert(systemd, Hidden::Sockets);
             }
@@ -164,9 +147,7 @@ impl Covers {
     /// # Errors
     /// A cover that cannot be mounted: the guest must not start without it.
     pub fn mount(&self) -> anyhow::Result<()> {
-        let table =
-            fs::read_to_string("/proc/self/mountinfo").context("the mounts are unreadable")?;
-        let mounts: Vec<mounts::Mount> = mounts::parse(&table).collect();
+        let mounts = mounts::table()?;
         let everywhere = |path: &Path| -> Vec<PathBuf> {
             let file = |path: &Path| fs::metadata(path).map(|m| (m.dev(), m.ino())).ok();
             let own = file(path);
@@ -180,98 +161,30 @@ impl Covers {
         let sockets: Vec<_> = self.sockets.iter().flat_map(|p| everywhere(p)).collect();
         for (places, hidden) in &copies {
             for path in places {
-                self.mount_one(path, |p| copy(p, hidden, 0))?;
+                cover_one(path, |p| directory_copy::copy(p, hidden))?;
             }
         }
         for path in &networks {
-            self.mount_one(path, |p| sys::mount::tmpfs(p, 0o700, NETWORKS_BYTES))?;
+            cover_one(path, |p| sys::mount::tmpfs(p, 0o700, NETWORKS_BYTES))?;
         }
         for path in &directories {
-            self.mount_one(path, sys::mount::empty)?;
+            cover_one(path, sys::mount::empty)?;
         }
         for path in &sockets {
-            self.mount_one(path, |p| sys::mount::bind(Path::new("/dev/null"), p))?;
+            cover_one(path, |p| sys::mount::bind(Path::new("/dev/null"), p))?;
         }
         Ok(())
     }
-
-    fn mount_one(
-        &self,
-        path: &Path,
-        mount: impl Fn(&Path) -> io::Result<()>,
-    ) -> anyhow::Result<()> {
-        match mount(path) {
-            // It went away, or lies below another cover.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            result => result.with_context(|| {
-                format!("{} cannot be covered, and a guest must not reach it", path.display())
-            }),
-        }
-    }
 }
 
-/// Whether systemd's directory has a socket here or below. What we may not look into, the guest may not
-/// either.
-fn has_socket(directory: &Path, depth: u32) -> bool {
-    let Ok(entries) = fs::read_dir(directory) else { return false };
-    entries.flatten().any(|entry| {
-        entry.file_type().is_ok_and(|kind| {
-            kind.is_socket()
-                || (kind.is_dir() && depth < DEPTH_MAX && has_socket(&entry.path(), depth + 1))
-        })
-    })
-}
-
-/// Covers a directory with a copy of itself. An entry that cannot be shown is left out.
-pub fn copy(directory: &Path, hidden: &Hidden, depth: u32) -> io::Result<()> {
-    // What is below the cover stays within reach through this descriptor.
-    let below =
-        fs::File::options().read(true).custom_flags(sys::mount::PATH_ONLY).open(directory)?;
-    let mode = below.metadata()?.mode() & 0o7777;
-    let entries: Vec<fs::DirEntry> = fs::read_dir(directory)?.flatten().take(ENTRIES_MAX).collect();
-    sys::mount::tmpfs(directory, mode, NETWORKS_BYTES)?;
-    let below = PathBuf::from(format!("/proc/self/fd/{}", below.as_raw_fd()));
-    for entry in entries {
-        let _ = show(&entry, &below, directory, hidden, depth);
+fn cover_one(path: &Path, mount: impl Fn(&Path) -> io::Result<()>) -> anyhow::Result<()> {
+    match mount(path) {
+        // It went away, or lies below another cover.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.with_context(|| {
+            format!("{} cannot be covered, and a guest must not reach it", path.display())
+        }),
     }
-    if *hidden == Hidden::Sockets && depth == 0 {
-        sys::mount::make_read_only(directory)?;
-    }
-    Ok(())
-}
-
-fn show(
-    entry: &fs::DirEntry,
-    below: &Path,
-    directory: &Path,
-    hidden: &Hidden,
-    depth: u32,
-) -> io::Result<()> {
-    let name = entry.file_name();
-    let kind = entry.file_type()?;
-    let (source, target) = (below.join(&name), directory.join(&name));
-    let is_hidden = match hidden {
-        Hidden::Nothing => false,
-        Hidden::Names(names) => names.contains(&name),
-        Hidden::Sockets => kind.is_socket(),
-    };
-    if kind.is_symlink() {
-        if !is_hidden {
-            symlink(fs::read_link(&source)?, &target)?;
-        }
-    } else if kind.is_dir() {
-        fs::create_dir(&target)?;
-        if !is_hidden {
-            sys::mount::bind_recursive(&source, &target)?;
-            if *hidden == Hidden::Sockets && depth < DEPTH_MAX && has_socket(&target, depth + 1) {
-                copy(&target, hidden, depth + 1)?;
-            }
-        }
-    } else if !is_hidden {
-        fs::File::create(&target)?;
-        sys::mount::bind(&source, &target)?;
-    }
-    Ok(())
 }
 
 /// The socket paths in a D-Bus address list: `unix:path=/run/user/1000/bus,guid=...;unix:...`, in which any byte
@@ -282,73 +195,6 @@ fn bus_paths(address: &str) -> impl Iterator<Item = PathBuf> {
         .filter_map(|one| one.strip_prefix("unix:"))
         .flat_map(|keys| keys.split(',').filter_map(|pair| pair.strip_prefix("path=")))
         .map(|path| mounts::unescape_bytes(path, b'%', 2, 16))
-}
-
-/// Covers every mount of procfs but the guest's own: a chroot's, or one that somebody bound into a tree. Through it,
-/// outer processes would have numbers inside.
-///
-/// # Errors
-/// A place that cannot be covered: the guest must not start with it.
-pub fn hide_processes() -> anyhow::Result<()> {
-    let table = fs::read_to_string("/proc/self/mountinfo").context("the mounts are unreadable")?;
-    for mount in mounts::parse(&table) {
-        let ours = mount.place.starts_with("/proc");
-        if mount.kind != "proc" || ours {
-            continue;
-        }
-        let hidden = match fs::metadata(&mount.place) {
-            Ok(about) if about.is_dir() => sys::mount::empty(&mount.place),
-            Ok(_) => sys::mount::bind(Path::new("/dev/null"), &mount.place),
-            Err(error) => Err(error),
-        };
-        match hidden {
-            // Hidden below another mount.
-            Err(error) if matches!(error.raw_os_error(), Some(ENOENT | EINVAL | EACCES)) => {}
-            result => result.with_context(|| {
-                format!("{} cannot be covered, and a guest must not see it", mount.place.display())
-            })?,
-        }
-    }
-    Ok(())
-}
-
-/// Makes sysfs and every mount of control groups read-only for guests: writing to a control group that the
-/// user owns ends or freezes processes in it, outer ones too.
-///
-/// # Errors
-/// A place that cannot be made so: the guest must not start with it.
-pub fn freeze_control_groups() -> anyhow::Result<()> {
-    let table = fs::read_to_string("/proc/self/mountinfo").context("the mounts are unreadable")?;
-    let mut places = BTreeSet::from([PathBuf::from("/sys")]);
-    places.extend(
-        mounts::parse(&table)
-            .filter(|mount| matches!(mount.kind.as_str(), "cgroup" | "cgroup2" | "sysfs"))
-            .map(|mount| mount.place),
-    );
-    for place in places {
-        match sys::mount::make_read_only(&place) {
-            // Not there, hidden below another mount, or no mount point.
-            Err(error) if matches!(error.raw_os_error(), Some(ENOENT | EINVAL | EACCES)) => {}
-            result => result.with_context(|| {
-                format!("{} cannot be made read-only for the guest", place.display())
-            })?,
-        }
-    }
-    Ok(())
-}
-
-/// Sees to it that nobody in the guest makes a control group namespace: its owner may mount the hierarchy
-/// anew and write to it, and its root would be the guest's own group, which outer processes share. The limit
-/// holds for all user namespaces below ours, whose owners can lower their own limits only.
-///
-/// # Errors
-/// The limit cannot be set: the guest must not start.
-pub fn forbid_control_group_namespaces() -> anyhow::Result<()> {
-    match fs::write("/proc/sys/user/max_cgroup_namespaces", "0") {
-        // A kernel without control groups.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.context("control group namespaces cannot be forbidden to the guest"),
-    }
 }
 
 #[cfg(test)]

@@ -14,12 +14,12 @@ use super::around::Around;
 use super::bind_files::{self, BindFiles};
 use super::channel::{Channel, Inner, LinkMade, Order, Report};
 use super::command::{CommandLine, start_in};
-use super::cover::{self, Covers};
+use super::cover::Covers;
 use super::identity::Identity;
 use super::interface::{self, Link, Plan};
 use super::job::{Job, Keep, Role};
 use super::lookup::Lookup;
-use super::{guest, refusal, rootfs};
+use super::{guest, kernel_views, refusal, rootfs};
 use crate::output::failure::NOT_STARTED;
 
 /// The namespaces of init, made by the fork that makes it.
@@ -128,7 +128,7 @@ fn start(
 fn mount(blueprint: &Blueprint) -> anyhow::Result<BindFiles> {
     sys::mount::make_private()
         .map_err(|error| anyhow!(refusal::explain(refusal::Step::Privilege, &error)))?;
-    cover::freeze_control_groups()?;
+    kernel_views::freeze_control_groups()?;
     match &blueprint.rootfs {
         Some(root) => {
             // The tree may show the outer places somewhere; it then shows their covers.
@@ -142,9 +142,9 @@ fn mount(blueprint: &Blueprint) -> anyhow::Result<BindFiles> {
             blueprint.covers.mount()?;
         }
     }
-    cover::hide_processes()?;
+    kernel_views::hide_processes()?;
     let bind_files = bind_files::lay(&blueprint.lookup, blueprint.rootfs.is_some())?;
-    cover::forbid_control_group_namespaces()?;
+    kernel_views::forbid_control_group_namespaces()?;
     // By name, again: the directory we stand in may be one that is covered now.
     start_in(blueprint.directory.as_deref().filter(|_| blueprint.rootfs.is_none()))?;
     Ok(bind_files)

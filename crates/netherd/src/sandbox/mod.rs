@@ -21,7 +21,7 @@
 //!
 //! *No system call reaches outer processes.* They have no number in P1. The calls that reach the
 //! caller's process group without a number are filtered ([`sys::notify`], [`group`]). Control groups are
-//! read-only, and no namespace of them can be made, in which they could be mounted anew ([`cover`]). Outer
+//! read-only, and no namespace of them can be made, in which they could be mounted anew ([`kernel_views`]). Outer
 //! descriptors are closed; init is not dumpable, so `/proc/1/fd` gives nothing away. The directory the
 //! guest starts in is looked up again after the covers are made.
 //!
@@ -50,6 +50,7 @@ pub mod bind_files;
 pub mod channel;
 pub mod command;
 pub mod cover;
+pub mod directory_copy;
 pub mod enter;
 pub mod front;
 pub mod group;
@@ -58,6 +59,7 @@ pub mod identity;
 pub mod init;
 pub mod interface;
 pub mod job;
+pub mod kernel_views;
 pub mod lookup;
 pub mod mounts;
 pub mod netns;

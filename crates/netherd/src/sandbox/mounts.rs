@@ -1,8 +1,11 @@
 //! What is mounted where, as `/proc/PID/mountinfo` tells (proc_pid_mountinfo(5)).
 
 use std::ffi::OsString;
+use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+
+use anyhow::Context;
 
 /// One mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +20,17 @@ pub struct Mount {
     pub kind: String,
 }
 
+/// The mounts that this process sees, in the order of mounting.
+///
+/// # Errors
+/// `/proc` is not there, or not ours to read.
+pub fn table() -> anyhow::Result<Vec<Mount>> {
+    let table = fs::read_to_string("/proc/self/mountinfo").context("the mounts are unreadable")?;
+    Ok(parse(&table).collect())
+}
+
 /// Reads the table, in the order of mounting; lines that are none are left out.
-pub fn parse(table: &str) -> impl DoubleEndedIterator<Item = Mount> {
+fn parse(table: &str) -> impl DoubleEndedIterator<Item = Mount> {
     table.lines().filter_map(|line| {
         let (place, kind) = line.split_once(" - ")?;
         let mut fields = place.split(' ').skip(2);
