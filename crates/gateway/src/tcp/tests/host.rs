@@ -9,7 +9,7 @@ use rustix::net::SendFlags;
 use smoltcp::socket::tcp;
 
 use super::super::harness::Rig;
-use super::oracle::{CLEAN, Link, World, byte};
+use super::world::{CLEAN, Link, World, byte};
 use crate::backend::{HostStreams, StreamBackend};
 use crate::poll::{Events, Poller};
 use crate::tcp::{Incoming, TcpLimits};

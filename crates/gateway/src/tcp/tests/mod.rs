@@ -6,6 +6,7 @@ mod oracle;
 mod script;
 mod sharing;
 mod window;
+mod world;
 
 /// How a guest with all the options opens a connection.
 const OPEN: &str = "
