@@ -1,8 +1,10 @@
 mod closing;
 mod host;
+mod leaving;
 mod loss;
 mod opening;
 mod oracle;
+mod resetting;
 mod script;
 mod sharing;
 mod window;
