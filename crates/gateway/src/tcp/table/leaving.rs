@@ -64,18 +64,15 @@ impl<B: StreamBackend> Table<B> {
         let (owner, before) = (flow.owner, flow.inbox.len());
         let left = flow.bequeath(&mut Env { now, ctx });
         let after = flow.inbox.len();
-        self.holds(owner, before, after);
+        self.loads.holds(owner, before, after);
         if let Err(over) = left {
             return self.remove(ctx, index, over);
         }
         let Some(flow) = flow_mut(&mut self.slots, index) else { return };
         let (key, was_opening) = (flow.key, flow.is_opening);
         (flow.owner, flow.is_opening) = (None, false);
-        // What it holds is nobody's share.
-        self.holds(owner, after, 0);
-        self.holds(None, 0, after);
+        self.loads.orphaned(owner, was_opening, after);
         self.index.remove(&key);
-        self.unload(owner, was_opening);
         self.orphans.push_back(Orphan { index, left_by: owner });
         self.rewheel(index);
         while self.orphans.len() > ORPHANS_MAX {
@@ -95,8 +92,8 @@ impl<B: StreamBackend> Table<B> {
     /// would stay, and grow with each guest that leaves; and whoever holds much takes nothing from who
     /// has left little.
     pub(super) fn may_hold(&mut self, ctx: &mut Ctx<'_>, guest: Option<GuestKey>) -> bool {
-        let own = guest.and_then(|guest| self.loads.get(&guest)).map_or(0, |load| load.held);
-        while !share::allows(own, self.held, self.limits.held) {
+        let own = guest.map_or(0, |guest| self.loads.of(guest).held);
+        while !share::allows(own, self.loads.held(), self.limits.held) {
             match self.most_left(|flow| flow.inbox.len()) {
                 Some((at, held)) if held > own => self.give_up(ctx, at),
                 _ => return false,

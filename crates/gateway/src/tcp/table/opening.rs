@@ -82,8 +82,8 @@ impl<B: StreamBackend> Table<B> {
         let admitted = match owner {
             Some(owner) => self.admit(now, ctx, owner),
             None => {
-                while self.live >= self.limits.flows && self.give_up_orphan(ctx) {}
-                self.live < self.limits.flows
+                while self.loads.live() >= self.limits.flows && self.give_up_orphan(ctx) {}
+                self.loads.live() < self.limits.flows
             }
         };
         if !admitted {

@@ -3,16 +3,19 @@
 use engine::Instant;
 
 use super::super::flow::{Env, Flow, Over, State};
-use super::{EVICT_SCAN, Slot, Table, flow_mut};
+use super::{Slot, Table, flow_mut};
 use crate::backend::{Stream, StreamBackend};
 use crate::ctx::Ctx;
 use crate::poll::{Kind, Token};
 use crate::{GuestKey, Reason};
 
+/// Connections looked at to find one to give up.
+const EVICT_SCAN: usize = 4096;
+
 impl<B: StreamBackend> Table<B> {
     /// Whether a guest has fewer connections than it may.
     pub(crate) fn may_open(&self, guest: GuestKey) -> bool {
-        let load = self.loads.get(&guest).copied().unwrap_or_default();
+        let load = self.loads.of(guest);
         load.flows < self.limits.flows_per_guest && load.opening < self.limits.opening_per_guest
     }
 
@@ -23,8 +26,8 @@ impl<B: StreamBackend> Table<B> {
             ctx.counters.count(Reason::GuestLimit);
             return false;
         }
-        while self.live >= self.limits.flows && self.give_up_orphan(ctx) {}
-        if self.live >= self.limits.flows && !self.evict(now, ctx, guest) {
+        while self.loads.live() >= self.limits.flows && self.give_up_orphan(ctx) {}
+        if self.loads.live() >= self.limits.flows && !self.evict(now, ctx, guest) {
             ctx.counters.count(Reason::FlowLimit);
             return false;
         }
@@ -33,10 +36,8 @@ impl<B: StreamBackend> Table<B> {
 
     /// Ends a connection of the guest that has the most, if that is clearly more than `guest` has.
     fn evict(&mut self, now: Instant, ctx: &mut Ctx<'_>, guest: GuestKey) -> bool {
-        let Some((&rich, load)) = self.loads.iter().max_by_key(|(_, load)| load.flows) else {
-            return false;
-        };
-        load.flows > self.len_of(guest) + 1 && self.evict_of(now, ctx, rich)
+        let Some((rich, flows)) = self.loads.richest() else { return false };
+        flows > self.len_of(guest) + 1 && self.evict_of(now, ctx, rich)
     }
 
     /// Ends a connection of this guest: of some of them that which is silent for the longest.
@@ -75,27 +76,11 @@ impl<B: StreamBackend> Table<B> {
 
     pub(super) fn insert(&mut self, index: u32, flow: Flow<B::Stream>) {
         self.index.insert(flow.key, index);
-        self.live += 1;
-        if let Some(owner) = flow.owner {
-            let load = self.loads.entry(owner).or_default();
-            load.flows += 1;
-            load.opening += 1;
-        }
+        self.loads.opened(flow.owner);
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.flow = Some(Box::new(flow));
         }
         self.rewheel(index);
-    }
-
-    pub(super) fn unload(&mut self, owner: Option<GuestKey>, opening: bool) {
-        let Some(owner) = owner else { return };
-        if let Some(load) = self.loads.get_mut(&owner) {
-            load.flows = load.flows.saturating_sub(1);
-            load.opening = load.opening.saturating_sub(usize::from(opening));
-            if load.flows == 0 {
-                self.loads.remove(&owner);
-            }
-        }
     }
 
     pub(super) fn remove(&mut self, ctx: &mut Ctx<'_>, index: u32, over: Over) {
@@ -119,11 +104,10 @@ impl<B: StreamBackend> Table<B> {
             self.index.remove(&flow.key);
         }
         self.wheel.clear(index);
-        self.holds(flow.owner, flow.inbox.len(), 0);
+        self.loads.holds(flow.owner, flow.inbox.len(), 0);
         flow.inbox.clear(ctx.pool);
         if !flow.lingers {
-            self.live -= 1;
-            self.unload(flow.owner, flow.is_opening);
+            self.loads.closed(flow.owner, flow.is_opening);
         }
         Some(flow)
     }
