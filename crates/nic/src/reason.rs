@@ -1,121 +1,104 @@
 //! What happened to each frame, counted.
 
-/// The counters of one connection, by their numbers on the wire. Numbers are never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(usize)]
-pub enum Reason {
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// The counters of one connection, by their numbers on the wire. Numbers are never reused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(usize)]
+        pub enum Reason { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Reason {
+            /// All of them, in the order of their numbers.
+            pub const ALL: [Self; Self::COUNT] = [$(Self::$variant),+];
+
+            /// How many there are.
+            pub const COUNT: usize = [$(Self::$variant),+].len();
+
+            /// The name under which it is shown.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
     /// Frames of the user that went out.
-    Sent,
+    Sent = "sent",
     /// Frames that were given to the user.
-    Delivered,
+    Delivered = "delivered",
 
     // From the user, dropped:
     /// Shorter than an Ethernet header.
-    Runt,
+    Runt = "runt",
     /// Longer than the device's MTU, and not to be cut.
-    Oversize,
+    Oversize = "oversize",
     /// A vnet header that is not valid.
-    BadVnetHeader,
+    BadVnetHeader = "bad-vnet-header",
     /// Offload metadata that does not match the frame.
-    BadOffload,
+    BadOffload = "bad-offload",
     /// A VLAN tag.
-    Tagged,
+    Tagged = "tagged",
     /// From an address that the connection has not claimed.
-    SourceMac,
+    SourceMac = "source-mac",
     /// Neither IPv4, ARP nor IPv6.
-    Ethertype,
+    Ethertype = "ethertype",
     /// Headers that cannot be read, so that what they hide is not known.
-    Malformed,
+    Malformed = "malformed",
     /// ARP that speaks for another hardware address.
-    ArpSender,
+    ArpSender = "arp-sender",
     /// Neighbour discovery that speaks for another hardware address.
-    NeighbourSender,
+    NeighbourSender = "neighbour-sender",
     /// What only routers send: router advertisements, redirects.
-    RouterMessage,
+    RouterMessage = "router-message",
     /// What only DHCP servers and relays send.
-    DhcpServer,
+    DhcpServer = "dhcp-server",
     /// The device did not accept it: it is down or gone.
-    DeviceDown,
+    DeviceDown = "device-down",
     /// The device's queue was full, or the kernel had no memory.
-    DeviceBusy,
+    DeviceBusy = "device-busy",
     /// The kernel refused the frame for another reason.
-    DeviceRefused,
+    DeviceRefused = "device-refused",
 
     // From the device, dropped:
     /// From the device: shorter than an Ethernet header, or not readable.
-    InUnreadable,
+    InUnreadable = "in-unreadable",
     /// From the device: a VLAN tag.
-    InTagged,
+    InTagged = "in-tagged",
     /// From the device: not to one of the user's addresses.
-    InNotForUs,
+    InNotForUs = "in-not-for-us",
     /// From the device: neither IPv4, ARP nor IPv6.
-    InEthertype,
+    InEthertype = "in-ethertype",
     /// From the device: from one of the user's own addresses. A loop, or somebody who forges.
-    InOwnSource,
+    InOwnSource = "in-own-source",
     /// From the device: offload metadata that does not match the frame.
-    InBadOffload,
+    InBadOffload = "in-bad-offload",
     /// From the device: longer than any message.
-    InOversize,
+    InOversize = "in-oversize",
     /// From the device: more frames to groups than are passed on in a second.
-    InGroupRate,
+    InGroupRate = "in-group-rate",
     /// The kernel's socket buffer was full: the user, or this helper, reads too slowly.
-    InKernelDrops,
+    InKernelDrops = "in-kernel-drops",
 
     // Others:
     /// Times that the user was made to wait for its rate.
-    Throttled,
+    Throttled = "throttled",
     /// Times that the device went down or away.
-    DeviceLost,
+    DeviceLost = "device-lost",
     /// Times that it came back.
-    DeviceBack,
+    DeviceBack = "device-back",
     /// Claims that were refused.
-    ClaimsRefused,
+    ClaimsRefused = "claims-refused",
 }
-
-/// How many there are.
-pub const REASONS: usize = ALL.len();
-
-/// All of them, with their names.
-pub const ALL: [(Reason, &str); 30] = [
-    (Reason::Sent, "sent"),
-    (Reason::Delivered, "delivered"),
-    (Reason::Runt, "runt"),
-    (Reason::Oversize, "oversize"),
-    (Reason::BadVnetHeader, "bad-vnet-header"),
-    (Reason::BadOffload, "bad-offload"),
-    (Reason::Tagged, "tagged"),
-    (Reason::SourceMac, "source-mac"),
-    (Reason::Ethertype, "ethertype"),
-    (Reason::Malformed, "malformed"),
-    (Reason::ArpSender, "arp-sender"),
-    (Reason::NeighbourSender, "neighbour-sender"),
-    (Reason::RouterMessage, "router-message"),
-    (Reason::DhcpServer, "dhcp-server"),
-    (Reason::DeviceDown, "device-down"),
-    (Reason::DeviceBusy, "device-busy"),
-    (Reason::DeviceRefused, "device-refused"),
-    (Reason::InUnreadable, "in-unreadable"),
-    (Reason::InTagged, "in-tagged"),
-    (Reason::InNotForUs, "in-not-for-us"),
-    (Reason::InEthertype, "in-ethertype"),
-    (Reason::InOwnSource, "in-own-source"),
-    (Reason::InBadOffload, "in-bad-offload"),
-    (Reason::InOversize, "in-oversize"),
-    (Reason::InGroupRate, "in-group-rate"),
-    (Reason::InKernelDrops, "in-kernel-drops"),
-    (Reason::Throttled, "throttled"),
-    (Reason::DeviceLost, "device-lost"),
-    (Reason::DeviceBack, "device-back"),
-    (Reason::ClaimsRefused, "claims-refused"),
-];
 
 /// How often each happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Counters([u64; REASONS]);
+pub struct Counters([u64; Reason::COUNT]);
 
 impl Default for Counters {
     fn default() -> Self {
-        Self([0; REASONS])
+        Self([0; Reason::COUNT])
     }
 }
 
@@ -143,7 +126,10 @@ impl Counters {
 
     /// Those that moved, with their names.
     pub fn moved(&self) -> impl Iterator<Item = (&'static str, u64)> + '_ {
-        ALL.into_iter().map(|(reason, name)| (name, self.get(reason))).filter(|(_, n)| *n > 0)
+        Reason::ALL
+            .into_iter()
+            .map(|reason| (reason.name(), self.get(reason)))
+            .filter(|(_, n)| *n > 0)
     }
 }
 
@@ -153,7 +139,7 @@ mod tests {
 
     #[test]
     fn each_has_its_place() {
-        for (i, (reason, _)) in ALL.into_iter().enumerate() {
+        for (i, reason) in Reason::ALL.into_iter().enumerate() {
             assert_eq!(reason as usize, i);
         }
         let mut counters = Counters::default();

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nic::protocol::{self, FromHelper, MESSAGE_MAX, Place, Welcome, frames_header, record_header};
-use nic::reason::{ALL, Reason};
+use nic::reason::Reason;
 use nic::slots::{Slots, Way};
 use sys::packet;
 use sys::unix::SocketKind;
@@ -251,7 +251,7 @@ impl Client {
             ),
             FromHelper::Carrier(up) => Heard::Carrier(up),
             FromHelper::Counters(numbers) => {
-                Heard::Counters((0..ALL.len()).map(|i| numbers.get(i)).collect())
+                Heard::Counters((0..Reason::COUNT).map(|i| numbers.get(i)).collect())
             }
         })
     }
@@ -294,7 +294,7 @@ impl Client {
         loop {
             match self.hear() {
                 Some(Heard::Counters(numbers)) => {
-                    let named = ALL.iter().map(|(_, name)| *name).zip(numbers);
+                    let named = Reason::ALL.into_iter().map(Reason::name).zip(numbers);
                     return named.filter(|(_, count)| *count > 0).collect();
                 }
                 Some(_) => {}
@@ -304,8 +304,10 @@ impl Client {
     }
 
     pub(crate) fn counter(&self, reason: Reason) -> u64 {
-        let name = ALL[reason as usize].1;
-        self.counters().into_iter().find(|(it, _)| *it == name).map_or(0, |(_, count)| count)
+        self.counters()
+            .into_iter()
+            .find(|(it, _)| *it == reason.name())
+            .map_or(0, |(_, count)| count)
     }
 
     /// Frames until `marker`, which must come.
