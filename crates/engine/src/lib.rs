@@ -109,6 +109,7 @@ mod pool;
 mod port;
 mod ports;
 mod queue;
+mod rate;
 mod ready;
 mod reason;
 mod ring;
@@ -138,6 +139,7 @@ pub use pool::{
     PoolUsage, SMALL_CAPACITY,
 };
 pub use port::{MAX_PORTS, PortId};
+pub use rate::Bucket;
 pub use reason::{Reason, Side};
 pub use time::Instant;
 pub use verdict::Verdict;

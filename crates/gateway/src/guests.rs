@@ -8,17 +8,15 @@
 //! ICMP errors towards a guest have a rate, too: answering each of a flood would double it.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-use engine::Instant;
+use engine::{Bucket, Instant, Rate};
 
 use crate::counters::Reason;
 use crate::keyed::Keyed;
 use crate::plan::{Limits, Protocol};
 
-/// ICMP errors that a guest gets at once, and per second.
-const ERRORS_BURST: u32 = 64;
-const ERROR_EVERY: Duration = Duration::from_millis(10);
+/// ICMP errors that a guest gets per second, and at once.
+const ERRORS: Rate = Rate::new(100, 64);
 
 /// Who sent a packet: a number that its owner chose, and that stands for one port of the network
 /// as long as that port lives. Limits are kept per guest.
@@ -34,12 +32,10 @@ pub struct Guests {
     flows: [usize; 3],
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Guest {
     flows: usize,
-    errors: u32,
-    /// When `errors` was last raised.
-    refilled: Instant,
+    errors: Bucket,
 }
 
 impl Guests {
@@ -56,11 +52,7 @@ impl Guests {
     }
 
     fn guest(&mut self, guest: GuestKey) -> &mut Guest {
-        self.guests.entry(guest).or_insert(Guest {
-            flows: 0,
-            errors: ERRORS_BURST,
-            refilled: Instant::EPOCH,
-        })
+        self.guests.entry(guest).or_default()
     }
 
     /// Whether the guest may have one more flow, and why not.
@@ -116,17 +108,7 @@ impl Guests {
 
     /// Takes credit for one ICMP error towards a guest; false if there is none.
     pub fn may_err(&mut self, now: Instant, guest: GuestKey) -> bool {
-        let entry = self.guest(guest);
-        let passed = now.saturating_since(entry.refilled);
-        let more = passed.as_nanos() / ERROR_EVERY.as_nanos();
-        if more > 0 {
-            let more = u32::try_from(more).unwrap_or(u32::MAX);
-            entry.errors = entry.errors.saturating_add(more).min(ERRORS_BURST);
-            entry.refilled = now;
-        }
-        let may = entry.errors > 0;
-        entry.errors = entry.errors.saturating_sub(1);
-        may
+        self.guest(guest).errors.take(now, ERRORS)
     }
 
     /// Flows of datagrams of one guest.
@@ -155,6 +137,8 @@ impl Guests {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn guests(flows: usize, flows_per_guest: usize) -> Guests {
@@ -187,5 +171,18 @@ mod tests {
         let then = (0..1000).filter(|_| guests.may_err(later, GuestKey(1))).count();
         assert_eq!(then, 5);
         assert!(guests.may_err(now, GuestKey(2)), "another guest has its own");
+    }
+
+    /// Of two errors that are 0.99 of what one costs after one another, the time beyond that counts too.
+    #[test]
+    fn errors_have_the_rate_that_was_promised_however_they_fall() {
+        let mut guests = guests(1, 1);
+        let now = Instant::EPOCH + Duration::from_secs(1);
+        for _ in 0..ERRORS.burst {
+            assert!(guests.may_err(now, GuestKey(1)));
+        }
+        let falls = (1..=1010).map(|n| now + Duration::from_micros(9900) * n);
+        let sent = falls.filter(|at| guests.may_err(*at, GuestKey(1))).count();
+        assert!((999..=1001).contains(&sent), "{sent}");
     }
 }

@@ -16,7 +16,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ::nic::limiter::Limiter;
 
@@ -221,10 +221,9 @@ pub fn frames(sentence: &str) {
 }
 
 fn limited(limiter: &Mutex<Option<Limiter>>, sentence: &str) {
-    let now = Instant::now();
     let Ok(mut limiter) = limiter.lock() else { return };
-    let limiter = limiter.get_or_insert_with(|| Limiter::new(BURST, INTERVAL, now));
-    if let Some(suppressed) = limiter.admit(now) {
+    let limiter = limiter.get_or_insert_with(|| Limiter::new(BURST, INTERVAL));
+    if let Some(suppressed) = limiter.admit(sys::clock::monotonic_nanos()) {
         if suppressed > 0 {
             write(Level::Warning, &format!("{suppressed} lines about guests were not logged."));
         }

@@ -182,7 +182,9 @@ impl Broker {
 
     /// Whether a line about such a user may be written.
     fn may_tell(&mut self, whom: Standing) -> bool {
-        let Some(left_out) = self.admission.may_tell(Instant::now(), whom) else { return false };
+        let Some(left_out) = self.admission.may_tell(sys::clock::monotonic_nanos(), whom) else {
+            return false;
+        };
         if left_out > 0 {
             let of = match whom {
                 Standing::Listed(uid) => format!("user {uid}"),

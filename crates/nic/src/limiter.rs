@@ -1,37 +1,37 @@
 //! How many lines of a log somebody may cause.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A token bucket over lines: some at once, and then one per interval. Time comes from the caller.
+/// Some lines at once, and then one per interval. It holds when all would be due if they came evenly (generic
+/// cell rate algorithm, ITU-T I.371). It begins with nothing owed. Time comes from the caller, in nanoseconds
+/// of a clock that only goes forward.
 #[derive(Debug)]
 pub struct Limiter {
-    burst: u32,
-    interval: Duration,
-    tokens: u32,
-    last: Instant,
+    /// Nanoseconds until one more line.
+    interval: u64,
+    /// What may be owed, likewise.
+    most: u64,
+    /// When nothing is owed.
+    full_at: u64,
     suppressed: u64,
 }
 
 impl Limiter {
     #[must_use]
-    pub fn new(burst: u32, interval: Duration, now: Instant) -> Self {
-        Self { burst, interval, tokens: burst, last: now, suppressed: 0 }
+    pub fn new(burst: u32, interval: Duration) -> Self {
+        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX);
+        let most = interval.saturating_mul(burst.into());
+        Self { interval, most, full_at: 0, suppressed: 0 }
     }
 
     /// Whether a line may be written: then how many were not since the last one.
-    pub fn admit(&mut self, now: Instant) -> Option<u64> {
-        let interval = self.interval.as_millis().max(1);
-        let intervals = now.saturating_duration_since(self.last).as_millis() / interval;
-        if intervals > 0 {
-            let earned = u32::try_from(intervals).unwrap_or(u32::MAX);
-            self.tokens = self.tokens.saturating_add(earned).min(self.burst);
-            self.last = now;
-        }
-        if self.tokens == 0 {
+    pub fn admit(&mut self, now: u64) -> Option<u64> {
+        let owed = self.full_at.saturating_sub(now).saturating_add(self.interval);
+        if owed > self.most {
             self.suppressed += 1;
             return None;
         }
-        self.tokens -= 1;
+        self.full_at = now.saturating_add(owed);
         Some(std::mem::take(&mut self.suppressed))
     }
 }
@@ -40,10 +40,12 @@ impl Limiter {
 mod tests {
     use super::*;
 
+    const INTERVAL: Duration = Duration::from_millis(500);
+
     #[test]
     fn a_log_cannot_be_filled() {
-        let (start, interval) = (Instant::now(), Duration::from_millis(500));
-        let mut limiter = Limiter::new(32, interval, start);
+        let (start, interval) = (7_000_000_000, INTERVAL.as_nanos() as u64);
+        let mut limiter = Limiter::new(32, INTERVAL);
         let written = (0..1000).filter(|_| limiter.admit(start).is_some()).count();
         assert_eq!(written, 32);
         assert_eq!(limiter.admit(start + interval), Some(968));
@@ -51,6 +53,16 @@ mod tests {
         let later = start + interval * 1000;
         assert_eq!(limiter.admit(later), Some(1));
         let more = (0..1000).filter(|_| limiter.admit(later).is_some()).count();
-        assert_eq!(more, 31, "the bucket never holds more than a burst");
+        assert_eq!(more, 31, "no more is saved up than a burst");
+    }
+
+    /// Of two calls that are 0.99 intervals after one another, the time beyond one interval counts too.
+    #[test]
+    fn the_rate_is_what_was_promised_however_calls_fall() {
+        let mut limiter = Limiter::new(4, INTERVAL);
+        let (step, end) = (INTERVAL * 99 / 100, INTERVAL * 1000);
+        let calls = (0..).map(|n| step * n).take_while(|at| *at < end);
+        let written = calls.filter(|at| limiter.admit(at.as_nanos() as u64).is_some()).count();
+        assert!((999..=1004).contains(&written), "{written}");
     }
 }

@@ -1,7 +1,9 @@
 //! How much a connection may send.
 //!
 //! A token bucket that may go below zero: what was read has to be served, and the debt is paid by
-//! not reading. Nothing is dropped for the rate; it waits where it came from.
+//! not reading. Nothing is dropped for the rate; it waits where it came from. So this is another bucket than
+//! the engine's, which never goes into debt and does not say how long to wait; and the engine is nothing that a
+//! privileged program should bring along.
 
 /// Nanoseconds of rate that may be used at once.
 const BURST_NANOS: u64 = 100_000_000;
@@ -91,9 +93,8 @@ mod tests {
     #[test]
     fn what_is_not_used_is_forgotten_beyond_the_burst() {
         let mut bucket = Bucket::new(10, 0);
-        for _ in 0..1 {
-            assert!(bucket.try_one(3600 * SECOND));
-        }
+        // A tenth of a second's worth is one, however long it was quiet.
+        assert!(bucket.try_one(3600 * SECOND));
         assert!(!bucket.try_one(3600 * SECOND));
         assert!(bucket.try_one(3600 * SECOND + SECOND / 10));
     }

@@ -24,7 +24,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-use engine::Instant;
+use engine::{Instant, Rate};
 use ipnet::{IpNet, Ipv6Net};
 use wire::MacAddr;
 use wire::ipv6::ALL_NODES;
@@ -63,8 +63,7 @@ const ANSWERS_MAX: usize = 256;
 const OLD_PREFIXES_MAX: usize = 4;
 const ROUTES_MAX: usize = 16;
 /// Solicitations of one guest in a second, and at once.
-const RATE: u32 = 2;
-const BURST: u32 = 10;
+const RATE: Rate = Rate::new(2, 10);
 
 /// What is advertised.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,7 +138,7 @@ impl Advertiser {
             network: network_of(plan),
             outside: false,
             chance: Chance::new(hash_key, b'a'),
-            pace: Pace::new(RATE, BURST),
+            pace: Pace::new(RATE),
             due: Instant::EPOCH,
             initial: INITIAL_COUNT,
             last: None,

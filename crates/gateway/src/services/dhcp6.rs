@@ -18,7 +18,7 @@
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use engine::Instant;
+use engine::{Instant, Rate};
 use ipnet::Ipv6Net;
 use wire::MacAddr;
 use wire::dhcp6::{ALL_SERVERS, CLIENT_PORT, SERVER_PORT, message as kind, option};
@@ -35,8 +35,7 @@ const REFRESH: u32 = 3600;
 /// (RFC 8415, 21.24 and 21.25).
 const MAX_RT: u32 = 86_400;
 /// Messages of one guest in a second, and at once.
-const RATE: u32 = 10;
-const BURST: u32 = 40;
+const RATE: Rate = Rate::new(10, 40);
 const ASSOCIATIONS_MAX: usize = 16;
 /// Longest identifier that is sent back; RFC 8415 has 130 bytes (11.1).
 const DUID_MAX: usize = 130;
@@ -93,7 +92,7 @@ fn network_of(plan: &GatewayPlan) -> Option<Network> {
 
 impl Server {
     pub(crate) fn new(plan: &GatewayPlan) -> Self {
-        Self { network: network_of(plan), pace: Pace::new(RATE, BURST) }
+        Self { network: network_of(plan), pace: Pace::new(RATE) }
     }
 
     pub(crate) fn apply(&mut self, plan: &GatewayPlan) {

@@ -14,7 +14,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use engine::Instant;
+use engine::{Instant, Rate};
 
 use super::dns::message::{self, CLASS_IN, HEADER_LEN, flag};
 use super::dns::{Data, Name, Record, kind};
@@ -36,8 +36,7 @@ const LLMNR_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 252);
 const LLMNR_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 3);
 
 /// Questions a second of one guest, and how many at once.
-const RATE: u32 = 20;
-const BURST: u32 = 40;
+const RATE: Rate = Rate::new(20, 40);
 
 /// Questions, and known answers, of one message that are looked at.
 const QUESTIONS_MAX: u16 = 16;
@@ -75,7 +74,7 @@ struct Owned {
 
 impl Responder {
     pub(crate) fn new(plan: &GatewayPlan) -> Self {
-        let mut responder = Self { on: false, v4: None, v6: None, pace: Pace::new(RATE, BURST) };
+        let mut responder = Self { on: false, v4: None, v6: None, pace: Pace::new(RATE) };
         responder.apply(plan);
         responder
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use ::nic::limiter::Limiter;
 use engine::Instant;
 
 /// Handshakes and connections that one user may have unfinished on one node.
@@ -68,9 +69,8 @@ pub(crate) struct Admission {
     ports: usize,
     handshakes: usize,
     handshakes_of: HashMap<u32, usize>,
-    tellable: u32,
-    told_last: Option<Instant>,
-    untold: u64,
+    /// Of refusals.
+    lines: Limiter,
 }
 
 impl Admission {
@@ -79,9 +79,7 @@ impl Admission {
             ports: 0,
             handshakes: 0,
             handshakes_of: HashMap::new(),
-            tellable: TOLD_AT_ONCE,
-            told_last: None,
-            untold: 0,
+            lines: Limiter::new(TOLD_AT_ONCE, TOLD_EVERY),
         }
     }
 
@@ -132,21 +130,9 @@ impl Admission {
     /// The refusal as it may be told now; `None` when too many were told lately. What was kept
     /// back is counted in the next one.
     pub(crate) fn tell(&mut self, now: Instant, mut why: String) -> Option<String> {
-        let last = *self.told_last.get_or_insert(now);
-        let earned = now.saturating_since(last).as_nanos() / TOLD_EVERY.as_nanos();
-        if earned > 0 {
-            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
-            self.tellable = self.tellable.saturating_add(earned).min(TOLD_AT_ONCE);
-            self.told_last = Some(now);
-        }
-        if self.tellable == 0 {
-            self.untold += 1;
-            return None;
-        }
-        self.tellable -= 1;
-        if self.untold > 0 {
-            why.push_str(&format!(" ({} more refusals were not logged)", self.untold));
-            self.untold = 0;
+        let untold = self.lines.admit(now.as_nanos())?;
+        if untold > 0 {
+            why.push_str(&format!(" ({untold} more refusals were not logged)"));
         }
         Some(why)
     }

@@ -229,13 +229,13 @@ fn solicitations_that_are_none() {
 #[test]
 fn who_asks_too_fast_is_not_heard() {
     let mut world = World::new();
-    for _ in 0..BURST + 3 {
+    for _ in 0..RATE.burst + 3 {
         world.solicit(link_local(), &BARE);
     }
     world.wait(DELAY_MAX);
     assert!(world.answer().is_some());
     assert_eq!(world.answer(), None, "one answer for all");
-    let limited = u64::from(BURST) - 1 + 3;
+    let limited = u64::from(RATE.burst) - 1 + 3;
     assert_eq!(world.counted(), [(R::AdvertSolicited, 1), (R::SolicitLimited, limited)]);
     // A guest that is gone is not answered.
     world.now = world.now + Duration::from_secs(10);

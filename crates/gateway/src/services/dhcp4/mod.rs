@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use engine::Instant;
+use engine::{Instant, Rate};
 use ipnet::Ipv4Net;
 use wire::MacAddr;
 use wire::dhcp4::{CLIENT_PORT, SERVER_PORT, option};
@@ -50,8 +50,7 @@ const LEASE_MAX: Duration = Duration::from_secs(86_400);
 /// How much longer a lease runs here than at the client, whose clock began later.
 const GRACE: Duration = Duration::from_secs(10);
 /// Messages of one guest in a second, and at once.
-const RATE: u32 = 10;
-const BURST: u32 = 40;
+const RATE: Rate = Rate::new(10, 40);
 
 /// What clients are told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,7 +123,7 @@ impl Server {
             reservations: BTreeMap::new(),
             conflicts: BTreeSet::new(),
             leases: leases_of(plan),
-            pace: Pace::new(RATE, BURST),
+            pace: Pace::new(RATE),
         }
     }
 

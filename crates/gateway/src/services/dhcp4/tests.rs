@@ -490,7 +490,7 @@ fn messages_that_are_not_for_us() {
     }
     assert_eq!(world.say(&Says::new(Kind::Request, ONE)), None, "without an address");
     assert_eq!(world.counted(), [(R::DhcpMalformed, 7)]);
-    for _ in 0..BURST {
+    for _ in 0..RATE.burst {
         world.say(&good);
     }
     assert!(world.counted().iter().any(|(reason, _)| *reason == R::DhcpLimited));

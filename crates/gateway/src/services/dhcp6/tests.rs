@@ -205,7 +205,7 @@ fn messages_that_are_not_for_us() {
         assert_eq!(world.say(wrong), None, "{wrong:?}");
     }
     assert_eq!(world.counted(), [(R::Dhcp6Malformed, 7)]);
-    for _ in 0..BURST {
+    for _ in 0..RATE.burst {
         world.say(&good);
     }
     assert!(world.counted().iter().any(|(reason, _)| *reason == R::Dhcp6Limited));

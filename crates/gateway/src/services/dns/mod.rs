@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use engine::Instant;
+use engine::{Instant, Rate};
 use sys::poll::{Events, Poller};
 
 pub use fuzz::fuzz;
@@ -56,8 +56,7 @@ pub const UDP_ANSWER_MAX: usize = 4096;
 /// Where DNS listens.
 const PORT: u16 = 53;
 /// Questions of one guest in a second, and at once.
-const RATE: u32 = 2000;
-const BURST: u32 = 1000;
+const RATE: Rate = Rate::new(2000, 1000);
 /// Descriptors that are looked at in one turn.
 const BATCH: usize = 64;
 /// Questions that fail in a row before a person is told.
@@ -100,7 +99,7 @@ impl Dns {
             mtu: usize::from(plan.mtu),
             poller: Poller::new()?,
             events: Events::with_capacity(BATCH),
-            pace: Pace::new(RATE, BURST),
+            pace: Pace::new(RATE),
             upstream: Upstream::new(resolvers, Chance::new(hash_key, b'd')),
             passes_on: plan.outside_names,
             streams: Streams::default(),

@@ -541,7 +541,7 @@ fn questions_of_one_guest_are_bounded_and_do_not_stop_another() {
     world.dns.guest_gone(GUEST);
     world.send(&ask(1, "example.com", kind::A));
     assert_eq!(world.counted(), [(R::DnsForwarded, 1)]);
-    let rest = u64::from(BURST);
+    let rest = u64::from(RATE.burst);
     for _ in 0..rest + 5 {
         world.send_as(GuestKey(9), 4000, &ask(1, "web", kind::A));
     }

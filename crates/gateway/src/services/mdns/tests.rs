@@ -244,8 +244,8 @@ fn what_cannot_be_read_is_counted() {
 fn a_guest_that_asks_too_fast_pays_alone() {
     let [mut world, _] = twins();
     let asked = message(0, [1, 0], &[&question("web.local", kind::A, 1)]);
-    let answered = (0..BURST + 5).filter(|_| world.ask(MDNS, MDNS, &asked).is_some()).count();
-    assert_eq!(answered, BURST as usize);
+    let answered = (0..RATE.burst + 5).filter(|_| world.ask(MDNS, MDNS, &asked).is_some()).count();
+    assert_eq!(answered, RATE.burst as usize);
     assert_eq!(world.count(R::MdnsLimited), 5);
     world.responder.guest_gone(GUEST);
     assert!(world.ask(MDNS, MDNS, &asked).is_some());

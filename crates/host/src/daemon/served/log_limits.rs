@@ -6,7 +6,7 @@
 //! not told is counted, so that the next line says how many there were.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ::nic::limiter::Limiter;
 use engine::{Event, PortId};
@@ -29,13 +29,13 @@ struct Teller {
 impl Tellers {
     /// Whether the log may tell of this. What it is told includes what it was not told before.
     pub(in crate::daemon) fn admit(&mut self, event: &mut Event) -> bool {
-        self.admit_at(event, Instant::now())
+        self.admit_at(event, sys::clock::monotonic_nanos())
     }
 
-    fn admit_at(&mut self, event: &mut Event, now: Instant) -> bool {
+    fn admit_at(&mut self, event: &mut Event, now: u64) -> bool {
         let Some(port) = wrongdoer(event) else { return true };
-        let limiter = || Limiter::new(BURST, INTERVAL, now);
         let teller = self.0.entry(port.index());
+        let limiter = || Limiter::new(BURST, INTERVAL);
         let teller = teller.or_insert_with(|| Teller { limiter: limiter(), untold: 0, of: port });
         if teller.of != port {
             (teller.untold, teller.of) = (0, port);
@@ -101,7 +101,8 @@ mod tests {
             summary,
             since,
         };
-        let (mut tellers, now) = (Tellers::default(), Instant::now());
+        let (mut tellers, now) = (Tellers::default(), 1);
+        let interval = INTERVAL.as_nanos() as u64;
         let told = (0..100).filter(|_| tellers.admit_at(&mut forged(noisy), now)).count();
         assert_eq!(told, BURST as usize);
         assert!(tellers.admit_at(&mut wrong(quiet, 1), now));
@@ -112,14 +113,14 @@ mod tests {
         assert!(!tellers.admit_at(&mut wrong(noisy, 4), now));
         // The line about one counts those that had none.
         let mut event = wrong(noisy, 5);
-        assert!(tellers.admit_at(&mut event, now + INTERVAL));
+        assert!(tellers.admit_at(&mut event, now + interval));
         assert_eq!(event, wrong(noisy, 12));
-        assert!(!tellers.admit_at(&mut wrong(noisy, 1), now + INTERVAL));
+        assert!(!tellers.admit_at(&mut wrong(noisy, 1), now + interval));
         let mut event = wrong(noisy, 1);
-        assert!(tellers.admit_at(&mut event, now + INTERVAL * 2));
+        assert!(tellers.admit_at(&mut event, now + interval * 2));
         assert_eq!(event, wrong(noisy, 2));
         let mut event = wrong(quiet, 7);
-        assert!(tellers.admit_at(&mut event, now + INTERVAL * 2));
+        assert!(tellers.admit_at(&mut event, now + interval * 2));
         assert_eq!(event, wrong(quiet, 7));
     }
 }
