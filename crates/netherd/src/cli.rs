@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use host::names::DEFAULT_NETWORK;
 
 pub use self::live::{
     FilterAction, FilterArgs, FilterDirection, FilterFormat, GuardAction, GuardArgs, PublishAction,
@@ -27,9 +28,6 @@ mod live;
 #[cfg(test)]
 mod tests;
 mod values;
-
-/// Name of the network that a command means when none is given.
-pub const DEFAULT_NETWORK: &str = "default";
 
 /// Closing words of `netherd --help` and `netherd(1)`.
 const AFTER_HELP: &str = "\

@@ -25,6 +25,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("xtask", &["engine", "gateway", "netherd"]),
 ];
 
+/// What a folder of sources may use of its own crate.
+const FOLDER_MAY_USE: &[(&str, &[&str])] =
+    &[("crates/netherd/src/sandbox", &["output", "sandbox", "subordinate"])];
+
 /// Only tests may link these, whoever's tests they are.
 const FOR_TESTS: &[&str] = &["bpf", "e2e", "engine", "gateway", "host", "sys", "testkit", "wire"];
 
@@ -116,6 +120,27 @@ fn dependencies_point_downwards() {
         }
     }
     judge("a crate uses one that is not below it", &complaints);
+}
+
+#[test]
+fn folders_use_only_what_is_below_them() {
+    let mut complaints = Vec::new();
+    for (folder, allowed) in FOLDER_MAY_USE {
+        let within = root().join(folder);
+        let sources: Vec<PathBuf> =
+            sources().into_iter().filter(|path| path.starts_with(&within)).collect();
+        assert!(!sources.is_empty(), "{folder} is where this test looks for it");
+        for path in sources {
+            let source = read(&path);
+            let used = source.split("crate::").skip(1).map(|rest| {
+                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+                &rest[..end.unwrap_or(rest.len())]
+            });
+            let wrong = used.filter(|module| !allowed.contains(module));
+            complaints.extend(wrong.map(|module| format!("{}: {module}", path.display())));
+        }
+    }
+    judge("a folder uses a module that is not below it", &complaints);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use host::api::message::GuestKind;
 
 use crate::cli::AttachArgs;
@@ -11,7 +11,7 @@ use crate::output::{self, failure::FAILED};
 use crate::sandbox::background;
 use crate::sandbox::interface::Plan;
 use crate::sandbox::lookup::Lookup;
-use crate::sandbox::netns::{Made, Target};
+use crate::sandbox::netns::{Made, Named, Target};
 use crate::sandbox::session::{Change, KeptLink, Request, Session};
 
 /// Gives a namespace an interface; a keeper in the background holds it.
@@ -28,7 +28,7 @@ pub fn run(args: &AttachArgs) -> anyhow::Result<ExitCode> {
             sys::netlink::INTERFACE_NAME_MAX
         );
     }
-    let target = Target::open(args)?;
+    let target = Target::open(&named(args)?)?;
     background::keep(FAILED, |ready| {
         let (session, name, index) = start(args, &target)?;
         tell_resolvers(&session, args)?;
@@ -44,9 +44,18 @@ pub fn run(args: &AttachArgs) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// The namespace that the command line names.
+fn named(args: &AttachArgs) -> anyhow::Result<Named> {
+    let file = || args.netns.clone().map(Named::File);
+    args.pid
+        .map(Named::Process)
+        .or_else(file)
+        .ok_or_else(|| anyhow!("name a namespace: --pid PID or --netns PATH"))
+}
+
 /// Joins the network, and makes the interface: with the guest's name, and the number of the interface.
 fn start(args: &AttachArgs, target: &Target) -> anyhow::Result<(Session, String, u32)> {
-    let mut request = Request::new(&args.network, GuestKind::Attach);
+    let mut request = Request::new((&args.network).into(), GuestKind::Attach);
     request.name.clone_from(&args.name);
     target.command().clone_into(&mut request.command);
     request.mac = args.mac;

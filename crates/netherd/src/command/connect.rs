@@ -1,8 +1,7 @@
 //! What commands that look at a running network have in common: finding it by name, and saying
 //! so when there is none.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::anyhow;
 use host::api::client::{Client, ClientError};
@@ -10,7 +9,8 @@ use host::api::message::Call;
 use host::names::Name;
 use host::report::Network;
 
-use crate::cli::{DEFAULT_NETWORK, NetworkArgs};
+use crate::cli::NetworkArgs;
+use crate::sandbox::session::{Where, is_meant};
 
 /// Connects to the network `net`, which is published in `dir` or in the usual place.
 ///
@@ -35,38 +35,10 @@ pub fn connect(net: &str, dir: Option<&Path>) -> anyhow::Result<Client> {
     }
 }
 
-/// Another network is published in the directory than was named.
-#[derive(Debug)]
-pub struct WrongNetwork {
-    directory: PathBuf,
-    asked: String,
-    serves: String,
-}
-
-impl fmt::Display for WrongNetwork {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { directory, asked, serves } = self;
-        let directory = directory.display();
-        write!(
-            f,
-            "{directory} is the directory of network {serves}, not of {asked}; name that one, or leave out --net"
-        )
+impl From<&NetworkArgs> for Where {
+    fn from(args: &NetworkArgs) -> Self {
+        Self { net: args.net.clone(), dir: args.dir.clone() }
     }
-}
-
-impl std::error::Error for WrongNetwork {}
-
-/// Whether `net` may be the network that is served in a directory which was given. The default is what is taken for
-/// no name at all.
-///
-/// # Errors
-/// It is another one.
-pub fn is_meant(net: &str, serves: &str, directory: &Path) -> Result<(), WrongNetwork> {
-    if [DEFAULT_NETWORK, serves].contains(&net) {
-        return Ok(());
-    }
-    let directory = directory.to_owned();
-    Err(WrongNetwork { directory, asked: net.to_owned(), serves: serves.to_owned() })
 }
 
 /// The report on a network, or on one port of it.

@@ -7,9 +7,10 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow, bail};
 use host::api::message::{GuestKind, Joined};
 use host::outer::Outer;
+use sys::caps::Capabilities;
 use sys::ns::{Child, Forked, Parenthood};
 
-use crate::cli::RunArgs;
+use crate::cli::{Caps, RunArgs};
 use crate::command::default_config;
 use crate::output;
 use crate::output::failure::{Failure, NOT_STARTED};
@@ -18,13 +19,23 @@ use crate::sandbox::channel::{Channel, LinkMade, Order, Report};
 use crate::sandbox::command::CommandLine;
 use crate::sandbox::cover::Covers;
 use crate::sandbox::front::{self, Caller, Front};
-use crate::sandbox::identity::Identity;
+use crate::sandbox::identity::{Identity, Wishes};
 use crate::sandbox::init::{self, Blueprint, Channels};
 use crate::sandbox::interface::{self, Plan};
 use crate::sandbox::lookup::Lookup;
 use crate::sandbox::refusal::{self, Step};
 use crate::sandbox::rootfs;
 use crate::sandbox::session::{KeptLink, Request, Session};
+
+impl From<&RunArgs> for Wishes {
+    fn from(args: &RunArgs) -> Self {
+        let caps = args.caps.map(|caps| match caps {
+            Caps::None => Capabilities::NONE,
+            Caps::Net => Capabilities::NETWORK,
+        });
+        Self { caps, root: args.root, map_auto: args.map_auto }
+    }
+}
 
 /// Runs a command in a guest of its own and ends as it does.
 ///
@@ -50,10 +61,10 @@ fn shield(args: &RunArgs) -> anyhow::Result<()> {
     if !sys::program::is_shared().context("netherd's own file cannot be looked at")? {
         return Ok(());
     }
-    Identity::plan(args)?;
+    Identity::plan(args.into())?;
     args.rootfs.as_deref().map_or(Ok(()), rootfs::check)?;
     refusal::check_copy()?;
-    Session::prepare(&args.network, args.uplink.as_deref())?;
+    Session::prepare(&(&args.network).into(), args.uplink.as_deref())?;
     sys::program::continue_from_copy().context(
         "netherd cannot make the copy of itself that keeps the tree's programs from changing it",
     )
@@ -72,7 +83,7 @@ fn start(
     args: &RunArgs,
     background: Option<&background::Ready>,
 ) -> anyhow::Result<(Front, String)> {
-    let identity = Identity::plan(args)?;
+    let identity = Identity::plan(args.into())?;
     let rootfs = match &args.rootfs {
         Some(root) => {
             rootfs::check(root)?;
@@ -85,7 +96,7 @@ fn start(
         // Before a network is started and a name taken for it.
         command.look().map_err(|(status, sentence)| Failure::new(status, anyhow!(sentence)))?;
     }
-    let mut request = Request::new(&args.network, GuestKind::Run);
+    let mut request = Request::new((&args.network).into(), GuestKind::Run);
     request.name.clone_from(&args.name);
     request.command = command.name();
     request.mac = args.mac;

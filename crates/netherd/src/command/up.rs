@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context, anyhow};
 use host::config::Uplink;
 use host::daemon::{self, Options};
-use host::names::Name;
+use host::names::{DEFAULT_NETWORK, Name};
 use host::start::{self, StartOptions};
 
 use super::default_config;
-use crate::cli::{DEFAULT_NETWORK, UpArgs};
+use crate::cli::UpArgs;
 
 pub fn run(args: &UpArgs) -> anyhow::Result<ExitCode> {
     if args.detach {

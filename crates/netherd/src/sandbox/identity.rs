@@ -10,8 +10,18 @@ use anyhow::{Context, bail};
 use sys::caps::Capabilities;
 use sys::ns::Extent;
 
-use crate::cli::{Caps, RunArgs};
 use crate::subordinate;
+
+/// What the caller wants to be in the guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wishes {
+    /// Of CMD; without a word, what a user of that kind has.
+    pub caps: Option<Capabilities>,
+    /// CMD is user id 0.
+    pub root: bool,
+    /// The subordinate ids are there too, and CMD is user id 0.
+    pub map_auto: bool,
+}
 
 /// How U1 gets its ids.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,18 +46,15 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// What the command line asks for, for the calling user.
+    /// What is wished for, for the calling user.
     ///
     /// # Errors
     /// `--map-auto` without subordinate ids or without the programs that map them.
-    pub fn plan(args: &RunArgs) -> anyhow::Result<Self> {
+    pub fn plan(wishes: Wishes) -> anyhow::Result<Self> {
         let (uid, gid) = sys::process::ids();
-        let inside_root = args.root || args.map_auto || uid == 0;
-        let caps = match args.caps {
-            None if inside_root => Capabilities::ALL,
-            None | Some(Caps::Net) => Capabilities::NETWORK,
-            Some(Caps::None) => Capabilities::NONE,
-        };
+        let inside_root = wishes.root || wishes.map_auto || uid == 0;
+        let usual = if inside_root { Capabilities::ALL } else { Capabilities::NETWORK };
+        let caps = wishes.caps.unwrap_or(usual);
         if uid == 0 && may_map_all() {
             let (users, groups) = sys::ns::own_maps().context("our own id maps are unreadable")?;
             let (users, groups) = (identity(&users), identity(&groups));
@@ -61,7 +68,7 @@ impl Identity {
                     .is_ok_and(|text| text.trim() == "allow"),
             });
         }
-        if args.map_auto {
+        if wishes.map_auto {
             let [users, groups] = subordinates(uid)?;
             let users = with_subordinates(uid, users);
             let groups = with_subordinates(gid, groups);
@@ -75,7 +82,7 @@ impl Identity {
         }
         let one = |id| vec![Extent { inside: id, outside: id, count: 1 }];
         let inner = |id| {
-            let inside = if args.root { 0 } else { id };
+            let inside = if wishes.root { 0 } else { id };
             vec![Extent { inside, outside: id, count: 1 }]
         };
         Ok(Self {

@@ -25,7 +25,6 @@ use sys::ns::{Forked, Namespaces, Parenthood};
 
 use super::channel::{Channel, LinkMade, Report};
 use super::interface::{self, Link, Plan};
-use crate::cli::AttachArgs;
 use crate::output::failure::{self, FAILED};
 
 /// What tells one namespace from another while it lives, as [`sys::ns::identity`] has it.
@@ -38,6 +37,15 @@ enum Watch {
     Process { pidfd: OwnedFd },
     /// The directory of the file that names it: readable when one of its files has gone.
     File { inotify: OwnedFd, path: PathBuf },
+}
+
+/// How a user names a namespace.
+#[derive(Debug, Clone)]
+pub enum Named {
+    /// That of this process.
+    Process(i32),
+    /// That of this file.
+    File(PathBuf),
 }
 
 /// The namespace to attach.
@@ -75,18 +83,17 @@ fn not_yours(shown: &str, owner: Option<u32>) -> anyhow::Error {
 }
 
 impl Target {
-    /// Opens what the command line names.
+    /// Opens a namespace.
     ///
     /// # Errors
     /// A sentence: no such process or file, or not a network namespace.
-    pub fn open(args: &AttachArgs) -> anyhow::Result<Self> {
-        match (args.pid, &args.netns) {
-            (Some(pid), _) => Self::of_process(pid),
-            (None, Some(path)) => match pid_of_proc_path(path) {
+    pub fn open(named: &Named) -> anyhow::Result<Self> {
+        match named {
+            Named::Process(pid) => Self::of_process(*pid),
+            Named::File(path) => match pid_of_proc_path(path) {
                 Some(pid) => Self::of_process(pid),
                 None => Self::of_file(path),
             },
-            (None, None) => bail!("name a namespace: --pid PID or --netns PATH"),
         }
     }
 
@@ -445,20 +452,12 @@ mod tests {
 
     #[test]
     fn what_is_no_namespace_is_refused() {
-        let args = |pid, netns: Option<&str>| AttachArgs {
-            pid,
-            netns: netns.map(PathBuf::from),
-            network: crate::cli::NetworkArgs { net: "default".to_owned(), dir: None },
-            name: None,
-            mac: None,
-            ifname: "eth0".to_owned(),
-        };
-        for (pid, path, words) in [
-            (Some(i32::MAX), None, "there is no process"),
-            (None, Some("/etc/passwd"), "is not a network namespace"),
-            (None, Some("/no/such/file"), "cannot be opened"),
+        for (named, words) in [
+            (Named::Process(i32::MAX), "there is no process"),
+            (Named::File("/etc/passwd".into()), "is not a network namespace"),
+            (Named::File("/no/such/file".into()), "cannot be opened"),
         ] {
-            let error = Target::open(&args(pid, path)).unwrap_err();
+            let error = Target::open(&named).unwrap_err();
             assert!(format!("{error:#}").contains(words), "{error:#}");
         }
     }

@@ -6,8 +6,9 @@
 //! Coming back may take as long as a hypervisor that is stopped or starts slowly likes, so a thread does it,
 //! while the process goes on to pass signals and to see its command end.
 
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 use std::time::{Duration, Instant};
@@ -17,10 +18,8 @@ use host::api::client::{Client, ClientError};
 use host::api::message::{
     Call, Closed, Ending, Event, GuestKind, Join, Joined, LinkArgs, LinkMechanism, Linked,
 };
+use host::names::DEFAULT_NETWORK;
 use host::start::{StartError, StartOptions, connect_or_start};
-
-use crate::cli::NetworkArgs;
-use crate::command::connect::is_meant;
 
 /// Between tries to come back; the first one is made at once.
 const RETRY_FIRST: Duration = Duration::from_millis(250);
@@ -48,11 +47,52 @@ fn is_gone(error: &anyhow::Error) -> bool {
     matches!(client, Some(ClientError::Gone { .. }))
 }
 
+/// A network, and the directory in which it is published if that is not the usual one.
+#[derive(Debug, Clone)]
+pub struct Where {
+    pub net: String,
+    pub dir: Option<PathBuf>,
+}
+
+/// Another network is published in the directory than was named.
+#[derive(Debug)]
+pub struct WrongNetwork {
+    directory: PathBuf,
+    asked: String,
+    serves: String,
+}
+
+impl fmt::Display for WrongNetwork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { directory, asked, serves } = self;
+        let directory = directory.display();
+        write!(
+            f,
+            "{directory} is the directory of network {serves}, not of {asked}; name that one, or leave out --net"
+        )
+    }
+}
+
+impl std::error::Error for WrongNetwork {}
+
+/// Whether `net` may be the network that is served in a directory which was given. The default is what is taken for
+/// no name at all.
+///
+/// # Errors
+/// It is another one.
+pub fn is_meant(net: &str, serves: &str, directory: &Path) -> Result<(), WrongNetwork> {
+    if [DEFAULT_NETWORK, serves].contains(&net) {
+        return Ok(());
+    }
+    let directory = directory.to_owned();
+    Err(WrongNetwork { directory, asked: net.to_owned(), serves: serves.to_owned() })
+}
+
 /// What a guest asks of its network.
 #[derive(Debug, Clone)]
 pub struct Request {
-    pub net: String,
-    pub dir: Option<PathBuf>,
+    /// The directory as an absolute path.
+    network: Where,
     pub name: Option<String>,
     /// What the name is derived from without one.
     pub command: String,
@@ -69,11 +109,10 @@ pub struct Request {
 
 impl Request {
     #[must_use]
-    pub fn new(network: &NetworkArgs, kind: GuestKind) -> Self {
-        let dir = network.dir.as_deref().map(|dir| std::path::absolute(dir).unwrap_or(dir.into()));
+    pub fn new(network: Where, kind: GuestKind) -> Self {
+        let dir = network.dir.map(|dir| std::path::absolute(&dir).unwrap_or(dir));
         Self {
-            net: network.net.clone(),
-            dir,
+            network: Where { dir, ..network },
             name: None,
             command: String::new(),
             mac: None,
@@ -107,18 +146,19 @@ impl Request {
     }
 
     fn try_join(&self, before: Option<&Joined>, resume: bool) -> anyhow::Result<(Client, Joined)> {
-        let dir = self.dir.as_deref();
+        let Where { net, dir } = &self.network;
+        let dir = dir.as_deref();
         let mut client = match before.map(|joined| &joined.restart) {
             None => {
                 let options =
                     StartOptions { uplink: self.uplink.clone(), ..StartOptions::default() };
-                connect_or_start(&self.net, dir, &options)?
+                connect_or_start(net, dir, &options)?
             }
-            Some(Some(restart)) => connect_or_start(&self.net, dir, &restart.into())?,
-            Some(None) => host::start::connect(&self.net, dir)?,
+            Some(Some(restart)) => connect_or_start(net, dir, &restart.into())?,
+            Some(None) => host::start::connect(net, dir)?,
         };
         if let Some(dir) = dir {
-            is_meant(&self.net, &client.hello()?.network, dir)?;
+            is_meant(net, &client.hello()?.network, dir)?;
         }
         let join = Join {
             guest: self.name.clone(),
@@ -264,7 +304,7 @@ impl Session {
     ///
     /// # Errors
     /// The sentence of whoever refused.
-    pub fn prepare(network: &NetworkArgs, uplink: Option<&str>) -> anyhow::Result<()> {
+    pub fn prepare(network: &Where, uplink: Option<&str>) -> anyhow::Result<()> {
         let options = StartOptions { uplink: uplink.map(str::to_owned), ..StartOptions::default() };
         connect_or_start(&network.net, network.dir.as_deref(), &options)?;
         Ok(())
@@ -298,8 +338,8 @@ impl Session {
     }
 
     #[must_use]
-    pub fn dir(&self) -> Option<&std::path::Path> {
-        self.request.dir.as_deref()
+    pub fn dir(&self) -> Option<&Path> {
+        self.request.network.dir.as_deref()
     }
 
     /// Hands the guest's link to the hypervisor, and keeps it. Answers what the user is to be told, if anything.
@@ -315,7 +355,7 @@ impl Session {
                 if planned(&joined) != planned(&self.joined) {
                     bail!(
                         "network {} was started anew with other addresses while the guest was made; try again",
-                        self.request.net
+                        self.request.network.net
                     );
                 }
                 let linked = link.hand_over(&mut client)?;
@@ -409,7 +449,8 @@ impl Session {
         if self.told || self.failed < TRIES_UNTOLD {
             return None;
         }
-        let Self { request: Request { net, .. }, joined: Joined { guest, .. }, .. } = &*self;
+        let Self { request, joined: Joined { guest, .. }, .. } = &*self;
+        let net = &request.network.net;
         let why = match error.downcast_ref() {
             Some(ClientError::Refused(failure)) => {
                 format!("network {net} does not take guest {guest} back for now: {failure}")

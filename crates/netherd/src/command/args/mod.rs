@@ -16,6 +16,7 @@ use self::client::{Advice, Attachment};
 use super::connect;
 use crate::cli::{ArgsArgs, ClientKind};
 use crate::output;
+use crate::sandbox::session::WrongNetwork;
 
 pub mod client;
 pub mod version;
@@ -43,7 +44,7 @@ pub fn run(args: &ArgsArgs) -> anyhow::Result<ExitCode> {
     let mut notes = Vec::new();
     let report = match connect::connect(&args.network.net, args.network.dir.as_deref()) {
         Ok(mut client) => Some(connect::report(&mut client, None)?),
-        Err(error) if error.downcast_ref::<connect::WrongNetwork>().is_some() => return Err(error),
+        Err(error) if error.downcast_ref::<WrongNetwork>().is_some() => return Err(error),
         Err(_) => {
             notes.push(format!(
                 "network {} is not up yet; start it with `netherd up {}` before the client",

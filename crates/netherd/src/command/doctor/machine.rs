@@ -6,9 +6,10 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
+use host::names::DEFAULT_NETWORK;
+
 use super::check::Machine;
 use super::trial::{self, Trials};
-use crate::cli::DEFAULT_NETWORK;
 
 /// Files of the kernel that we look at are shorter, in bytes.
 const FILE_MAX: u64 = 4096;
