@@ -126,7 +126,7 @@ impl Daemon {
                 done(Nothing {})
             }
             Call::Stay { stay } => {
-                network.stay = *stay;
+                network.life.set_stay(*stay);
                 done(Nothing {})
             }
             Call::Publish { forward } => {

@@ -32,8 +32,6 @@ const PARKED_PER_USER: usize = 64;
 /// Connections that may not make any call, all together, and how long each may wait for being told so.
 const REFUSED_MAX: usize = 32;
 const REFUSED_TIME: Duration = Duration::from_secs(2);
-/// So long connections wait when there are no descriptors for them.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection and what depends on it.
 #[derive(Debug)]
@@ -77,10 +75,10 @@ impl Daemon {
                     "No connection to api is accepted: too many descriptors sent by clients are still waiting to \
                     be closed.",
                 );
-                return self.pause_api(worker, at);
+                return self.networks[at].api.pause(worker);
             }
             let network = &self.networks[at];
-            let (stream, cred) = match sys::unix::accept(network.api.as_fd()) {
+            let (stream, cred) = match network.api.accept() {
                 Ok(accepted) => accepted,
                 Err(error) => {
                     let nothing = matches!(
@@ -89,7 +87,7 @@ impl Daemon {
                     );
                     if !nothing {
                         log::guest(&format!("A connection to api was not accepted: {error}."));
-                        self.pause_api(worker, at);
+                        self.networks[at].api.pause(worker);
                     }
                     return;
                 }
@@ -164,28 +162,9 @@ impl Daemon {
         self.clients.values().filter_map(|client| client.until).min()
     }
 
-    /// Without descriptors a connection cannot even be refused: it stays in the queue, and the poller would report it
-    /// for ever.
-    fn pause_api(&mut self, worker: &mut Worker, at: usize) {
-        let network = &mut self.networks[at];
-        let paused = worker.reregister(network.api_token, network.api.as_fd(), Interest::NONE);
-        if paused.is_ok() {
-            network.api_paused = Some(worker.now() + ACCEPT_PAUSE);
-        }
-    }
-
     /// Accepts again where the pause is over.
     pub(super) fn resume_api(&mut self, worker: &mut Worker) {
-        let now = worker.now();
-        for network in &mut self.networks {
-            if network.api_paused.is_some_and(|until| until <= now) {
-                let fd = network.api.as_fd();
-                match worker.reregister(network.api_token, fd, Interest::READABLE) {
-                    Ok(()) => network.api_paused = None,
-                    Err(_) => network.api_paused = Some(now + ACCEPT_PAUSE),
-                }
-            }
-        }
+        self.networks.iter_mut().for_each(|network| network.api.resume(worker));
     }
 
     /// One visit to a client: read what it asks, write what it was answered.

@@ -28,7 +28,7 @@ mod startup;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -246,8 +246,8 @@ impl Daemon {
         if !self.line.is_empty() {
             return Some(now);
         }
-        let idle = self.networks.iter().filter_map(Served::idle_deadline);
-        let paused = self.networks.iter().filter_map(|network| network.api_paused);
+        let idle = self.networks.iter().filter_map(|network| network.life.deadline());
+        let paused = self.networks.iter().filter_map(|network| network.api.paused_until());
         let attention = self.networks.iter().filter_map(Served::attention);
         let refused = self.next_refused();
         let mut deadline = idle.chain(paused).chain(attention).chain(refused).min();
@@ -271,7 +271,7 @@ impl Daemon {
             WorkerEvent::Ready { token, readable, writable: _, hangup } => {
                 if token == self.signal_token {
                     self.signal(worker);
-                } else if let Some(at) = self.networks.iter().position(|it| it.api_token == token) {
+                } else if let Some(at) = self.networks.iter().position(|it| it.api.is(token)) {
                     self.accept(worker, at);
                 } else if let Some(network) =
                     self.networks.iter().find(|it| it.place_token == Some(token))
@@ -442,20 +442,13 @@ impl Daemon {
 
     fn close_idle(&mut self, worker: &mut Worker) {
         let now = worker.now();
-        let mut busy: BTreeMap<NetworkId, bool> = BTreeMap::new();
-        for client in self.clients.values() {
-            busy.insert(client.network, true);
-        }
+        let busy: BTreeSet<NetworkId> = self.clients.values().map(|it| it.network).collect();
         let mut over = Vec::new();
         for network in &mut self.networks {
-            let needed = busy.contains_key(&network.id)
+            let needed = busy.contains(&network.id)
                 || worker.ports(network.id).any(|port| !network.is_uplink(port));
-            if needed {
-                network.idle_since = None;
-            } else if network.idle_since.is_none() {
-                network.idle_since = Some(now);
-            }
-            if network.idle_deadline().is_some_and(|deadline| deadline <= now) {
+            network.life.note(needed, now);
+            if network.life.is_over(now) {
                 over.push(network.id);
             }
         }

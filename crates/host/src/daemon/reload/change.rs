@@ -273,8 +273,7 @@ impl Served {
         if config.idle != self.config.idle {
             changes.push(format!("Network {name} has changed its idle time."));
         }
-        // What the file says holds, whatever a caller of `stay` said before.
-        self.stay = config.idle.is_none();
+        self.life.configure(config.idle);
         self.config = config;
         changes
     }

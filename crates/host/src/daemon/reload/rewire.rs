@@ -108,7 +108,7 @@ impl Served {
             }
         }
         self.plan = plan;
-        self.plan_file.changed(worker.now());
+        self.kept.plan_changed(worker.now());
         plan_addresses(worker, self.id, &self.plan);
         for (name, guest) in self.plan.guests().filter(|(_, guest)| guest.is_declared()) {
             match worker.port_named(self.id, name.as_str()) {

@@ -33,7 +33,7 @@ impl Served {
             ipv4: self.subnet_text(),
             ipv6: self.prefix_text(),
             pid: std::process::id(),
-            uptime: worker.now().saturating_since(self.opened).as_secs_f64(),
+            uptime: self.life.uptime(worker.now()).as_secs_f64(),
         }
     }
 
@@ -152,8 +152,8 @@ impl Served {
             ipv4: self.subnet_text(),
             gateway_ipv4: self.gateway_text(),
             ipv6: self.prefix_text(),
-            stay: self.stay,
-            uptime: now.saturating_since(self.opened).as_secs_f64(),
+            stay: self.life.stays(),
+            uptime: self.life.uptime(now).as_secs_f64(),
             nodes: self.published.nodes().map(str::to_owned).collect(),
             ports,
             macs: if whole { mac_report(worker, self.id) } else { Vec::new() },

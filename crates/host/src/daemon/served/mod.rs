@@ -2,20 +2,24 @@
 //!
 //! # Theory of operation
 //!
-//! [`Served`] is what a network has beside its engine, which the worker owns. Its parts have a module each: [`outer_networks`]
-//! (the networks that this hypervisor is in), [`guests`], [`outside`] (router, gateway and forwards), [`static_routes`] (what
-//! static routes lead to), [`uplink`] (a network device), [`guard`] and [`filters`] (what callers set on open ports), [`rates`] and [`write_behind`] (files written
-//! behind).
+//! [`Served`] is what a network has beside its engine, which the worker owns. Its parts have a module each: [`api_socket`],
+//! [`life`] (how long it is served), [`kept`] (what outlives the daemon), [`outer_networks`] (the networks that this
+//! hypervisor is in), [`guests`], [`outside`] (router, gateway and forwards), [`static_routes`] (what static routes lead
+//! to), [`uplink`] (a network device), [`guard`] and [`filters`] (what callers set on open ports), [`rates`] and
+//! [`write_behind`] (files written behind).
 //!
-//! * `id`, `published`, `api`, `around`, `zone`, `device` and `opened` hold from the opening to the end.
+//! * `id`, `published`, `api`, `around`, `zone` and `device` hold from the opening to the end.
 //! * A reload replaces `config`, and with it `access`, `plan`, `nodes` and `routed` where they differ; what guests and callers
 //!   brought stays: `guests`, their and the callers' `forwards`, `captures`, `rates`. What callers set on a port
 //!   (`audited`, filters) ends with the port, or where the configuration of the port itself changes.
 //! * Of all this only the plan and the leases are kept on disk; guests bring the rest again.
 
+mod api_socket;
 pub(super) mod filters;
 mod guard;
 mod guests;
+mod kept;
+mod life;
 mod log_limits;
 pub(super) mod outer_networks;
 pub(super) mod outside;
@@ -29,17 +33,15 @@ pub(super) mod write_behind;
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::Duration;
 
-use engine::{Instant, PortId};
+use engine::PortId;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sys::dir::Dir;
 use sys::poll::Interest;
 
 use super::caller::Caller;
 use super::{ServeError, Startup};
-use crate::address::leases::Leases;
-use crate::address::{Plan, leases, store, subnet};
+use crate::address::{Plan, store, subnet};
 use crate::api::message::Restart;
 use crate::capture::{Captures, Remains};
 use crate::config;
@@ -49,24 +51,22 @@ use crate::log;
 use crate::names::Name;
 use crate::node::{NodeKind, NodeTemplate, vde_directory_fits};
 use crate::worker::{NetworkId, NodeId, Token, Worker};
+use api_socket::ApiSocket;
 use guard::Audited;
 use guests::Guest;
+use kept::Kept;
+use life::Life;
 use log_limits::Tellers;
 use outer_networks::Around;
 use rates::RateMeter;
 use troubles::Troubles;
 use uplink::DeviceUplink;
-use write_behind::KeptFile;
 
 /// Connections that wait to be accepted on `api` and the nodes.
 const BACKLOG: i32 = 256;
 
 /// Where programs of this machine learn their resolvers and the domains to search.
 pub(in crate::daemon) const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// So long after a restart the names of guests that were present are kept for them: their keepers try again within
-/// seconds.
-const EXPECTED: Duration = Duration::from_secs(60);
 
 /// Everything that belongs to one network.
 #[derive(Debug)]
@@ -76,12 +76,9 @@ pub(in crate::daemon) struct Served {
     pub(in crate::daemon) published: PublishedDirectory,
     pub(in crate::daemon) access: Access,
     pub(in crate::daemon) plan: Plan,
-    pub(in crate::daemon) api: OwnedFd,
-    pub(in crate::daemon) api_token: Token,
+    pub(in crate::daemon) api: ApiSocket,
     /// Something happened where the directory is.
     pub(in crate::daemon) place_token: Option<Token>,
-    /// There were no descriptors left for connections to `api`; they wait in its queue until then.
-    pub(in crate::daemon) api_paused: Option<Instant>,
     pub(in crate::daemon) nodes: BTreeMap<String, Node>,
     pub(in crate::daemon) guests: BTreeMap<Name, Guest>,
     /// The label of the network's domain; mostly its name.
@@ -100,18 +97,11 @@ pub(in crate::daemon) struct Served {
     pub(in crate::daemon) troubles: Troubles,
     pub(in crate::daemon) captures: Captures,
     pub(in crate::daemon) rates: BTreeMap<PortId, RateMeter>,
-    pub(in crate::daemon) opened: Instant,
-    /// Nobody needs the network since then.
-    pub(in crate::daemon) idle_since: Option<Instant>,
-    pub(in crate::daemon) stay: bool,
+    pub(in crate::daemon) life: Life,
     /// No configuration was given: the defaults and the command line are all there is to know.
     on_demand: bool,
-    pub(in crate::daemon) plan_file: KeptFile<Plan>,
-    /// Where leases are kept; none where there is no such place.
-    state: Option<(PathBuf, Dir)>,
-    lease_file: KeptFile<Leases>,
-    /// Guests that were present when the last daemon was killed are waited for until then.
-    expected_until: Option<Instant>,
+    /// What outlives the daemon.
+    pub(in crate::daemon) kept: Kept,
 }
 
 /// A node as it is published.
@@ -191,28 +181,22 @@ impl Served {
         let Prepared { published, access, around, plan, zone, api, bound } =
             publish_directory(&config, startup)?;
         // Nobody can connect before `start` lets them.
-        let api_token = worker
-            .register(api.as_fd(), Interest::READABLE)
+        let api = ApiSocket::new(worker, api)
             .map_err(|source| ServeError::Io { what: "Serving the nodes", source })?;
         let place_token =
             published.watch().and_then(|watch| worker.register(watch, Interest::READABLE).ok());
         let now = worker.now();
         let mut served = Self {
             id: worker.add_network(outside::network_plan(&config, &plan)),
-            stay: config.idle.is_none(),
+            life: Life::new(config.idle, now),
             on_demand: startup.is_on_demand(),
-            plan_file: KeptFile::default(),
-            state: state_of(&config),
-            lease_file: KeptFile::default(),
-            expected_until: plan.expects_any().then(|| now + EXPECTED),
+            kept: Kept::new(&config, &plan, now),
             config,
             published,
             access,
             plan,
             api,
-            api_token,
             place_token,
-            api_paused: None,
             nodes: BTreeMap::new(),
             guests: BTreeMap::new(),
             zone,
@@ -225,8 +209,6 @@ impl Served {
             troubles: Troubles::default(),
             captures: Captures::default(),
             rates: BTreeMap::new(),
-            opened: now,
-            idle_since: None,
         };
         if let Err(error) = served.start(worker, bound) {
             served.withdraw(worker);
@@ -266,12 +248,12 @@ impl Served {
             let id = serve_node(worker, self.id, &self.published, &wanted, socket)?;
             self.nodes.insert(wanted.path.clone(), Node { id, wanted });
         }
-        sys::unix::listen(self.api.as_fd(), BACKLOG)
+        self.api.listen()
     }
 
     /// Takes a network out of the worker: what [`Served::start`] began, as far as it came.
     fn withdraw(&mut self, worker: &mut Worker) {
-        let _gone = worker.deregister(self.api_token, self.api.as_fd());
+        self.api.deregister(worker);
         if let (Some(token), Some(watch)) = (self.place_token, self.published.watch()) {
             let _gone = worker.deregister(token, watch);
         }
@@ -289,70 +271,13 @@ impl Served {
         let captures = std::mem::take(&mut self.captures);
         let remains = captures.finish(worker.engine_mut(self.id));
         self.withdraw(worker);
-        // Whatever the file's state, this is the last word about it.
-        self.plan_file.changed(worker.now());
-        self.plan_file.finish(self.published.dir(), &self.plan);
+        self.finish_plan(worker.now());
         remains
     }
 
     /// Whether clients still find the network where it was published.
     pub(in crate::daemon) fn is_in_place(&self) -> bool {
         self.published.is_in_place()
-    }
-
-    /// What is due by now: changes of the plan go to its file, and guests that have not come back are given up.
-    pub(in crate::daemon) fn attend(&mut self, worker: &Worker, now: Instant) {
-        if self.expected_until.is_some_and(|until| until <= now) {
-            self.expected_until = None;
-            self.plan.expect_no_more();
-            self.plan_file.changed(now);
-        }
-        self.plan_file.write(now, self.published.dir(), || self.plan.clone());
-        if let Some((_, dir)) = &self.state {
-            let leases = || saved_leases(worker, self.id, &self.config.name);
-            self.lease_file.write(now, dir, leases);
-        }
-    }
-
-    /// Leases are to be kept.
-    pub(in crate::daemon) fn leases_changed(&mut self, now: Instant) {
-        if self.state.is_some() {
-            self.lease_file.changed(now);
-        }
-    }
-
-    /// The gateway is about to end: what it has leased is in the file when this returns.
-    pub(in crate::daemon) fn finish_leases(&mut self, worker: &Worker) {
-        if let Some((_, dir)) = &self.state {
-            let leases = saved_leases(worker, self.id, &self.config.name);
-            std::mem::take(&mut self.lease_file).finish(dir, &leases);
-        }
-    }
-
-    /// Hands the leases that are kept to the gateway.
-    pub(in crate::daemon) fn load_leases(&self, worker: &mut Worker) {
-        let Some((_, dir)) = &self.state else { return };
-        let (saved, complaint) = leases::load(dir, &self.config.name);
-        if let Some(sentence) = complaint {
-            log::warn(&sentence);
-        }
-        if !saved.is_empty() {
-            worker.with_gateway(self.id, |gateway, now, _| {
-                gateway.load_leases(now, unix_seconds(), saved);
-            });
-        }
-    }
-
-    /// Directories that the network writes to.
-    pub(in crate::daemon) fn places(&self) -> impl Iterator<Item = PathBuf> {
-        let state = self.state.as_ref().map(|(path, _)| path.clone());
-        std::iter::once(self.published.path().to_owned()).chain(state)
-    }
-
-    /// When [`Served::attend`] has something to do.
-    pub(in crate::daemon) fn attention(&self) -> Option<Instant> {
-        let files = self.plan_file.due().into_iter().chain(self.lease_file.due());
-        self.expected_until.into_iter().chain(files).chain(self.uplink_deadline()).min()
     }
 
     /// Names that the network declares for ports, which guests cannot take.
@@ -364,55 +289,13 @@ impl Served {
     /// it with a configuration, without which it would be another network.
     pub(in crate::daemon) fn restart(&self, caller: Caller) -> Option<Restart> {
         (self.on_demand && caller.is_owner()).then(|| Restart {
-            stay: self.stay,
+            stay: self.life.stays(),
             idle: self.config.idle.map(|idle| idle.as_secs_f64()),
             group: self.config.group.clone(),
             mode: self.config.mode,
             uplink: (self.config.outside.uplink != Uplink::default())
                 .then(|| self.config.outside.uplink.to_string()),
         })
-    }
-
-    /// When the network ends, if nothing happens before.
-    pub(in crate::daemon) fn idle_deadline(&self) -> Option<Instant> {
-        if self.stay {
-            return None;
-        }
-        Some(self.idle_since? + self.config.idle.unwrap_or(config::IDLE_TIMEOUT))
-    }
-}
-
-/// The time of day, in seconds since 1970.
-fn unix_seconds() -> u64 {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    now.map_or(0, |it| it.as_secs())
-}
-
-fn saved_leases(worker: &Worker, id: NetworkId, network: &Name) -> Leases {
-    let saved = worker
-        .gateway(id)
-        .map(|gateway| gateway.saved_leases(worker.now(), unix_seconds()))
-        .unwrap_or_default();
-    Leases::new(network.clone(), saved)
-}
-
-/// Where a network keeps its leases: in the state directory, or in its own directory when that was chosen, as several
-/// networks in chosen directories may have one name.
-fn state_of(config: &config::Network) -> Option<(PathBuf, Dir)> {
-    let path = match &config.dir {
-        Some(dir) => dir.clone(),
-        None => directory::state_path(config.name.as_str())?,
-    };
-    match Dir::open(&path) {
-        Ok(dir) => Some((path, dir)),
-        Err(error) => {
-            log::warn(&format!(
-                "The leases of network {} will not be saved: {} cannot be opened ({error}).",
-                config.name,
-                path.display()
-            ));
-            None
-        }
     }
 }
 

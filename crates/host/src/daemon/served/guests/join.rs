@@ -116,7 +116,7 @@ impl Served {
             ));
         }
         engine.reserve_mac(assigned.assignment.mac);
-        self.plan_file.changed(worker.now());
+        self.kept.plan_changed(worker.now());
         let mut covers = directory::covers();
         let own = self.published.path().to_owned();
         if !covers.iter().any(|cover| own.starts_with(cover)) {

@@ -202,7 +202,7 @@ impl Served {
         let address = gateway::Subject::Address(name.as_str().to_owned());
         self.troubles.well(&Subject::Gateway(address));
         self.plan.leave(name);
-        self.plan_file.changed(worker.now());
+        self.kept.plan_changed(worker.now());
         log::guest(&format!("Guest {name} left."));
     }
 
