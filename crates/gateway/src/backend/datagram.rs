@@ -81,17 +81,22 @@ pub trait DatagramBackend: Routes + std::fmt::Debug {
     /// As bind(2): EADDRINUSE, EADDRNOTAVAIL, EACCES.
     fn bind(&mut self, address: SocketAddr) -> io::Result<Self::Socket>;
 
-    /// Starts to watch a socket, or changes what is waited for.
+    /// Starts to watch a socket for what can be read.
     ///
     /// # Errors
     /// As epoll_ctl(2).
-    fn watch(
+    fn watch(&mut self, poller: &Poller, socket: &Self::Socket, token: Token) -> io::Result<()>;
+
+    /// Changes what is waited for at a socket that is watched.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
+    fn rewatch(
         &mut self,
         poller: &Poller,
         socket: &Self::Socket,
         token: Token,
         interest: Interest,
-        known: bool,
     ) -> io::Result<()>;
 
     /// Changes the marks of what is sent from now on; `old` are those set before.
@@ -209,19 +214,18 @@ impl DatagramBackend for HostDatagrams {
         Ok(socket)
     }
 
-    fn watch(
+    fn watch(&mut self, poller: &Poller, socket: &OwnedFd, token: Token) -> io::Result<()> {
+        poller.add(socket.as_fd(), token, Interest::READABLE)
+    }
+
+    fn rewatch(
         &mut self,
         poller: &Poller,
         socket: &OwnedFd,
         token: Token,
         interest: Interest,
-        known: bool,
     ) -> io::Result<()> {
-        if known {
-            poller.modify(socket.as_fd(), token, interest)
-        } else {
-            poller.add(socket.as_fd(), token, interest)
-        }
+        poller.modify(socket.as_fd(), token, interest)
     }
 
     fn mark(

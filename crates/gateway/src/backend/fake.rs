@@ -200,13 +200,16 @@ impl DatagramBackend for FakeDatagrams {
         self.make()
     }
 
-    fn watch(
+    fn watch(&mut self, poller: &Poller, socket: &FakeSocket, token: Token) -> io::Result<()> {
+        self.rewatch(poller, socket, token, Interest::READABLE)
+    }
+
+    fn rewatch(
         &mut self,
         _: &Poller,
         socket: &FakeSocket,
         token: Token,
         interest: Interest,
-        _: bool,
     ) -> io::Result<()> {
         let state = self.state(socket.number);
         state.token = Some(token);
@@ -433,8 +436,13 @@ impl Backend for FakeBackend {
         }
     }
 
-    fn pause(_: &Poller, _: Token, listener: &FakeListener, paused: bool) -> io::Result<()> {
-        listener.is_paused.set(paused);
+    fn pause(_: &Poller, _: Token, listener: &FakeListener) -> io::Result<()> {
+        listener.is_paused.set(true);
+        Ok(())
+    }
+
+    fn resume(_: &Poller, _: Token, listener: &FakeListener) -> io::Result<()> {
+        listener.is_paused.set(false);
         Ok(())
     }
 

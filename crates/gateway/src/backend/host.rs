@@ -35,16 +35,17 @@ pub trait Backend {
         listener: &Self::Listener,
     ) -> io::Result<(<Self::Streams as StreamBackend>::Stream, SocketAddr)>;
 
-    /// Stops (or starts again) to report clients.
+    /// Stops to report clients; they wait.
     ///
     /// # Errors
     /// As epoll_ctl(2).
-    fn pause(
-        poller: &Poller,
-        token: Token,
-        listener: &Self::Listener,
-        paused: bool,
-    ) -> io::Result<()>;
+    fn pause(poller: &Poller, token: Token, listener: &Self::Listener) -> io::Result<()>;
+
+    /// Reports clients again.
+    ///
+    /// # Errors
+    /// As epoll_ctl(2).
+    fn resume(poller: &Poller, token: Token, listener: &Self::Listener) -> io::Result<()>;
 
     /// A stream to a service of this process, and its other end.
     ///
@@ -97,9 +98,12 @@ impl Backend for HostBackend {
         Ok((stream, client))
     }
 
-    fn pause(poller: &Poller, token: Token, listener: &OwnedFd, paused: bool) -> io::Result<()> {
-        let interest = if paused { Interest::NONE } else { Interest::READABLE };
-        poller.modify(listener.as_fd(), token, interest)
+    fn pause(poller: &Poller, token: Token, listener: &OwnedFd) -> io::Result<()> {
+        poller.modify(listener.as_fd(), token, Interest::NONE)
+    }
+
+    fn resume(poller: &Poller, token: Token, listener: &OwnedFd) -> io::Result<()> {
+        poller.modify(listener.as_fd(), token, Interest::READABLE)
     }
 
     fn local(streams: &HostStreams) -> io::Result<(HostStream, OwnedFd)> {

@@ -40,7 +40,7 @@ use crate::ctx::Ctx;
 use crate::gateway::GuestAddresses;
 use crate::keyed::Keyed;
 use crate::plan::{GatewayPlan, Protocol};
-use crate::poll::{Interest, Kind, Token};
+use crate::poll::{Kind, Token};
 use crate::tcp::{Incoming, Table};
 use crate::udp::Host;
 
@@ -272,9 +272,7 @@ impl<B: Backend> Publishing<B> {
         } else {
             let token = Token::new(Kind::PublishUdp, generation, index);
             let socket = host.backend.bind(at).map_err(failed)?;
-            host.backend
-                .watch(poller, &socket, token, Interest::READABLE, false)
-                .map_err(failed)?;
+            host.backend.watch(poller, &socket, token).map_err(failed)?;
             Listening::Udp(socket)
         };
         if self.free.pop().is_none() {
@@ -338,7 +336,7 @@ impl<B: Backend> Publishing<B> {
                 Ok(accepted) => accepted,
                 Err(error) if sys::errno::is_out_of_descriptors(&error) => {
                     ctx.counters.count(Reason::OutOfDescriptors);
-                    let _ = B::pause(ctx.poller, token, socket, true);
+                    let _ = B::pause(ctx.poller, token, socket);
                     self.paused.push(token.index);
                     self.resume = Some(now + PAUSE);
                     return;
@@ -380,7 +378,7 @@ impl<B: Backend> Publishing<B> {
                     && let Some(Listener { socket: Listening::Tcp(socket), .. }) = &slot.listener
                 {
                     let token = Token::new(Kind::PublishTcp, slot.generation, index);
-                    let _ = B::pause(ctx.poller, token, socket, false);
+                    let _ = B::resume(ctx.poller, token, socket);
                 }
             }
         }

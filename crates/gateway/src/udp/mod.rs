@@ -50,7 +50,7 @@ use crate::host_allow::AllowHost;
 use crate::host_reach::HostReach;
 use crate::keyed::{self, Keyed};
 use crate::plan::Protocol;
-use crate::poll::{Interest, Kind, Token};
+use crate::poll::{Kind, Token};
 use crate::report::{FlowReport, FlowState};
 
 use starved::Starved;
@@ -210,7 +210,7 @@ impl<B: DatagramBackend> Datagrams<B> {
         }
         let (at, generation) = self.flows.next_slot();
         let token = Token::new(kind(key.carries), generation, at);
-        if host.backend.watch(ctx.poller, &socket, token, Interest::READABLE, false).is_err() {
+        if host.backend.watch(ctx.poller, &socket, token).is_err() {
             return Err(Reason::SocketFailed);
         }
         ctx.guests.open(guest, protocol(key.carries))?;

@@ -73,7 +73,7 @@ impl<B: DatagramBackend> Datagrams<B> {
             let Some(flow) = self.flows.get_mut(at) else { continue };
             flow.starved = false;
             let token = Token::new(kind(key.carries), generation, at);
-            let _ = host.backend.watch(ctx.poller, &flow.socket, token, Interest::READABLE, true);
+            let _ = host.backend.rewatch(ctx.poller, &flow.socket, token, Interest::READABLE);
             self.receive(now, ctx, host, at);
         }
         self.retries = self.starved.end();
@@ -114,7 +114,7 @@ impl<B: DatagramBackend> Datagrams<B> {
             if !flow.starved {
                 flow.starved = true;
                 let token = Token::new(kind(key.carries), generation, at);
-                let _ = host.backend.watch(ctx.poller, &flow.socket, token, Interest::NONE, true);
+                let _ = host.backend.rewatch(ctx.poller, &flow.socket, token, Interest::NONE);
                 let flows = &self.flows;
                 self.starved.push(guest, (at, generation), |(at, generation)| {
                     flows.generation(*at) == Some(*generation)
