@@ -99,9 +99,9 @@ pub struct Table<B: StreamBackend> {
     work: VecDeque<u32>,
     /// Those of `work` that had no room last time.
     waiting: VecDeque<u32>,
-    /// Connections in [`State::TimeWait`] in the order of their ends, with their generations.
+    /// Connections in [`State::TimeWait`](super::flow::State) in the order of their ends, with their generations.
     lingering: VecDeque<(u32, u32)>,
-    /// Connections in [`State::Orphan`], the oldest first.
+    /// Connections in [`State::Orphan`](super::flow::State), the oldest first.
     orphans: VecDeque<leaving::Orphan>,
     unreachable: VecDeque<Unreachable>,
     last_turn: Instant,
