@@ -94,7 +94,7 @@ fn every_documented_command_line_can_be_typed() {
         for line in command_lines(&read(&path)) {
             seen += 1;
             // The shell knows the number of a process; any does here.
-            let line = line.replace("$!", "1");
+            let line = line.replace("$!", "1").replace("$pid", "1");
             if let Err(error) = Cli::try_parse_from(words(&line)) {
                 assert!(!error.use_stderr(), "{}: `{line}`: {error}", path.display());
             }
