@@ -24,7 +24,7 @@ pub(crate) struct Family {
 pub(crate) const BOTH: [Family; 2] = [Family { v6: false }, Family { v6: true }];
 
 impl Family {
-    fn pick(self, v4: &str, v6: &str, port: u16) -> SocketAddr {
+    pub(crate) fn pick(self, v4: &str, v6: &str, port: u16) -> SocketAddr {
         let ip: IpAddr = if self.v6 { v6.parse().unwrap() } else { v4.parse().unwrap() };
         SocketAddr::new(ip, port)
     }
@@ -264,6 +264,12 @@ impl Lab {
 
     /// A guest asks for an echo.
     pub(crate) fn echo(&mut self, from: IpAddr, to: IpAddr, id: u16, text: &[u8]) {
+        self.echo_in_batch(from, to, id, text);
+        self.flush();
+    }
+
+    /// As [`Self::echo`], and more may follow in its batch.
+    pub(crate) fn echo_in_batch(&mut self, from: IpAddr, to: IpAddr, id: u16, text: &[u8]) {
         let mut bytes = vec![0; 2000];
         let frame = Builder::new(&mut bytes).ethernet(MacAddr::ZERO, MacAddr([2, 0, 0, 0, 0, 9]));
         let frame = ip(frame, SocketAddr::new(from, 0), SocketAddr::new(to, 0), Shape::default());
@@ -275,7 +281,6 @@ impl Lab {
         };
         let len = frame.payload(text).finish().unwrap();
         self.frame(GUEST, &bytes[..len], Offload::NONE);
-        self.flush();
     }
 
     /// Hands every report of the fake host in, once.

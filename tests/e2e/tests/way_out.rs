@@ -150,10 +150,13 @@ fn ping_reaches_outside_or_says_why_not() {
         // Larger than a packet of this link: in fragments, both ways.
         let said = inside(&person, "web", &format!("ping -c 1 -s 5000 -W 5 {address}"));
         assert!(said.contains("1 received"), "{said}");
+        // All at once.
+        let said = inside(&person, "web", &format!("ping -c 3 -l 3 -W 5 {address}"));
+        assert!(said.contains("3 received") && !said.contains("DUP"), "{said}");
     }
     assert_eq!(
         (counter(&person, "echo-out"), counter(&person, "echo-in")),
-        (8, 8),
+        (14, 14),
         "{:#}",
         counters(&person)
     );

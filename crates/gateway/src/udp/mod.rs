@@ -15,8 +15,8 @@
 //! came, and 30 if it asked nobody but DNS servers, or is echo.
 //!
 //! **Sending.** Datagrams of one flow to one destination are collected while the worker hands in a
-//! batch, and leave together: a run of equal size as one train (UDP_SEGMENT), others by sendmmsg. A
-//! large UDP frame of a guest is a train already. A lone datagram is sent by one call.
+//! batch, and leave together: a run of equal size as one train (UDP_SEGMENT), others, and echo requests,
+//! by sendmmsg. A large UDP frame of a guest is a train already. A lone datagram is sent by one call.
 //!
 //! **Receiving.** A batch by one call, trains of equal datagrams as one (UDP_GRO), and as large UDP
 //! frames to the guest. Nothing is read for which the guest's queue has no room: the socket is then

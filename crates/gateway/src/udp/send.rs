@@ -104,7 +104,8 @@ impl<B: DatagramBackend> Datagrams<B> {
         }
         let mut rest = waiting;
         let mut retries = RETRIES;
-        let mut trains = true;
+        // The kernel cuts datagrams of UDP only: of echo requests it would make one long message.
+        let mut trains = !self.is_echo(batch.flow);
         while let Some((frame, piece)) = rest.first() {
             let sent = match self.next_call(ctx, host, batch, rest, trains) {
                 Ok(sent) => sent,

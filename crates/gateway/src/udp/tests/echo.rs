@@ -30,6 +30,35 @@ fn echo_and_its_answer() {
     }
 }
 
+/// The kernel does not cut ICMP messages, as it does UDP.
+#[test]
+fn requests_of_one_batch_stay_messages_of_their_own() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(0).ip(), family.outside(0).ip());
+        for text in [b"one", b"two", b"six"] {
+            lab.echo_in_batch(guest, remote, 0x1234, text);
+        }
+        assert!(lab.host().sent.is_empty(), "they wait for the end of the batch");
+        lab.flush();
+        lab.moved(&[(Reason::EchoOut, 3)]);
+        let sent: Vec<_> = lab.host().sent.drain(..).collect();
+        let texts: Vec<_> = sent.iter().map(|sent| (&sent.bytes[8..], sent.segment)).collect();
+        assert_eq!(texts, [(&b"one"[..], None), (b"two", None), (b"six", None)]);
+        assert!(sent.iter().all(|sent| sent.socket == 0 && sent.to.ip() == remote));
+        // One that fails costs the others nothing.
+        lab.host().fail_send.extend([0, 22]);
+        for text in [b"one", b"two", b"six"] {
+            lab.echo_in_batch(guest, remote, 0x1234, text);
+        }
+        lab.flush();
+        lab.moved(&[(Reason::EchoOut, 2), (Reason::SendFailed, 1)]);
+        let texts: Vec<_> = lab.host().sent.drain(..).map(|s| s.bytes[8..].to_vec()).collect();
+        assert_eq!(texts, [b"one", b"six"]);
+        lab.idle();
+    }
+}
+
 #[test]
 fn traceroute_with_echo() {
     for family in BOTH {
