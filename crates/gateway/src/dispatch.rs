@@ -171,7 +171,7 @@ impl<B: Backend> Gateway<B> {
             call.pool.release(frame);
             return Ok(());
         }
-        if self.is_service(remote.ip()) {
+        if self.is_service(remote) {
             let [first, second] = packet::slice(call.pool, &frame, piece.offset, piece.len);
             let payload = if second.is_empty() {
                 first
@@ -389,14 +389,16 @@ impl<B: Backend> Gateway<B> {
     }
 
     /// Whether services listen at this destination, if at all.
-    fn is_service(&self, destination: IpAddr) -> bool {
-        match destination {
+    fn is_service(&self, destination: SocketAddr) -> bool {
+        let ip = destination.ip();
+        let every = match ip {
             IpAddr::V4(v4) => {
                 let broadcast = self.plan.subnet.map(|subnet| subnet.broadcast());
-                v4.is_broadcast() || broadcast == Some(v4) || self.plan.is_own(destination)
+                v4.is_broadcast() || broadcast == Some(v4)
             }
-            IpAddr::V6(v6) => v6 == ALL_SERVERS || self.plan.is_own(destination),
-        }
+            IpAddr::V6(v6) => v6 == ALL_SERVERS,
+        };
+        every || self.plan.is_own(ip) || self.services.hears_group(destination)
     }
 }
 

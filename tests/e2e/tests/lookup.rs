@@ -5,6 +5,7 @@
 use e2e::{Lab, Person, User, need};
 
 const MACHINE: &str = include_str!("programs/machine.sh");
+const FIND_GUEST: &str = include_str!("programs/find_guest.py");
 
 /// What the guest sees is netherd's, readable, and without what the machine says.
 const OWN: &str = r#"
@@ -78,6 +79,30 @@ except OSError:
 done
 test -d /run/nscd && echo done"#;
     assert_eq!(on(&person, &folder, "services", &format!("{OWN}{ask}")), "done\n");
+}
+
+/// The network answers for its guests: they do not hear each other's questions.
+#[test]
+fn a_guest_is_found_by_multicast_dns() {
+    need!(e2e::skip::namespaces());
+    need!(e2e::skip::program("python3").map(drop));
+    let lab = Lab::new();
+    let person = lab.person(need!(User::first()));
+    let config = person.home().join("netherd.toml");
+    std::fs::write(&config, "[network.n]\nguard.mdns = \"proxy\"\n").expect("the lab is ours");
+    let program = person.home().join("find_guest.py");
+    std::fs::write(&program, FIND_GUEST).expect("the lab is ours");
+    let up = person.netherd(["up", "-c", e2e::outside::path(&config)]);
+    let _daemon = person.serving("n", up);
+    let run = ["run", "--net", "n", "--name", "web", "--", "sleep", "600"];
+    let _web = person.guest("n", "web", person.netherd(run));
+    let ask = ["run", "--net", "n", "--", "python3", e2e::outside::path(&program), "web"];
+    let said = person.netherd(ask).run().ok();
+    let web = person.port("n", "web");
+    let (v4, v6) = (web.ipv4(), web.ipv6());
+    assert_eq!(said, format!("{v4}\n{v4}\n{v6}\n{v6}\n"));
+    let answered = &person.show("n").0["outside"]["service_counters"]["mdns-answered"];
+    assert!(answered.as_u64() >= Some(4), "{answered}");
 }
 
 /// Network managers replace the file when the machine changes networks.

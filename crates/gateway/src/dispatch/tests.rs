@@ -13,6 +13,7 @@ use crate::harness::{BOTH, Family, GUEST, Got, Lab, Shape, ip, plan};
 use crate::poll::{Event, Kind, Token};
 use crate::{GuestKey, Reason};
 
+mod discovery;
 mod failed;
 mod places;
 

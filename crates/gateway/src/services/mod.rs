@@ -135,6 +135,12 @@ impl Services {
         true
     }
 
+    /// Whether a service listens at this group and port: what is sent to other groups is nobody's.
+    #[must_use]
+    pub fn hears_group(&self, destination: SocketAddr) -> bool {
+        self.mdns.listens(destination)
+    }
+
     /// Takes an ICMPv6 message of type 133; false if advertisement is off.
     pub fn solicitation(&mut self, now: Instant, solicitation: &Solicitation<'_>) -> bool {
         self.advert.receive(now, solicitation, &mut self.out)
