@@ -42,7 +42,7 @@ reasons! {
     DnsMalformed, "dns-malformed", "DNS messages that could not be read; answered with an error where possible.";
     DnsNotQuery, "dns-not-query", "Answers sent to the name server, which expects questions; dropped, so that nothing is answered for ever.";
     DnsLimited, "dns-limited", "Questions dropped because their guest asks too fast.";
-    DnsBusy, "dns-busy", "Questions refused because their guest, or all guests together, have as many unanswered as they may.";
+    DnsBusy, "dns-busy", "Questions dropped, or refused on a connection, because their guest, or all guests together, have as many unanswered as they may.";
     DnsFailed, "dns-failed", "Questions that no resolver answered in time; the guest was told of a server failure.";
     DnsRetried, "dns-retried", "Questions passed on once more, to the next resolver or to the same one.";
     DnsForged, "dns-forged", "Datagrams at the sockets towards resolvers that do not answer what was asked.";

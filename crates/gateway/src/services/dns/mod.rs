@@ -303,14 +303,17 @@ impl Dns {
             return self.reply(now, via, Some(answer), out);
         }
         self.tops.learn(&query.name);
+        // Whoever sent a datagram asks again after a time of its own, by which there may be a place, and
+        // would take a refusal for the last word. On a connection nobody asks twice.
+        let busy = matches!(via, Via::Stream { .. })
+            .then(|| query.answer(Rcode::Refused, false, &[], None));
         let waiter = Waiter { guest, via, query };
-        let busy = waiter.query.answer(Rcode::Refused, false, &[], None);
         match self.upstream.ask(now, &self.poller, waiter, out) {
             Asked::Sent | Asked::Failed => out.count(ServiceReason::DnsForwarded),
             Asked::Joined => out.count(ServiceReason::DnsJoined),
             Asked::Busy => {
                 out.count(ServiceReason::DnsBusy);
-                self.reply(now, via, Some(busy), out);
+                self.reply(now, via, busy, out);
             }
         }
     }

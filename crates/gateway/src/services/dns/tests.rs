@@ -534,7 +534,7 @@ fn questions_of_one_guest_are_bounded_and_do_not_stop_another() {
         world.send(&ask(1, &format!("n{number}.example"), kind::A));
     }
     assert_eq!(world.counted(), [(R::DnsForwarded, limit), (R::DnsBusy, 3)]);
-    assert_eq!(head(&world.answer().unwrap()).1, 0x8185);
+    assert_eq!(world.answer(), None, "it asks again by itself");
     world.send_as(GuestKey(8), 4000, &ask(1, "example.org", kind::A));
     assert_eq!(world.counted(), [(R::DnsForwarded, 1)]);
     // A guest that is gone has no questions.

@@ -22,9 +22,9 @@
 //!
 //! # Limits
 //!
-//! [`QUESTIONS_MAX`] questions with at most [`ATTEMPTS_MAX`] sockets each, [`WAITING_PER_GUEST`] of
-//! a guest's own and never more than are free for others, [`WAITERS_MAX`] waiting for one answer, of
-//! whom no guest has more than are free for others either.
+//! [`QUESTIONS_MAX`] questions with at most [`ATTEMPTS_MAX`] sockets each; [`WAITERS_MAX`] waiting for
+//! one answer, which costs bytes and no socket. Of both a guest has never more than are free for others,
+//! and waits for [`WAITING_PER_GUEST`] answers at most.
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, ErrorKind, Read, Write};
@@ -48,10 +48,10 @@ use crate::share;
 
 /// Questions on their way at most.
 pub(crate) const QUESTIONS_MAX: usize = 512;
-/// Questions of one guest that are not answered yet, at most.
+/// Questions of one guest that are not answered yet, at most; some may be the same.
 pub(crate) const WAITING_PER_GUEST: u32 = 64;
 /// Who may wait for the answer to one question, at most.
-const WAITERS_MAX: usize = 32;
+pub(crate) const WAITERS_MAX: usize = 512;
 /// How often one question is sent, at most.
 const ATTEMPTS_MAX: usize = 6;
 /// How long one resolver is waited for before the next is asked.

@@ -92,3 +92,24 @@ fn connections_are_bounded_and_end_when_idle() {
     assert_eq!(last.read(&mut [0]).unwrap(), 0);
     assert_eq!(world.dns.next_deadline(), None);
 }
+
+/// Nobody asks twice on a connection.
+#[test]
+fn a_question_too_many_is_refused_where_it_is_not_asked_again() {
+    for v6 in [false, true] {
+        let resolver = Resolver::new(v6);
+        let mut world = World::new(&[&resolver]);
+        let mut stream = connect(&mut world, GUEST);
+        for number in 0..upstream::WAITING_PER_GUEST {
+            world.send(&ask(1, &format!("n{number}.example"), kind::A));
+        }
+        stream.write_all(&framed(&ask(2, "example.org", kind::A))).unwrap();
+        world.turn();
+        assert_eq!(head(&read_framed(&mut stream)), (2, 0x8185, [1, 0, 0, 0]));
+        world.send(&ask(3, "example.org", kind::A));
+        assert_eq!(world.answer(), None);
+        let waiting = u64::from(upstream::WAITING_PER_GUEST);
+        let expected = [(R::DnsForwarded, waiting), (R::DnsBusy, 2), (R::DnsStream, 1)];
+        assert_eq!(world.counted(), expected);
+    }
+}

@@ -25,40 +25,44 @@ fn the_same_question_is_asked_once() {
     assert_eq!(world.counted(), expected);
 }
 
+/// Who waits costs no socket, so that a guest's programs may all ask the same at once.
 #[test]
 fn a_guest_that_asks_again_and_again_leaves_places_for_others() {
-    let resolver = Resolver::new(false);
-    let mut world = World::new(&[&resolver]);
-    for id in 0..40 {
-        world.send_as(GuestKey(1), 4001, &ask(id, "example.org", kind::A));
-    }
-    let busy = |world: &mut World| {
-        let mut busy = 0;
+    const MINE: u16 = upstream::WAITING_PER_GUEST as u16;
+    for v6 in [false, true] {
+        let resolver = Resolver::new(v6);
+        let mut world = World::new(&[&resolver]);
+        let ask_often = |world: &mut World, guest: u16| {
+            for id in 0..MINE + 6 {
+                let message = ask(1000 * guest + id, "example.org", kind::A);
+                world.send_as(GuestKey(guest.into()), 4000 + guest, &message);
+            }
+        };
+        ask_often(&mut world, 1);
+        let joined = u64::from(MINE - 1);
+        let expected = [(R::DnsForwarded, 1), (R::DnsJoined, joined), (R::DnsBusy, 6)];
+        assert_eq!(world.counted(), expected);
+        // Nobody is told no: whoever finds no place asks again.
+        assert_eq!(world.answer(), None);
+        // More than there are places for, and one that asks once after them.
+        (2..=9).for_each(|guest| ask_often(&mut world, guest));
+        world.send_as(GuestKey(30), 4030, &ask(30_000, "example.org", kind::A));
+        let (question, from) = resolver.hear();
+        resolver.hears_nothing();
+        resolver.udp.send_to(&respond(&question, 0, [192, 0, 2, 1]), from).unwrap();
+        world.turn();
+        let mut answered = vec![0; 31];
         while let Some(answer) = world.answer() {
-            assert_eq!(head(&answer).1 & 15, 5, "refused");
-            busy += 1;
+            answered[usize::from(head(&answer).0 / 1000)] += 1;
         }
-        busy
-    };
-    assert_eq!(busy(&mut world), 24);
-    let expected = [(R::DnsForwarded, 1), (R::DnsJoined, 15), (R::DnsBusy, 24)];
-    assert_eq!(world.counted(), expected);
-    // Two that do so, and one that asks once after them.
-    for id in 0..40 {
-        world.send_as(GuestKey(2), 4002, &ask(100 + id, "example.org", kind::A));
+        let all: usize = answered.iter().sum();
+        assert!(all < upstream::WAITERS_MAX && answered[1..=7].iter().all(|its| *its == 64));
+        assert_eq!((answered[8], answered[9], answered[30]), (32, 16, 1));
+        let moved = world.counted();
+        assert!(moved.contains(&(R::DnsAnswered, all as u64)), "{moved:?}");
+        assert_eq!(world.dns.next_deadline(), None);
+        // All their places are free again.
+        ask_often(&mut world, 9);
+        assert_eq!(world.counted(), expected);
     }
-    assert_eq!(busy(&mut world), 32);
-    world.send_as(GuestKey(3), 4003, &ask(200, "example.org", kind::A));
-    assert_eq!(world.counted(), [(R::DnsJoined, 9), (R::DnsBusy, 32)]);
-    let (question, from) = resolver.hear();
-    resolver.hears_nothing();
-    resolver.udp.send_to(&respond(&question, 0, [192, 0, 2, 1]), from).unwrap();
-    world.turn();
-    let mut ids = Vec::new();
-    while let Some(answer) = world.answer() {
-        ids.push(head(&answer).0);
-    }
-    let of = |range: std::ops::Range<u16>| ids.iter().filter(|id| range.contains(id)).count();
-    assert_eq!((of(0..100), of(100..200), of(200..201)), (16, 8, 1));
-    assert_eq!(world.counted(), [(R::DnsAnswered, 25)]);
 }
