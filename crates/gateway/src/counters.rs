@@ -56,7 +56,8 @@ reasons! {
     FragmentFull, "fragment-full", "Fragments given up because too many were waiting, of the guest or of all, or because the packet would be too long.";
     FragmentExpired, "fragment-expired", "Fragments given up because the rest did not come in time, or before the guest was gone.";
     OutOfDescriptors, "out-of-descriptors", "The process has as many descriptors as it may; the packet was dropped.";
-    SocketFailed, "socket-failed", "A host socket could not be made, for a reason other than descriptors.";
+    OutOfPorts, "out-of-ports", "The host has no UDP port left for one more flow; the packet was dropped.";
+    SocketFailed, "socket-failed", "A host socket could not be made, for a reason other than descriptors and ports.";
     SendFull, "send-full", "The host socket's buffer is full; the datagram was dropped, as on a full link.";
     SendFailed, "send-failed", "The host refused to send the datagram.";
     TooBig, "too-big", "The datagram is larger than the path allows and must not be fragmented; the guest was told.";

@@ -241,7 +241,8 @@ impl<B: Backend> Gateway<B> {
         let at = match at {
             Some(at) => at,
             None => {
-                if let Err(reason) = self.make_room(call) {
+                if let Err(reason) = self.make_port(call, &key).and_then(|()| self.make_room(call))
+                {
                     return Err((frame, (reason, None)));
                 }
                 match self.open_datagrams(call, key, to) {
@@ -279,7 +280,7 @@ impl<B: Backend> Gateway<B> {
         Ok(Marks { ttl, class: seen.class, fragment: seen.fragment })
     }
 
-    /// Opens a flow of datagrams; where no descriptor is left, somebody gives one.
+    /// Opens a flow of datagrams; where no descriptor or port is left, somebody gives one.
     fn open_datagrams(
         &mut self,
         call: &mut Call<'_>,
@@ -288,13 +289,17 @@ impl<B: Backend> Gateway<B> {
     ) -> Result<u32, Reason> {
         let now = call.now;
         let mut ctx = ctx!(self, call.pool, call.room);
-        match self.datagrams.open(now, &mut ctx, &mut self.host, call.guest, key, to) {
-            Err(Reason::OutOfDescriptors) if self.take_from_richest(call) => {
-                let mut ctx = ctx!(self, call.pool, call.room);
-                self.datagrams.open(now, &mut ctx, &mut self.host, call.guest, key, to)
-            }
-            done => done,
+        let opened = self.datagrams.open(now, &mut ctx, &mut self.host, call.guest, key, to);
+        let given = match opened {
+            Err(Reason::OutOfPorts) => self.datagrams.take_port(&mut ctx, call.guest, &key),
+            Err(Reason::OutOfDescriptors) => self.take_from_richest(call),
+            _ => false,
+        };
+        if !given {
+            return opened;
         }
+        let mut ctx = ctx!(self, call.pool, call.room);
+        self.datagrams.open(now, &mut ctx, &mut self.host, call.guest, key, to)
     }
 
     fn tcp(

@@ -8,6 +8,8 @@
 //! next to expire, and that of its guest, whose first flow is the one that the guest loses when it
 //! opens too many.
 //!
+//! A guest has such a list for each of [`KINDS`] kinds of flows, since there are bounds of one kind alone.
+//!
 //! A flow moves to the end of its lists at most once a second: a packet costs a comparison. So ages
 //! are right to a second, and so are timeouts, which are never shorter than they say.
 
@@ -21,6 +23,17 @@ use crate::GuestKey;
 use crate::keyed::Keyed;
 
 const NONE: u32 = u32::MAX;
+
+/// Kinds of flows.
+const KINDS: usize = 3;
+
+/// What leads to a flow, and tells its kind.
+pub(crate) trait FlowKey: Copy + Eq + Hash {
+    /// Below [`KINDS`]. Flows for which no bound of their own holds are of kind 0.
+    fn kind(&self) -> usize {
+        0
+    }
+}
 
 /// Activity within this time leaves a flow where it is in the lists.
 const GRAIN: Duration = Duration::from_secs(1);
@@ -42,14 +55,20 @@ struct List {
 
 const EMPTY: List = List { first: NONE, last: NONE };
 
-/// What a guest has.
+/// What a guest has of each kind.
 #[derive(Clone, Copy, Debug)]
 struct Own {
-    list: List,
-    flows: usize,
+    lists: [List; KINDS],
+    flows: [usize; KINDS],
 }
 
-const NO_FLOWS: Own = Own { list: EMPTY, flows: 0 };
+const NO_FLOWS: Own = Own { lists: [EMPTY; KINDS], flows: [0; KINDS] };
+
+impl Own {
+    fn all(&self) -> usize {
+        self.flows.iter().sum()
+    }
+}
 
 #[derive(Debug)]
 struct Slot<K, T> {
@@ -77,10 +96,12 @@ pub(crate) struct FlowTable<K, T, const CLASSES: usize> {
     index: HashMap<K, u32, Keyed>,
     by_class: [List; CLASSES],
     by_guest: HashMap<GuestKey, Own, Keyed>,
+    /// Flows of each kind.
+    flows: [usize; KINDS],
     timeouts: [Duration; CLASSES],
 }
 
-impl<K: Copy + Eq + Hash, T, const CLASSES: usize> FlowTable<K, T, CLASSES> {
+impl<K: FlowKey, T, const CLASSES: usize> FlowTable<K, T, CLASSES> {
     pub(crate) fn new(timeouts: [Duration; CLASSES], keyed: Keyed) -> Self {
         Self {
             slots: Vec::new(),
@@ -88,6 +109,7 @@ impl<K: Copy + Eq + Hash, T, const CLASSES: usize> FlowTable<K, T, CLASSES> {
             index: HashMap::with_hasher(keyed),
             by_class: [EMPTY; CLASSES],
             by_guest: HashMap::with_hasher(keyed),
+            flows: [0; KINDS],
             timeouts,
         }
     }
@@ -191,14 +213,34 @@ impl<K: Copy + Eq + Hash, T, const CLASSES: usize> FlowTable<K, T, CLASSES> {
 
     /// The flow that this guest used longest ago.
     pub(crate) fn oldest_of(&self, guest: GuestKey) -> Option<(u32, Instant)> {
-        let at = self.by_guest.get(&guest)?.list.first;
-        Some((at, self.entry(at)?.last))
+        let lists = self.by_guest.get(&guest)?.lists.iter();
+        let oldest = lists.filter_map(|list| Some((list.first, self.entry(list.first)?.last)));
+        oldest.min_by_key(|(_, last)| *last)
+    }
+
+    /// That of one kind.
+    pub(crate) fn oldest_of_kind(&self, guest: GuestKey, kind: usize) -> Option<u32> {
+        let first = self.by_guest.get(&guest)?.lists.get(kind)?.first;
+        Some(first).filter(|at| *at != NONE)
     }
 
     /// The flow that was used longest ago of those of the guest that has most.
     pub(crate) fn oldest_of_richest(&self) -> Option<u32> {
-        let richest = self.by_guest.values().max_by_key(|own| own.flows)?;
-        Some(richest.list.first)
+        let (richest, _) = self.by_guest.iter().max_by_key(|(_, own)| own.all())?;
+        self.oldest_of(*richest).map(|(at, _)| at)
+    }
+
+    /// The guest that has most flows of a kind, and how many.
+    pub(crate) fn richest_of_kind(&self, kind: usize) -> Option<(GuestKey, usize)> {
+        let all = self.by_guest.iter();
+        all.filter_map(|(guest, own)| Some((*guest, *own.flows.get(kind)?)))
+            .max_by_key(|(_, flows)| *flows)
+    }
+
+    /// How many flows of a kind a guest has, and all together.
+    pub(crate) fn count_of_kind(&self, guest: GuestKey, kind: usize) -> (usize, usize) {
+        let own = self.by_guest.get(&guest).and_then(|own| own.flows.get(kind));
+        (own.copied().unwrap_or(0), self.flows.get(kind).copied().unwrap_or(0))
     }
 
     /// A flow that nothing has passed through for its time.
@@ -232,28 +274,30 @@ impl<K: Copy + Eq + Hash, T, const CLASSES: usize> FlowTable<K, T, CLASSES> {
 
     fn link(&mut self, at: u32) {
         let Some(entry) = self.entry(at) else { return };
-        let (class, guest) = (entry.class, entry.guest);
+        let (class, guest, kind) = (entry.class, entry.guest, entry.key.kind());
         if let Some(mut list) = self.by_class.get(class).copied() {
             self.push(&mut list, 0, at);
             self.by_class[class] = list;
         }
         let mut own = self.by_guest.get(&guest).copied().unwrap_or(NO_FLOWS);
-        self.push(&mut own.list, 1, at);
-        own.flows += 1;
+        self.push(&mut own.lists[kind], 1, at);
+        own.flows[kind] += 1;
+        self.flows[kind] += 1;
         self.by_guest.insert(guest, own);
     }
 
     fn unlink(&mut self, at: u32) {
         let Some(entry) = self.entry(at) else { return };
-        let (class, guest) = (entry.class, entry.guest);
+        let (class, guest, kind) = (entry.class, entry.guest, entry.key.kind());
         if let Some(mut list) = self.by_class.get(class).copied() {
             self.cut(&mut list, 0, at);
             self.by_class[class] = list;
         }
         if let Some(mut own) = self.by_guest.get(&guest).copied() {
-            self.cut(&mut own.list, 1, at);
-            own.flows -= 1;
-            if own.flows == 0 {
+            self.cut(&mut own.lists[kind], 1, at);
+            own.flows[kind] -= 1;
+            self.flows[kind] -= 1;
+            if own.all() == 0 {
                 self.by_guest.remove(&guest);
             } else {
                 self.by_guest.insert(guest, own);
@@ -290,6 +334,13 @@ impl<K: Copy + Eq + Hash, T, const CLASSES: usize> FlowTable<K, T, CLASSES> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Odd ones are of another kind than even ones.
+    impl FlowKey for u16 {
+        fn kind(&self) -> usize {
+            usize::from(self % 2)
+        }
+    }
 
     fn table() -> FlowTable<u16, &'static str, 2> {
         let timeouts = [Duration::from_secs(10), Duration::from_secs(100)];
@@ -353,6 +404,41 @@ mod tests {
             table.remove(gone);
         }
         assert_eq!(table.oldest_of_richest(), Some(few));
+    }
+
+    #[test]
+    fn kinds_are_counted_and_given_up_by_themselves() {
+        let (a, b) = (GuestKey(1), GuestKey(2));
+        let mut table = table();
+        assert_eq!((table.richest_of_kind(1), table.count_of_kind(a, 1)), (None, (0, 0)));
+        let even: Vec<u32> =
+            [2, 4, 6].map(|key| table.insert(at(key.into()), key, a, 0, "even")).into();
+        let odd = table.insert(at(7), 1, a, 0, "odd");
+        let other = [3, 5].map(|key| table.insert(at(8), key, b, 0, "odd"));
+        assert_eq!((table.count_of_kind(a, 0), table.count_of_kind(a, 1)), ((3, 3), (1, 3)));
+        assert_eq!((table.count_of_kind(b, 0), table.count_of_kind(b, 1)), ((0, 3), (2, 3)));
+        assert_eq!(
+            (table.richest_of_kind(0), table.richest_of_kind(1)),
+            (Some((a, 3)), Some((b, 2)))
+        );
+        assert_eq!(table.oldest_of(a), Some((even[0], at(2))));
+        assert_eq!((table.oldest_of_kind(a, 1), table.oldest_of_kind(b, 0)), (Some(odd), None));
+        assert_eq!(table.oldest_of_kind(b, 1), Some(other[0]));
+        // Activity changes the order, and nothing else.
+        for at_ in [even[0], even[1], even[2], other[0]] {
+            table.touch(at(20), at_, 1);
+        }
+        assert_eq!(
+            (table.oldest_of(a), table.oldest_of_kind(b, 1)),
+            (Some((odd, at(7))), Some(other[1]))
+        );
+        assert_eq!(table.oldest_of_richest(), Some(odd));
+        assert_eq!((table.count_of_kind(a, 0), table.count_of_kind(b, 1)), ((3, 3), (2, 3)));
+        table.remove(other[1]);
+        table.remove(odd);
+        assert_eq!((table.count_of_kind(a, 1), table.count_of_kind(b, 1)), ((0, 1), (1, 1)));
+        table.remove(other[0]);
+        assert_eq!((table.oldest_of_kind(b, 1), table.count_of_kind(b, 1)), (None, (0, 0)));
     }
 
     #[test]

@@ -136,7 +136,7 @@ impl<B: Backend> Gateway<B> {
         poller: Poller,
     ) -> Result<Self, GatewayError> {
         plan.check()?;
-        let limits = within_descriptors(&plan);
+        let limits = within_host(&plan);
         let key = |purpose| subkey(&hash_key, purpose);
         let keyed = Keyed::new(key("tables"));
         let (streams, datagrams) = backend.split();
@@ -185,7 +185,7 @@ impl<B: Backend> Gateway<B> {
     /// The plan cannot be carried out; nothing is changed.
     pub fn apply(&mut self, now: Instant, plan: GatewayPlan) -> Result<(), GatewayError> {
         plan.check()?;
-        let limits = within_descriptors(&plan);
+        let limits = within_host(&plan);
         self.guests.set_limits(limits);
         self.tcp.set_limits(tcp_limits(limits));
         self.host.allow.configure(plan.allow_host.clone());
@@ -205,7 +205,8 @@ impl<B: Backend> Gateway<B> {
         &self.plan
     }
 
-    /// The bounds that hold now: those of the plan, within this gateway's part of the descriptors.
+    /// The bounds that hold now: those of the plan, within this gateway's part of the descriptors and of the
+    /// host's ports.
     #[must_use]
     pub fn limits(&self) -> Limits {
         self.guests.limits()
@@ -586,11 +587,11 @@ fn first_id(key: &[u8; 16]) -> u16 {
     u16::from_ne_bytes([key[0], key[1]])
 }
 
-/// The bounds of a plan, within what the process may have.
-fn within_descriptors(plan: &GatewayPlan) -> Limits {
+/// The bounds of a plan, within what the process may have and the host gives.
+fn within_host(plan: &GatewayPlan) -> Limits {
     let descriptors = sys::confine::descriptor_limit()
         .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let limits = plan.limits.within(descriptors, plan.gateways);
+    let limits = plan.limits.within(descriptors, sys::inet::ports::given_out(), plan.gateways);
     Limits { flows: limits.flows.min(Token::PLACES / 2), ..limits }
 }
 

@@ -51,28 +51,40 @@ pub struct Limits {
     pub flows: usize,
     /// Flows of one guest; never more than half of that.
     pub flows_per_guest: usize,
+    /// Flows of UDP of one IP version, of all guests together: each has a port of the host. Never more than
+    /// half of those that the host gives out, divided by the process's gateways. One guest has at most
+    /// half of that ([`Self::ports_of_guest`]).
+    pub ports: usize,
     /// DHCP leases of one guest.
     pub leases_per_guest: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { flows: 32_768, flows_per_guest: 16_384, leases_per_guest: 16 }
+        Self { flows: 32_768, flows_per_guest: 16_384, ports: 32_768, leases_per_guest: 16 }
     }
 }
 
 impl Limits {
     /// These bounds for one of so many gateways of a process. Each flow has a descriptor, and half
     /// of those that the process may have are for others: guests, commands, the services' own
-    /// questions. Of the other half every gateway has the same part, so that guests of one network
+    /// questions. Each flow of UDP has a port of the host, and half of those that it gives out are for all
+    /// other programs. Of the other half every gateway has the same part, so that guests of one network
     /// do not take what those of another need.
-    pub(crate) fn within(self, descriptors: usize, gateways: usize) -> Self {
-        let most = descriptors / 2 / gateways.max(1);
+    pub(crate) fn within(self, descriptors: usize, ports: usize, gateways: usize) -> Self {
+        let part = |all: usize| all / 2 / gateways.max(1);
+        let most = part(descriptors);
         Self {
             flows: self.flows.min(most).max(1),
             flows_per_guest: self.flows_per_guest.min(most / 2).max(1),
+            ports: self.ports.min(part(ports)).max(1),
             ..self
         }
+    }
+
+    /// Flows of UDP of one IP version that one guest may have.
+    pub(crate) fn ports_of_guest(&self) -> usize {
+        (self.ports / 2).max(1)
     }
 }
 
@@ -321,8 +333,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn gateways_share_the_descriptors() {
-        let wanted = Limits { flows: 30_000, flows_per_guest: 10_000, leases_per_guest: 3 };
+    fn gateways_share_the_descriptors_and_the_ports() {
+        let wanted =
+            Limits { flows: 30_000, flows_per_guest: 10_000, ports: 9000, leases_per_guest: 3 };
         for (descriptors, gateways, flows, of_one) in [
             (1_000_000, 1, 30_000, 10_000),
             (1_000_000, 64, 7812, 3906),
@@ -332,9 +345,20 @@ mod tests {
             (64, 64, 1, 1),
             (usize::MAX, 0, 30_000, 10_000),
         ] {
-            let got = wanted.within(descriptors, gateways);
+            let got = wanted.within(descriptors, usize::MAX, gateways);
             let all = (got.flows, got.flows_per_guest, got.leases_per_guest);
             assert_eq!(all, (flows, of_one, 3), "{descriptors} {gateways}");
+        }
+        for (ports, gateways, all, of_one) in [
+            (28_232, 1, 9000, 4500),
+            (28_232, 2, 7058, 3529),
+            (28_232, 64, 220, 110),
+            (1000, 0, 500, 250),
+            (1, 64, 1, 1),
+        ] {
+            let got = wanted.within(usize::MAX, ports, gateways);
+            assert_eq!((got.ports, got.ports_of_guest()), (all, of_one), "{ports} {gateways}");
+            assert_eq!(got.leases_per_guest, 3);
         }
     }
 }

@@ -77,6 +77,8 @@ fn resolver_places(root: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// When the kernel refuses no_new_privs or the filter. A kernel without Landlock is no error; it is logged.
 pub fn confine(places: &Places) -> std::io::Result<()> {
+    // It is kept from the first time on, and gateways that come later cannot read it any more.
+    let _ports = sys::inet::ports::given_out();
     sys::confine::no_core_files()?;
     sys::confine::no_new_privileges()?;
     let mut writable = places.writable.clone();

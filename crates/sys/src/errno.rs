@@ -54,6 +54,13 @@ pub fn is_out_of_descriptors(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(EMFILE | ENFILE))
 }
 
+/// The host has no port left to choose for a socket (EADDRINUSE of bind(2); EAGAIN of connect(2) and send(2),
+/// where the kernel chooses it then, udp(7)).
+#[must_use]
+pub fn is_out_of_ports(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(EADDRINUSE | EAGAIN))
+}
+
 /// There is no way to the destination (ENETUNREACH, EHOSTUNREACH, ENETDOWN, EADDRNOTAVAIL: no
 /// address of this family to send from).
 #[must_use]

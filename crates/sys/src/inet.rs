@@ -3,7 +3,7 @@
 //!
 //! [`ring`] receives many datagrams a call, and [`send`] sends them; [`local`] is which of the host's
 //! addresses they are sent to and leave from; [`errqueue`] reads what the network answered to what was
-//! sent.
+//! sent; [`ports`] is how many ports there are.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};
@@ -12,6 +12,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 pub mod errqueue;
 pub mod local;
+pub mod ports;
 pub mod ring;
 pub mod send;
 

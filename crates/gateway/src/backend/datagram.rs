@@ -4,7 +4,7 @@
 //! [`HostDatagrams`] are the kernel's sockets; [`super::fake`] has others for tests.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use sys::inet::ring::{Received, Ring};
@@ -59,10 +59,11 @@ pub trait DatagramBackend: Routes + std::fmt::Debug {
     /// One socket; dropping it closes it.
     type Socket: std::fmt::Debug;
 
-    /// Opens a socket; it reports errors of the network.
+    /// Opens a socket; it reports errors of the network. One of UDP has a port of the host from then on.
     ///
     /// # Errors
-    /// As socket(2): EMFILE, ENFILE, ENOBUFS, EAFNOSUPPORT, EACCES.
+    /// As socket(2): EMFILE, ENFILE, ENOBUFS, EAFNOSUPPORT, EACCES; and EADDRINUSE, where the host has no
+    /// port left.
     fn open(&mut self, carries: Carries, v6: bool) -> io::Result<Self::Socket>;
 
     /// Whether sockets for echo can be had; asked once, for people.
@@ -196,6 +197,13 @@ impl DatagramBackend for HostDatagrams {
 
     fn open(&mut self, carries: Carries, v6: bool) -> io::Result<OwnedFd> {
         let socket = inet::datagram(carries, v6)?;
+        if carries == Carries::Udp {
+            // The kernel would choose one with the first datagram; but where none is left, that fails as if
+            // the socket's buffer were full.
+            let any: IpAddr =
+                if v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+            inet::bind(socket.as_fd(), SocketAddr::new(any, 0))?;
+        }
         prepare(&socket, carries, v6)?;
         Ok(socket)
     }
@@ -292,4 +300,31 @@ fn prepare(socket: &OwnedFd, carries: Carries, v6: bool) -> io::Result<()> {
         let _ = inet::set_receive_traffic_class(fd, v6);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_has_its_port_from_the_beginning_or_there_is_none_left() {
+        if let Err(e) = sys::ns::unshare(sys::ns::Namespaces::NETWORK) {
+            testkit::skip!("few ports need a network namespace ({e}); run as root");
+        }
+        std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "20000 20001").unwrap();
+        let mut backend = HostDatagrams::new().unwrap();
+        for v6 in [false, true] {
+            let mut sockets = Vec::from([0, 1].map(|_| backend.open(Carries::Udp, v6).unwrap()));
+            let mut ports: Vec<u16> = sockets
+                .iter()
+                .map(|socket| inet::local_address(socket.as_fd()).unwrap().port())
+                .collect();
+            ports.sort_unstable();
+            assert_eq!(ports, [20_000, 20_001]);
+            let error = backend.open(Carries::Udp, v6).unwrap_err();
+            assert!(sys::errno::is_out_of_ports(&error), "{error}");
+            sockets.pop();
+            backend.open(Carries::Udp, v6).unwrap();
+        }
+    }
 }

@@ -9,8 +9,18 @@ use crate::backend::Backend;
 use crate::counters::Reason;
 use crate::gateway::{Gateway, ctx};
 use crate::guests::GuestKey;
+use crate::udp::Key;
 
 impl<B: Backend> Gateway<B> {
+    /// Makes room for the port of the host that one more flow of datagrams has, if it has one.
+    ///
+    /// # Errors
+    /// Which bound is met, if there is nobody to give.
+    pub(super) fn make_port(&mut self, call: &mut Call<'_>, key: &Key) -> Result<(), Reason> {
+        let mut ctx = ctx!(self, call.pool, call.room);
+        self.datagrams.make_port(&mut ctx, call.guest, key)
+    }
+
     /// Makes room for one more flow: a guest that has as many as it may gives its oldest flow of
     /// datagrams, and when all together have as many as there may be, the guest that has most gives
     /// one.

@@ -17,7 +17,7 @@ use crate::backend::datagram::{
 };
 use crate::counters::Reason;
 use crate::ctx::Ctx;
-use crate::flow_table::FlowTable;
+use crate::flow_table::{FlowKey, FlowTable};
 use crate::icmp::{self, About};
 use crate::keyed::Keyed;
 use crate::packet;
@@ -61,6 +61,8 @@ struct Key {
     guest: SocketAddr,
     seen: SocketAddr,
 }
+
+impl FlowKey for Key {}
 
 /// A flow as the host sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -51,6 +51,6 @@ reasons! {
     DnsStream, "dns-stream", "TCP connections of guests that were accepted.";
     DnsStreamRefused, "dns-stream-refused", "TCP connections of guests that were ended at once, because there were too many.";
     DnsStreamEnded, "dns-stream-ended", "TCP connections of guests that were ended because they were idle, or broke the framing.";
-    OutOfDescriptors, "dns-out-of-descriptors", "Questions not passed on because the process has as many descriptors as it may.";
+    OutOfDescriptors, "dns-out-of-descriptors", "Questions not passed on because the process has as many descriptors as it may, or the host has no port left.";
     Backlog, "service-backlog", "Answers dropped because too many waited to be sent.";
 }

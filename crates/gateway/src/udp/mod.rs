@@ -11,6 +11,9 @@
 //! and the mapping's port is the kernel's choice and not the guest's, so that no guest can take the
 //! port of a service of the host.
 //!
+//! Each mapping of UDP has a port of the host, of which there are fewer than descriptors, and others need
+//! them too ([`ports`]).
+//!
 //! A mapping lives 120 seconds without traffic in either direction (REQ-5, REQ-6), 180 once answers
 //! came, and 30 if it asked nobody but DNS servers, or is echo.
 //!
@@ -28,6 +31,7 @@
 //! path MTU discovery: the errors that come back are in the socket's error queue, and become ICMP.
 
 mod errors;
+mod ports;
 mod receive;
 mod send;
 mod starved;
@@ -45,7 +49,7 @@ use crate::GuestKey;
 use crate::backend::datagram::{DatagramBackend, Marks};
 use crate::counters::Reason;
 use crate::ctx::Ctx;
-use crate::flow_table::FlowTable;
+use crate::flow_table::{FlowKey, FlowTable};
 use crate::host_allow::AllowHost;
 use crate::host_reach::HostReach;
 use crate::keyed::{self, Keyed};
@@ -67,6 +71,16 @@ pub(crate) struct Key {
 impl Hash for Key {
     fn hash<H: Hasher>(&self, state: &mut H) {
         keyed::write_end(state, self.guest, self.carries as u8);
+    }
+}
+
+impl FlowKey for Key {
+    /// Those that have a port of the host, by the version of it; for echo there are identifiers enough.
+    fn kind(&self) -> usize {
+        match self.carries {
+            Carries::Echo => 0,
+            Carries::Udp => 1 + usize::from(self.guest.is_ipv6()),
+        }
     }
 }
 
@@ -198,6 +212,7 @@ impl<B: DatagramBackend> Datagrams<B> {
                 host.out_of_descriptors = true;
                 return Err(Reason::OutOfDescriptors);
             }
+            Err(error) if sys::errno::is_out_of_ports(&error) => return Err(Reason::OutOfPorts),
             Err(error) if key.carries == Carries::Echo => {
                 host.echo_refused[usize::from(v6)] = Some(error.kind());
                 return Err(Reason::EchoRefused);

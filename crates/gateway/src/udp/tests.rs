@@ -10,6 +10,7 @@ use crate::{GuestKey, Limits, Protocol, Reason};
 mod echo;
 mod errors;
 mod host;
+mod ports;
 mod refusals;
 mod room;
 

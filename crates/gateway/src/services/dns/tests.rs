@@ -1,6 +1,7 @@
 mod closed;
 mod connections;
 mod joined;
+mod ports;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};

@@ -492,7 +492,7 @@ impl Upstream {
                 self.wait_until(index, now + patience);
                 Next::Wait
             }
-            Err(error) if is_out_of_descriptors(&error) => {
+            Err(error) if is_our_own(&error) => {
                 out.count(ServiceReason::OutOfDescriptors);
                 Next::Finish(None)
             }
@@ -541,8 +541,9 @@ impl Checked {
     }
 }
 
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(sys::errno::EMFILE | sys::errno::ENFILE))
+/// It is not the resolver's fault: this process has no descriptor, or this host no port left.
+fn is_our_own(error: &io::Error) -> bool {
+    sys::errno::is_out_of_descriptors(error) || sys::errno::is_out_of_ports(error)
 }
 
 fn with_id(message: &[u8], id: u16) -> Vec<u8> {
