@@ -7,9 +7,11 @@
 //! are the host's. The file is looked at again when a question comes, at most once a second: it is
 //! often a symbolic link into a directory that is replaced as a whole, which no watch survives.
 //!
-//! A resolver that did not answer in time, or could not be reached, is asked after the others for
-//! [`PENALTY`]. The order among equals never changes, because the first is often the only one that
-//! knows the names of its site.
+//! A resolver that could not be reached is asked after the others for [`PENALTY`]. One that is silent may
+//! only wait for somebody else itself, and what it is asked is what guests choose: it is left aside when it
+//! has answered nothing at all for [`SILENT_FOR`], although [`SILENT_NAMES`] different names were
+//! asked. The order among equals never changes, because the first is often the only one that knows the
+//! names of its site.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
@@ -17,11 +19,18 @@ use std::time::{Duration, SystemTime};
 
 use engine::Instant;
 
+use super::name::Name;
+
 /// Resolvers that are used; further ones are ignored.
 pub(crate) const RESOLVERS_MAX: usize = 8;
 
 /// How long a resolver that failed is asked after the others.
 const PENALTY: Duration = Duration::from_secs(30);
+
+/// A resolver that answers nothing for so long, whatever of so many names it is asked, is not there. What is
+/// older than [`PENALTY`] says nothing about today.
+const SILENT_FOR: Duration = Duration::from_secs(3);
+const SILENT_NAMES: usize = 3;
 
 /// How often the file is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -30,11 +39,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const FILE_MAX: u64 = 64 * 1024;
 
 /// One resolver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Resolver {
     address: SocketAddr,
     /// It is asked after the others until then.
     failed_until: Option<Instant>,
+    /// Since when it answers nothing, and names it was asked, at most [`SILENT_NAMES`].
+    silent: Option<(Instant, Vec<Name>)>,
 }
 
 /// The list, and where it comes from.
@@ -76,8 +87,9 @@ impl Resolvers {
             if self.list.iter().all(|known| known.address != address)
                 && self.list.len() < RESOLVERS_MAX
             {
-                let known = old.iter().find(|known| known.address == address);
-                self.list.push(known.copied().unwrap_or(Resolver { address, failed_until: None }));
+                let known = old.iter().find(|known| known.address == address).cloned();
+                let new = || Resolver { address, failed_until: None, silent: None };
+                self.list.push(known.unwrap_or_else(new));
             }
         }
     }
@@ -86,8 +98,8 @@ impl Resolvers {
     pub(crate) fn in_order(&mut self, now: Instant) -> Vec<SocketAddr> {
         self.look(now);
         let failed = |resolver: &Resolver| resolver.failed_until.is_some_and(|until| until > now);
-        let mut list = self.list.clone();
-        list.sort_by_key(failed);
+        let mut list: Vec<&Resolver> = self.list.iter().collect();
+        list.sort_by_key(|resolver| failed(resolver));
         list.into_iter().map(|resolver| resolver.address).collect()
     }
 
@@ -98,18 +110,33 @@ impl Resolvers {
 
     /// It answered.
     pub(crate) fn works(&mut self, address: SocketAddr) {
-        self.mark(address, None);
-    }
-
-    /// It did not answer.
-    pub(crate) fn failed(&mut self, now: Instant, address: SocketAddr) {
-        self.mark(address, Some(now + PENALTY));
-    }
-
-    fn mark(&mut self, address: SocketAddr, failed_until: Option<Instant>) {
-        if let Some(found) = self.list.iter_mut().find(|found| found.address == address) {
-            found.failed_until = failed_until;
+        if let Some(found) = self.find(address) {
+            (found.failed_until, found.silent) = (None, None);
         }
+    }
+
+    /// It cannot be reached.
+    pub(crate) fn failed(&mut self, now: Instant, address: SocketAddr) {
+        if let Some(found) = self.find(address) {
+            found.failed_until = Some(now + PENALTY);
+        }
+    }
+
+    /// It did not answer in time what it was asked about this name.
+    pub(crate) fn silent(&mut self, now: Instant, address: SocketAddr, name: &Name) {
+        let Some(found) = self.find(address) else { return };
+        found.silent.take_if(|(since, _)| now.saturating_since(*since) >= PENALTY);
+        let (since, names) = found.silent.get_or_insert_with(|| (now, Vec::new()));
+        if names.len() < SILENT_NAMES && !names.contains(name) {
+            names.push(name.clone());
+        }
+        if names.len() >= SILENT_NAMES && now.saturating_since(*since) >= SILENT_FOR {
+            found.failed_until = Some(now + PENALTY);
+        }
+    }
+
+    fn find(&mut self, address: SocketAddr) -> Option<&mut Resolver> {
+        self.list.iter_mut().find(|found| found.address == address)
     }
 
     /// Reads the file again if it is another one.
@@ -243,5 +270,42 @@ mod tests {
         resolvers.works(list[0]);
         assert_eq!(resolvers.in_order(now), [list[0], list[2], list[1]]);
         assert_eq!(resolvers.list(), list);
+    }
+
+    #[test]
+    fn who_answers_nothing_at_all_is_asked_last_and_one_slow_name_is_not_enough() {
+        let list = addresses(&["192.0.2.1:53", "[2001:db8::53]:53"]);
+        let other_way_round = [list[1], list[0]];
+        let names = ["a", "b", "c"].map(|label| Name::of([label, "example"]).unwrap());
+        let mut resolvers = Resolvers::new(&list, PathBuf::new());
+        let mut now = Instant::EPOCH;
+        for _ in 0..20 {
+            resolvers.silent(now, list[0], &names[0]);
+            assert_eq!(resolvers.in_order(now), list);
+            now = now + Duration::from_secs(1);
+        }
+        // Several names at once may wait for the same server.
+        now = now + PENALTY;
+        for name in &names {
+            resolvers.silent(now, list[0], name);
+        }
+        assert_eq!(resolvers.in_order(now), list);
+        now = now + SILENT_FOR;
+        resolvers.silent(now, list[0], &names[0]);
+        assert_eq!(resolvers.in_order(now), other_way_round);
+        assert_eq!(resolvers.in_order(now + PENALTY), list);
+        // Any answer at all is a sign of life.
+        resolvers.works(list[0]);
+        resolvers.silent(now, list[0], &names[0]);
+        resolvers.silent(now, list[0], &names[1]);
+        resolvers.works(list[0]);
+        now = now + SILENT_FOR;
+        resolvers.silent(now, list[0], &names[2]);
+        assert_eq!(resolvers.in_order(now), list);
+        // What was long ago does not count.
+        resolvers.silent(now, list[0], &names[0]);
+        now = now + PENALTY;
+        resolvers.silent(now, list[0], &names[1]);
+        assert_eq!(resolvers.in_order(now), list);
     }
 }

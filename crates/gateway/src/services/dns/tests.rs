@@ -2,6 +2,7 @@ mod closed;
 mod connections;
 mod joined;
 mod ports;
+mod silent;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};

@@ -332,10 +332,8 @@ impl Upstream {
                 self.due.remove(&(due, index));
                 continue;
             };
-            if let Some(last) = question.attempts.last()
-                && !matches!(last.carrier, Carrier::Over)
-            {
-                self.resolvers.failed(now, last.resolver);
+            for silent in question.attempts.iter().filter(|attempt| attempt.is_waiting()) {
+                self.resolvers.silent(now, silent.resolver, &question.key.name);
             }
             let over = question.ends <= now;
             let next = if over { Next::Finish(None) } else { Next::Another };
@@ -518,10 +516,16 @@ impl Key {
     }
 }
 
+impl Attempt {
+    fn is_waiting(&self) -> bool {
+        !matches!(self.carrier, Carrier::Over)
+    }
+}
+
 impl Question {
     /// One of its sockets may still bring an answer.
     fn is_waiting(&self) -> bool {
-        self.attempts.iter().any(|attempt| !matches!(attempt.carrier, Carrier::Over))
+        self.attempts.iter().any(Attempt::is_waiting)
     }
 
     /// Whether one of those who wait can take more than fits the datagram we ask for.
