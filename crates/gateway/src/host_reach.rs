@@ -28,6 +28,7 @@
 //!   reach them: among them is the address at which clouds give out the host's credentials.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use sys::route::RouteKind;
@@ -99,12 +100,12 @@ impl HostReach {
         std::mem::take(&mut self.changed)
     }
 
-    /// Judges a destination. What the kernel does not answer is refused.
+    /// Judges a destination. What the kernel does not answer is refused, and asked again the next time.
     pub(crate) fn judge(&mut self, routes: &mut impl Routes, destination: IpAddr) -> Reach {
         if let Some(reach) = self.cache.get(&destination) {
             return *reach;
         }
-        let reach = judge(routes, destination);
+        let Ok(reach) = judge(routes, destination) else { return Reach::Host };
         if self.cache.len() >= CACHE_MAX {
             self.cache.clear();
         }
@@ -113,54 +114,54 @@ impl HostReach {
     }
 }
 
-fn judge(routes: &mut impl Routes, destination: IpAddr) -> Reach {
+fn judge(routes: &mut impl Routes, destination: IpAddr) -> io::Result<Reach> {
     match destination {
         IpAddr::V4(v4) => judge_v4(routes, v4),
         IpAddr::V6(v6) => {
-            let reach = judge_v6(routes, v6);
-            let inner = embedded(v6).map(|v4| judge_v4(routes, v4));
-            match inner {
+            let reach = judge_v6(routes, v6)?;
+            let inner = embedded(v6).map(|v4| judge_v4(routes, v4)).transpose()?;
+            Ok(match inner {
                 Some(inner @ (Reach::Host | Reach::LinkLocal | Reach::Multicast)) => inner,
                 _ => reach,
-            }
+            })
         }
     }
 }
 
-fn judge_v4(routes: &mut impl Routes, v4: Ipv4Addr) -> Reach {
+fn judge_v4(routes: &mut impl Routes, v4: Ipv4Addr) -> io::Result<Reach> {
     if v4.octets()[0] == 0 || v4.is_loopback() || v4.is_broadcast() {
-        Reach::Host
+        Ok(Reach::Host)
     } else if v4.is_multicast() {
-        Reach::Multicast
+        Ok(Reach::Multicast)
     } else if v4.is_link_local() {
-        Reach::LinkLocal
+        Ok(Reach::LinkLocal)
     } else {
         ask(routes, v4.into())
     }
 }
 
-fn judge_v6(routes: &mut impl Routes, v6: Ipv6Addr) -> Reach {
+fn judge_v6(routes: &mut impl Routes, v6: Ipv6Addr) -> io::Result<Reach> {
     if v6.is_unspecified() || v6.is_loopback() {
-        Reach::Host
+        Ok(Reach::Host)
     } else if v6.is_multicast() {
-        Reach::Multicast
+        Ok(Reach::Multicast)
     } else if v6.is_unicast_link_local() {
-        Reach::LinkLocal
+        Ok(Reach::LinkLocal)
     } else if v6.to_ipv4_mapped().is_some() {
         // Never on a wire (RFC 4291, 2.5.5.2).
-        Reach::NoRoute
+        Ok(Reach::NoRoute)
     } else {
         ask(routes, v6.into())
     }
 }
 
-fn ask(routes: &mut impl Routes, destination: IpAddr) -> Reach {
-    match routes.kind(destination) {
-        Ok(RouteKind::Unicast) => Reach::Outside,
-        Ok(RouteKind::Multicast) => Reach::Multicast,
-        Ok(RouteKind::Unreachable) => Reach::NoRoute,
-        Ok(RouteKind::Local | RouteKind::Broadcast | RouteKind::Anycast) | Err(_) => Reach::Host,
-    }
+fn ask(routes: &mut impl Routes, destination: IpAddr) -> io::Result<Reach> {
+    Ok(match routes.kind(destination)? {
+        RouteKind::Unicast => Reach::Outside,
+        RouteKind::Multicast => Reach::Multicast,
+        RouteKind::Unreachable => Reach::NoRoute,
+        RouteKind::Local | RouteKind::Broadcast | RouteKind::Anycast => Reach::Host,
+    })
 }
 
 /// The IPv4 address inside an IPv6 one.
@@ -291,6 +292,29 @@ mod tests {
         let epoch = known.epoch();
         known.refresh(&mut routes);
         assert!(known.epoch() == epoch && !known.take_changed(), "nothing new");
+    }
+
+    #[test]
+    fn what_the_kernel_does_not_answer_is_refused_and_asked_again() {
+        let mut routes = FakeRoutes::with_default();
+        let mut known = HostReach::new(Keyed::new([0; 16]));
+        let failed = sys::errno::ENOBUFS;
+        // Of the last two, both forms are asked about.
+        for (address, answers) in [
+            ("192.0.2.9", &[failed][..]),
+            ("2001:db8::9", &[failed]),
+            ("64:ff9b::192.0.2.10", &[failed]),
+            ("64:ff9b::192.0.2.11", &[0, failed]),
+        ] {
+            let destination = address.parse().unwrap();
+            routes.fail.extend(answers);
+            assert_eq!(known.judge(&mut routes, destination), Reach::Host, "{address}");
+            assert!(routes.fail.is_empty());
+            assert_eq!(known.judge(&mut routes, destination), Reach::Outside, "{address}");
+            routes.fail.push_back(failed);
+            assert_eq!(known.judge(&mut routes, destination), Reach::Outside, "known by now");
+            routes.fail.clear();
+        }
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct FakeRoutes {
     default: bool,
     local: HashSet<IpAddr>,
     changed: bool,
+    /// The next questions fail with these error numbers; with 0, they do not.
+    pub fail: VecDeque<i32>,
 }
 
 impl FakeRoutes {
@@ -44,6 +46,9 @@ impl FakeRoutes {
 
 impl Routes for FakeRoutes {
     fn kind(&mut self, destination: IpAddr) -> io::Result<RouteKind> {
+        if let Some(errno) = self.fail.pop_front().filter(|errno| *errno != 0) {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
         Ok(if self.local.contains(&destination) {
             RouteKind::Local
         } else if self.default {

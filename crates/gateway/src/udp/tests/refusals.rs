@@ -72,6 +72,22 @@ fn an_address_that_becomes_the_hosts_is_refused_from_then_on() {
     }
 }
 
+/// The kernel had no memory for the question, say.
+#[test]
+fn what_the_kernel_did_not_answer_is_refused_only_then() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        lab.host().routes.fail.push_back(105);
+        lab.udp(family.guest(1), family.outside(9), b"x");
+        lab.moved(&[(Reason::HostRefused, 1)]);
+        assert_eq!(lab.one().icmp(), family.of(PROHIBITED));
+        lab.udp(family.guest(1), family.outside(9), b"y");
+        lab.moved(&[(Reason::UdpOut, 1)]);
+        assert_eq!(lab.host().sent.pop().unwrap().bytes, b"y");
+        lab.idle();
+    }
+}
+
 #[test]
 fn groups_and_strangers() {
     let mut lab = Lab::new(plan());
