@@ -29,7 +29,7 @@ pub trait Backend {
     /// Takes the next client: its stream, and its address.
     ///
     /// # Errors
-    /// EAGAIN when there is none; EMFILE, ENFILE, ECONNABORTED.
+    /// EAGAIN when there is none; EMFILE, ENFILE, ENOMEM, ENOBUFS; ECONNABORTED.
     fn accept(
         streams: &Self::Streams,
         listener: &Self::Listener,

@@ -51,7 +51,7 @@ const SOCKETS_MAX: usize = 4096;
 /// Clients that one listener's turn takes.
 const ACCEPT_BATCH: usize = 16;
 
-/// Without descriptors, listeners wait so long before they try again.
+/// Without descriptors or memory, listeners wait so long before they try again.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What to publish: a range of ports of the host, and the guest and ports they lead to.
@@ -137,7 +137,7 @@ pub(crate) struct Publishing<B: Backend> {
     free: Vec<u32>,
     guests: HashMap<String, GuestAddresses>,
     clients: clients::Clients,
-    /// Listeners that wait for a descriptor, and until when.
+    /// Listeners that wait for a descriptor or memory, and until when.
     paused: Vec<u32>,
     resume: Option<Instant>,
     /// Guests have a way out over IPv6: while the host has none, they have no route to its neighbours either.
@@ -334,16 +334,18 @@ impl<B: Backend> Publishing<B> {
             let Listening::Tcp(socket) = &listener.socket else { return };
             let (stream, client) = match B::accept(tcp.backend(), socket) {
                 Ok(accepted) => accepted,
-                Err(error) if sys::errno::is_out_of_descriptors(&error) => {
-                    ctx.counters.count(Reason::OutOfDescriptors);
-                    let _ = B::pause(ctx.poller, token, socket);
-                    self.paused.push(token.index);
-                    self.resume = Some(now + PAUSE);
-                    return;
-                }
                 Err(error) if sys::errno::is_transient(&error) => return,
-                // That client is gone; the next one may be there.
-                Err(_) => continue,
+                Err(error) => match no_room(&error) {
+                    Some(reason) => {
+                        ctx.counters.count(reason);
+                        let _ = B::pause(ctx.poller, token, socket);
+                        self.paused.push(token.index);
+                        self.resume = Some(now + PAUSE);
+                        return;
+                    }
+                    // That client is gone; the next one may be there.
+                    None => continue,
+                },
             };
             match self.way(ctx.plan, listener, client) {
                 Some(way) => {
@@ -382,6 +384,18 @@ impl<B: Backend> Publishing<B> {
                 }
             }
         }
+    }
+}
+
+/// What this process, or the host, lacks for a client that still waits: its listener would be reported at
+/// once again.
+fn no_room(error: &std::io::Error) -> Option<Reason> {
+    if sys::errno::is_out_of_descriptors(error) {
+        Some(Reason::OutOfDescriptors)
+    } else if sys::errno::is_no_memory(error) {
+        Some(Reason::SocketFailed)
+    } else {
+        None
     }
 }
 

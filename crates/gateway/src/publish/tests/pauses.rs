@@ -1,4 +1,4 @@
-//! Listeners while no descriptor is left for a client.
+//! Listeners while no descriptor or memory is left for a client.
 
 use super::*;
 use crate::backend::fake::FakeBackend;
@@ -22,9 +22,16 @@ fn are_paused(lab: &Lab) -> Vec<bool> {
 }
 
 #[test]
-fn without_descriptors_a_listener_rests_for_a_moment() {
-    // EMFILE, ENFILE.
-    for (family, errno) in BOTH.into_iter().flat_map(|family| [(family, 24), (family, 23)]) {
+fn without_descriptors_or_memory_a_listener_rests_for_a_moment() {
+    // EMFILE, ENFILE, ENOMEM, ENOBUFS.
+    let causes = [
+        (24, Reason::OutOfDescriptors),
+        (23, Reason::OutOfDescriptors),
+        (12, Reason::SocketFailed),
+        (105, Reason::SocketFailed),
+    ];
+    for (family, (errno, reason)) in BOTH.into_iter().flat_map(|it| causes.map(|cause| (it, cause)))
+    {
         let mut lab = Lab::new(plan());
         lab.gateway.publish(spec(Protocol::Tcp, 5000)).unwrap();
         let slot = socket(family);
@@ -33,7 +40,7 @@ fn without_descriptors_a_listener_rests_for_a_moment() {
         // Its guest is not here, so that a client is counted and sent away.
         let client = family.outside(4444);
         finds(&mut lab, slot, &[Ok(client), Err(errno), Ok(client), Ok(client)]);
-        lab.moved(&[(Reason::PublishedUnknown, 1), (Reason::OutOfDescriptors, 1)]);
+        lab.moved(&[(Reason::PublishedUnknown, 1), (reason, 1)]);
         assert_eq!(are_paused(&lab), rests);
         assert_eq!(lab.gateway.next_deadline(), Some(lab.now + PAUSE));
         lab.now = lab.now + PAUSE;
