@@ -197,6 +197,24 @@ pub(crate) fn ip<'a>(
     }
 }
 
+/// Gives this thread a network namespace of its own, with a loopback device, whose kernel gives out so many
+/// ports.
+///
+/// # Errors
+/// A reason for [`testkit::skip!`].
+pub(crate) fn few_ports(count: u16) -> Result<(), String> {
+    use sys::netlink::{LinkChange, Netlink};
+    if let Err(e) = sys::ns::unshare(sys::ns::Namespaces::NETWORK) {
+        return Err(format!("few ports need a network namespace ({e}); run as root"));
+    }
+    let mut netlink = Netlink::open().unwrap();
+    let index = netlink.link("lo").unwrap().index;
+    netlink.change_link(index, &LinkChange { up: Some(true), ..Default::default() }).unwrap();
+    let range = format!("20000 {}", 19_999 + count);
+    std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", range).unwrap();
+    Ok(())
+}
+
 impl Lab {
     pub(crate) fn new(plan: GatewayPlan) -> Self {
         let backend = FakeBackend::with_default();

@@ -222,12 +222,19 @@ impl StreamError {
             Some(errno::ECONNREFUSED) => Self::Refused,
             Some(errno::ETIMEDOUT) => Self::TimedOut,
             Some(errno::EHOSTUNREACH | errno::EHOSTDOWN) => Self::HostUnreachable,
-            Some(
-                errno::ENETUNREACH | errno::ENETDOWN | errno::EADDRNOTAVAIL | errno::EAFNOSUPPORT,
-            ) => Self::NetUnreachable,
+            Some(errno::ENETUNREACH | errno::ENETDOWN | errno::EAFNOSUPPORT) => {
+                Self::NetUnreachable
+            }
             Some(errno::EACCES | errno::EPERM) => Self::Prohibited,
             Some(errno::EMFILE | errno::ENFILE) => Self::NoDescriptors,
-            Some(errno::ENOBUFS | errno::ENOMEM | errno::ENOSPC | errno::EAGAIN) => Self::NoMemory,
+            // The first: all ports towards this destination are taken (connect(2)).
+            Some(
+                errno::EADDRNOTAVAIL
+                | errno::ENOBUFS
+                | errno::ENOMEM
+                | errno::ENOSPC
+                | errno::EAGAIN,
+            ) => Self::NoMemory,
             _ => Self::Reset,
         }
     }
@@ -238,6 +245,27 @@ mod tests {
     use rustix::net::sockopt::{tcp_keepidle, tcp_keepintvl};
 
     use super::*;
+    use crate::harness::few_ports;
+    use crate::poll::Kind;
+
+    /// It has them again soon, and the guest asks again by itself.
+    #[test]
+    fn a_host_without_a_port_left_is_not_one_without_a_route() {
+        if let Err(why) = few_ports(2) {
+            testkit::skip!("{why}");
+        }
+        let (poller, token) = (Poller::new().unwrap(), Token::new(Kind::Tcp, 0, 0));
+        for address in ["127.0.0.1:5000", "[::1]:5000"] {
+            let listener = std::net::TcpListener::bind(address).unwrap();
+            let target = listener.local_addr().unwrap();
+            let mut streams = HostStreams::new();
+            let mut connect = || streams.connect(&poller, token, target);
+            let taken = [connect().unwrap(), connect().unwrap()];
+            assert_eq!(connect().unwrap_err(), StreamError::NoMemory, "{address}");
+            taken.into_iter().for_each(Stream::abort);
+            connect().unwrap();
+        }
+    }
 
     #[test]
     fn a_peer_that_does_not_answer_is_asked_again_soon() {

@@ -123,7 +123,7 @@ pub enum StreamError {
     /// EHOSTUNREACH, EHOSTDOWN.
     #[error("there is no way to the host")]
     HostUnreachable,
-    /// ENETUNREACH, EADDRNOTAVAIL, EAFNOSUPPORT, ENETDOWN.
+    /// ENETUNREACH, EAFNOSUPPORT, ENETDOWN.
     #[error("there is no way to the network")]
     NetUnreachable,
     /// EACCES, EPERM: a firewall of the host.
@@ -132,7 +132,7 @@ pub enum StreamError {
     /// EMFILE, ENFILE.
     #[error("no descriptor is left")]
     NoDescriptors,
-    /// ENOBUFS, ENOMEM, ENOSPC; EAGAIN where ports are meant (connect(2)).
+    /// ENOBUFS, ENOMEM, ENOSPC; EADDRNOTAVAIL and EAGAIN, where ports are meant (connect(2)).
     #[error("the host has no memory for it")]
     NoMemory,
 }
