@@ -15,7 +15,7 @@
 //! them too ([`ports`]).
 //!
 //! A mapping lives 120 seconds without traffic in either direction (REQ-5, REQ-6), 180 once answers
-//! came, and 30 if it asked nobody but DNS servers, or is echo.
+//! came, and 30 if it asked nobody but DNS servers. One of echo lives 60 (RFC 5508, REQ-2).
 //!
 //! **Sending.** Datagrams of one flow to one destination are collected while the worker hands in a
 //! batch, and leave together: a run of equal size as one train (UDP_SEGMENT), others, and echo requests,
@@ -86,11 +86,16 @@ impl FlowKey for Key {
 
 /// Timeouts, in the order of [`TIMEOUTS`].
 const SHORT: usize = 0;
-const ONE_WAY: usize = 1;
-const BOTH_WAYS: usize = 2;
+const ECHO: usize = 1;
+const ONE_WAY: usize = 2;
+const BOTH_WAYS: usize = 3;
 
-const TIMEOUTS: [Duration; 3] =
-    [Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(180)];
+const TIMEOUTS: [Duration; 4] = [
+    Duration::from_secs(30),
+    Duration::from_secs(60),
+    Duration::from_secs(120),
+    Duration::from_secs(180),
+];
 
 /// Flows that end in one call of [`Datagrams::handle_timeout`].
 const EXPIRE_BATCH: usize = 256;
@@ -122,7 +127,8 @@ pub(crate) struct Flow<S> {
 impl<S> Flow<S> {
     fn class(&self, carries: Carries) -> usize {
         match (carries, self.general, self.answered) {
-            (Carries::Echo, ..) | (_, false, _) => SHORT,
+            (Carries::Echo, ..) => ECHO,
+            (_, false, _) => SHORT,
             (_, _, false) => ONE_WAY,
             (_, _, true) => BOTH_WAYS,
         }
@@ -145,7 +151,7 @@ pub(crate) struct Host<B> {
 /// All flows of datagrams.
 #[derive(Debug)]
 pub(crate) struct Datagrams<B: DatagramBackend> {
-    flows: FlowTable<Key, Flow<B::Socket>, 3>,
+    flows: FlowTable<Key, Flow<B::Socket>, 4>,
     /// What waits to be sent together, all of one flow to one destination.
     batch: Option<send::Batch>,
     waiting: Vec<(Frame, Piece)>,
@@ -242,7 +248,8 @@ impl<B: DatagramBackend> Datagrams<B> {
             bytes_out: 0,
             bytes_in: 0,
         };
-        Ok(self.flows.insert(now, key, guest, SHORT, flow))
+        let class = flow.class(key.carries);
+        Ok(self.flows.insert(now, key, guest, class, flow))
     }
 
     /// Ends a flow; its socket closes.

@@ -59,6 +59,35 @@ fn requests_of_one_batch_stay_messages_of_their_own() {
     }
 }
 
+/// RFC 5508, REQ-2.
+#[test]
+fn a_mapping_ends_when_nothing_was_asked_and_answered_for_a_minute() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let (guest, remote) = (family.guest(0).ip(), family.outside(0).ip());
+        lab.echo(guest, remote, 1, b"ping");
+        lab.pass(59);
+        assert_eq!(lab.gateway.status().flows, [0, 0, 1]);
+        lab.pass(3);
+        assert_eq!(lab.gateway.status().flows, [0, 0, 0]);
+        lab.moved(&[(Reason::EchoOut, 1), (Reason::Expired, 1)]);
+        // An answer keeps it as well, as long.
+        lab.echo(guest, remote, 1, b"ping");
+        let mut message = lab.host().sent.pop().unwrap().bytes;
+        message[0] = family.of([0, 129]);
+        lab.pass(50);
+        lab.host().arrive(1, SocketAddr::new(remote, 0), &message, None);
+        lab.host_side();
+        assert_eq!(lab.got().len(), 1);
+        lab.pass(59);
+        assert_eq!(lab.gateway.status().flows, [0, 0, 1]);
+        lab.pass(3);
+        assert_eq!((lab.gateway.status().flows, lab.gateway.next_deadline()), ([0; 3], None));
+        lab.moved(&[(Reason::EchoOut, 1), (Reason::EchoIn, 1), (Reason::Expired, 1)]);
+        lab.idle();
+    }
+}
+
 #[test]
 fn traceroute_with_echo() {
     for family in BOTH {
