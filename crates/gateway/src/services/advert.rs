@@ -14,12 +14,16 @@
 //! unspecified address cannot be answered alone; all get that answer.
 //!
 //! A prefix that the network does not have any more is told with a preferred lifetime of zero for
-//! two hours, which is as long as hosts keep it at least (RFC 4862, 5.5.3).
+//! two hours, which is as long as hosts keep it at least (RFC 4862, 5.5.3). Name servers, domains and
+//! routes that it does not have any more are told with a lifetime of zero ([`former`]).
 //!
 //! # Limits
 //!
 //! [`ANSWERS_MAX`] solicited answers wait at one time, one for each guest; a guest that asks faster
-//! than [`RATE`] is not listened to. [`OLD_PREFIXES_MAX`] former prefixes, [`ROUTES_MAX`] routes.
+//! than [`RATE`] is not listened to. [`OLD_PREFIXES_MAX`] former prefixes, [`ROUTES_MAX`] routes with
+//! former ones.
+
+mod former;
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
@@ -37,6 +41,8 @@ use super::{Outbox, ServiceReason};
 use crate::GuestKey;
 use crate::plan::GatewayPlan;
 
+use former::Former;
+
 /// Shortest and longest time between two periodic advertisements (MinRtrAdvInterval,
 /// MaxRtrAdvInterval).
 pub const INTERVAL_MIN: Duration = Duration::from_secs(200);
@@ -52,6 +58,7 @@ pub const DELAY_MAX: Duration = Duration::from_millis(20);
 
 /// How long the gateway is a default router, and how long DNS and routes hold.
 const LIFETIME: u16 = 1800;
+const KEPT: Duration = Duration::from_secs(LIFETIME as u64);
 /// How long addresses of the prefix are valid and preferred.
 const VALID: u32 = 86_400;
 const PREFERRED: u32 = 14_400;
@@ -106,6 +113,14 @@ pub struct Advertiser {
     waiting: Vec<Waiting>,
     /// Former prefixes, and until when they are told.
     old: Vec<(Ipv6Net, Instant)>,
+    former: Former,
+}
+
+impl Network {
+    /// What is told with name servers.
+    fn domain(&self) -> Option<&[u8]> {
+        Some(self.search.as_slice()).filter(|_| !self.name_servers.is_empty())
+    }
 }
 
 fn network_of(plan: &GatewayPlan) -> Option<Network> {
@@ -144,6 +159,7 @@ impl Advertiser {
             last: None,
             waiting: Vec::new(),
             old: Vec::new(),
+            former: Former::default(),
         }
     }
 
@@ -157,12 +173,15 @@ impl Advertiser {
                 None => {
                     self.farewell(out);
                     self.old.clear();
+                    self.former.clear();
                 }
-                Some(new) if new.prefix != old.prefix => {
-                    self.old.insert(0, (old.prefix, now + FAREWELL));
-                    self.old.truncate(OLD_PREFIXES_MAX);
+                Some(new) => {
+                    if new.prefix != old.prefix {
+                        self.old.insert(0, (old.prefix, now + FAREWELL));
+                        self.old.truncate(OLD_PREFIXES_MAX);
+                    }
+                    self.former.change(now, old, new);
                 }
-                Some(_) => {}
             }
         }
         if let Some(new) = &new {
@@ -229,6 +248,7 @@ impl Advertiser {
     pub(crate) fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
         let Some(network) = self.network.clone() else { return };
         self.old.retain(|(_, until)| *until > now);
+        self.former.expire(now);
         let lifetime = if self.outside && network.nat { LIFETIME } else { 0 };
         let message = self.message(now, &network, lifetime);
         let (due, waiting) = self.waiting.iter().partition(|waiting| waiting.due <= now);
@@ -255,7 +275,7 @@ impl Advertiser {
         let Some(network) = &self.network else { return };
         let mut message = head(network, 0);
         prefix(&mut message, network.prefix, FAREWELL.as_secs() as u32, 0);
-        name_servers(&mut message, network, 0);
+        lasting(&mut message, network, 0);
         out.count(ServiceReason::AdvertPeriodic);
         out.send(answer(network, None, ALL_NODES, message));
     }
@@ -272,13 +292,8 @@ impl Advertiser {
         for (old, until) in &self.old {
             prefix(&mut message, *old, until.saturating_since(now).as_secs() as u32, 0);
         }
-        name_servers(&mut message, network, u32::from(LIFETIME));
-        for route in &network.routes {
-            // RFC 4191, 2.3: a whole address, medium preference.
-            message.extend_from_slice(&[option::ROUTE, 3, route.prefix_len(), 0]);
-            message.extend_from_slice(&u32::from(LIFETIME).to_be_bytes());
-            message.extend_from_slice(&route.network().octets());
-        }
+        lasting(&mut message, network, u32::from(LIFETIME));
+        self.former.write(&mut message);
         message
     }
 }
@@ -332,22 +347,43 @@ fn prefix(message: &mut Vec<u8>, prefix: Ipv6Net, valid: u32, preferred: u32) {
     message.extend_from_slice(&prefix.network().octets());
 }
 
-/// RFC 8106, 5.
-fn name_servers(message: &mut Vec<u8>, network: &Network, lifetime: u32) {
-    if network.name_servers.is_empty() {
+/// What hosts keep for this time: name servers, domain, routes.
+fn lasting(message: &mut Vec<u8>, network: &Network, lifetime: u32) {
+    name_servers(message, &network.name_servers, lifetime);
+    if let Some(search) = network.domain() {
+        domain(message, search, lifetime);
+    }
+    for net in &network.routes {
+        route(message, *net, lifetime);
+    }
+}
+
+/// RFC 8106, 5.1. A few of them, or none.
+fn name_servers(message: &mut Vec<u8>, servers: &[Ipv6Addr], lifetime: u32) {
+    if servers.is_empty() {
         return;
     }
-    // Three servers at most, a name of at most 43 bytes.
-    message.extend_from_slice(&[option::RDNSS, 1 + 2 * network.name_servers.len() as u8, 0, 0]);
+    message.extend_from_slice(&[option::RDNSS, 1 + 2 * servers.len() as u8, 0, 0]);
     message.extend_from_slice(&lifetime.to_be_bytes());
-    for server in &network.name_servers {
+    for server in servers {
         message.extend_from_slice(&server.octets());
     }
-    let padded = network.search.len().div_ceil(8) * 8;
+}
+
+/// RFC 8106, 5.2. A name of at most 43 bytes.
+fn domain(message: &mut Vec<u8>, search: &[u8], lifetime: u32) {
+    let padded = search.len().div_ceil(8) * 8;
     message.extend_from_slice(&[option::DNSSL, 1 + (padded / 8) as u8, 0, 0]);
     message.extend_from_slice(&lifetime.to_be_bytes());
-    message.extend_from_slice(&network.search);
-    message.resize(message.len() + padded - network.search.len(), 0);
+    message.extend_from_slice(search);
+    message.resize(message.len() + padded - search.len(), 0);
+}
+
+/// RFC 4191, 2.3: a whole address, medium preference.
+fn route(message: &mut Vec<u8>, net: Ipv6Net, lifetime: u32) {
+    message.extend_from_slice(&[option::ROUTE, 3, net.prefix_len(), 0]);
+    message.extend_from_slice(&lifetime.to_be_bytes());
+    message.extend_from_slice(&net.network().octets());
 }
 
 #[cfg(test)]

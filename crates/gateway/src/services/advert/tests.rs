@@ -278,6 +278,105 @@ fn a_former_prefix_is_deprecated() {
     assert_eq!(told.iter().map(|(_, net)| *net).collect::<Vec<_>>(), [new, old]);
 }
 
+/// Options of name servers, domains and routes, each with its lifetime.
+fn lasting(answer: &Answer) -> Vec<(u8, u32, Vec<u8>)> {
+    let all = options(answer).into_iter().filter(|(kind, _)| matches!(kind, 24 | 25 | 31));
+    all.map(|(kind, body)| {
+        let lifetime = u32::from_be_bytes(body[2..6].try_into().unwrap());
+        let mut rest = body[6..].to_vec();
+        if kind == 24 {
+            rest.push(body[0]);
+        }
+        (kind, lifetime, rest)
+    })
+    .collect()
+}
+
+/// Hosts would keep a name server for half an hour that is none.
+#[test]
+fn what_is_not_advertised_any_more_is_taken_back() {
+    let mut world = World::new();
+    let own = "fd00:1:2:3::1".parse::<Ipv6Addr>().unwrap().octets().to_vec();
+    let name = b"\x03lab\x08internal\x00\x00\x00".to_vec();
+    let net = |text: &str| {
+        let net: Ipv6Net = text.parse().unwrap();
+        [net.network().octets().as_slice(), &[net.prefix_len()]].concat()
+    };
+    let mut full = plan();
+    full.inside = vec!["fd00:8::/48".parse().unwrap(), "fd00:9::/48".parse().unwrap()];
+    world.advert.apply(world.now, &full, &mut world.out);
+    world.wait(Duration::ZERO);
+    let all = vec![
+        (25, 1800, own.clone()),
+        (31, 1800, name.clone()),
+        (24, 1800, net("fd00:8::/48")),
+        (24, 1800, net("fd00:9::/48")),
+    ];
+    assert_eq!(lasting(&world.answer().unwrap()), all);
+
+    let mut less = plan();
+    less.dns = false;
+    less.inside = vec!["fd00:9::/48".parse().unwrap()];
+    world.advert.apply(world.now, &less, &mut world.out);
+    let taken_back = vec![
+        (24, 1800, net("fd00:9::/48")),
+        (25, 0, own),
+        (31, 0, name),
+        (24, 0, net("fd00:8::/48")),
+    ];
+    world.wait(SPACING);
+    assert_eq!(lasting(&world.answer().unwrap()), taken_back);
+    // Whoever was away hears it as well, as long as it may believe otherwise.
+    world.now = world.now + Duration::from_secs(1790);
+    world.turn();
+    world.out.answers.clear();
+    world.solicit(link_local(), &BARE);
+    world.wait(DELAY_MAX);
+    assert_eq!(lasting(&world.answer().unwrap()), taken_back);
+    world.now = world.now + Duration::from_secs(10);
+    world.solicit(link_local(), &BARE);
+    world.wait(DELAY_MAX);
+    assert_eq!(lasting(&world.answer().unwrap()), taken_back[..1]);
+
+    // What comes back is not taken back.
+    for plan in [&full, &less, &full] {
+        world.advert.apply(world.now, plan, &mut world.out);
+    }
+    world.now = world.now + SPACING;
+    world.turn();
+    assert_eq!(lasting(&world.answer().unwrap()), all);
+    // At the end everything is.
+    world.advert.farewell(&mut world.out);
+    let last = lasting(&world.answer().unwrap());
+    let zero: Vec<_> = all.into_iter().map(|(kind, _, rest)| (kind, 0, rest)).collect();
+    assert_eq!(last, zero);
+}
+
+#[test]
+fn an_advertisement_fits_the_least_mtu_whatever_was_before() {
+    let mut world = World::new();
+    for round in 0..6_u16 {
+        let mut other = plan();
+        other.name = format!("{round}23456789-123456789-123456789-12");
+        other.prefix = format!("fd00:1:2:{round}::/64").parse().ok();
+        let nets = (0..20).map(|net| format!("fd00:{round}:{net}::/48").parse().unwrap());
+        other.inside = nets.collect();
+        world.advert.apply(world.now, &other, &mut world.out);
+    }
+    world.wait(Duration::ZERO);
+    let answer = world.answer().unwrap();
+    let mut frame = [0; 2048];
+    assert!(answer.write(&mut frame).unwrap() <= 14 + usize::from(wire::ipv6::MTU_MIN));
+    let told = lasting(&answer);
+    let count = |kind: u8, lifetime: u32| {
+        told.iter().filter(|(its, left, _)| (*its, *left) == (kind, lifetime)).count()
+    };
+    assert_eq!([count(25, 1800), count(31, 1800), count(24, 1800)], [1, 1, 16]);
+    assert_eq!([count(25, 0), count(31, 0), count(24, 0)], [1, 2, 8]);
+    let (_, _, servers) = told.iter().find(|(kind, left, _)| (*kind, *left) == (25, 0)).unwrap();
+    assert_eq!(servers.len(), 4 * 16);
+}
+
 #[test]
 fn the_end_is_told() {
     let mut world = World::new();
