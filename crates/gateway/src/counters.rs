@@ -66,6 +66,7 @@ reasons! {
     ReplyTruncated, "reply-truncated", "A datagram from outside was longer than any packet.";
     EchoRefused, "echo-refused", "The host gives this user no ICMP sockets; answered as prohibited.";
     IcmpAboutTcp, "icmp-about-tcp", "ICMP errors of guests about segments that were sent to them.";
+    IcmpTooBig, "icmp-too-big", "ICMPv6 errors of guests, or of routers behind them, about datagrams that are too long for the way; the next ones are cut.";
     IcmpIgnored, "icmp-ignored", "An ICMP message that is neither an echo request nor an error of a known flow.";
     IcmpFromGuest, "icmp-from-guest", "An ICMP error of a guest about a published UDP port; counted, never sent.";
     RateLimited, "rate-limited", "An ICMP error was due to a guest that already gets too many.";

@@ -8,6 +8,7 @@ use wire::Parsed;
 
 use crate::counters::GatewayCounters;
 use crate::guests::Guests;
+use crate::path_mtus::PathMtus;
 use crate::plan::GatewayPlan;
 use crate::poll::Poller;
 
@@ -74,6 +75,8 @@ pub struct Ctx<'a> {
     pub plan: &'a GatewayPlan,
     /// Bytes of an IP packet that the network carries.
     pub mtu: usize,
+    /// Ways to guests that carry less.
+    pub(crate) paths: &'a PathMtus,
     /// The last identification of an IP packet.
     pub(crate) id: &'a mut u16,
 }
@@ -83,6 +86,12 @@ impl Ctx<'_> {
     #[inline]
     pub fn room_for(&self, guest: IpAddr) -> usize {
         self.room.room(guest).saturating_sub(self.spent.on(guest))
+    }
+
+    /// Bytes of an IP packet that the way to a guest carries.
+    #[inline]
+    pub(crate) fn mtu_to(&self, guest: IpAddr) -> usize {
+        self.paths.of(guest, self.mtu)
     }
 
     /// So many bytes of frames are on their way to a guest.

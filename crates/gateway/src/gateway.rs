@@ -21,6 +21,7 @@ use crate::host_reach::{self, HostReach, Reach};
 use crate::icmp;
 use crate::keyed::{Keyed, subkey};
 use crate::packet;
+use crate::path_mtus::PathMtus;
 use crate::plan::{GatewayError, GatewayPlan, HostPort, Limits};
 use crate::poll::{Events, Interest, Kind, Poller, Token};
 use crate::publish::{PublishError, PublishId, PublishSpec, PublishedRange, Publishing};
@@ -63,6 +64,7 @@ pub struct Gateway<B: Backend = HostBackend> {
     pub(crate) services: Services,
     pub(crate) publishing: Publishing<B>,
     pub(crate) fragments: crate::fragments::Fragments,
+    pub(crate) paths: PathMtus,
     events: VecDeque<GatewayEvent>,
     /// Default routes of the host, of IPv4 and of IPv6; none until it was first asked.
     outside: Option<(bool, bool)>,
@@ -85,6 +87,7 @@ macro_rules! ctx {
             poller: &$gateway.poller,
             plan: &$gateway.plan,
             mtu: usize::from($gateway.plan.mtu),
+            paths: &$gateway.paths,
             id: &mut $gateway.id,
         }
     };
@@ -170,6 +173,7 @@ impl<B: Backend> Gateway<B> {
             services,
             publishing: Publishing::new(keyed),
             fragments: crate::fragments::Fragments::new(keyed),
+            paths: PathMtus::new(keyed),
             events: VecDeque::new(),
             outside: None,
             judged: 0,
@@ -330,6 +334,7 @@ impl<B: Backend> Gateway<B> {
             self.services.next_deadline(),
             self.publishing.next_deadline(),
             self.fragments.next_deadline(),
+            self.paths.next_deadline(),
         ]
         .into_iter()
         .flatten()
@@ -354,6 +359,7 @@ impl<B: Backend> Gateway<B> {
         self.publishing.handle_timeout(now, &mut ctx);
         self.tcp.handle_timeout(now, &mut ctx);
         self.tcp.turn(now, &mut ctx);
+        self.paths.handle_timeout(now);
         self.services.handle_timeout(now);
         self.settle(now, pool, room);
     }
@@ -430,6 +436,7 @@ impl<B: Backend> Gateway<B> {
         self.tcp.guest_gone(now, &mut ctx, guest);
         self.fragments.guest_gone(&mut ctx, guest);
         self.tcp.turn(now, &mut ctx);
+        self.paths.guest_gone(guest);
         self.host.allow.guest_gone(guest);
         self.publishing.guest_gone(guest);
         self.services.guest_gone(guest);
@@ -451,6 +458,7 @@ impl<B: Backend> Gateway<B> {
         self.tcp.addresses_gone(now, &mut ctx, addresses);
         self.publishing.addresses_gone(addresses);
         self.tcp.turn(now, &mut ctx);
+        self.paths.addresses_gone(addresses);
         self.take_events();
     }
 

@@ -301,6 +301,23 @@ impl Lab {
         self.frame(GUEST, &bytes[..len], Offload::NONE);
     }
 
+    /// A router behind a guest says of a packet that the way carries only so much.
+    pub(crate) fn too_long(&mut self, guest: GuestKey, family: Family, about: &Got, mtu: u16) {
+        let mut bytes = vec![0; 1000];
+        let frame = Builder::new(&mut bytes).ethernet(MacAddr::ZERO, MacAddr([2, 0, 0, 0, 0, 9]));
+        let frame = ip(frame, family.guest(0), family.outside(0), Shape::default());
+        let [high, low] = mtu.to_be_bytes();
+        let frame = if family.v6 {
+            frame.icmpv6(2, 0).payload(&[0, 0, high, low])
+        } else {
+            frame.icmpv4(3, 4, [0, 0, high, low])
+        };
+        let quoted = about.bytes.iter().skip(14).take(500).copied().collect::<Vec<_>>();
+        let len = frame.payload(&quoted).finish().unwrap();
+        self.frame(guest, &bytes[..len], Offload::NONE);
+        self.flush();
+    }
+
     /// Hands every report of the fake host in, once.
     pub(crate) fn host_side(&mut self) {
         for (token, readable, hangup) in self.host().ready() {

@@ -67,6 +67,7 @@ pub mod host_reach;
 mod icmp;
 mod keyed;
 mod packet;
+mod path_mtus;
 mod plan;
 pub mod poll;
 pub mod publish;

@@ -1,5 +1,5 @@
 //! Packets towards guests: headers put in front of a payload, and cut into fragments where the
-//! network carries less.
+//! way to the guest carries less.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -110,7 +110,7 @@ pub(crate) fn udp(
     let ip = header_len(&destination.ip());
     let headers = ETHERNET + ip + UDP;
     let payload = bytes.len().saturating_sub(room);
-    let longest = ctx.mtu.saturating_sub(ip + UDP);
+    let longest = ctx.mtu_to(destination.ip()).saturating_sub(ip + UDP);
     let segment = segment.map(usize::from).filter(|segment| *segment < payload);
     let Some(segment) = segment else {
         if payload <= longest {
@@ -217,7 +217,7 @@ pub(crate) fn icmp(
     let start = if with_pseudo { pseudo(source, destination, protocol, len) } else { 0 };
     let sum = !checksum::add(start, checksum::sum(message));
     put(message, 2, sum.to_be_bytes());
-    if ip + len > ctx.mtu {
+    if ip + len > ctx.mtu_to(destination) {
         fragments(ctx, message, source, destination, protocol, class);
         return;
     }
@@ -239,7 +239,7 @@ fn fragments(
     let v6 = destination.is_ipv6();
     let ip = header_len(&destination);
     let extension = if v6 { 8 } else { 0 };
-    let size = ctx.mtu.saturating_sub(ip + extension) & !7;
+    let size = ctx.mtu_to(destination).saturating_sub(ip + extension) & !7;
     let id = ctx.next_id();
     let mut frame = [0; ETHERNET + IPV6 + 8 + 2048];
     // One fragment is never longer than a small frame, so that an MTU of 64 KiB needs no buffer of

@@ -13,6 +13,7 @@ use super::{Call, Refusal};
 use crate::backend::Backend;
 use crate::counters::Reason;
 use crate::gateway::{Gateway, ctx};
+use crate::guests::GuestKey;
 use crate::icmp;
 use crate::packet::{self, ETHERNET, HEADERS};
 use crate::services::Solicitation;
@@ -142,7 +143,19 @@ impl<B: Backend> Gateway<B> {
         let guest_end = SocketAddr::new(destination, u16::from_be_bytes([c, d]));
         match protocol {
             protocol::UDP if self.publishing.is_about_client(guest_end, remote) => {
+                let owner = self.publishing.owner_of_client(guest_end, remote);
+                // It goes no further, but the way is the way.
+                let _ = self.too_long(call, front, destination, owner);
                 Reason::IcmpFromGuest
+            }
+            protocol::UDP => {
+                let key = Key { carries: Carries::Udp, guest: guest_end };
+                self.too_long(call, front, destination, self.datagrams.owner(&key))
+            }
+            protocol::ICMPV6 if a == icmpv6::kind::ECHO_REPLY => {
+                let id = u16::from_be_bytes([s0, s1]);
+                let key = Key { carries: Carries::Echo, guest: SocketAddr::new(destination, id) };
+                self.too_long(call, front, destination, self.datagrams.owner(&key))
             }
             protocol::TCP => {
                 let error = tcp::IcmpError::read(v6, *front, claimed);
@@ -151,6 +164,30 @@ impl<B: Backend> Gateway<B> {
                 self.tcp.icmp_error(&mut ctx, call.guest, (guest_end, remote), sequence, error)
             }
             _ => Reason::IcmpIgnored,
+        }
+    }
+
+    /// An ICMP error, of which this is the front, about a datagram to a guest: if a router says that it was
+    /// too long, and the flow is the sender's, the next ones are cut.
+    fn too_long(
+        &mut self,
+        call: &Call<'_>,
+        front: &[u8; 8],
+        destination: IpAddr,
+        owner: Option<GuestKey>,
+    ) -> Reason {
+        let [icmpv6::kind::TOO_BIG, _, _, _, a, b, c, d] = *front else {
+            return Reason::IcmpIgnored;
+        };
+        let IpAddr::V6(destination) = destination else { return Reason::IcmpIgnored };
+        if owner != Some(call.guest) {
+            return Reason::IcmpIgnored;
+        }
+        let (told, most) = (u32::from_be_bytes([a, b, c, d]), usize::from(self.plan.mtu));
+        if self.paths.learn(call.now, call.guest, destination, told, most) {
+            Reason::IcmpTooBig
+        } else {
+            Reason::IcmpIgnored
         }
     }
 }

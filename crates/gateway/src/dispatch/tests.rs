@@ -16,6 +16,7 @@ use crate::{GuestKey, Reason};
 mod discovery;
 mod failed;
 mod places;
+mod too_long;
 
 const OTHER: GuestKey = GuestKey(8);
 

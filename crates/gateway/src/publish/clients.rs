@@ -345,6 +345,11 @@ impl<B: Backend> Publishing<B> {
         self.clients.len() > 0 && self.clients.flows.find(&Key { guest, seen }).is_some()
     }
 
+    /// The guest that a client speaks to.
+    pub(crate) fn owner_of_client(&self, guest: SocketAddr, seen: SocketAddr) -> Option<GuestKey> {
+        self.clients.flows.guest(self.clients.flows.find(&Key { guest, seen })?)
+    }
+
     /// What clients answered with errors is told to the guest, and what the host itself found while
     /// it sent to the client `sending`. True if there was something.
     fn errors(

@@ -298,6 +298,25 @@ fn an_error_of_the_guest_is_counted_and_an_error_of_the_client_is_told() {
     }
 }
 
+/// Nobody can tell the client, but what it sends can be cut.
+#[test]
+fn what_is_too_long_for_the_way_to_the_guest_is_cut() {
+    for family in BOTH {
+        let (mut lab, _) = lab();
+        let (client, longest) = (family.outside(4444), vec![7; 1500 - family.header_len() - 8]);
+        lab.host().arrive(socket(family), client, &longest, None);
+        lab.host_side();
+        let about = lab.one();
+        lab.too_long(GUEST, family, &about, 1400);
+        lab.moved(&[(Reason::PublishedIn, 1), (Reason::IcmpFromGuest, 1)]);
+        lab.host().arrive(socket(family), client, &longest, None);
+        lab.host_side();
+        assert_eq!(lab.got().len(), if family.v6 { 2 } else { 1 });
+        lab.moved(&[(Reason::PublishedIn, 1)]);
+        lab.idle();
+    }
+}
+
 /// Who has the address of a guest next answers nobody in its name.
 #[test]
 fn clients_of_an_address_end_with_it() {

@@ -183,6 +183,11 @@ impl<B: DatagramBackend> Datagrams<B> {
         None
     }
 
+    /// Whose flow this is, if there is one.
+    pub(crate) fn owner(&self, key: &Key) -> Option<GuestKey> {
+        self.flows.guest(self.flows.find(key)?)
+    }
+
     /// Whether this flow may send there without asking again.
     #[inline]
     pub(crate) fn may_send(&self, at: u32, to: SocketAddr, epoch: u32) -> bool {

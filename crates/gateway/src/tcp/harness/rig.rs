@@ -16,6 +16,7 @@ use crate::counters::GatewayCounters;
 use crate::ctx::{Ctx, Packet, Room, Spent};
 use crate::guests::Guests;
 use crate::keyed::Keyed;
+use crate::path_mtus::PathMtus;
 use crate::plan::GatewayPlan;
 use crate::poll::{Event, Poller};
 use crate::tcp::{Segment, Table, Target, TcpLimits};
@@ -54,6 +55,7 @@ pub struct Rig<B: StreamBackend = FakeStreams> {
     pub out: VecDeque<Frame>,
     pub counters: GatewayCounters,
     guests: Guests,
+    paths: PathMtus,
     plan: GatewayPlan,
     id: u16,
     pub poller: Poller,
@@ -115,6 +117,7 @@ impl<B: StreamBackend> Rig<B> {
             out: VecDeque::new(),
             counters: GatewayCounters::default(),
             guests: Guests::new(plan.limits, Keyed::new([7; 16])),
+            paths: PathMtus::new(Keyed::new([7; 16])),
             plan,
             id: 0,
             poller: Poller::new().expect("a descriptor"),
@@ -138,6 +141,7 @@ impl<B: StreamBackend> Rig<B> {
             poller: &self.poller,
             plan: &self.plan,
             mtu: self.mtu,
+            paths: &self.paths,
             id: &mut self.id,
         };
         call(&mut self.table, self.now, &mut ctx)
