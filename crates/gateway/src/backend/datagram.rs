@@ -100,10 +100,11 @@ pub trait DatagramBackend: Routes + std::fmt::Debug {
         interest: Interest,
     ) -> io::Result<()>;
 
-    /// Changes the marks of what is sent from now on; `old` are those set before.
+    /// Changes the marks of what is sent from now on; `old` are those set before: none of a new socket, or after
+    /// an error.
     ///
     /// # Errors
-    /// As setsockopt(2).
+    /// As setsockopt(2); what is sent has no class then.
     fn mark(
         &mut self,
         socket: &Self::Socket,
@@ -244,18 +245,12 @@ impl DatagramBackend for HostDatagrams {
         old: Option<Marks>,
     ) -> io::Result<()> {
         let fd = socket.as_fd();
-        if old.is_none_or(|old| old.ttl != marks.ttl) {
-            inet::set_ttl(fd, v6, marks.ttl)?;
+        let marked = mark(fd, v6, marks, old);
+        if marked.is_err() {
+            // The class that was set, or would have been, is not that of whatever is sent next.
+            let _ = inet::set_traffic_class(fd, v6, 0);
         }
-        if old.map_or(0, |old| old.class) != marks.class {
-            // A filter may refuse it; then the datagram goes without.
-            let _ = inet::set_traffic_class(fd, v6, marks.class);
-        }
-        if old.is_none_or(|old| old.fragment != marks.fragment) {
-            let may = if marks.fragment { Fragmentation::Allowed } else { Fragmentation::Refused };
-            inet::set_fragmentation(fd, v6, may)?;
-        }
-        Ok(())
+        marked
     }
 
     fn send<'a>(
@@ -291,6 +286,22 @@ impl DatagramBackend for HostDatagrams {
     }
 }
 
+fn mark(fd: BorrowedFd<'_>, v6: bool, marks: Marks, old: Option<Marks>) -> io::Result<()> {
+    if old.is_none_or(|old| old.ttl != marks.ttl) {
+        inet::set_ttl(fd, v6, marks.ttl)?;
+    }
+    let class = old.map_or(0, |old| old.class);
+    if class != marks.class && inet::set_traffic_class(fd, v6, marks.class).is_err() && class != 0 {
+        // A filter may refuse it; then the datagram goes without, and not with that of another.
+        let _ = inet::set_traffic_class(fd, v6, 0);
+    }
+    if old.is_none_or(|old| old.fragment != marks.fragment) {
+        let may = if marks.fragment { Fragmentation::Allowed } else { Fragmentation::Refused };
+        inet::set_fragmentation(fd, v6, may)?;
+    }
+    Ok(())
+}
+
 fn prepare(socket: &OwnedFd, carries: Carries, v6: bool) -> io::Result<()> {
     let fd = socket.as_fd();
     inet::set_error_queue(fd, v6, true)?;
@@ -304,7 +315,40 @@ fn prepare(socket: &OwnedFd, carries: Carries, v6: bool) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::UdpSocket;
+
+    use sys::poll::Events;
+
     use super::*;
+
+    /// Of IPv4, where the kernel refuses a TTL of zero.
+    #[test]
+    fn a_class_does_not_outlive_the_datagram_that_it_was_for() {
+        let mut backend = HostDatagrams::new().unwrap();
+        let socket = backend.open(Carries::Udp, false).unwrap();
+        let hears = UdpSocket::bind("127.0.0.1:0").unwrap();
+        inet::set_receive_traffic_class(hears.as_fd(), false).unwrap();
+        let to = hears.local_addr().unwrap();
+        let poller = sys::poll::Poller::new().unwrap();
+        poller.add(hears.as_fd(), 1, Interest::READABLE).unwrap();
+        let mut ring = Ring::new(0);
+        let mut class_of = |backend: &mut HostDatagrams| {
+            let one = std::iter::once([&b"x"[..], b""]);
+            backend.send(&socket, None, to, one).unwrap();
+            let wait = Some(std::time::Duration::from_secs(5));
+            poller.wait(&mut Events::with_capacity(1), wait).unwrap();
+            assert_eq!(ring.receive(hears.as_fd(), 1).unwrap(), 1);
+            ring.get(0).unwrap().traffic_class
+        };
+        let marked = Marks { ttl: 9, class: 0xb8, fragment: false };
+        backend.mark(&socket, false, marked, None).unwrap();
+        assert_eq!(class_of(&mut backend), 0xb8);
+        let bad = Marks { ttl: 0, ..marked };
+        backend.mark(&socket, false, bad, Some(marked)).unwrap_err();
+        // As the caller sees it, nothing is known now.
+        backend.mark(&socket, false, Marks { class: 0, ..marked }, None).unwrap();
+        assert_eq!(class_of(&mut backend), 0);
+    }
 
     #[test]
     fn a_socket_has_its_port_from_the_beginning_or_there_is_none_left() {
