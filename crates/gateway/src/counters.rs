@@ -54,7 +54,7 @@ reasons! {
     FragmentHeld, "fragment-held", "Fragments that wait for the rest of their packet.";
     Reassembled, "reassembled", "Packets reassembled from fragments.";
     FragmentFull, "fragment-full", "Fragments given up because too many were waiting, of the guest or of all, or because the packet would be too long.";
-    FragmentExpired, "fragment-expired", "Fragments given up because the rest did not come in time, or before the guest was gone.";
+    FragmentExpired, "fragment-expired", "Fragments given up because the rest did not come in time, or before the guest or its address was gone.";
     OutOfDescriptors, "out-of-descriptors", "The process has as many descriptors as it may; the packet was dropped.";
     OutOfPorts, "out-of-ports", "The host has no UDP port left for one more flow; the packet was dropped.";
     SocketFailed, "socket-failed", "A host socket could not be made, for a reason other than descriptors and ports.";

@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use engine::{Frame, Instant};
+use ipnet::IpNet;
 use wire::Offload;
 use wire::icmp_error::IcmpError;
 use wire::ipv4::protocol;
@@ -126,6 +127,14 @@ impl Fragments {
     /// A guest's port is gone: nothing more comes, and nobody is there to be told.
     pub(crate) fn guest_gone(&mut self, ctx: &mut Ctx<'_>, guest: GuestKey) {
         while let Some(at) = self.packets.iter().position(|packet| packet.guest == guest) {
+            self.give_up(ctx, at, Reason::FragmentExpired);
+        }
+    }
+
+    /// Addresses belong to nobody any more, or to another, who may use the same identifications.
+    pub(crate) fn addresses_gone(&mut self, ctx: &mut Ctx<'_>, addresses: IpNet) {
+        let its = |packet: &Packet| addresses.contains(&packet.key.source);
+        while let Some(at) = self.packets.iter().position(its) {
             self.give_up(ctx, at, Reason::FragmentExpired);
         }
     }

@@ -456,6 +456,7 @@ impl<B: Backend> Gateway<B> {
         let mut ctx = ctx!(self, pool, room);
         self.datagrams.addresses_gone(&mut ctx, addresses);
         self.tcp.addresses_gone(now, &mut ctx, addresses);
+        self.fragments.addresses_gone(&mut ctx, addresses);
         self.publishing.addresses_gone(addresses);
         self.tcp.turn(now, &mut ctx);
         self.paths.addresses_gone(addresses);

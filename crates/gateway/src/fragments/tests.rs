@@ -240,6 +240,33 @@ fn fragments_of_a_guest_that_is_gone_are_given_back() {
     }
 }
 
+/// Whoever has the address next may choose the same identification.
+#[test]
+fn fragments_end_with_the_address_that_they_are_from() {
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        let whole = datagram(family, 3000);
+        let sends = |lab: &mut Lab, guest, piece: usize| {
+            let bytes =
+                fragment(family, &whole, 5, piece * 1000, (whole.len() - piece * 1000).min(1000));
+            lab.frame(guest, &bytes, wire::Offload::NONE);
+            lab.flush();
+        };
+        (0..3).for_each(|piece| sends(&mut lab, GUEST, piece));
+        lab.moved(&[(Reason::FragmentHeld, 3)]);
+        let (now, room) = (lab.now, crate::Unbounded);
+        let others = family.outside(0).ip().into();
+        lab.gateway.addresses_gone(now, &mut lab.pool, &room, others);
+        lab.moved(&[]);
+        let its = family.guest(0).ip().into();
+        lab.gateway.addresses_gone(now, &mut lab.pool, &room, its);
+        lab.moved(&[(Reason::FragmentExpired, 3)]);
+        (0..4).for_each(|piece| sends(&mut lab, GuestKey(8), piece));
+        lab.moved(&[(Reason::FragmentHeld, 3), (Reason::Reassembled, 1), (Reason::UdpOut, 1)]);
+        lab.idle();
+    }
+}
+
 #[test]
 fn a_gateway_that_is_taken_away_gives_fragments_back() {
     for family in BOTH {
