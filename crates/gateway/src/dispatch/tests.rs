@@ -1,6 +1,6 @@
 //! Where connections of guests lead, and what a guest is told where they lead nowhere.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use wire::build::{Builder, Tcp};
@@ -13,6 +13,7 @@ use crate::harness::{BOTH, Family, GUEST, Got, Lab, Shape, ip, plan};
 use crate::poll::{Event, Kind, Token};
 use crate::{GuestKey, Reason};
 
+mod clients;
 mod discovery;
 mod failed;
 mod places;

@@ -109,6 +109,15 @@ pub(super) enum Wait {
     Persist,
 }
 
+/// Who wants a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opener {
+    /// Its guest.
+    Guest,
+    /// Somebody outside, by a published port.
+    Client,
+}
+
 /// How a flow leaves the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Over {
@@ -134,8 +143,8 @@ pub(super) struct Flow<S> {
     pub(super) stream: Option<S>,
     pub(super) state: State,
     pub(super) inbound: bool,
-    /// It counts as one that is not open yet.
-    pub(super) is_opening: bool,
+    /// While it counts as one that is not open yet: who wants it.
+    pub(super) opening: Option<Opener>,
     /// It is accounted as one that has no stream any more.
     pub(super) lingers: bool,
     /// It is in the table's list of work.
@@ -230,7 +239,7 @@ impl<S: Stream> Flow<S> {
             stream: None,
             state,
             inbound: state == State::SynSent,
-            is_opening: true,
+            opening: Some(if state == State::SynSent { Opener::Client } else { Opener::Guest }),
             lingers: false,
             queued: false,
             ack_due: false,

@@ -130,10 +130,12 @@ impl IcmpError {
 pub struct TcpLimits {
     /// Of all guests.
     pub flows: usize,
-    /// Of one guest.
+    /// Of one guest; clients leave a quarter of them to what it opens itself.
     pub flows_per_guest: usize,
-    /// Of one guest, that are not open yet.
+    /// Of one guest, that it opens, and that are not open yet.
     pub opening_per_guest: usize,
+    /// Of clients to one guest, that are not open yet.
+    pub arriving_per_guest: usize,
     /// Frames of guests that are held until a host socket takes them. One guest gets half of that, or
     /// less while others hold some.
     pub held: usize,
@@ -141,6 +143,12 @@ pub struct TcpLimits {
 
 impl Default for TcpLimits {
     fn default() -> Self {
-        Self { flows: 32_768, flows_per_guest: 16_384, opening_per_guest: 1024, held: 4096 }
+        Self {
+            flows: 32_768,
+            flows_per_guest: 16_384,
+            opening_per_guest: 1024,
+            arriving_per_guest: 512,
+            held: 4096,
+        }
     }
 }

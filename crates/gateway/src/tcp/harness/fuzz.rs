@@ -21,8 +21,13 @@ use crate::GuestKey;
 use crate::backend::StreamError;
 use crate::tcp::{IcmpError, Incoming, TcpLimits};
 
-const LIMITS: TcpLimits =
-    TcpLimits { flows: 5, flows_per_guest: 4, opening_per_guest: 3, held: 16 };
+const LIMITS: TcpLimits = TcpLimits {
+    flows: 5,
+    flows_per_guest: 4,
+    opening_per_guest: 3,
+    arriving_per_guest: 2,
+    held: 16,
+};
 
 /// The ends of the connections.
 const ENDS: [(u32, &str, &str); 4] = [

@@ -43,7 +43,7 @@ impl<B: StreamBackend> Table<B> {
             }
             None if !flow.lingers => {
                 flow.owner = Some(guest);
-                self.loads.adopted(guest, flow.is_opening);
+                self.loads.adopted(guest, flow.opening);
             }
             _ => {}
         }

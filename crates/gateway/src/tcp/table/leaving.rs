@@ -69,8 +69,8 @@ impl<B: StreamBackend> Table<B> {
             return self.remove(ctx, index, over);
         }
         let Some(flow) = flow_mut(&mut self.slots, index) else { return };
-        let (key, was_opening) = (flow.key, flow.is_opening);
-        (flow.owner, flow.is_opening) = (None, false);
+        let (key, was_opening) = (flow.key, flow.opening);
+        (flow.owner, flow.opening) = (None, None);
         self.loads.orphaned(owner, was_opening, after);
         self.index.remove(&key);
         self.orphans.push_back(Orphan { index, left_by: owner });

@@ -2,16 +2,27 @@
 
 use std::collections::HashMap;
 
+use super::super::flow::Opener;
 use crate::GuestKey;
 
 /// What one guest has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Load {
     pub(super) flows: usize,
-    /// Those of `flows` that are not open yet.
+    /// Those of `flows` that are not open yet: of the guest's own, and of clients.
     pub(super) opening: usize,
+    pub(super) arriving: usize,
     /// Frames held by the inboxes of its connections.
     pub(super) held: usize,
+}
+
+impl Load {
+    fn not_open(&mut self, opener: Opener) -> &mut usize {
+        match opener {
+            Opener::Guest => &mut self.opening,
+            Opener::Client => &mut self.arriving,
+        }
+    }
 }
 
 /// The accounts of all guests, and what there is in all. A connection without a guest counts only there.
@@ -25,36 +36,39 @@ pub(super) struct Loads {
 
 impl Loads {
     /// There is one more connection, which is not open yet.
-    pub(super) fn opened(&mut self, owner: Option<GuestKey>) {
+    pub(super) fn opened(&mut self, owner: Option<GuestKey>, opener: Option<Opener>) {
         self.live += 1;
         if let Some(owner) = owner {
-            self.adopted(owner, true);
+            self.adopted(owner, opener);
         }
     }
 
     /// A connection that was nobody's is this guest's. It holds nothing yet.
-    pub(super) fn adopted(&mut self, owner: GuestKey, opening: bool) {
+    pub(super) fn adopted(&mut self, owner: GuestKey, opener: Option<Opener>) {
         let load = self.of.entry(owner).or_default();
         load.flows += 1;
-        load.opening += usize::from(opening);
+        if let Some(opener) = opener {
+            *load.not_open(opener) += 1;
+        }
     }
 
     /// A connection of those that were not open is.
-    pub(super) fn is_open(&mut self, owner: Option<GuestKey>) {
+    pub(super) fn is_open(&mut self, owner: Option<GuestKey>, opener: Opener) {
         if let Some(load) = owner.and_then(|owner| self.of.get_mut(&owner)) {
-            load.opening = load.opening.saturating_sub(1);
+            let count = load.not_open(opener);
+            *count = count.saturating_sub(1);
         }
     }
 
     /// An open connection has nothing more to give, and counts for nobody.
     pub(super) fn lingers(&mut self, owner: Option<GuestKey>) {
-        self.closed(owner, false);
+        self.closed(owner, None);
     }
 
     /// A connection that did not linger is gone, and holds nothing any more.
-    pub(super) fn closed(&mut self, owner: Option<GuestKey>, opening: bool) {
+    pub(super) fn closed(&mut self, owner: Option<GuestKey>, opener: Option<Opener>) {
         self.live -= 1;
-        self.lost(owner, opening);
+        self.lost(owner, opener);
     }
 
     /// An inbox of this guest's has changed.
@@ -66,17 +80,25 @@ impl Loads {
     }
 
     /// A connection has lost its guest. It goes on, and what it holds is nobody's share.
-    pub(super) fn orphaned(&mut self, owner: Option<GuestKey>, opening: bool, held: usize) {
+    pub(super) fn orphaned(
+        &mut self,
+        owner: Option<GuestKey>,
+        opener: Option<Opener>,
+        held: usize,
+    ) {
         self.holds(owner, held, 0);
         self.holds(None, 0, held);
-        self.lost(owner, opening);
+        self.lost(owner, opener);
     }
 
-    fn lost(&mut self, owner: Option<GuestKey>, opening: bool) {
+    fn lost(&mut self, owner: Option<GuestKey>, opener: Option<Opener>) {
         let Some(owner) = owner else { return };
         if let Some(load) = self.of.get_mut(&owner) {
             load.flows = load.flows.saturating_sub(1);
-            load.opening = load.opening.saturating_sub(usize::from(opening));
+            if let Some(opener) = opener {
+                let count = load.not_open(opener);
+                *count = count.saturating_sub(1);
+            }
             if load.flows == 0 {
                 self.of.remove(&owner);
             }
@@ -118,7 +140,7 @@ mod tests {
     /// A connection as the table would count it from the start.
     struct Counted {
         owner: Option<GuestKey>,
-        opening: bool,
+        opening: Option<Opener>,
         held: usize,
     }
 
@@ -126,7 +148,8 @@ mod tests {
         let own: Vec<&Counted> = all.iter().filter(|one| one.owner == Some(guest)).collect();
         Load {
             flows: own.len(),
-            opening: own.iter().filter(|one| one.opening).count(),
+            opening: own.iter().filter(|one| one.opening == Some(Opener::Guest)).count(),
+            arriving: own.iter().filter(|one| one.opening == Some(Opener::Client)).count(),
             held: own.iter().map(|one| one.held).sum(),
         }
     }
@@ -140,8 +163,9 @@ mod tests {
             let what = random.below(8);
             if all.is_empty() || (what == 0 && all.len() < 30) {
                 let owner = guests.get(random.below(4)).copied();
-                loads.opened(owner);
-                all.push(Counted { owner, opening: true, held: 0 });
+                let opening = Some([Opener::Guest, Opener::Client][random.below(2)]);
+                loads.opened(owner, opening);
+                all.push(Counted { owner, opening, held: 0 });
             } else {
                 let at = random.below(all.len());
                 let one = &mut all[at];
@@ -151,19 +175,20 @@ mod tests {
                         loads.adopted(guest, one.opening);
                         one.owner = Some(guest);
                     }
-                    (2, owner) if one.opening => {
-                        loads.is_open(owner);
-                        one.opening = false;
+                    (2, owner) => {
+                        if let Some(opener) = one.opening.take() {
+                            loads.is_open(owner, opener);
+                        }
                     }
                     (3, Some(owner)) => {
                         loads.orphaned(Some(owner), one.opening, one.held);
-                        (one.owner, one.opening) = (None, false);
+                        (one.owner, one.opening) = (None, None);
                     }
                     (4, owner) => {
                         loads.holds(owner, one.held, 0);
                         match one.opening {
-                            true => loads.closed(owner, true),
-                            false => loads.lingers(owner),
+                            None => loads.lingers(owner),
+                            opening => loads.closed(owner, opening),
                         }
                         all.swap_remove(at);
                     }

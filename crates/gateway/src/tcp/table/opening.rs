@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use engine::Instant;
 
-use super::super::flow::{Env, Flow, Over, State};
+use super::super::flow::{Env, Flow, Opener, Over, State};
 use super::super::input::Heard;
 use super::super::interface::{Incoming, NoDescriptor, Target};
 use super::super::key::Key;
@@ -30,7 +30,7 @@ impl<B: StreamBackend> Table<B> {
     ) -> Result<(), NoDescriptor> {
         let Some(heard) = Heard::read(ctx.pool, packet) else { return Ok(()) };
         let key = Key::new(packet.guest, packet.remote);
-        if self.index.contains_key(&key) || !self.admit(now, ctx, guest) {
+        if self.index.contains_key(&key) || !self.admit(now, ctx, guest, Opener::Guest) {
             return Ok(());
         }
         let (index, token) = self.reserve();
@@ -80,14 +80,15 @@ impl<B: StreamBackend> Table<B> {
             return;
         };
         let admitted = match owner {
-            Some(owner) => self.admit(now, ctx, owner),
+            Some(owner) => self.admit(now, ctx, owner, Opener::Client),
             None => {
                 while self.loads.live() >= self.limits.flows && self.give_up_orphan(ctx) {}
-                self.loads.live() < self.limits.flows
+                let fits = self.loads.live() < self.limits.flows;
+                ctx.counters.add(Reason::FlowLimit, u64::from(!fits));
+                fits
             }
         };
         if !admitted {
-            ctx.counters.count(Reason::FlowLimit);
             stream.abort();
             return;
         }

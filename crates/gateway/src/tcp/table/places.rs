@@ -2,7 +2,7 @@
 
 use engine::Instant;
 
-use super::super::flow::{Env, Flow, Over, State};
+use super::super::flow::{Env, Flow, Opener, Over, State};
 use super::{Slot, Table, flow_mut};
 use crate::backend::{Stream, StreamBackend};
 use crate::ctx::Ctx;
@@ -19,10 +19,28 @@ impl<B: StreamBackend> Table<B> {
         load.flows < self.limits.flows_per_guest && load.opening < self.limits.opening_per_guest
     }
 
+    /// Whether one more client may connect to a guest. Clients do not keep it from opening connections
+    /// itself: those that are not open yet have a bound of their own, and of all that it may have a
+    /// quarter is not for them.
+    fn may_be_reached(&self, guest: GuestKey) -> bool {
+        let (load, most) = (self.loads.of(guest), self.limits.flows_per_guest);
+        load.flows < most - most / 4 && load.arriving < self.limits.arriving_per_guest
+    }
+
     /// Whether a guest may have one more connection. It is made room for at the cost of a guest that
     /// has more.
-    pub(super) fn admit(&mut self, now: Instant, ctx: &mut Ctx<'_>, guest: GuestKey) -> bool {
-        if !self.may_open(guest) {
+    pub(super) fn admit(
+        &mut self,
+        now: Instant,
+        ctx: &mut Ctx<'_>,
+        guest: GuestKey,
+        opener: Opener,
+    ) -> bool {
+        let may = match opener {
+            Opener::Guest => self.may_open(guest),
+            Opener::Client => self.may_be_reached(guest),
+        };
+        if !may {
             ctx.counters.count(Reason::GuestLimit);
             return false;
         }
@@ -76,7 +94,7 @@ impl<B: StreamBackend> Table<B> {
 
     pub(super) fn insert(&mut self, index: u32, flow: Flow<B::Stream>) {
         self.index.insert(flow.key, index);
-        self.loads.opened(flow.owner);
+        self.loads.opened(flow.owner, flow.opening);
         if let Some(slot) = self.slots.get_mut(index as usize) {
             slot.flow = Some(Box::new(flow));
         }
@@ -107,7 +125,7 @@ impl<B: StreamBackend> Table<B> {
         self.loads.holds(flow.owner, flow.inbox.len(), 0);
         flow.inbox.clear(ctx.pool);
         if !flow.lingers {
-            self.loads.closed(flow.owner, flow.is_opening);
+            self.loads.closed(flow.owner, flow.opening);
         }
         Some(flow)
     }

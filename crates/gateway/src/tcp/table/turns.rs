@@ -69,11 +69,10 @@ impl<B: StreamBackend> Table<B> {
         let Some(slot) = self.slots.get_mut(index as usize) else { return };
         let generation = slot.generation;
         let Some(flow) = &mut slot.flow else { return };
-        if flow.is_opening
-            && !matches!(flow.state, State::Connecting | State::SynReceived | State::SynSent)
+        if !matches!(flow.state, State::Connecting | State::SynReceived | State::SynSent)
+            && let Some(opener) = flow.opening.take()
         {
-            flow.is_opening = false;
-            self.loads.is_open(flow.owner);
+            self.loads.is_open(flow.owner, opener);
         }
         if flow.state == State::TimeWait && !flow.lingers {
             flow.lingers = true;
