@@ -69,6 +69,11 @@ fn words(line: &str) -> Vec<String> {
             Some(_) => word.push(c),
             None if c == '\'' || c == '"' => (quote, started) = (Some(c), true),
             None if "|&;<>#".contains(c) && !started => break,
+            // The number before it is a descriptor's.
+            None if "<>".contains(c) && word.bytes().all(|b| b.is_ascii_digit()) => {
+                started = false;
+                break;
+            }
             None if c == ' ' => {
                 if started {
                     words.push(std::mem::take(&mut word));

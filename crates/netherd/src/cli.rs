@@ -115,8 +115,8 @@ pub struct NetworkArgs {
 /// privilege; without CMD, your shell runs.
 ///
 /// The guest ends with CMD, and so do its other processes. What they had written to TCP connections and closed
-/// is still sent: netherd waits while it is being acknowledged, at most five seconds while nothing is, or
-/// until ^C.
+/// is still sent: netherd waits while it is being acknowledged, at most five seconds while nothing is and a
+/// minute in all, or until ^C.
 #[derive(Debug, Clone, Args)]
 #[command(after_long_help = COMMAND_STATUS)]
 pub struct RunArgs {

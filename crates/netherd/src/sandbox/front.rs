@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use sys::ns::Child;
 use sys::process::{Patience, Which};
 use sys::signal::{
-    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SignalFd, SignalSet,
+    SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SignalFd,
+    SignalSet,
 };
 use sys::terminal::{Terminal, own_group};
 
@@ -79,12 +80,22 @@ pub struct Front {
     pub ends_with_network: bool,
     /// When CMD, which was told to end, is made to.
     deadline: Option<Instant>,
+    /// The guest has no network any more, and will have none.
+    closed: bool,
 }
 
 impl Front {
     #[must_use]
     pub fn new(caller: Caller, inside: Child, control: Channel, session: Option<Session>) -> Self {
-        Self { caller, inside, control, session, ends_with_network: false, deadline: None }
+        Self {
+            caller,
+            inside,
+            control,
+            session,
+            ends_with_network: false,
+            deadline: None,
+            closed: false,
+        }
     }
 
     /// Stays until CMD has ended; then ends as CMD did.
@@ -134,20 +145,18 @@ impl Front {
     }
 
     /// CMD has ended, and init stays until the guest's kernel has sent what was left to it. Any signal that asks for
-    /// an end ends that as well, as does the network's.
+    /// an end from now on ends that as well, as does the network's end.
     fn see_off(&mut self, unsent: u64) {
-        // The terminal's keys are for us now.
+        // The terminal's keys are for us now. What they did before, they did to CMD.
         self.caller.restore_terminal();
-        let begin = Instant::now();
-        let mut told = false;
-        while self.deadline.is_none() {
+        while let Ok(Some(_)) = self.caller.signals.read() {}
+        let mut untold = (unsent > 0).then(|| Instant::now() + QUIET);
+        while self.deadline.is_none() && !self.closed {
             let mut fds = vec![self.control.as_fd(), self.caller.signals.as_fd()];
             fds.extend(self.session.as_ref().and_then(Session::fd));
-            let quiet = (!told).then(|| remaining(begin + QUIET));
             let timeout = self.session.as_ref().and_then(Session::timeout);
-            let Ok(ready) = sys::process::poll(&fds, timeout.into_iter().chain(quiet).min()) else {
-                return;
-            };
+            let until = timeout.into_iter().chain(untold.map(remaining)).min();
+            let Ok(ready) = sys::process::poll(&fds, until) else { return };
             // init has nothing more to say: this is its end.
             if ready[0] || (ready[1] && self.is_told_to_end()) {
                 return;
@@ -155,8 +164,8 @@ impl Front {
             if ready.get(2) == Some(&true) || (fds.len() == 2 && timeout.is_some()) {
                 self.attend_session();
             }
-            if !told && unsent > 0 && quiet == Some(0) {
-                told = true;
+            if untold.is_some_and(|then| Instant::now() >= then) {
+                untold = None;
                 output::note_in_passing(&format!(
                     "the command has ended, and {} that it sent are still on their way; ^C gives them up",
                     output::unit::bytes(unsent)
@@ -165,10 +174,14 @@ impl Front {
         }
     }
 
+    /// Whether a signal asks for the end. One that asks us to stop is heeded here; init goes on meanwhile.
     fn is_told_to_end(&self) -> bool {
         let mut told = false;
         while let Ok(Some(got)) = self.caller.signals.read() {
             told |= [SIGINT, SIGQUIT, SIGHUP, SIGTERM].contains(&got.signal);
+            if got.signal == SIGTSTP {
+                let _ = sys::signal::send(sys::process::own_pid(), SIGSTOP);
+            }
         }
         told
     }
@@ -234,6 +247,7 @@ impl Front {
                  guest is started again",
             ),
             Change::Closed { why, end } => {
+                self.closed = true;
                 if end || self.ends_with_network {
                     for signal in END {
                         let _ = self.control.send(&Order::Signal { signal }, &[]);

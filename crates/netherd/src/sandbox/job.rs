@@ -76,9 +76,13 @@ impl Job {
         let mut unsent = Unsent::left_in(keep.network_namespace.as_fd());
         self.tell(end, unsent.as_ref().map_or(0, Unsent::bytes));
         while let Some(left) = &mut unsent {
-            // Whatever is told now, it is that nobody waits any longer.
             let told = sys::process::poll(&[self.control.as_fd()], Some(left.pause()));
-            if !told.is_ok_and(|ready| !ready[0]) || !left.look() {
+            // Orders that come now were for CMD. Who does not want to wait, kills us.
+            let alone = match told {
+                Ok(ready) if ready[0] => !matches!(self.control.receive::<Order>(), Ok(Some(_))),
+                told => told.is_err(),
+            };
+            if alone || !left.look() {
                 unsent = None;
             }
         }

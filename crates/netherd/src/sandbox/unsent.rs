@@ -8,8 +8,9 @@
 //! something under way: the states FIN-WAIT-1, CLOSING and LAST-ACK of RFC 9293. All others have nothing to say,
 //! or nobody to say it to.
 //!
-//! Limits: it waits as long as something moves, for [`STALL`] while nothing does, and for [`STALL_OF_ENDS`] when only
-//! FINs are missing. Whoever waits for `run` may give up at any time. What is no TCP is not waited for: a datagram is
+//! Limits: it waits while something moves, for [`STALL`] while nothing does, for [`STALL_OF_ENDS`] when only FINs are
+//! missing, and for [`WHOLE`] in all: the other side decides how fast it reads. Whoever waits for `run` may give up at
+//! any time. What is no TCP is not waited for: a datagram is
 //! in the link's queue, or lost, as soon as it is written.
 
 use std::os::fd::BorrowedFd;
@@ -23,6 +24,8 @@ use sys::signal::{SIGCHLD, SIGKILL, SignalFd, SignalSet};
 const STALL: Duration = Duration::from_secs(5);
 /// For ends without data: whoever is gone does not acknowledge, and the gateway ends what a guest has left.
 const STALL_OF_ENDS: Duration = Duration::from_secs(1);
+/// In all: as long as the gateway keeps what a guest has left to it.
+const WHOLE: Duration = Duration::from_secs(60);
 /// Processes that were killed are gone, or in the kernel for longer than anybody should wait.
 const PROCESSES: Duration = Duration::from_secs(2);
 /// Between two looks, in milliseconds: short at first, as most have only a little to send.
@@ -40,6 +43,7 @@ struct Orphans {
 #[derive(Debug)]
 pub struct Unsent {
     orphans: Orphans,
+    begun: Instant,
     moved: Instant,
     pause: u32,
 }
@@ -50,7 +54,11 @@ impl Unsent {
     pub fn left_in(network: BorrowedFd<'_>) -> Option<Self> {
         end_all_others();
         sys::ns::enter(network, Namespaces::NETWORK).ok()?;
-        Some(Self { orphans: orphans()?, moved: Instant::now(), pause: *PAUSES.start() })
+        Some(Self::new(orphans()?, Instant::now()))
+    }
+
+    fn new(orphans: Orphans, now: Instant) -> Self {
+        Self { orphans, begun: now, moved: now, pause: *PAUSES.start() }
     }
 
     /// Bytes, without the FINs.
@@ -79,7 +87,7 @@ impl Unsent {
             self.moved = now;
         }
         let patience = if self.bytes() == 0 { STALL_OF_ENDS } else { STALL };
-        now.duration_since(self.moved) < patience
+        now.duration_since(self.moved) < patience && now.duration_since(self.begun) < WHOLE
     }
 }
 
@@ -185,7 +193,7 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let first = Orphans { bytes: 1001, count: 1 };
-        let mut unsent = Unsent { orphans: first, moved: start, pause: *PAUSES.start() };
+        let mut unsent = Unsent::new(first, start);
         assert_eq!(unsent.bytes(), 1000);
         assert!(unsent.judge(first, at(4)));
         assert!(unsent.judge(Orphans { bytes: 501, count: 1 }, at(4)));
@@ -194,6 +202,12 @@ mod tests {
         // A FIN alone is not worth as much.
         assert!(unsent.judge(Orphans { bytes: 1, count: 1 }, at(9)));
         assert!(!unsent.judge(Orphans { bytes: 1, count: 1 }, at(10)));
+        // Nor is one byte now and then.
+        let mut slow = Unsent::new(first, start);
+        for second in 1..60 {
+            assert!(slow.judge(Orphans { bytes: 1001 - second, count: 1 }, at(second)));
+        }
+        assert!(!slow.judge(Orphans { bytes: 900, count: 1 }, at(60)));
         let pauses: Vec<u32> = (0..7).map(|_| unsent.pause()).collect();
         assert_eq!(pauses, [5, 10, 20, 40, 80, 100, 100]);
     }
