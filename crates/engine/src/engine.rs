@@ -195,7 +195,7 @@ impl Engine {
         self.macs.forget_learned(port.index);
         self.macs.set_hold(port.index, hold);
         if moved {
-            self.end_first_uses(port);
+            self.end_what_is_elsewhere(port);
         }
         self.guard_changed(port, &old, &guard);
         Ok(())
@@ -284,10 +284,8 @@ impl Engine {
         me: Option<PortId>,
     ) -> Result<(), PortError> {
         for &ip in &guard.addresses {
-            match self.bindings.owner_of_ip(ip) {
-                Some(Owner::Port(owner))
-                    if Some(owner) != me && !self.bindings.is_first_use(ip) =>
-                {
+            match self.bindings.kept_from(me, ip) {
+                Some(Owner::Port(owner)) => {
                     return Err(BindError::Taken { address: ip.into(), owner }.into());
                 }
                 Some(Owner::Planned(mac)) if !macs.contains(&mac) => {

@@ -34,10 +34,6 @@ impl fmt::Display for PortId {
 }
 
 impl PortId {
-    /// Before and behind all others.
-    pub(crate) const FIRST: Self = Self { index: 0, generation: 0 };
-    pub(crate) const LAST: Self = Self { index: u16::MAX, generation: u32::MAX };
-
     /// The port's place among the ports of its network, below [`MAX_PORTS`]. Another port may get
     /// it later; it is for tables on the side and for captures, which number interfaces.
     #[must_use]

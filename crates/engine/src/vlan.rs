@@ -134,6 +134,14 @@ impl VlanMode {
         }
     }
 
+    /// The VLAN of the port's frames without a tag, or else the first that it carries.
+    pub(crate) fn first(&self) -> Option<u16> {
+        match self {
+            Self::Access(vid) | Self::Trunk { native: Some(vid), .. } => Some(*vid),
+            Self::Trunk { native: None, allowed } => allowed.iter().next(),
+        }
+    }
+
     /// Whether frames of VLAN `vid` may leave by the port. `tagged_payload`: the frame carries an
     /// inner tag.
     #[inline]

@@ -9,15 +9,17 @@
 //!
 //! Invariants:
 //!
-//! * An address has at most one owner. Binding it to another port is refused, never a take-over;
-//!   that holds across an address and a prefix that contains it, and across overlapping prefixes.
-//!   But what a port has only by first use, nobody gave it: a lease, a plan or the configuration end
-//!   that, or whoever computes which address a guest will be given could keep it out.
+//! * An address has at most one owner in a VLAN. Binding it to another port is refused, never a
+//!   take-over; that holds across an address and a prefix that contains it, and across overlapping
+//!   prefixes. But what a port has only by first use, nobody gave it: a lease, a plan or the
+//!   configuration end that, or whoever computes which address a guest will be given could keep it out.
 //! * An address may be *planned* for a MAC address: then only a port that owns that MAC address can
 //!   have it, whether its guest is there or away.
-//! * What ports have by first use is theirs in the VLANs that they carry (RFC 4007: link-local addresses
-//!   are a link's). A port that shares no VLAN with those that have an address can have it *beside* them.
-//!   What was given is its port's in every VLAN.
+//! * What was used first is its port's in the VLAN in which it was used (RFC 4007: link-local addresses
+//!   are a link's), and what a server outside gave is in the server's VLAN: behind another there may be
+//!   somebody else's network, which numbers its machines alike. Who has an address in another VLAN
+//!   than those who had it before has it *beside* them. What the network itself gave is its port's in
+//!   every VLAN.
 //! * Ethernet addresses are in the MAC table, which was there first; binding one puts it there, and
 //!   the listing here shows them.
 //! * What guests can make grow (leases and first use) is bounded for each port and in total, and
@@ -175,6 +177,8 @@ pub struct Binding {
     pub source: BindingSource,
     /// How long it holds.
     pub lifetime: Lifetime,
+    /// The VLAN in which it holds; `None`: in every one.
+    pub vlan: Option<u16>,
 }
 
 /// Whose an address is.
@@ -246,11 +250,11 @@ impl Default for BindingLimits {
     }
 }
 
-/// Where an address stands in the table: for all, or beside others for this port.
+/// Where an address stands in the table: first, or beside others in this VLAN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     address: Address,
-    beside: Option<PortId>,
+    beside: Option<u16>,
 }
 
 impl Place {
@@ -262,8 +266,8 @@ impl Place {
 impl Hash for Place {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.address.hash(state);
-        if let Some(port) = self.beside {
-            port.hash(state);
+        if let Some(vlan) = self.beside {
+            state.write_u16(vlan);
         }
     }
 }
@@ -275,14 +279,28 @@ struct Entry {
     planned: Option<MacAddr>,
     source: BindingSource,
     lifetime: Lifetime,
+    /// The VLAN in which the port has it; in every one if there is none.
+    vlan: Option<u16>,
+}
+
+impl Entry {
+    /// The port has it because it used it first, and for no better reason.
+    fn is_first_use(&self) -> bool {
+        self.port.is_some() && self.planned.is_none() && self.source == BindingSource::FirstUse
+    }
+
+    /// Whether it holds in a VLAN, or in one of all if none is named.
+    fn holds_in(&self, vlan: Option<u16>) -> bool {
+        self.vlan.is_none() || vlan.is_none() || self.vlan == vlan
+    }
 }
 
 /// The bindings of one network.
 #[derive(Debug)]
 pub(crate) struct Bindings {
     table: KeyedSlab<Place, Entry>,
-    /// The ports that have an address beside another.
-    beside: BTreeSet<(IpAddr, PortId)>,
+    /// The VLANs in which somebody has an address beside others.
+    beside: BTreeSet<(IpAddr, u16)>,
     /// The numbers of the entries of bound prefixes, of which a configuration may have thousands: the
     /// longest with an address in it says whose that is.
     prefixes: PrefixMap,
@@ -354,32 +372,67 @@ impl Bindings {
         self.generation
     }
 
-    /// Whose an IP address is: its own binding first, then the longest prefix.
+    /// Whose an IP address is, whatever the VLAN, as far as one stands first: its own binding, then the
+    /// longest prefix.
     pub(crate) fn owner_of_ip(&self, address: IpAddr) -> Option<Owner> {
-        self.owner_and_plan(address).0
-    }
-
-    /// The same, and for whom the address is planned.
-    pub(crate) fn owner_and_plan(&self, address: IpAddr) -> (Option<Owner>, Option<MacAddr>) {
         match self.entry(Address::Ip(address)) {
-            Some(Entry { port: Some(port), planned, .. }) => (Some(Owner::Port(*port)), *planned),
-            Some(Entry { planned: Some(mac), .. }) => (Some(Owner::Planned(*mac)), Some(*mac)),
-            _ => (self.prefix_of(address).map(Owner::Port), None),
+            Some(Entry { port: Some(port), .. }) => Some(Owner::Port(*port)),
+            Some(Entry { planned: Some(mac), .. }) => Some(Owner::Planned(*mac)),
+            _ => self.prefix_in(None, address).map(Owner::Port),
         }
     }
 
-    /// The port that has the longest bound prefix with this address in it.
-    fn prefix_of(&self, address: IpAddr) -> Option<PortId> {
-        self.table.at(self.prefixes.find(address)?)?.1.port
+    /// Whose an IP address is in a VLAN, and for whom it is planned.
+    pub(crate) fn owner_in(&self, vlan: u16, address: IpAddr) -> (Option<Owner>, Option<MacAddr>) {
+        match self.entry_in(vlan, address) {
+            Some(Entry { port: Some(port), planned, .. }) => (Some(Owner::Port(*port)), *planned),
+            Some(Entry { planned: Some(mac), .. }) => (Some(Owner::Planned(*mac)), Some(*mac)),
+            _ => (self.prefix_in(Some(vlan), address).map(Owner::Port), None),
+        }
     }
 
-    /// Whether an IP address is a port's because the port used it first, and for no better reason.
-    pub(crate) fn is_first_use(&self, address: IpAddr) -> bool {
-        self.entry(Address::Ip(address)).is_some_and(|entry| {
-            entry.port.is_some()
-                && entry.planned.is_none()
-                && entry.source == BindingSource::FirstUse
-        })
+    /// The port that has the longest bound prefix with this address in it, in a VLAN or in any.
+    fn prefix_in(&self, vlan: Option<u16>, address: IpAddr) -> Option<PortId> {
+        let (_, entry) = self.table.at(self.prefixes.find(address)?)?;
+        entry.port.filter(|_| entry.holds_in(vlan))
+    }
+
+    /// Why the port that has an address in a VLAN has it; not if it has it by a prefix.
+    pub(crate) fn source_in(&self, vlan: u16, address: IpAddr) -> Option<(PortId, BindingSource)> {
+        let entry = self.entry_in(vlan, address)?;
+        Some((entry.port?, entry.source))
+    }
+
+    /// Whether an IP address is a port's in a VLAN because the port used it first, and for no better
+    /// reason.
+    pub(crate) fn is_first_use(&self, vlan: u16, address: IpAddr) -> bool {
+        self.entry_in(vlan, address).is_some_and(Entry::is_first_use)
+    }
+
+    /// Who has an address, in whatever VLAN, for a better reason than that he used it first, or for whom it
+    /// is planned; but for this port.
+    pub(crate) fn kept_from(&self, port: Option<PortId>, address: IpAddr) -> Option<Owner> {
+        let given = self.places(address).find_map(|(_, entry)| match entry {
+            Entry { port: None, planned: Some(mac), .. } => Some(Owner::Planned(mac)),
+            Entry { port: Some(owner), .. } if Some(owner) != port && !entry.is_first_use() => {
+                Some(Owner::Port(owner))
+            }
+            _ => None,
+        });
+        let prefix = || self.prefix_in(None, address).filter(|owner| Some(*owner) != port);
+        given.or_else(|| prefix().map(Owner::Port))
+    }
+
+    /// Whether who has the address, or a prefix with it, has it in every VLAN.
+    pub(crate) fn is_everywhere(&self, address: IpAddr) -> bool {
+        match self.entry(Address::Ip(address)) {
+            Some(entry) => entry.vlan.is_none(),
+            None => {
+                let number = self.prefixes.find(address);
+                let entry = number.and_then(|number| self.table.at(number));
+                entry.is_some_and(|(_, entry)| entry.vlan.is_none())
+            }
+        }
     }
 
     /// Whether a port is known to have an address of the IP version of this one.
@@ -400,19 +453,38 @@ impl Bindings {
         self.table.at(self.table.find(&Place::first(address))?).map(|(_, entry)| entry)
     }
 
-    /// The ports that have an address beside another, or beside nobody any more.
-    pub(crate) fn beside(&self, address: IpAddr) -> impl Iterator<Item = PortId> + '_ {
-        let (first, last) = (PortId::FIRST, PortId::LAST);
-        self.beside.range((address, first)..=(address, last)).map(|(_, port)| *port)
+    /// Where an address stands in a VLAN.
+    fn place_in(&self, vlan: u16, address: IpAddr) -> Place {
+        let first = self.entry(Address::Ip(address));
+        let here = first.is_some_and(|entry| entry.holds_in(Some(vlan)));
+        let beside = !here && !self.beside.is_empty() && self.beside.contains(&(address, vlan));
+        Place { address: Address::Ip(address), beside: beside.then_some(vlan) }
     }
 
-    fn is_beside(&self, port: PortId, address: IpAddr) -> bool {
-        !self.beside.is_empty() && self.beside.contains(&(address, port))
+    /// What is known of an address in a VLAN.
+    fn entry_in(&self, vlan: u16, address: IpAddr) -> Option<&Entry> {
+        let first = self.entry(Address::Ip(address));
+        if first.is_some_and(|entry| entry.holds_in(Some(vlan))) || self.beside.is_empty() {
+            return first.filter(|entry| entry.holds_in(Some(vlan)));
+        }
+        let place = Place { address: Address::Ip(address), beside: Some(vlan) };
+        self.table.at(self.table.find(&place)?).map(|(_, entry)| entry)
     }
 
-    /// Whether a port has an address, by its own binding or by a prefix.
-    pub(crate) fn has(&self, port: PortId, address: IpAddr) -> bool {
-        self.owner_of_ip(address) == Some(Owner::Port(port)) || self.is_beside(port, address)
+    /// Where an address stands, and what is known of it there.
+    fn places(&self, address: IpAddr) -> impl Iterator<Item = (Place, Entry)> + '_ {
+        let beside = self.beside.range((address, u16::MIN)..=(address, u16::MAX));
+        let beside = beside.map(|(_, vlan)| Some(*vlan));
+        core::iter::once(None).chain(beside).filter_map(move |beside| {
+            let place = Place { address: Address::Ip(address), beside };
+            let (_, entry) = self.table.at(self.table.find(&place)?)?;
+            Some((place, *entry))
+        })
+    }
+
+    /// Whether a port has an address in a VLAN, by its own binding or by a prefix.
+    pub(crate) fn has(&self, port: PortId, vlan: u16, address: IpAddr) -> bool {
+        self.owner_in(vlan, address).0 == Some(Owner::Port(port))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = Binding> + '_ {
@@ -444,6 +516,28 @@ impl Bindings {
         }
     }
 
+    /// Whether a binding of this source fits in at a place, once what stands at those of `ends` has
+    /// ended.
+    fn check_room_at(
+        &self,
+        port: PortId,
+        place: Place,
+        source: BindingSource,
+        ends: &[Place],
+    ) -> Result<(), BindError> {
+        let at = |place: &Place| self.table.at(self.table.find(place)?).map(|(_, entry)| entry);
+        let counts = |place: &Place| {
+            at(place).is_some_and(|old| old.port == Some(port) && old.source.grows())
+        };
+        if source.grows() && !counts(&place) && !ends.iter().any(counts) {
+            self.check_room(port)?;
+        }
+        if at(&place).is_none() && self.table.len().saturating_sub(ends.len()) >= BINDINGS_MAX {
+            return Err(BindError::TableFull);
+        }
+        Ok(())
+    }
+
     /// Whether a port may have one more binding that counts.
     fn check_room(&self, port: PortId) -> Result<(), BindError> {
         let extra = self.extra.get(port.index()).copied().unwrap_or(0);
@@ -460,8 +554,8 @@ impl Bindings {
 }
 
 fn binding(address: Address, entry: &Entry) -> Binding {
-    let Entry { port, planned, source, lifetime } = *entry;
-    Binding { address, port, planned, source, lifetime }
+    let Entry { port, planned, source, lifetime, vlan } = *entry;
+    Binding { address, port, planned, source, lifetime, vlan }
 }
 
 /// Whether an address is that of one station.

@@ -8,13 +8,14 @@ use super::{Bindings, IpAddr, IpNet, MacAddr, Vec};
 use crate::engine::{Engine, mac_addr, mac_bits};
 use crate::event::{BindingEnd, Event};
 use crate::guard::Role;
-use crate::port::PortId;
+use crate::port::{Port, PortId};
 use crate::time::Instant;
 use crate::vlan::VlanMode;
 
 impl Engine {
-    /// Binds an address to a port. Binding what the port already has gives it the new lifetime, and
-    /// the stronger of the two sources.
+    /// Binds an address to a port, in every VLAN; a first use in that of the port's frames without a
+    /// tag, or else in the first that it carries. Binding what the port already has gives it the new
+    /// lifetime, and the stronger of the two sources.
     ///
     /// # Errors
     ///
@@ -28,29 +29,47 @@ impl Engine {
         lifetime: Lifetime,
         source: BindingSource,
     ) -> Result<(), BindError> {
-        let address = normal(address.into());
+        let first = |port: &Port| port.spec.vlan.first();
+        let vlan = match source {
+            BindingSource::FirstUse => self.ports.get(port).and_then(first),
+            BindingSource::Lease | BindingSource::Plan | BindingSource::Configuration => None,
+        };
+        self.bind_in(port, vlan, address.into(), lifetime, source)
+    }
+
+    /// The same, in this VLAN alone or in every one.
+    pub(crate) fn bind_in(
+        &mut self,
+        port: PortId,
+        vlan: Option<u16>,
+        address: Address,
+        lifetime: Lifetime,
+        source: BindingSource,
+    ) -> Result<(), BindError> {
+        let address = normal(address);
         if self.ports.get(port).is_none() {
             return Err(BindError::NoSuchPort(port));
         }
         if !is_unicast(address) {
             return Err(BindError::NotUnicast(address));
         }
-        let mut place = Place::first(address);
-        match address {
-            Address::Mac(mac) => self.check_mac(port, mac)?,
-            Address::Ip(ip) if source > BindingSource::FirstUse => {
-                self.end_first_use(ip, |owner| owner == port);
-                self.check_ip(port, ip)?;
+        let (place, ends) = match address {
+            Address::Mac(mac) => {
+                self.check_mac(port, mac)?;
+                (Place::first(address), Vec::new())
             }
-            Address::Ip(ip) => place.beside = self.check_first_use(port, ip)?,
+            Address::Ip(ip) => self.check_ip(port, vlan, ip, source)?,
             Address::Prefix(prefix) => {
                 let given = source > BindingSource::FirstUse;
-                for (owner, ip) in self.bindings.check_prefix(port, prefix, given)? {
-                    self.end_its(owner, ip, BindingEnd::Given);
-                }
+                let ends = self.bindings.check_prefix(port, vlan, prefix, given)?;
+                (Place::first(address), ends)
             }
+        };
+        self.bindings.check_room_at(port, place, source, &ends)?;
+        for used in ends {
+            self.end_at(used, BindingEnd::Given);
         }
-        let fresh = self.bindings.set(port, place, lifetime, source)?;
+        let fresh = self.bindings.set(port, place, vlan, lifetime, source);
         if let Address::Mac(mac) = address {
             self.macs.bind(core::iter::once(mac_bits(mac)), port.index);
         }
@@ -76,6 +95,14 @@ impl Engine {
         leased && self.unbind(address)
     }
 
+    /// The same of the one that holds in a VLAN.
+    pub(crate) fn end_lease_in(&mut self, vlan: u16, address: IpAddr) {
+        let source = self.bindings.source_in(vlan, address);
+        if source.is_some_and(|(_, source)| source == BindingSource::Lease) {
+            self.end_in(vlan, address, BindingEnd::Unbound);
+        }
+    }
+
     /// Keeps an IP address for the guest with this MAC address: no port but one that owns the MAC
     /// address can have it, now or while the guest is away. Whoever has it by first use loses it.
     ///
@@ -87,20 +114,37 @@ impl Engine {
         if !is_unicast(address.into()) {
             return Err(BindError::NotUnicast(address.into()));
         }
-        let bits = mac_bits(mac);
-        let owner = self.macs.owner(bits);
-        self.end_first_use(address, |port| owner == Some(port.index));
-        if let Some(Owner::Port(owner)) = self.bindings.owner_of_ip(address)
+        let mut ends = Vec::new();
+        for (place, entry) in self.bindings.places(address) {
+            let Some(owner) = entry.port else { continue };
+            let its = self.owns_mac(owner, mac);
+            if its && place.beside.is_none() {
+                continue;
+            }
+            if !its && !entry.is_first_use() {
+                return Err(BindError::Taken { address: address.into(), owner });
+            }
+            // What is kept is kept in every VLAN.
+            ends.push(place);
+        }
+        if let Some(owner) = self.bindings.prefix_in(None, address)
             && !self.owns_mac(owner, mac)
         {
             return Err(BindError::Taken { address: address.into(), owner });
         }
-        self.bindings.plan(address, mac)
+        self.bindings.check_room_for_plan(address)?;
+        for place in ends {
+            self.end_at(place, BindingEnd::Given);
+        }
+        self.bindings.plan(address, mac);
+        Ok(())
     }
 
     /// Ends the plan of [`Self::plan_address`]. A port that has the address keeps it.
     pub fn unplan_address(&mut self, address: IpAddr) {
-        self.bindings.unplan(address);
+        let owner = self.bindings.entry(address.into()).and_then(|entry| entry.port);
+        let vlan = owner.and_then(|port| self.ports.get(port)?.spec.vlan.first());
+        self.bindings.unplan(address, vlan);
     }
 
     /// Whose an address is, as the network's router has it where several have it in VLANs of their own; for
@@ -137,6 +181,7 @@ impl Engine {
                 planned: None,
                 source: BindingSource::Configuration,
                 lifetime: Lifetime::Forever,
+                vlan: None,
             })
         });
         macs.chain(self.bindings.iter())
@@ -177,26 +222,36 @@ impl Engine {
         }
     }
 
-    /// What was only used first gives way to who is given the address, unless he has it.
-    fn end_first_use(&mut self, ip: IpAddr, is_his: impl Fn(PortId) -> bool) {
-        if let Some(Owner::Port(owner)) = self.bindings.owner_of_ip(ip)
-            && !is_his(owner)
-            && self.bindings.is_first_use(ip)
-        {
-            self.end_binding(Address::Ip(ip), BindingEnd::Given);
-        }
-        // What was given is whose it is in every VLAN.
-        let beside: Vec<PortId> = self.bindings.beside(ip).collect();
-        for port in beside {
-            let place = Place { address: ip.into(), beside: Some(port) };
-            self.end_at(place, BindingEnd::Given);
+    /// Ends what is known of an address in a VLAN.
+    pub(crate) fn end_in(&mut self, vlan: u16, ip: IpAddr, why: BindingEnd) -> bool {
+        self.end_at(self.bindings.place_in(vlan, ip), why)
+    }
+
+    /// Ends the first uses, of a port and of an address, that `ended` says.
+    pub(crate) fn end_first_uses(&mut self, ended: impl Fn(&Self, PortId, IpAddr) -> bool) {
+        let all = self.bindings.table.iter().filter(|(_, _, entry)| entry.is_first_use());
+        let ends = all.filter_map(|(_, place, entry)| match (place.address, entry.port) {
+            (Address::Ip(ip), Some(port)) if ended(self, port, ip) => Some(*place),
+            _ => None,
+        });
+        let ends: Vec<Place> = ends.collect();
+        for place in ends {
+            self.end_at(place, BindingEnd::Unbound);
         }
     }
 
-    /// Ends what a port has of an address, be it beside others.
-    pub(crate) fn end_its(&mut self, port: PortId, ip: IpAddr, why: BindingEnd) -> bool {
-        let beside = self.bindings.is_beside(port, ip).then_some(port);
-        self.end_at(Place { address: ip.into(), beside }, why)
+    /// A port is in other VLANs: what it had in those alone that it has left is not its own any more.
+    pub(crate) fn end_what_is_elsewhere(&mut self, id: PortId) {
+        let Some(port) = self.ports.get(id) else { return };
+        let left = |entry: &Entry| {
+            let here = entry.vlan.is_none_or(|vlan| port.carries(vlan, false));
+            entry.port == Some(id) && !here
+        };
+        let all = self.bindings.table.iter().filter(|(_, _, entry)| left(entry));
+        let ends: Vec<Place> = all.map(|(_, place, _)| *place).collect();
+        for place in ends {
+            self.end_at(place, BindingEnd::Unbound);
+        }
     }
 
     pub(crate) fn end_binding(&mut self, address: Address, why: BindingEnd) -> bool {
@@ -234,41 +289,13 @@ impl Engine {
     }
 
     fn owner_at_router(&self, ip: IpAddr) -> Option<Owner> {
-        if self.bindings.beside.is_empty() {
-            return self.bindings.owner_of_ip(ip);
-        }
         let servers = self.servers.iter().filter_map(|&index| self.ports.at(index));
         let router = servers.clone().find(|port| port.spec.role == Role::Router);
         match router.map(|port| &port.spec.vlan) {
             Some(VlanMode::Access(vid) | VlanMode::Trunk { native: Some(vid), .. }) => {
-                self.owner_in(*vid, ip).0
+                self.bindings.owner_in(*vid, ip).0
             }
             _ => self.bindings.owner_of_ip(ip),
-        }
-    }
-
-    /// Whose an address is in a VLAN, and for whom it is planned.
-    pub(crate) fn owner_in(&self, vid: u16, ip: IpAddr) -> (Option<Owner>, Option<MacAddr>) {
-        self.owner_of_known(vid, ip, self.bindings.owner_and_plan(ip))
-    }
-
-    /// The same, where it is known who stands first in the table.
-    pub(crate) fn owner_of_known(
-        &self,
-        vid: u16,
-        ip: IpAddr,
-        known: (Option<Owner>, Option<MacAddr>),
-    ) -> (Option<Owner>, Option<MacAddr>) {
-        let carries =
-            |port: PortId| self.ports.get(port).is_some_and(|port| port.carries(vid, false));
-        let beside = || self.bindings.beside(ip).find(|port| carries(*port)).map(Owner::Port);
-        match known {
-            (None, _) if self.bindings.beside.is_empty() => (None, None),
-            (None, _) => (beside(), None),
-            (Some(Owner::Port(port)), None) if !carries(port) && self.bindings.is_first_use(ip) => {
-                (beside(), None)
-            }
-            known => known,
         }
     }
 
@@ -281,71 +308,79 @@ impl Engine {
         one.spec.vlan.meets(&other.spec.vlan)
     }
 
-    /// Whether a port may use an address first, and if it is to have it beside others.
-    fn check_first_use(&self, port: PortId, ip: IpAddr) -> Result<Option<PortId>, BindError> {
+    /// Whether an address is free for a port, in a VLAN or in every one: where it is to stand, and what
+    /// has to end for it, which is what others, or the port itself beside others, have by first use.
+    fn check_ip(
+        &self,
+        port: PortId,
+        vlan: Option<u16>,
+        ip: IpAddr,
+        source: BindingSource,
+    ) -> Result<(Place, Vec<Place>), BindError> {
         let address = Address::Ip(ip);
-        if self.bindings.is_beside(port, ip) {
-            return Ok(Some(port));
-        }
-        let taken = |owner| Err(BindError::Taken { address, owner });
-        let met = self.bindings.beside(ip).find(|other| self.share_vlan(*other, port));
-        if let Some(owner) = met {
-            return taken(owner);
-        }
-        match self.bindings.owner_of_ip(ip) {
-            Some(Owner::Port(owner)) if owner != port && self.bindings.is_first_use(ip) => {
-                if self.share_vlan(owner, port) {
-                    return taken(owner);
+        let given = source > BindingSource::FirstUse;
+        let (mut ends, mut its) = (Vec::new(), None);
+        // Whether somebody stands first who stays there.
+        let mut first = false;
+        for (place, entry) in self.bindings.places(ip) {
+            let meets = entry.holds_in(vlan);
+            match entry.port {
+                None => {}
+                Some(owner) if owner != port && meets => {
+                    if !(given && entry.is_first_use()) {
+                        return Err(BindError::Taken { address, owner });
+                    }
+                    ends.push(place);
                 }
-                Ok(Some(port))
+                // Where it had it beside others it has it everywhere now.
+                Some(owner) if owner == port && vlan.is_none() && place.beside.is_some() => {
+                    ends.push(place);
+                }
+                Some(owner) if owner == port && meets => its = Some(place),
+                Some(_) => first |= place.beside.is_none(),
             }
-            _ => self.check_ip(port, ip).map(|()| None),
         }
-    }
-
-    fn check_ip(&self, port: PortId, ip: IpAddr) -> Result<(), BindError> {
-        let address = Address::Ip(ip);
         let entry = self.bindings.entry(address);
-        if let Some(owner) = entry.and_then(|entry| entry.port).filter(|owner| *owner != port) {
-            return Err(BindError::Taken { address, owner });
-        }
         if let Some(mac) = entry.and_then(|entry| entry.planned)
             && !self.owns_mac(port, mac)
         {
             return Err(BindError::Planned { address, mac });
         }
-        match self.bindings.prefix_of(ip) {
-            Some(owner) if owner != port => Err(BindError::Taken { address, owner }),
-            _ => Ok(()),
+        if let Some(owner) = self.bindings.prefix_in(vlan, ip).filter(|owner| *owner != port) {
+            return Err(BindError::Taken { address, owner });
         }
+        let fresh = Place { address, beside: vlan.filter(|_| first) };
+        Ok((its.unwrap_or(fresh), ends))
     }
 }
 
 impl Bindings {
     /// Whether the prefix is free for a port. What other ports have of it by first use is in nobody's
-    /// way if the prefix is `given`, and returned.
+    /// way if the prefix is `given`, and returned. Prefixes overlap in no VLAN.
     fn check_prefix(
         &self,
         port: PortId,
+        vlan: Option<u16>,
         prefix: IpNet,
         given: bool,
-    ) -> Result<Vec<(PortId, IpAddr)>, BindError> {
+    ) -> Result<Vec<Place>, BindError> {
         let address = Address::Prefix(prefix);
         let mut used = Vec::new();
         for (_, known, entry) in self.table.iter() {
-            let ip = match known.address {
-                Address::Ip(ip) if prefix.contains(&host_prefix(ip)) => Some(ip),
-                Address::Prefix(other) if overlap(prefix, other) => None,
+            let is_ip = match known.address {
+                Address::Ip(ip) if prefix.contains(&host_prefix(ip)) => true,
+                Address::Prefix(other) if overlap(prefix, other) => false,
                 _ => continue,
             };
+            if is_ip && !entry.holds_in(vlan) {
+                continue;
+            }
             match *entry {
-                Entry {
-                    port: Some(owner), source: BindingSource::FirstUse, planned: None, ..
-                } if owner != port && given && ip.is_some() => {
-                    used.extend(ip.map(|ip| (owner, ip)));
-                }
                 Entry { port: Some(owner), .. } if owner != port => {
-                    return Err(BindError::Taken { address, owner });
+                    if !(given && is_ip && entry.is_first_use()) {
+                        return Err(BindError::Taken { address, owner });
+                    }
+                    used.push(*known);
                 }
                 Entry { port: None, planned: Some(mac), .. } => {
                     return Err(BindError::Planned { address, mac });
@@ -356,28 +391,27 @@ impl Bindings {
         Ok(used)
     }
 
-    /// Binds what the caller has found to be free. True if the port did not have it before.
+    /// Binds what the caller has found to be free and to fit in. True if the port did not have it
+    /// before.
     fn set(
         &mut self,
         port: PortId,
         place: Place,
+        vlan: Option<u16>,
         lifetime: Lifetime,
         source: BindingSource,
-    ) -> Result<bool, BindError> {
+    ) -> bool {
         let address = place.address;
         let number = self.table.find(&place);
         let old = number.and_then(|number| self.table.at(number)).map(|(_, entry)| *entry);
         let had = old.filter(|old| old.port == Some(port));
         let source = had.map_or(source, |old| old.source.max(source));
         let counted = had.is_some_and(|old| old.source.grows());
-        if source.grows() && !counted {
-            self.check_room(port)?;
-        }
-        if number.is_none() && self.table.len() >= BINDINGS_MAX {
-            return Err(BindError::TableFull);
-        }
-        let entry =
-            Entry { port: Some(port), planned: old.and_then(|old| old.planned), source, lifetime };
+        let planned = old.and_then(|old| old.planned);
+        // What is planned, or is the port's in every VLAN, is so whoever gives it as well.
+        let everywhere = planned.is_some() || had.is_some_and(|old| old.vlan.is_none());
+        let vlan = vlan.filter(|_| !everywhere);
+        let entry = Entry { port: Some(port), planned, source, lifetime, vlan };
         let number = match number {
             Some(number) => {
                 if let Some((_, known)) = self.table.at_mut(number) {
@@ -398,20 +432,23 @@ impl Bindings {
             (true, false) => self.count_out(port),
             _ => {}
         }
-        if had.is_none() {
+        // Who asked in another VLAN, or from outside, got another answer.
+        if had.is_none_or(|old| (old.vlan, old.source) != (vlan, source)) {
             self.generation = self.generation.wrapping_add(1);
+        }
+        if had.is_none() {
             match address {
                 Address::Prefix(prefix) => {
                     self.prefixes.insert(prefix, number);
                 }
                 Address::Ip(ip) => {
                     self.alike(port, ip).into_iter().for_each(|count| *count += 1);
-                    self.beside.extend(place.beside.map(|port| (ip, port)));
+                    self.beside.extend(place.beside.map(|vlan| (ip, vlan)));
                 }
                 Address::Mac(_) => {}
             }
         }
-        Ok(had.is_none())
+        had.is_none()
     }
 
     /// Ends the binding of an address to a port, and tells the port.
@@ -425,6 +462,7 @@ impl Bindings {
             entry.port = None;
             entry.source = BindingSource::Plan;
             entry.lifetime = Lifetime::Forever;
+            entry.vlan = None;
         } else {
             self.table.remove(&place);
         }
@@ -441,8 +479,8 @@ impl Bindings {
             Address::Ip(ip) => {
                 let count = self.alike(port, ip);
                 count.into_iter().for_each(|count| *count = count.saturating_sub(1));
-                if let Some(port) = place.beside {
-                    self.beside.remove(&(ip, port));
+                if let Some(vlan) = place.beside {
+                    self.beside.remove(&(ip, vlan));
                 }
             }
             Address::Mac(_) => {}
@@ -451,28 +489,37 @@ impl Bindings {
         Some(port)
     }
 
-    fn plan(&mut self, address: IpAddr, mac: MacAddr) -> Result<(), BindError> {
+    /// Whether the plan of an address fits in.
+    fn check_room_for_plan(&self, address: IpAddr) -> Result<(), BindError> {
+        let known = self.entry(Address::Ip(address)).is_some();
+        if known || self.table.len() < BINDINGS_MAX { Ok(()) } else { Err(BindError::TableFull) }
+    }
+
+    /// Plans what the caller has found to be free and to fit in.
+    fn plan(&mut self, address: IpAddr, mac: MacAddr) {
         self.generation = self.generation.wrapping_add(1);
         let address = Place::first(Address::Ip(address));
         if let Some(number) = self.table.find(&address) {
             if let Some((_, entry)) = self.table.at_mut(number) {
                 entry.planned = Some(mac);
+                entry.vlan = None;
             }
-            return Ok(());
-        }
-        if self.table.len() >= BINDINGS_MAX {
-            return Err(BindError::TableFull);
+            return;
         }
         let (source, lifetime) = (BindingSource::Plan, Lifetime::Forever);
-        self.table.insert(address, Entry { port: None, planned: Some(mac), source, lifetime });
-        Ok(())
+        let entry = Entry { port: None, planned: Some(mac), source, lifetime, vlan: None };
+        self.table.insert(address, entry);
     }
 
-    fn unplan(&mut self, address: IpAddr) {
+    /// Ends a plan. Who came for it and has it for no other reason has it in this VLAN from now on.
+    fn unplan(&mut self, address: IpAddr, vlan: Option<u16>) {
         let address = Place::first(Address::Ip(address));
         let Some(number) = self.table.find(&address) else { return };
         let Some((_, entry)) = self.table.at_mut(number) else { return };
         entry.planned = None;
+        if entry.is_first_use() {
+            entry.vlan = vlan;
+        }
         if entry.port.is_none() {
             self.table.remove(&address);
         }

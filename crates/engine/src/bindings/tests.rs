@@ -222,6 +222,51 @@ fn bindings_expire_and_can_be_renewed() {
     }
 }
 
+/// What fails changes nothing: somebody's first use is not ended for what nobody gets.
+#[test]
+fn what_cannot_be_had_ends_nothing() {
+    for (ip, (prefix, inside)) in twins(5).into_iter().zip(prefixes()) {
+        let mut engine = engine();
+        let (a, b) = (port(&mut engine, &[]), port(&mut engine, &[]));
+        use_first_as(&mut engine, a, ip.into()).expect("nobody's");
+        use_first_as(&mut engine, a, inside.into()).expect("nobody's");
+        engine.set_binding_limits(BindingLimits { per_port: 0, total: 1000 });
+        events(&mut engine);
+        // As many as it may have.
+        let until = Lifetime::Until(NOW + Duration::from_secs(60));
+        let full = Err(BindError::PortLimit { port: b, limit: 0 });
+        for address in [Address::from(ip), prefix.into()] {
+            assert_eq!(engine.bind(b, address, until, BindingSource::Lease), full);
+        }
+        // Somebody was given it in another VLAN.
+        engine.set_binding_limits(BindingLimits::default());
+        let lease = |engine: &mut Engine, port, vlan| {
+            engine.bind_in(port, Some(vlan), ip.into(), until, BindingSource::Lease)
+        };
+        lease(&mut engine, b, 2).expect("nobody's there");
+        events(&mut engine);
+        let c = port(&mut engine, &[]);
+        let taken = Err(BindError::Taken { address: ip.into(), owner: b });
+        assert_eq!(bind(&mut engine, c, ip), taken);
+        assert_eq!(engine.plan_address(ip, mac(9)), taken);
+        assert_eq!(lease(&mut engine, c, 2), taken);
+        for ip in [ip, inside] {
+            assert_eq!(engine.owner_of(ip), Some(Owner::Port(a)));
+        }
+        assert_eq!(events(&mut engine), []);
+        // Where it is only a first use it gives way, and the other stays.
+        lease(&mut engine, c, 1).expect("a used it first");
+        let address = Address::Ip(ip);
+        let (source, why) = (BindingSource::Lease, BindingEnd::Given);
+        let ended = Event::BindingEnded { port: a, address, why };
+        let made = Event::BindingMade { port: c, address, source };
+        assert_eq!(events(&mut engine), [ended, made]);
+        assert_eq!(engine.bindings.owner_in(1, ip).0, Some(Owner::Port(c)));
+        assert_eq!(engine.bindings.owner_in(2, ip).0, Some(Owner::Port(b)));
+        assert_eq!(engine.bindings.owner_in(3, ip).0, None);
+    }
+}
+
 #[test]
 fn the_port_that_meets_a_bound_pays() {
     let mut engine = engine();

@@ -13,7 +13,7 @@
 //! What nobody else can have is given at once: the addresses that a guest makes of an Ethernet
 //! address that is its own (RFC 4291, 2.5.1), and of course what is a lease, planned or configured.
 //!
-//! A first-come address is the port's towards all others in here. It is no reason to shut out
+//! A first-come address is the port's towards all others in here, in the VLAN in which it used it. It is no reason to shut out
 //! somebody outside: if a station there says that the address is its own, the port loses it, because
 //! the network has nothing but its own silence to set against that. Leases, plans and configuration
 //! are stronger: they hold, and end another port's first use of the address. So that this happens to
@@ -24,19 +24,19 @@
 //! are its own while it lives, for nobody asks it whether it still has them. Elsewhere they end some
 //! hours after their last use, and questions about them go to the ports where somebody may be.
 
-use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::time::Duration;
 
 use wire::parse::Arp;
 use wire::{MacAddr, build, ndp};
 
-use crate::bindings::{Address, BindError, BindingSource, Lifetime, Owner};
+use crate::bindings::{BindError, BindingSource, Lifetime, Owner};
 use crate::engine::Engine;
 use crate::event::BindingEnd;
 use crate::frame::Cast;
 use crate::guard::Judge;
 use crate::guard::arp::compose;
+use crate::guard::port::Local;
 use crate::guard::spec::{FIRST_COME_MAX, GuardMode, NetworkGuard, Role};
 use crate::plan::SourceMode;
 use crate::port::PortId;
@@ -136,7 +136,7 @@ impl Judge<'_> {
             && !self.is_in_use_outside(address);
         if free
             && self.engine.has_outside(self.vid())
-            && self.me.asked_for(self.now, address).is_none()
+            && self.me.asked_for(self.now, (self.vid(), address)).is_none()
         {
             self.begin_to_ask(address, false);
         }
@@ -154,11 +154,12 @@ impl Judge<'_> {
         if self.is_made_of_mac(address) || !self.engine.has_outside(self.vid()) {
             return self.take(address);
         }
-        if let Some(at) = self.me.asked_for(now, address) {
+        let local = (self.vid(), address);
+        if let Some(at) = self.me.asked_for(now, local) {
             if now.saturating_since(at) < ANSWER_TIME {
                 return Claim::Asked;
             }
-            self.me.asked.retain(|(known, _)| *known != address);
+            self.me.asked.retain(|(known, _)| *known != local);
             return self.take(address);
         }
         self.begin_to_ask(address, ask)
@@ -170,11 +171,10 @@ impl Judge<'_> {
         if self.room_for(address).is_err() || !self.me.buckets.unknown.take(now, rate) {
             return Claim::Limit;
         }
-        let vid = self.vid();
-        let others = self.engine.ports.iter().filter(|port| port.carries(vid, false));
-        let others = others.filter_map(|port| port.guard.as_ref());
+        let local = (self.vid(), address);
+        let others = self.engine.ports.iter().filter_map(|port| port.guard.as_ref());
         let kept = others
-            .filter_map(|other| other.asked_for(now, address))
+            .filter_map(|other| other.asked_for(now, local))
             .any(|at| now.saturating_since(at) < KEPT_TIME);
         if kept {
             return Claim::Foreign;
@@ -184,7 +184,7 @@ impl Judge<'_> {
             if self.me.asked.is_full() {
                 self.me.asked.remove(0);
             }
-            self.me.asked.push((address, now));
+            self.me.asked.push((local, now));
         }
         Claim::Asked
     }
@@ -270,11 +270,11 @@ impl Judge<'_> {
     /// A station outside says that it has the address, or that all have it; false if it may not.
     pub(super) fn heard_outside(&mut self, address: IpAddr, mac: MacAddr) -> bool {
         if self.is_inside(address) {
-            let Some(Owner::Port(owner)) = self.owner(address) else { return false };
+            // What was given here in its VLAN stays here.
             if !self.is_first_use(address) {
                 return false;
             }
-            self.engine.end_its(owner, address, BindingEnd::Outside);
+            self.engine.end_in(self.vid(), address, BindingEnd::Outside);
         }
         let (now, vid) = (self.now, self.vid());
         self.engine.memory.stations.note(now, vid, address, mac);
@@ -287,18 +287,12 @@ impl Judge<'_> {
 
     /// Whose the address is in this VLAN.
     pub(super) fn owner(&self, address: IpAddr) -> Option<Owner> {
-        let known = self.engine.bindings.owner_and_plan(address);
-        if known.0 == Some(Owner::Port(self.id)) {
-            return known.0;
-        }
-        self.engine.owner_of_known(self.vid(), address, known).0
+        self.engine.bindings.owner_in(self.vid(), address).0
     }
 
     /// Whether who has the address in this VLAN has it by first use alone.
     fn is_first_use(&self, address: IpAddr) -> bool {
-        // Nobody has what was given beside others.
-        let first = self.engine.bindings.owner_of_ip(address);
-        first != self.owner(address) || self.engine.bindings.is_first_use(address)
+        self.engine.bindings.is_first_use(self.vid(), address)
     }
 
     /// Whether the port has the address, without taking it.
@@ -340,7 +334,7 @@ impl Judge<'_> {
     }
 
     /// Whether the port may have one more first-come address, and which one it has to give up for it.
-    fn room_for(&mut self, address: IpAddr) -> Result<Option<IpAddr>, ()> {
+    fn room_for(&mut self, address: IpAddr) -> Result<Option<Local>, ()> {
         let limit = match address {
             IpAddr::V4(_) => self.me.spec.first_come.v4,
             IpAddr::V6(_) => self.me.spec.first_come.v6,
@@ -353,11 +347,13 @@ impl Judge<'_> {
         {
             return Err(());
         }
-        // Those that ended meanwhile are nobody's, or somebody else's.
+        // Those that ended meanwhile are nobody's, or somebody else's, or were given.
         let (engine, id, now) = (&*self.engine, self.id, self.now);
-        self.me.claims.retain(|(known, _)| engine.bindings.has(id, *known));
+        self.me.claims.retain(|((vid, known), _)| {
+            engine.bindings.source_in(*vid, *known) == Some((id, BindingSource::FirstUse))
+        });
         let version = |known: &IpAddr| known.is_ipv4() == address.is_ipv4();
-        let its = || self.me.claims.iter().filter(|(known, _)| version(known));
+        let its = || self.me.claims.iter().filter(|((_, known), _)| version(known));
         if its().count() < usize::from(limit) {
             return Ok(None);
         }
@@ -371,13 +367,13 @@ impl Judge<'_> {
 
     fn take(&mut self, address: IpAddr) -> Claim {
         let Ok(idle) = self.room_for(address) else { return Claim::Limit };
-        if let Some(idle) = idle {
-            self.me.claims.retain(|(known, _)| *known != idle);
-            self.engine.end_its(self.id, idle, BindingEnd::Unbound);
+        if let Some((vid, idle)) = idle {
+            self.me.claims.retain(|(known, _)| *known != (vid, idle));
+            self.engine.end_in(vid, idle, BindingEnd::Unbound);
         }
         match self.bind(address) {
             Ok(()) => {
-                self.me.claims.push((address, self.now));
+                self.me.claims.push(((self.vid(), address), self.now));
                 self.engine.memory.forget_questions();
                 Claim::Own
             }
@@ -388,17 +384,15 @@ impl Judge<'_> {
 
     /// Gives a first-come address that is in use its time again, and asks the outside once more.
     fn renew(&mut self, address: IpAddr) {
-        let now = self.now;
-        let Some(claim) = self.me.claims.iter_mut().find(|(known, _)| *known == address) else {
+        let (now, local) = (self.now, (self.vid(), address));
+        let Some(claim) = self.me.claims.iter_mut().find(|(known, _)| *known == local) else {
             return;
         };
         if now.saturating_since(claim.1) >= RENEWAL {
-            let given = self.engine.binding_of(address).is_some_and(|its| {
-                its.port == Some(self.id) && its.source > BindingSource::FirstUse
-            });
-            if given {
+            let source = self.engine.bindings.source_in(local.0, address);
+            if source.is_some_and(|(port, why)| port == self.id && why > BindingSource::FirstUse) {
                 // It holds as long as who gave it says.
-                self.me.claims.retain(|(known, _)| *known != address);
+                self.me.claims.retain(|(known, _)| *known != local);
                 return;
             }
             claim.1 = now;
@@ -416,13 +410,14 @@ impl Judge<'_> {
         } else {
             Lifetime::Until(self.now + CLAIM_TIME)
         };
-        self.engine.bind(self.id, address, lifetime, BindingSource::FirstUse)
+        let (vlan, source) = (Some(self.vid()), BindingSource::FirstUse);
+        self.engine.bind_in(self.id, vlan, address.into(), lifetime, source)
     }
 
     /// Who has an address, as far as this port may know: of who is in another VLAN, or apart, only that
     /// there is somebody.
     pub(super) fn station(&self, address: IpAddr) -> Station {
-        let (owner, planned) = self.engine.owner_in(self.vid(), address);
+        let (owner, planned) = self.engine.bindings.owner_in(self.vid(), address);
         match owner {
             None => Station::Unknown,
             Some(Owner::Planned(mac)) => Station::Away(mac),
@@ -507,34 +502,10 @@ impl Engine {
     /// The guard of a port has this mode now, and had another: what the port took first and could
     /// not take now is nobody's again.
     pub(crate) fn end_what_mode_forbids(&mut self, port: PortId, mode: GuardMode) {
-        // Whether a prefix is still announced is no question of the mode.
-        let announced = |ip| self.is_of_prefix(ip);
-        let ended = self.first_uses(port).filter(|ip| !self.is_first_come(mode, *ip, announced));
-        let ended: Vec<IpAddr> = ended.collect();
-        for address in ended {
-            self.end_its(port, address, BindingEnd::Unbound);
-        }
-    }
-
-    /// A port is in other VLANs: what it took first where it was is not its own there.
-    pub(crate) fn end_first_uses(&mut self, port: PortId) {
-        let its: Vec<IpAddr> = self.first_uses(port).collect();
-        for address in its {
-            self.end_its(port, address, BindingEnd::Unbound);
-        }
-    }
-
-    /// What a port has by first use, and for no better reason.
-    fn first_uses(&self, port: PortId) -> impl Iterator<Item = IpAddr> + '_ {
-        let its = self.bindings.iter().filter(move |binding| {
-            binding.port == Some(port)
-                && binding.planned.is_none()
-                && binding.source == BindingSource::FirstUse
+        self.end_first_uses(|engine, its, ip| {
+            // Whether a prefix is still announced is no question of the mode.
+            its == port && !engine.is_first_come(mode, ip, |ip| engine.is_of_prefix(ip))
         });
-        its.filter_map(|binding| match binding.address {
-            Address::Ip(ip) => Some(ip),
-            Address::Mac(_) | Address::Prefix(_) => None,
-        })
     }
 
     fn is_of_prefix(&self, ip: Ipv6Addr) -> bool {

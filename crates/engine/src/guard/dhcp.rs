@@ -107,7 +107,7 @@ impl<'a> Judge<'a> {
     /// Its lease ends at once: nobody can hold more of them than a server gives at a time.
     fn give_up(&mut self, address: IpAddr) {
         if self.has(address) {
-            self.engine.end_lease(address);
+            self.engine.end_lease_in(self.vid(), address);
         }
     }
 

@@ -15,9 +15,6 @@ use crate::pool::Pool;
 use crate::port::{Port, PortId};
 use crate::reason::Reason;
 
-/// The key under which destinations are remembered: they hold in every VLAN.
-const ANYWHERE: Key = Key::new(0, 0);
-
 /// The destinations that a port was last found to have, one of each IP version, for the frame path:
 /// while they are these, nothing has to be asked.
 #[derive(Clone, Copy, Debug)]
@@ -138,14 +135,19 @@ pub(crate) fn takes(
     } else if !destination.is_none() && destination != Packed::ANYBODY {
         let generation = bindings.generation();
         guard.renew_egress(generation);
-        let known = guard.egress.holds(ANYWHERE, destination);
+        let vid = frame.tci & 0xfff;
+        let key = Key::new(vid, 0);
+        let known = guard.egress.holds(key, destination);
         let its = known
-            || is_its(bindings, to.id, destination)
-            || !strict && may_be_its(bindings, to.id, &to.spec, destination);
+            || is_its(bindings, to.id, vid, destination)
+            || !strict && may_be_its(bindings, to.id, vid, &to.spec, destination);
         if its {
-            guard.egress.remember(ANYWHERE, destination);
+            guard.egress.remember(key, destination);
+            // The frame path does not ask for the VLAN: on a trunk the address may be another's there.
+            let everywhere =
+                to.access != 0 || !known && bindings.is_everywhere(destination.address());
             // A filter has to be asked about every frame.
-            if to.spec.filter.to_guest.is_none() {
+            if everywhere && to.spec.filter.to_guest.is_none() {
                 to.last_destinations.remember(generation, destination);
             }
             return Ok(());
@@ -177,9 +179,15 @@ fn destination_of(pool: &Pool, frame: &Frame) -> Packed {
 /// on a packet for another is one that somebody has the guest pass on, for which it would be taken for
 /// a forger if it routes.
 #[cold]
-fn may_be_its(bindings: &Bindings, port: PortId, spec: &PortSpec, destination: Packed) -> bool {
+fn may_be_its(
+    bindings: &Bindings,
+    port: PortId,
+    vid: u16,
+    spec: &PortSpec,
+    destination: Packed,
+) -> bool {
     let address = destination.address();
-    match bindings.owner_of_ip(address) {
+    match bindings.owner_in(vid, address).0 {
         None => !bindings.has_alike(port, address),
         Some(Owner::Planned(mac)) => spec.macs.contains(&mac),
         Some(Owner::Port(_) | Owner::Reserved) => false,
@@ -187,7 +195,7 @@ fn may_be_its(bindings: &Bindings, port: PortId, spec: &PortSpec, destination: P
 }
 
 #[cold]
-fn is_its(bindings: &Bindings, port: PortId, destination: Packed) -> bool {
+fn is_its(bindings: &Bindings, port: PortId, vid: u16, destination: Packed) -> bool {
     let address = destination.address();
-    address.is_multicast() || bindings.has(port, address)
+    address.is_multicast() || bindings.has(port, vid, address)
 }

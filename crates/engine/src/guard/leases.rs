@@ -18,7 +18,9 @@
 //! * What a port has by lease is prolonged by whoever answers: a server behind a relay does so
 //!   without one (RFC 2131, 4.4.5).
 //!
-//! An address that somebody outside has, or that no station can have, is no server's to give.
+//! An address that somebody outside has, or that no station can have, is no server's to give. And what a
+//! server outside gives holds in its VLAN alone: behind another there may be another segment, which
+//! nobody asked to number its stations differently, and which could be given away from here otherwise.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -30,7 +32,7 @@ use wire::dhcp4::{self, Message, message, op, option};
 use wire::parse::{Ipv4, Ipv6};
 use wire::{MacAddr, dhcp6};
 
-use crate::bindings::{BindingSource, Lifetime, Owner};
+use crate::bindings::{Address, BindingSource, Lifetime, Owner};
 use crate::engine::mac_addr;
 use crate::frame::Cast;
 use crate::guard::Judge;
@@ -294,16 +296,14 @@ impl Judge<'_> {
                 let (mac, vid) = (mac_addr(request.client.mac()), self.vid());
                 self.lease(&Lease { port: client, client: mac, vid, address: net.addr(), until });
             } else {
-                let lifetime = Lifetime::Until(until);
-                let _ = self.engine.bind(client, net, lifetime, BindingSource::Lease);
+                self.bind_lease(client, net.into(), until);
             }
         }
     }
 
     fn has_by_lease(&self, lease: &Lease) -> bool {
-        let binding = self.engine.binding_of(lease.address);
-        binding
-            .is_some_and(|its| (its.port, its.source) == (Some(lease.port), BindingSource::Lease))
+        self.engine.bindings.source_in(lease.vid, lease.address)
+            == Some((lease.port, BindingSource::Lease))
     }
 
     /// Binds what a server gave to a port. What is in the way stays, but for what another port has by
@@ -314,9 +314,15 @@ impl Judge<'_> {
         if outside || self.is_no_station(address) || self.engine.is_of_other_network(address) {
             return;
         }
-        let lifetime = Lifetime::Until(until);
-        let _ = self.engine.bind(port, address, lifetime, BindingSource::Lease);
+        self.bind_lease(port, address.into(), until);
         self.engine.memory.forget_questions();
+    }
+
+    /// Binds what a server gave, where it may give it.
+    fn bind_lease(&mut self, port: PortId, given: Address, until: Instant) {
+        let vlan = (self.me.role == Role::Uplink).then(|| self.vid());
+        let lifetime = Lifetime::Until(until);
+        let _ = self.engine.bind_in(port, vlan, given, lifetime, BindingSource::Lease);
     }
 }
 

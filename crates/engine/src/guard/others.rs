@@ -9,10 +9,7 @@ use core::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::bindings::{Address, BindingSource};
 use crate::engine::Engine;
-use crate::event::BindingEnd;
-use crate::port::PortId;
 
 /// The prefixes of other networks, in order, none within another.
 #[derive(Debug, Default)]
@@ -38,22 +35,7 @@ impl Engine {
     /// subnet and prefixes.
     pub fn set_other_networks(&mut self, prefixes: &[IpNet]) {
         self.memory.others = Others::new(prefixes);
-        // Some have an address beside others, in VLANs of their own.
-        let ended =
-            self.bindings.iter().filter_map(|binding| match (binding.address, binding.port) {
-                (Address::Ip(ip), Some(port))
-                    if binding.planned.is_none()
-                        && binding.source == BindingSource::FirstUse
-                        && self.is_of_other_network(ip) =>
-                {
-                    Some((port, ip))
-                }
-                _ => None,
-            });
-        let ended: Vec<(PortId, IpAddr)> = ended.collect();
-        for (port, ip) in ended {
-            self.end_its(port, ip, BindingEnd::Unbound);
-        }
+        self.end_first_uses(|engine, _, ip| engine.is_of_other_network(ip));
     }
 
     pub(super) fn is_of_other_network(&self, address: IpAddr) -> bool {

@@ -23,6 +23,9 @@ const CACHE_NANOS: u64 = 60_000_000_000;
 /// Addresses that the outside is asked for at a time.
 pub(super) const ASKED: usize = 8;
 
+/// An address in a VLAN: in another one it may be somebody else's.
+pub(crate) type Local = (u16, IpAddr);
+
 /// The guard of one port. It exists for uplinks, for routers, and for guests whose mode is not
 /// [`GuardMode::Off`].
 #[derive(Debug)]
@@ -45,11 +48,11 @@ pub(crate) struct PortGuard {
     pub(crate) buckets: Buckets,
     pub(crate) violations: Violations,
     /// First-come addresses of the port, and when they were last seen to be used.
-    pub(crate) claims: Vec<(IpAddr, Instant)>,
+    pub(crate) claims: Vec<(Local, Instant)>,
     /// When the port last wanted one more than it may have.
     pub(crate) found_full: Option<Instant>,
     /// Addresses that the outside was asked for on the port's behalf, and when.
-    pub(crate) asked: ArrayVec<(IpAddr, Instant), ASKED>,
+    pub(crate) asked: ArrayVec<(Local, Instant), ASKED>,
     /// Addresses that it probed for last.
     pub(crate) tried: ArrayVec<IpAddr, ASKED>,
     /// DHCP clients that were seen, and when.
@@ -156,7 +159,7 @@ impl PortGuard {
     }
 
     /// When the outside was asked for an address on the port's behalf, if that still says anything.
-    pub(super) fn asked_for(&self, now: Instant, address: IpAddr) -> Option<Instant> {
+    pub(super) fn asked_for(&self, now: Instant, address: Local) -> Option<Instant> {
         let (_, at) = self.asked.iter().find(|(known, _)| *known == address)?;
         (now.saturating_since(*at) < super::claims::ASKED_TIME).then_some(*at)
     }

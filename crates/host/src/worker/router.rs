@@ -318,9 +318,10 @@ impl Worker {
                 self.note_neighbour(now, net, iface, address, port);
             }
             Event::BindingEnded { port, address: Address::Ip(address), why } => {
-                // Somebody else may have had it in another VLAN than who has it here.
+                // Somebody else may have had it in another VLAN than who has it here, or the same port.
                 let bound = self.routing.router.neighbour_port(iface, address);
-                if bound.is_some_and(|bound| usize::from(bound) != port.index()) {
+                let others = bound.is_some_and(|bound| usize::from(bound) != port.index());
+                if others || self.is_its_at_router(net, address, port) {
                     return;
                 }
                 self.routing.router.purge_address(&mut self.pool, iface, address);
@@ -351,7 +352,8 @@ impl Worker {
         let Some(spec) = network.engine.port(port) else { return };
         // Somebody else may have the address in another VLAN than the router's.
         let Some(place) = &network.router else { return };
-        if !network.engine.share_vlan(place.port, port) {
+        let its = self.is_its_at_router(net, address, port);
+        if !its || !network.engine.share_vlan(place.port, port) {
             return;
         }
         // With one address of its own and no other there is nothing to ask.
@@ -362,6 +364,12 @@ impl Worker {
         // The index of a port is below 2^13.
         let index = u16::try_from(port.index()).ok();
         self.routing.router.learn_neighbour(now, &mut self.pool, iface, address, mac, index);
+    }
+
+    /// Whether a port has an address in the router's VLAN.
+    fn is_its_at_router(&self, net: NetworkId, address: IpAddr, port: PortId) -> bool {
+        let owner = self.networks.get(net.0).and_then(|it| it.engine.owner_of(address));
+        owner == Some(Owner::Port(port))
     }
 
     /// Tells the router all that an engine knows: at the beginning, and when events were lost.

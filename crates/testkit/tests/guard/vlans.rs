@@ -4,8 +4,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use engine::bindings::Owner;
-use engine::{PortSpec, Reason, SourceMode, Verdict, VlanMode};
+use engine::bindings::{BindError, BindingSource, Lifetime, Owner};
+use engine::{GuardMode, PortSpec, Reason, SourceMode, Verdict, VlanMode};
 use testkit::{TestNetwork, mac};
 use wire::arp::operation::REQUEST;
 use wire::build::{Ipv4, Ipv6};
@@ -14,7 +14,7 @@ use wire::ndp::{multicast_mac, solicited_node};
 use wire::parse::Arp;
 use wire::{MacAddr, Tag, parse};
 
-use crate::dhcp::{discover, message};
+use crate::dhcp::{dhcpv6, discover, message};
 use crate::world::{Guest, drain, learning, passed, refused, taken, uplink, world};
 
 const SHARED: [&str; 2] = ["192.168.1.1", "fe80::1"];
@@ -128,28 +128,147 @@ fn an_address_of_another_vlan_is_free() {
     }
 }
 
+/// A port of VLANs 1 and 2, both with tags.
+fn trunked(spec: PortSpec) -> PortSpec {
+    let vlan = VlanMode::Trunk { native: None, allowed: [1, 2].into_iter().collect() };
+    PortSpec { vlan, ..spec }
+}
+
+/// A client in both VLANs.
+fn client_of_both() -> PortSpec {
+    trunked(PortSpec { source: SourceMode::Learn { max_macs: 4 }, ..learning() })
+}
+
+/// It sends in one of them.
+fn trunk(vid: u16) -> Guest {
+    Guest { port: "trunk", number: 50, tags: vec![Tag::new(vid)] }
+}
+
+/// A station outside, in a VLAN.
+fn outside(number: u32, vid: u16) -> Guest {
+    Guest { port: "uplink", number, tags: vec![Tag::new(vid)] }
+}
+
 #[test]
-fn who_is_in_both_vlans_has_it_in_neither() {
+fn who_is_in_both_vlans_has_it_where_it_is_free() {
     for address in shared() {
         let mut net = both(address);
-        let allowed = [1, 2].into_iter().collect();
-        let vlan = VlanMode::Trunk { native: None, allowed };
-        net.plug(
-            "trunk",
-            PortSpec { vlan, source: SourceMode::Learn { max_macs: 4 }, ..learning() },
-        );
+        net.plug("trunk", client_of_both());
         for (vid, owner) in [(1, ONE), (2, TWO)] {
-            let g = Guest { port: "trunk", number: 50, tags: vec![Tag::new(vid)] };
+            let g = trunk(vid);
             assert_eq!(told(&mut net, "trunk", &probe(&g, address)), Some(owner.mac()));
             refused(&mut net, "trunk", &from(&g, address), foreign(address));
         }
-        // Nor where it is free, while it is not in the other.
         net.unplug("one");
         net.forget_moved();
-        let g = Guest { port: "trunk", number: 50, tags: vec![Tag::new(1)] };
-        net.send("trunk", &from(&g, address));
+        net.send("trunk", &from(&trunk(1), address));
         net.wait(Duration::from_millis(900));
-        refused(&mut net, "trunk", &from(&g, address), foreign(address));
+        passed(&mut net, "trunk", &from(&trunk(1), address));
+        refused(&mut net, "trunk", &from(&trunk(2), address), foreign(address));
+        passed(&mut net, "two", &from(&TWO, address));
+        // It leaves this VLAN, and what it had there is free.
+        let vlan = VlanMode::Access(2);
+        net.change("trunk", PortSpec { vlan, ..client_of_both() });
+        net.plug("one", learning());
+        taken(&mut net, "one", &from(&ONE, address));
+        passed(&mut net, "two", &from(&TWO, address));
+    }
+}
+
+/// A router of another customer, in the other VLAN of a guest.
+#[test]
+fn what_is_taken_in_one_vlan_is_not_taken_in_another() {
+    for address in shared() {
+        let ready = || {
+            let mut net = world();
+            net.change("uplink", trunked(uplink()));
+            net.plug("trunk", client_of_both());
+            net
+        };
+        let take = |net: &mut TestNetwork, vid| {
+            drain(net);
+            let verdict = net.send("trunk", &from(&trunk(vid), address));
+            assert_eq!(verdict, Verdict::Drop(Reason::AddressAsked));
+            net.wait(Duration::from_millis(900));
+            passed(net, "trunk", &from(&trunk(vid), address));
+        };
+        let router = outside(200, 2);
+        // The router is heard first.
+        let mut net = ready();
+        passed(&mut net, "uplink", &announce(&router, address));
+        take(&mut net, 1);
+        refused(&mut net, "trunk", &from(&trunk(2), address), foreign(address));
+        let claim = if address.is_ipv4() { Reason::ArpGratuitous } else { Reason::Ipv6Source };
+        refused(&mut net, "trunk", &announce(&trunk(2), address), claim);
+        assert_eq!(told(&mut net, "trunk", &probe(&trunk(2), address)), Some(router.mac()));
+        // It is heard afterwards, and ends nothing where it is not.
+        let mut net = ready();
+        take(&mut net, 1);
+        passed(&mut net, "uplink", &announce(&router, address));
+        passed(&mut net, "trunk", &from(&trunk(1), address));
+        refused(&mut net, "trunk", &from(&trunk(2), address), foreign(address));
+        // Each has its own end.
+        let mut net = ready();
+        take(&mut net, 1);
+        take(&mut net, 2);
+        passed(&mut net, "uplink", &announce(&router, address));
+        refused(&mut net, "trunk", &from(&trunk(2), address), foreign(address));
+        passed(&mut net, "trunk", &from(&trunk(1), address));
+    }
+}
+
+/// What is for another of its VLAN does not get to a guest that has the address in the other one, or
+/// might have it there (check 54).
+#[test]
+fn what_is_for_it_in_one_vlan_is_not_for_it_in_another() {
+    for address in shared() {
+        let mut net = world();
+        net.plug("two", second(learning()));
+        passed(&mut net, "two", &from(&TWO, address));
+        net.plug("trunk", client_of_both());
+        let [third, fourth] =
+            ["third", "fourth"].map(|port| Guest { port, number: 60, tags: Vec::new() });
+        let third = Guest { number: 61, ..third };
+        net.plug("third", learning());
+        net.plug("fourth", second(learning()));
+        let (other, own) = if address.is_ipv4() {
+            ("192.168.1.77", "192.168.1.60")
+        } else {
+            ("fe80::77", "fe80::60")
+        };
+        let [other, own]: [IpAddr; 2] = [other, own].map(|it| it.parse().expect("an address"));
+        for g in [&third, &fourth] {
+            net.send(g.port, &from(g, own));
+            net.wait(Duration::from_millis(900));
+            passed(&mut net, g.port, &from(g, own));
+        }
+        // Its Ethernet address is known in both.
+        for vid in [1, 2] {
+            net.send("trunk", &probe(&trunk(vid), other));
+        }
+        let arrives = |net: &mut TestNetwork, g: &Guest, wanted: bool| {
+            drain(net);
+            net.receive("trunk");
+            net.forget_moved();
+            net.send(g.port, &to(g, trunk(1).mac(), own, address));
+            assert_eq!(net.receive("trunk").len(), usize::from(wanted), "{address} by {}", g.port);
+            let counters = net.engine.port_counters(net.id("trunk")).expect("a port");
+            counters.dropped(Reason::NotDestination)
+        };
+        // It has said nothing of this IP version, so what nobody has there may be its own.
+        if address.is_ipv4() {
+            assert_eq!(arrives(&mut net, &third, true), 0);
+            assert_eq!(arrives(&mut net, &fourth, false), 1);
+        }
+        let before = arrives(&mut net, &fourth, false);
+        net.send("trunk", &from(&trunk(1), address));
+        net.wait(Duration::from_millis(900));
+        passed(&mut net, "trunk", &from(&trunk(1), address));
+        for _ in 0..2 {
+            assert_eq!(arrives(&mut net, &third, true), before);
+        }
+        assert_eq!(arrives(&mut net, &fourth, false), before + 1);
+        assert_eq!(arrives(&mut net, &third, true), before + 1);
     }
 }
 
@@ -262,26 +381,150 @@ fn who_is_outside_in_another_vlan_is_in_nobodys_way() {
     }
 }
 
+/// A client asks, and a server outside, which has been heard, gives it an address for a minute.
+fn lease(net: &mut TestNetwork, client: &Guest, server: &Guest, address: IpAddr) {
+    let (question, answer) = match address {
+        IpAddr::V4(address) => {
+            let own = Ipv4Addr::new(192, 168, 1, 2);
+            passed(net, "uplink", &announce(server, own.into()));
+            let mut bytes = message(2, client.mac(), ACK, &[51, 4, 0, 0, 0, 60]);
+            bytes[16..20].copy_from_slice(&address.octets());
+            let header = Ipv4 { source: own, destination: address, ..Ipv4::default() };
+            let answer =
+                server.frame(client.mac(), |b| b.ipv4(&header).udp(67, 68).payload(&bytes));
+            (discover(client, |_| {}), answer)
+        }
+        IpAddr::V6(address) => {
+            let request = [3, 0, 0, 1, 0, 1, 0, 2, 7, 7];
+            let mut reply = vec![7, 0, 0, 1, 0, 1, 0, 2, 7, 7, 0, 3, 0, 40];
+            reply.extend([0; 12]);
+            reply.extend([0, 5, 0, 24]);
+            reply.extend(address.octets());
+            reply.extend([0, 0, 0, 60, 0, 0, 0, 60]);
+            let (source, destination) = (server.link_local(), client.link_local());
+            let header = Ipv6 { source, destination, ..Ipv6::default() };
+            let answer =
+                server.frame(client.mac(), |b| b.ipv6(&header).udp(547, 546).payload(&reply));
+            (dhcpv6(client, client.link_local(), (546, 547), &request), answer)
+        }
+    };
+    passed(net, client.port, &question);
+    net.send("uplink", &answer);
+    drain(net);
+}
+
+const LEASED: [&str; 2] = ["192.168.1.50", "2001:db8::50"];
+
+fn leased() -> impl Iterator<Item = IpAddr> {
+    LEASED.into_iter().map(|address| address.parse().expect("an address"))
+}
+
+fn bindings(net: &TestNetwork, address: IpAddr) -> Vec<(Option<engine::PortId>, Option<u16>)> {
+    let its = net.engine.bindings().filter(|it| it.address == address.into());
+    let mut its: Vec<_> = its.map(|it| (it.port, it.vlan)).collect();
+    its.sort_unstable();
+    its
+}
+
 /// A server in one VLAN, and a station in the other that has what it gives.
 #[test]
 fn a_server_gives_what_somebody_outside_has_in_another_vlan() {
     for (seen, given) in [(2, true), (1, false)] {
+        for address in leased() {
+            let mut net = world();
+            net.change("uplink", trunked(uplink()));
+            net.plug("one", learning());
+            let station = outside(201, seen);
+            passed(&mut net, "uplink", &announce(&station, address));
+            lease(&mut net, &ONE, &outside(200, 1), address);
+            let owner = given.then(|| Owner::Port(net.id("one")));
+            assert_eq!(net.engine.owner_of(address), owner, "seen in {seen}");
+            // The station keeps it where it is, and who asks there hears of it.
+            passed(&mut net, "uplink", &announce(&station, address));
+            net.plug("two", second(learning()));
+            passed(&mut net, "uplink", &from(&station, address));
+            if given {
+                let taken = told(&mut net, "two", &probe(&TWO, address));
+                assert_eq!(taken, Some(station.mac()));
+                // Where it was given, it is nobody's out there.
+                let frame = announce(&outside(201, 1), address);
+                refused(&mut net, "uplink", &frame, Reason::OutsideIdentity);
+            }
+        }
+    }
+}
+
+/// Two customers behind one trunk, with a server each.
+#[test]
+fn what_a_server_outside_gives_it_gives_in_its_vlan() {
+    for address in leased() {
         let mut net = world();
-        let vlan = VlanMode::Trunk { native: None, allowed: [1, 2].into_iter().collect() };
-        net.change("uplink", PortSpec { vlan, ..uplink() });
+        net.change("uplink", trunked(uplink()));
         net.plug("one", learning());
-        let outside = |number, vid| Guest { port: "uplink", number, tags: vec![Tag::new(vid)] };
-        let [server, address] = [Ipv4Addr::new(192, 168, 1, 2), Ipv4Addr::new(192, 168, 1, 50)];
-        passed(&mut net, "uplink", &announce(&outside(201, seen), address.into()));
-        passed(&mut net, "uplink", &announce(&outside(200, 1), server.into()));
-        passed(&mut net, "one", &discover(&ONE, |_| {}));
-        let mut bytes = message(2, ONE.mac(), ACK, &[51, 4, 0, 0, 0, 60]);
-        bytes[16..20].copy_from_slice(&address.octets());
-        let header = Ipv4 { source: server, destination: address, ..Ipv4::default() };
-        let frame =
-            outside(200, 1).frame(ONE.mac(), |b| b.ipv4(&header).udp(67, 68).payload(&bytes));
-        passed(&mut net, "uplink", &frame);
-        let owner = given.then(|| Owner::Port(net.id("one")));
-        assert_eq!(net.engine.owner_of(address), owner, "seen in {seen}");
+        net.plug("two", second(learning()));
+        let [one, two] = ["one", "two"].map(|port| Some(net.id(port)));
+        lease(&mut net, &ONE, &outside(200, 1), address);
+        assert_eq!(bindings(&net, address), [(one, Some(1))]);
+        // Whose it is in the other VLAN is up to that: it may be somebody's out there ...
+        refused(&mut net, "uplink", &announce(&outside(202, 1), address), Reason::OutsideIdentity);
+        // ... or be given by the server there.
+        net.wait(Duration::from_secs(30));
+        lease(&mut net, &TWO, &outside(201, 2), address);
+        assert_eq!(bindings(&net, address), [(one, Some(1)), (two, Some(2))]);
+        for (g, vid) in [(&ONE, 1), (&TWO, 2)] {
+            passed(&mut net, g.port, &from(g, address));
+            let frame = announce(&outside(202, vid), address);
+            refused(&mut net, "uplink", &frame, Reason::OutsideIdentity);
+        }
+        // It ends for each by itself.
+        net.wait(Duration::from_secs(31));
+        assert_eq!(bindings(&net, address), [(two, Some(2))]);
+        passed(&mut net, "two", &from(&TWO, address));
+        // Now it is somebody's again, out there.
+        passed(&mut net, "uplink", &announce(&outside(202, 1), address));
+        refused(&mut net, "one", &from(&ONE, address), foreign(address));
+        net.wait(Duration::from_secs(30));
+        assert_eq!(bindings(&net, address), []);
+    }
+}
+
+/// A guest of both VLANs has a lease in the one, whatever else is done to it there.
+#[test]
+fn a_lease_in_one_vlan_is_none_in_another() {
+    for address in leased() {
+        let mut net = world();
+        net.change("uplink", trunked(uplink()));
+        let mut spec = client_of_both();
+        spec.guard.mode = GuardMode::Dhcp;
+        net.plug("trunk", spec.clone());
+        let its = Some(net.id("trunk"));
+        lease(&mut net, &trunk(1), &outside(200, 1), address);
+        passed(&mut net, "trunk", &from(&trunk(1), address));
+        refused(&mut net, "trunk", &from(&trunk(2), address), foreign(address));
+        passed(&mut net, "uplink", &announce(&outside(201, 2), address));
+        // What is configured is so in every VLAN, and a lease takes nothing from it.
+        let (forever, source) = (Lifetime::Forever, BindingSource::Configuration);
+        let port = net.id("trunk");
+        net.engine.bind(port, address, forever, source).expect("it has it");
+        assert_eq!(bindings(&net, address), [(its, None)]);
+        lease(&mut net, &trunk(1), &outside(200, 1), address);
+        assert_eq!(bindings(&net, address), [(its, None)]);
+        passed(&mut net, "trunk", &from(&trunk(2), address));
+        let frame = announce(&outside(201, 2), address);
+        refused(&mut net, "uplink", &frame, Reason::OutsideIdentity);
+        // And what somebody was leased in any VLAN is not to be configured for another.
+        net.engine.unbind(address);
+        lease(&mut net, &trunk(2), &outside(200, 2), address);
+        assert_eq!(bindings(&net, address), [], "it is the station's");
+        net.wait(Duration::from_secs(600));
+        lease(&mut net, &trunk(2), &outside(200, 2), address);
+        assert_eq!(bindings(&net, address), [(its, Some(2))]);
+        let peer = net.id("peer");
+        let taken = BindError::Taken { address: address.into(), owner: port };
+        assert_eq!(net.engine.bind(peer, address, forever, source), Err(taken));
+        assert_eq!(net.engine.plan_address(address, mac(70)), Err(taken));
+        // With the VLAN it goes.
+        net.change("trunk", PortSpec { vlan: VlanMode::Access(1), ..spec });
+        assert_eq!(bindings(&net, address), []);
     }
 }
