@@ -20,6 +20,8 @@
 //!   somebody else's network, which numbers its machines alike. Who has an address in another VLAN
 //!   than those who had it before has it *beside* them. What the network itself gave is its port's in
 //!   every VLAN.
+//! * A weaker source takes nothing from a stronger one, its lifetime least of all: a lease of an address
+//!   that the configuration gave ends when it likes.
 //! * Ethernet addresses are in the MAC table, which was there first; binding one puts it there, and
 //!   the listing here shows them.
 //! * What guests can make grow (leases and first use) is bounded for each port and in total, and

@@ -15,7 +15,7 @@ use crate::vlan::VlanMode;
 impl Engine {
     /// Binds an address to a port, in every VLAN; a first use in that of the port's frames without a
     /// tag, or else in the first that it carries. Binding what the port already has gives it the new
-    /// lifetime, and the stronger of the two sources.
+    /// source and lifetime, unless its source is stronger: then it stays as it is.
     ///
     /// # Errors
     ///
@@ -405,7 +405,9 @@ impl Bindings {
         let number = self.table.find(&place);
         let old = number.and_then(|number| self.table.at(number)).map(|(_, entry)| *entry);
         let had = old.filter(|old| old.port == Some(port));
-        let source = had.map_or(source, |old| old.source.max(source));
+        if had.is_some_and(|old| old.source > source) {
+            return false;
+        }
         let counted = had.is_some_and(|old| old.source.grows());
         let planned = old.and_then(|old| old.planned);
         // What is planned, or is the port's in every VLAN, is so whoever gives it as well.

@@ -222,6 +222,37 @@ fn bindings_expire_and_can_be_renewed() {
     }
 }
 
+/// A lease of an address that was configured: its end is the configuration's.
+#[test]
+fn a_weaker_source_takes_nothing_from_a_stronger_one() {
+    use BindingSource::{Configuration, FirstUse, Lease, Plan};
+    for ip in twins(9) {
+        for (strong, weak) in
+            [(Configuration, Plan), (Configuration, Lease), (Plan, Lease), (Lease, FirstUse)]
+        {
+            let mut engine = engine();
+            let mut pool = Pool::new(PoolLimits { small: 1, large: 1, headers: 1 });
+            let a = port(&mut engine, &[]);
+            let until = |seconds| Lifetime::Until(NOW + Duration::from_secs(seconds));
+            engine.bind(a, ip, Lifetime::Forever, strong).expect("free");
+            for end in [10, 30] {
+                engine.bind(a, ip, until(end), weak).expect("it has it");
+                let its = engine.binding_of(ip).map(|it| (it.source, it.lifetime));
+                assert_eq!(its, Some((strong, Lifetime::Forever)), "{weak:?}");
+            }
+            engine.handle_timeout(NOW + Duration::from_secs(60), &mut pool);
+            assert_eq!(engine.owner_of(ip), Some(Owner::Port(a)));
+            assert_eq!(engine.next_deadline(), None);
+            // The other way round it is as the stronger says.
+            assert!(engine.unbind(ip));
+            engine.bind(a, ip, until(90), weak).expect("free");
+            engine.bind(a, ip, until(80), strong).expect("it has it");
+            let its = engine.binding_of(ip).map(|it| (it.source, it.lifetime));
+            assert_eq!(its, Some((strong, until(80))), "{weak:?}");
+        }
+    }
+}
+
 /// What fails changes nothing: somebody's first use is not ended for what nobody gets.
 #[test]
 fn what_cannot_be_had_ends_nothing() {
