@@ -26,8 +26,20 @@ pub mod kind {
 pub struct Record<A> {
     /// The group.
     pub group: A,
-    /// Whether the sender wants anything of it afterwards.
-    pub joined: bool,
+    /// What the sender wants of it afterwards.
+    pub wish: Wish,
+}
+
+/// What the sender of a report wants of a group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// It wants to receive it, at least from some.
+    Receive,
+    /// It wants nothing of it any more.
+    Leave,
+    /// That does not follow: it wants less of it than before, which may still be much, or the record is
+    /// of a type that has no meaning.
+    Unsaid,
 }
 
 /// A view of a message.
@@ -71,9 +83,9 @@ impl<'a> Message<'a> {
     pub fn records(self) -> Records<'a, Ipv4Addr> {
         match self.kind() {
             kind::REPORT_V1 | kind::REPORT_V2 => {
-                Records::One(Some(Record { group: self.group(), joined: true }))
+                Records::One(Some(Record { group: self.group(), wish: Wish::Receive }))
             }
-            kind::LEAVE => Records::One(Some(Record { group: self.group(), joined: false })),
+            kind::LEAVE => Records::One(Some(Record { group: self.group(), wish: Wish::Leave })),
             kind::REPORT_V3 => {
                 let count = u16::from_be_bytes([self.head[6], self.head[7]]);
                 Records::Many { rest: self.bytes.get(HEADER_LEN..).unwrap_or_default(), count }
@@ -147,19 +159,39 @@ impl Group for Ipv6Addr {
     }
 }
 
+/// Types of records (RFC 3376, 4.2.12; RFC 3810, 5.2.12). "Block old sources" is 6.
+mod record_kind {
+    pub(super) const IS_INCLUDE: u8 = 1;
+    pub(super) const IS_EXCLUDE: u8 = 2;
+    pub(super) const CHANGE_TO_INCLUDE: u8 = 3;
+    pub(super) const CHANGE_TO_EXCLUDE: u8 = 4;
+    pub(super) const ALLOW: u8 = 5;
+}
+
 /// One record of a report (RFC 3376, 4.2.4; RFC 3810, 5.2.5), and what follows.
 fn record<A: Group>(bytes: &[u8]) -> Option<(Record<A>, &[u8])> {
     let (&[kind, auxiliary, hi, lo], rest) = bytes.split_first_chunk()?;
     let (group, rest) = A::split(rest)?;
     let sources = u16::from_be_bytes([hi, lo]);
     let len = usize::from(sources) * A::LEN + usize::from(auxiliary) * 4;
-    // "Include nothing" is how a member leaves; to block sources is no wish to receive.
-    let joined = match kind {
-        1 | 3 => sources > 0,
-        2 | 4 | 5 => true,
-        _ => false,
+    let wish = match kind {
+        // What it has included is not to be so any more: it leaves.
+        record_kind::CHANGE_TO_INCLUDE if sources == 0 => Wish::Leave,
+        record_kind::IS_INCLUDE | record_kind::CHANGE_TO_INCLUDE | record_kind::ALLOW
+            if sources == 0 =>
+        {
+            Wish::Unsaid
+        }
+        record_kind::IS_INCLUDE
+        | record_kind::IS_EXCLUDE
+        | record_kind::CHANGE_TO_INCLUDE
+        | record_kind::CHANGE_TO_EXCLUDE
+        | record_kind::ALLOW => Wish::Receive,
+        // Who blocks some sources may have others; and what is unknown is to be ignored (RFC 3376,
+        // 4.2.12; RFC 3810, 5.2.12).
+        _ => Wish::Unsaid,
     };
-    Some((Record { group, joined }, rest.get(len..)?))
+    Some((Record { group, wish }, rest.get(len..)?))
 }
 
 #[cfg(test)]
@@ -169,17 +201,17 @@ mod tests {
     #[test]
     fn versions_1_and_2() {
         let group = Ipv4Addr::new(224, 1, 2, 3);
-        for (kind, joined) in [
-            (kind::REPORT_V1, Some(true)),
-            (kind::REPORT_V2, Some(true)),
-            (kind::LEAVE, Some(false)),
+        for (kind, wish) in [
+            (kind::REPORT_V1, Some(Wish::Receive)),
+            (kind::REPORT_V2, Some(Wish::Receive)),
+            (kind::LEAVE, Some(Wish::Leave)),
             (kind::QUERY, None),
             (0x99, None),
         ] {
             let bytes = [kind, 0, 0, 0, 224, 1, 2, 3];
             let message = Message::new(&bytes).unwrap();
             assert_eq!((message.kind(), message.group()), (kind, group));
-            assert!(message.records().eq(joined.map(|joined| Record { group, joined })), "{kind}");
+            assert!(message.records().eq(wish.map(|wish| Record { group, wish })), "{kind}");
             assert!(message.records().is_sound());
             for len in 0..HEADER_LEN {
                 assert_eq!(Message::new(&bytes[..len]), Err(Malformed::Truncated));
@@ -207,15 +239,38 @@ mod tests {
             1, 0, 0, 1, 232, 1, 2, 5, 10, 0, 0, 1,
         ];
         let expected = [
-            Record { group: Ipv4Addr::new(224, 1, 2, 3), joined: true },
-            Record { group: Ipv4Addr::new(224, 1, 2, 4), joined: false },
-            Record { group: Ipv4Addr::new(232, 1, 2, 5), joined: true },
+            Record { group: Ipv4Addr::new(224, 1, 2, 3), wish: Wish::Receive },
+            Record { group: Ipv4Addr::new(224, 1, 2, 4), wish: Wish::Leave },
+            Record { group: Ipv4Addr::new(232, 1, 2, 5), wish: Wish::Receive },
         ];
         let message = Message::new(&bytes).unwrap();
         assert!(message.records().eq(expected));
         assert!(message.records().is_sound());
         for len in HEADER_LEN..bytes.len() {
             assert!(!Message::new(&bytes[..len]).unwrap().records().is_sound(), "{len}");
+        }
+    }
+
+    #[test]
+    fn wishes() {
+        use Wish::{Leave, Receive, Unsaid};
+        // Without and with a source.
+        for (kind, without, with) in [
+            (0, Unsaid, Unsaid),
+            (1, Unsaid, Receive),
+            (2, Receive, Receive),
+            (3, Leave, Receive),
+            (4, Receive, Receive),
+            (5, Unsaid, Receive),
+            (6, Unsaid, Unsaid),
+            (7, Unsaid, Unsaid),
+        ] {
+            let bytes = [0x22, 0, 0, 0, 0, 0, 0, 1, kind, 0, 0, 0, 224, 1, 2, 3];
+            let wish = |bytes| Message::new(bytes).unwrap().records().next().unwrap().wish;
+            assert_eq!(wish(&bytes), without, "{kind}");
+            let mut bytes = [&bytes[..], &[10, 0, 0, 1]].concat();
+            bytes[11] = 1;
+            assert_eq!(wish(&bytes), with, "{kind}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use core::net::Ipv6Addr;
 
 use crate::Malformed;
-use crate::igmp::{Record, Records};
+use crate::igmp::{Record, Records, Wish};
 
 /// Bytes of a query or of a version 1 message, the ICMPv6 header included.
 pub const HEADER_LEN: usize = 24;
@@ -32,8 +32,8 @@ pub fn records(message: &[u8]) -> Result<Records<'_, Ipv6Addr>, Malformed> {
     }
     let group = Ipv6Addr::from(*rest.first_chunk::<16>().ok_or(Malformed::Truncated)?);
     Ok(Records::One(match kind {
-        kind::REPORT_V1 => Some(Record { group, joined: true }),
-        kind::DONE => Some(Record { group, joined: false }),
+        kind::REPORT_V1 => Some(Record { group, wish: Wish::Receive }),
+        kind::DONE => Some(Record { group, wish: Wish::Leave }),
         _ => None,
     }))
 }
@@ -46,14 +46,16 @@ mod tests {
 
     #[test]
     fn version_1() {
-        for (kind, joined) in
-            [(kind::REPORT_V1, Some(true)), (kind::DONE, Some(false)), (kind::QUERY, None)]
-        {
+        for (kind, wish) in [
+            (kind::REPORT_V1, Some(Wish::Receive)),
+            (kind::DONE, Some(Wish::Leave)),
+            (kind::QUERY, None),
+        ] {
             let mut bytes = [0; HEADER_LEN];
             bytes[0] = kind;
             bytes[8..].copy_from_slice(&GROUP);
             let group = Ipv6Addr::from(GROUP);
-            let expected = joined.map(|joined| Record { group, joined });
+            let expected = wish.map(|wish| Record { group, wish });
             assert!(records(&bytes).unwrap().eq(expected));
             for len in 0..HEADER_LEN {
                 assert_eq!(records(&bytes[..len]), Err(Malformed::Truncated));
@@ -72,7 +74,8 @@ mod tests {
         bytes[32..].copy_from_slice(&GROUP);
         let group = Ipv6Addr::from(GROUP);
         let found = records(&bytes).unwrap();
-        assert!(found.eq([Record { group, joined: true }, Record { group, joined: false }]));
+        let wishes = [Wish::Receive, Wish::Leave];
+        assert!(found.eq(wishes.map(|wish| Record { group, wish })));
         assert!(found.is_sound());
         for len in 8..bytes.len() {
             assert!(!records(&bytes[..len]).unwrap().is_sound(), "{len}");

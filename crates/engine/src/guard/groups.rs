@@ -14,6 +14,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 use core::time::Duration;
 
+use wire::igmp::Wish;
 use wire::ipv4::{Fragment, Header, protocol};
 use wire::parse::{Ipv4, Ipv6};
 use wire::{MacAddr, checksum, igmp, mld, ndp};
@@ -277,7 +278,7 @@ impl<'a> Judge<'a> {
             if !group.is_multicast() {
                 self.refuse(Reason::IgmpFormat)?;
             } else if group.octets()[..3] != [224, 0, 0] {
-                self.member(group_mac(group), record.joined, Reason::IgmpGroups)?;
+                self.member(group_mac(group), record.wish, Reason::IgmpGroups)?;
             }
         }
         Ok(self.reported(ip.source.into()))
@@ -313,22 +314,23 @@ impl<'a> Judge<'a> {
             if !group.is_multicast() {
                 self.refuse(Reason::MldFormat)?;
             } else if !matches!(group.segments()[0], 0xff01 | 0xff02) {
-                self.member(ndp::multicast_mac(group), record.joined, Reason::MldGroups)?;
+                self.member(ndp::multicast_mac(group), record.wish, Reason::MldGroups)?;
             }
         }
         Ok(self.reported(ip.source.into()))
     }
 
-    fn member(&mut self, group: MacAddr, joined: bool, full: Reason) -> Result<(), Reason> {
+    fn member(&mut self, group: MacAddr, wish: Wish, full: Reason) -> Result<(), Reason> {
         let key = Key::new(self.vid(), group.as_u64());
         let (index, most) = (self.id.index, usize::from(self.me.spec.groups));
-        if joined {
-            let fits = self.engine.memory.groups.join(key, index, most);
-            return self.demand(fits, full);
-        }
-        // Behind a cable to a switch others may still be in the group; they answer the next query.
-        if self.me.fixed_macs {
-            self.engine.memory.groups.leave(key, index);
+        match wish {
+            Wish::Receive => {
+                let fits = self.engine.memory.groups.join(key, index, most);
+                return self.demand(fits, full);
+            }
+            // Behind a cable to a switch others may still be in the group; they answer the next query.
+            Wish::Leave if self.me.fixed_macs => self.engine.memory.groups.leave(key, index),
+            Wish::Leave | Wish::Unsaid => {}
         }
         Ok(())
     }

@@ -191,6 +191,74 @@ fn multicast_goes_to_members() {
     assert_eq!(net.send("a", &frame), engine::Verdict::Drop(Reason::GroupUnregistered));
 }
 
+/// A report of IGMPv3 with one record of this type and so many sources.
+fn report_v3(g: &Guest, kind: u8, group: Ipv4Addr, sources: u8) -> Vec<u8> {
+    let routers = Ipv4Addr::new(224, 0, 0, 22);
+    let mut body = vec![igmp::kind::REPORT_V3, 0, 0, 0, 0, 0, 0, 1, kind, 0, 0, sources];
+    body.extend(group.octets());
+    body.extend((0..sources).flat_map(|number| [192, 0, 2, number]));
+    let sum = !wire::checksum::sum(&body);
+    body[2..4].copy_from_slice(&sum.to_be_bytes());
+    g.frame(group_mac(routers), |b| b.ipv4(&header(g, routers)).protocol(2).payload(&body))
+}
+
+/// The same of MLDv2.
+fn report_v2(g: &Guest, kind: u8, group: Ipv6Addr, sources: u8) -> Vec<u8> {
+    let routers = "ff02::16".parse().expect("a group");
+    let header =
+        Ipv6 { source: g.link_local(), destination: routers, hop_limit: 1, ..Ipv6::default() };
+    g.frame(ndp::multicast_mac(routers), |b| {
+        let b = b.ipv6(&header).extension(0, HOP_ALERT).icmpv6(mld::kind::REPORT_V2, 0);
+        let b = b.payload(&[0, 0, 0, 1, kind, 0, 0, sources]).payload(&group.octets());
+        (0..sources).fold(b, |b, number| b.payload(&v6(u32::from(number)).octets()))
+    })
+}
+
+/// Who wants less of a group than before may want the rest of it.
+#[test]
+fn who_blocks_a_source_stays_in_the_group() {
+    let peer = Guest { port: "peer", number: PEER, tags: Vec::new() };
+    let (with, without) = (&["peer", "router", "uplink"][..], &["router", "uplink"][..]);
+    let leave = igmp(&peer, igmp::kind::LEAVE, GROUP, &header(&peer, Ipv4Addr::new(224, 0, 0, 2)));
+    let done = mld(&peer, mld::kind::DONE, group6(), peer.link_local(), 1);
+    let record = |kind, sources| {
+        [report_v3(&peer, kind, GROUP, sources), report_v2(&peer, kind, group6(), sources)]
+    };
+    for (frames, stays) in [
+        (record(6, 1), true),
+        (record(6, 3), true),
+        (record(5, 0), true),
+        (record(1, 0), true),
+        (record(7, 0), true),
+        (record(3, 1), true),
+        (record(3, 0), false),
+        ([leave, done], false),
+    ] {
+        let mut net = world_of(snooping());
+        let data = [to_group(&a(), GROUP), to_group6(&a(), group6(), 2000)];
+        let joins = record(4, 0);
+        for ((frame, join), data) in frames.iter().zip(&joins).zip(&data) {
+            // Nobody joins by it, unless it names a source to receive from.
+            passed(&mut net, "peer", frame);
+            let joined = frames == record(3, 1);
+            reaches(&mut net, "a", data, if joined { with } else { without });
+            passed(&mut net, "peer", join);
+            reaches(&mut net, "a", data, with);
+            passed(&mut net, "peer", frame);
+            reaches(&mut net, "a", data, if stays { with } else { without });
+        }
+        // It answers no question either.
+        if frames != record(3, 1) {
+            for _ in 0..3 {
+                net.wait(Duration::from_secs(125));
+                drain(&mut net);
+                frames.iter().for_each(|frame| passed(&mut net, "peer", frame));
+            }
+            data.iter().for_each(|data| reaches(&mut net, "a", data, without));
+        }
+    }
+}
+
 #[track_caller]
 pub(crate) fn queries(net: &mut TestNetwork, port: &str) -> usize {
     let frames = net.receive_plain(port);
