@@ -3,7 +3,7 @@
 //! What is malformed, or promises what no host may believe, is refused whoever sends it. What the
 //! outside says is held against what the network itself says, where it does: the prefixes that it
 //! announces, and the last advertisement of its own router. An outsider may repeat these; he may not
-//! add a prefix, a resolver or a route to them.
+//! add a prefix, a resolver or a route to them, nor say that a prefix of theirs is over.
 
 use core::net::Ipv6Addr;
 use core::time::Duration;
@@ -41,8 +41,9 @@ struct Prefix {
     net: Ipv6Net,
     /// Hosts make addresses of it.
     autonomous: bool,
-    /// Seconds.
+    /// For how long addresses of it are good, and good to begin with, in seconds.
     valid: u32,
+    preferred: u32,
 }
 
 /// What is to be sent to the router: a route's prefix, and for how many seconds. It is what the
@@ -60,6 +61,7 @@ struct Advertisement {
 /// What the network's own router said last.
 #[derive(Debug)]
 pub(crate) struct Own {
+    prefixes: ArrayVec<Prefix, MOST>,
     routes: ArrayVec<Route, MOST>,
     resolvers: ArrayVec<Ipv6Addr, MOST>,
     until: Instant,
@@ -116,7 +118,8 @@ fn prefix(body: &[u8]) -> Option<Option<Prefix>> {
     let sound = preferred <= valid
         && !net.network().is_unicast_link_local()
         && !net.network().is_multicast();
-    let prefix = Prefix { net, autonomous: flags & AUTONOMOUS != 0 && len == 64, valid };
+    let net = net.trunc();
+    let prefix = Prefix { net, autonomous: flags & AUTONOMOUS != 0 && len == 64, valid, preferred };
     sound.then_some((flags & PREFIX_FLAGS != 0).then_some(prefix))
 }
 
@@ -141,18 +144,23 @@ impl Judge<'_> {
         let Some(said) = message else {
             return self.refuse(Reason::RouterAdvertisement);
         };
-        if self.me.role == Role::Uplink {
+        let outside = self.me.role == Role::Uplink;
+        if outside {
             self.demand(!self.contradicts(&said), Reason::RouterAdvertisement)?;
-        } else {
-            self.engine.memory.own_advertisement = Some(Own {
-                routes: said.routes,
-                resolvers: said.resolvers,
-                until: self.now + OWN_TIME,
-            });
         }
+        let (now, memory) = (self.now, &mut self.engine.memory);
         for prefix in said.prefixes.iter().filter(|prefix| prefix.autonomous) {
-            let lifetime = Duration::from_secs(prefix.valid.into());
-            self.engine.memory.announced(self.now, prefix.net, lifetime);
+            let valid = Duration::from_secs(prefix.valid.into());
+            if outside {
+                memory.prefixes.outside(now, prefix.net, valid);
+            } else {
+                memory.prefixes.own(now, prefix.net, valid);
+            }
+        }
+        if !outside {
+            let Advertisement { prefixes, routes, resolvers } = said;
+            let until = now + OWN_TIME;
+            memory.own_advertisement = Some(Own { prefixes, routes, resolvers, until });
         }
         Ok(())
     }
@@ -175,7 +183,14 @@ impl Judge<'_> {
             let known = |(net, time): &Route| {
                 *time == 0 || own.routes.iter().any(|(of, most)| of == net && time <= most)
             };
-            !said.routes.iter().all(known)
+            // A lifetime that is shorter ends the guests' addresses, a preferred one at once.
+            let shortens = |its: &Prefix| {
+                own.prefixes.iter().any(|of| {
+                    of.net == its.net && (its.valid < of.valid || its.preferred < of.preferred)
+                })
+            };
+            said.prefixes.iter().any(shortens)
+                || !said.routes.iter().all(known)
                 || said.resolvers.iter().any(|resolver| !own.resolvers.contains(resolver))
         })
     }

@@ -248,7 +248,7 @@ impl Judge<'_> {
 
     fn is_announced(&self, ip: Ipv6Addr) -> bool {
         self.engine.network.guard.announced.iter().any(|net| net.contains(&ip))
-            || self.engine.memory.is_announced(self.now, ip)
+            || self.engine.memory.prefixes.have(self.now, ip)
     }
 
     /// Whether a packet from outside may have this source.
@@ -510,7 +510,7 @@ impl Engine {
 
     fn is_of_prefix(&self, ip: Ipv6Addr) -> bool {
         self.network.guard.announced.iter().any(|net| net.contains(&ip))
-            || self.memory.was_announced(ip)
+            || self.memory.prefixes.had(ip)
     }
 }
 

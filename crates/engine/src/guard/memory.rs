@@ -3,18 +3,17 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
-use alloc::vec::Vec;
 use core::hash::Hasher;
 use core::net::IpAddr;
 use core::time::Duration;
 
-use ipnet::Ipv6Net;
 use siphasher::sip::SipHasher13;
 
 use crate::guard::advertisement::Own;
 use crate::guard::fast::Packed;
 use crate::guard::groups::Groups;
 use crate::guard::others::Others;
+use crate::guard::prefixes::Prefixes;
 use crate::guard::stations::Stations;
 use crate::time::Instant;
 
@@ -31,9 +30,6 @@ const FLOODS: usize = 64;
 /// For how long a flooded frame that comes back is known again.
 const LOOP_TIME: Duration = Duration::from_secs(2);
 
-/// Prefixes of routers outside that are remembered.
-const PREFIXES_MAX: usize = 8;
-
 #[derive(Debug)]
 pub(crate) struct Memory {
     hasher: SipHasher13,
@@ -44,9 +40,7 @@ pub(crate) struct Memory {
     pub(crate) groups: Groups,
     pub(crate) stations: Stations,
     pub(super) others: Others,
-    /// Prefixes that routers of the network or of the outside announced for stateless
-    /// configuration, and until when they hold.
-    prefixes: Vec<(Ipv6Net, Instant)>,
+    pub(super) prefixes: Prefixes,
     /// What the network's own router announced last.
     pub(crate) own_advertisement: Option<Own>,
 }
@@ -62,7 +56,7 @@ impl Memory {
             groups: Groups::default(),
             stations: Stations::new(hash_key),
             others: Others::default(),
-            prefixes: Vec::new(),
+            prefixes: Prefixes::default(),
             own_advertisement: None,
         }
     }
@@ -123,23 +117,5 @@ impl Memory {
         hasher.write(bytes.get(..128).unwrap_or(bytes));
         hasher.write_usize(bytes.len());
         hasher.finish() | 1
-    }
-
-    /// Takes note of a prefix that a router announces.
-    pub(crate) fn announced(&mut self, now: Instant, prefix: Ipv6Net, lifetime: Duration) {
-        self.prefixes.retain(|(known, until)| *until > now && *known != prefix.trunc());
-        if self.prefixes.len() < PREFIXES_MAX && !lifetime.is_zero() {
-            self.prefixes.push((prefix.trunc(), now + lifetime));
-        }
-    }
-
-    /// Whether a router announced a prefix that the address is of, be it over or not.
-    pub(crate) fn was_announced(&self, address: core::net::Ipv6Addr) -> bool {
-        self.prefixes.iter().any(|(prefix, _)| prefix.contains(&address))
-    }
-
-    /// Whether a router announced a prefix that the address is of.
-    pub(crate) fn is_announced(&self, now: Instant, address: core::net::Ipv6Addr) -> bool {
-        self.prefixes.iter().any(|(prefix, until)| *until > now && prefix.contains(&address))
     }
 }

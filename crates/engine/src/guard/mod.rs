@@ -52,6 +52,7 @@ mod nd;
 mod others;
 mod outside;
 mod port;
+mod prefixes;
 mod privacy;
 mod querier;
 mod reject;

@@ -17,6 +17,7 @@ mod macs;
 mod nd;
 mod outside;
 mod ports;
+mod prefixes;
 mod probes;
 mod property;
 mod quarantine;

@@ -313,7 +313,7 @@ fn prefixes_of_outside_routers_are_for_guests_and_may_not_contradict() {
 }
 
 /// A router advertisement: lifetime of the router, then options.
-fn advertisement(sender: &Guest, lifetime: u16, options: &[&[u8]]) -> Vec<u8> {
+pub(crate) fn advertisement(sender: &Guest, lifetime: u16, options: &[&[u8]]) -> Vec<u8> {
     let to = "ff02::1".parse().expect("an address");
     let header =
         Ipv6 { source: sender.link_local(), destination: to, hop_limit: 255, ..Ipv6::default() };
