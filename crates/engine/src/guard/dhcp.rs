@@ -122,7 +122,9 @@ impl<'a> Judge<'a> {
                 continue;
             };
             some = true;
-            let identifier = self.engine.memory.fingerprint(&[identifier, number]);
+            // Those of another kind are others, whatever their number.
+            let kind = code.to_be_bytes();
+            let identifier = self.engine.memory.fingerprint(&[identifier, &kind, number]);
             if !self.client(Client { mac, identifier, version }) {
                 return false;
             }

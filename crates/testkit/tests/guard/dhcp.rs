@@ -444,6 +444,16 @@ fn dhcpv6_clients_and_servers() {
         refused(&mut net, guest.port, &ask(&guest, 4..6), Reason::Dhcpv6Starvation);
         passed(&mut net, guest.port, &ask(&guest, 1..3));
     }
+    // For a while and for always, a server gives one each, whatever their numbers.
+    let temporary = |number: u8| [0, 4, 0, 4, 0, 0, 0, number];
+    let both = |guest: &Guest, most: u8| {
+        let start = [1, 0, 0, 1, 0, 1, 0, 2, 7, 7];
+        let other = (0..2).flat_map(temporary).collect::<Vec<_>>();
+        let bytes = [&start[..], &(0..most).flat_map(association).collect::<Vec<_>>(), &other];
+        dhcpv6(guest, guest.link_local(), (546, 547), &bytes.concat())
+    };
+    both_passed(|g| both(g, 3));
+    both_refused(Reason::Dhcpv6Starvation, |g| both(g, 4));
     // A prefix only where it is allowed.
     let prefix = [1, 0, 0, 1, 0, 25, 0, 12, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
     both_refused(Reason::Dhcpv6Client, |g| dhcpv6(g, g.link_local(), (546, 547), &prefix));
