@@ -312,8 +312,9 @@ pub(crate) struct Bindings {
     per_port: Vec<u32>,
     /// How many of them it may have beyond what every port may, by its index.
     extra: Vec<u32>,
-    /// How many IPv4 and IPv6 addresses each port has, whatever their source, by its index.
-    addresses: Vec<[u32; 2]>,
+    /// How many addresses of each kind (see [`kind`]) each port has, whatever their source, by its
+    /// index.
+    addresses: Vec<[u32; KINDS]>,
     limits: BindingLimits,
     /// What each port is sure of.
     share: u32,
@@ -439,16 +440,22 @@ impl Bindings {
 
     /// Whether a port is known to have an address of the IP version of this one.
     pub(crate) fn has_alike(&self, port: PortId, address: IpAddr) -> bool {
-        let [v4, v6] = self.addresses.get(port.index()).copied().unwrap_or_default();
-        (if address.is_ipv4() { v4 } else { v6 }) > 0
+        let [v4, v6, link_local] = self.addresses.get(port.index()).copied().unwrap_or_default();
+        (if address.is_ipv4() { v4 } else { v6 + link_local }) > 0
     }
 
-    /// How many addresses of the version a port has, to be changed.
+    /// The same of the kind of this one: every station has a link-local address of IPv6, whether it has
+    /// another or not.
+    pub(crate) fn has_of_kind(&self, port: PortId, address: IpAddr) -> bool {
+        self.addresses.get(port.index()).is_some_and(|its| its[kind(address)] > 0)
+    }
+
+    /// How many addresses of the kind a port has, to be changed.
     fn alike(&mut self, port: PortId, address: IpAddr) -> Option<&mut u32> {
         if self.addresses.len() <= port.index() {
-            self.addresses.resize(port.index() + 1, [0; 2]);
+            self.addresses.resize(port.index() + 1, [0; KINDS]);
         }
-        self.addresses.get_mut(port.index())?.get_mut(usize::from(address.is_ipv6()))
+        Some(&mut self.addresses.get_mut(port.index())?[kind(address)])
     }
 
     fn entry(&self, address: Address) -> Option<&Entry> {
@@ -552,6 +559,17 @@ impl Bindings {
             return Err(BindError::TableFull);
         }
         Ok(())
+    }
+}
+
+/// Kinds of addresses.
+const KINDS: usize = 3;
+
+/// Which kind an address is of: IPv4, IPv6, or link-local IPv6.
+fn kind(address: IpAddr) -> usize {
+    match address {
+        IpAddr::V4(_) => 0,
+        IpAddr::V6(ip) => 1 + usize::from(ip.is_unicast_link_local()),
     }
 }
 

@@ -103,7 +103,12 @@ impl Judge<'_> {
                 return Claim::Own;
             }
             Some(Owner::Planned(mac)) if mac == self.mac() && self.may_return(mac) => {}
-            Some(_) => return Claim::Foreign,
+            Some(_) => {
+                if self.is_first_use(address) {
+                    self.excuse_newcomer(address);
+                }
+                return Claim::Foreign;
+            }
             None if self.within_prefixes(address) => return Claim::Own,
             None if !self.is_claimable(address) => {
                 // A server may have given it, and does not know that somebody outside has it.
@@ -177,6 +182,7 @@ impl Judge<'_> {
             .filter_map(|other| other.asked_for(now, local))
             .any(|at| now.saturating_since(at) < KEPT_TIME);
         if kept {
+            self.excuse_newcomer(address);
             return Claim::Foreign;
         }
         if !ask || self.ask(address) {
@@ -187,6 +193,12 @@ impl Judge<'_> {
             self.me.asked.push((local, now));
         }
         Claim::Asked
+    }
+
+    /// Somebody in here used the address first, or is about to. If the port has shown no other of this
+    /// kind, it may be its own of before, which it cannot know to be gone.
+    fn excuse_newcomer(&mut self, address: IpAddr) {
+        self.said.excused |= !self.engine.bindings.has_of_kind(self.id, address);
     }
 
     /// Asks the outside for an address in the guest's name, as the guest would; false if there is no
@@ -377,7 +389,12 @@ impl Judge<'_> {
                 self.engine.memory.forget_questions();
                 Claim::Own
             }
-            Err(BindError::PortLimit { .. } | BindError::TableFull) => Claim::Limit,
+            Err(BindError::TableFull) => {
+                // Others have filled it.
+                self.said.excused = true;
+                Claim::Limit
+            }
+            Err(BindError::PortLimit { .. }) => Claim::Limit,
             Err(_) => Claim::Foreign,
         }
     }

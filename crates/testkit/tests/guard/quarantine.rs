@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use engine::bindings::BindingLimits;
 use engine::{PortSpec, Quarantine, Rate, Rates, Reason, SourceMode, Storm, Verdict};
 use testkit::{TestNetwork, mac};
 use wire::MacAddr;
@@ -178,6 +179,86 @@ fn an_address_that_the_outside_took_does_not_end_a_port() {
             assert!(matches!(net.send("client", &its), Verdict::Drop(_)));
         }
         is_free(&net, "client");
+    }
+}
+
+/// Whose address somebody used while he was away is no forger; who has one of his own is.
+#[test]
+fn an_address_that_somebody_used_first_does_not_end_a_port() {
+    let client = Guest { port: "client", number: 20, tags: Vec::new() };
+    let thief = Guest { port: "thief", number: 21, tags: Vec::new() };
+    let own6 = Ipv6 { source: client.link_local(), ..client.ip6() };
+    let with = |g: &Guest, number: u32, six: bool| {
+        if six {
+            g.udp6(&Ipv6 { source: v6(number), ..g.ip6() }, 1, 2)
+        } else {
+            g.udp4(&Ipv4 { source: v4(number), ..g.ip4() }, 1, 2)
+        }
+    };
+    for six in [false, true] {
+        let reason = if six { Reason::Ipv6Source } else { Reason::Ipv4Source };
+        let mut net = world();
+        net.plug("thief", learning());
+        net.plug("client", watched(learning()));
+        // It is only being asked for.
+        assert_eq!(net.send("thief", &with(&thief, 40, six)), Verdict::Drop(Reason::AddressAsked));
+        drain(&mut net);
+        // Every station has one of these.
+        net.send("client", &client.udp6(&own6, 1, 2));
+        for _ in 0..5 {
+            refused(&mut net, "client", &with(&client, 40, six), reason);
+        }
+        taken(&mut net, "thief", &with(&thief, 41, six));
+        for _ in 0..5 {
+            refused(&mut net, "client", &with(&client, 41, six), reason);
+        }
+        is_free(&net, "client");
+        // It takes another: now it knows.
+        taken(&mut net, "client", &with(&client, 42, six));
+        for _ in 0..3 {
+            is_free(&net, "client");
+            refused(&mut net, "client", &with(&client, 41, six), reason);
+        }
+        refused(&mut net, "client", &with(&client, 42, six), Reason::Quarantined);
+        // What was given to somebody was never its own.
+        let mut net = world();
+        net.plug("client", watched(learning()));
+        for _ in 0..3 {
+            is_free(&net, "client");
+            refused(&mut net, "client", &with(&client, PEER, six), reason);
+        }
+        refused(&mut net, "client", &with(&client, 42, six), Reason::Quarantined);
+    }
+}
+
+/// Others have filled the table that all share.
+#[test]
+fn a_table_that_others_filled_does_not_end_a_port() {
+    let client = Guest { port: "client", number: 20, tags: Vec::new() };
+    for six in [false, true] {
+        let with = |number: u32| {
+            if six {
+                client.udp6(&Ipv6 { source: v6(number), ..client.ip6() }, 1, 2)
+            } else {
+                client.udp4(&Ipv4 { source: v4(number), ..client.ip4() }, 1, 2)
+            }
+        };
+        let reason = if six { Reason::Ipv6SourceLimit } else { Reason::Ipv4SourceLimit };
+        for (limits, ends) in [
+            (BindingLimits { per_port: 32, total: 0 }, false),
+            (BindingLimits { per_port: 0, total: 16_384 }, true),
+        ] {
+            let mut net = world();
+            net.unplug("uplink");
+            net.engine.set_binding_limits(limits);
+            net.plug("client", watched(learning()));
+            net.forget_moved();
+            for _ in 0..3 {
+                assert_eq!(net.send("client", &with(40)), Verdict::Drop(reason));
+            }
+            let cut_off = net.engine.quarantined_until(net.id("client")).is_some();
+            assert_eq!(cut_off, ends, "{limits:?}");
+        }
     }
 }
 
