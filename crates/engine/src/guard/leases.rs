@@ -21,6 +21,8 @@
 //! An address that somebody outside has, or that no station can have, is no server's to give. And what a
 //! server outside gives holds in its VLAN alone: behind another there may be another segment, which
 //! nobody asked to number its stations differently, and which could be given away from here otherwise.
+//! Whoever is given a prefix may send from all of it, so that nothing of it may be this link's, another
+//! network's or somebody's out there.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -39,7 +41,9 @@ use crate::guard::Judge;
 use crate::guard::dhcp::Version;
 use crate::guard::fast::Packed;
 use crate::guard::port::PortGuard;
+use crate::guard::prefixes::meet;
 use crate::guard::spec::{GuardMode, Role};
+use crate::guard::special::has_special;
 use crate::keyed::Key;
 use crate::mac_table::tick;
 use crate::port::PortId;
@@ -295,7 +299,7 @@ impl Judge<'_> {
             if net.prefix_len() == net.max_prefix_len() {
                 let (mac, vid) = (mac_addr(request.client.mac()), self.vid());
                 self.lease(&Lease { port: client, client: mac, vid, address: net.addr(), until });
-            } else {
+            } else if self.may_be_delegated(net) {
                 self.bind_lease(client, net.into(), until);
             }
         }
@@ -316,6 +320,18 @@ impl Judge<'_> {
         }
         self.bind_lease(port, address.into(), until);
         self.engine.memory.forget_questions();
+    }
+
+    /// Whether a server may give somebody a prefix to have behind him: nobody else is known to have
+    /// anything of it, here or outside, and it leads somewhere.
+    fn may_be_delegated(&self, prefix: IpNet) -> bool {
+        let IpNet::V6(net) = prefix else { return false };
+        let (memory, guard) = (&self.engine.memory, &self.engine.network.guard);
+        !has_special(net)
+            && !guard.announced.iter().any(|of_link| meet(of_link, &net))
+            && !memory.prefixes.meet(self.now, &net)
+            && !memory.others.meet(prefix)
+            && !memory.stations.has_of(self.now, self.vid(), prefix)
     }
 
     /// Binds what a server gave, where it may give it.

@@ -27,6 +27,11 @@ impl Others {
         let last = behind.checked_sub(1).and_then(|place| self.0.get(place));
         last.is_some_and(|prefix| prefix.contains(&address))
     }
+
+    /// Whether something of a prefix is theirs.
+    pub(super) fn meet(&self, prefix: IpNet) -> bool {
+        self.0.iter().any(|known| known.contains(&prefix) || prefix.contains(known))
+    }
 }
 
 impl Engine {
@@ -70,5 +75,12 @@ mod tests {
             assert!(!have(outside), "{outside}");
         }
         assert!(!of(&[]).have("10.2.0.0".parse().expect("an address")));
+        let meet = |text: &str| others.meet(text.parse().expect("a prefix"));
+        for text in
+            ["fd01::/48", "fd01::/64", "fd01:0:0:0:7::/80", "fd01:0:0:8::/61", "10.2.7.0/24"]
+        {
+            assert!(meet(text), "{text}");
+        }
+        assert!(!meet("fd01:0:0:1::/64") && !meet("fd02::/48") && !meet("10.3.0.0/16"));
     }
 }

@@ -70,9 +70,19 @@ impl Prefixes {
         self.all().any(|(prefix, until)| *until > now && prefix.contains(&address))
     }
 
+    /// Whether a router announces something of a prefix.
+    pub(super) fn meet(&self, now: Instant, prefix: &Ipv6Net) -> bool {
+        self.all().any(|(known, until)| *until > now && meet(known, prefix))
+    }
+
     fn all(&self) -> impl Iterator<Item = &Known> {
         self.own.iter().chain(&self.outside)
     }
+}
+
+/// Whether two prefixes have an address in common.
+pub(super) fn meet(one: &Ipv6Net, other: &Ipv6Net) -> bool {
+    one.contains(other) || other.contains(one)
 }
 
 /// Takes note of a prefix that is not known, instead of the one that ends first if there are too many.

@@ -3,6 +3,8 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::Ipv6Net;
+
 use crate::engine::Engine;
 use crate::guard::fast::Packed;
 
@@ -84,16 +86,28 @@ fn is_plain_link_local(destination: Packed) -> bool {
     destination.0 == 0xfe80 << 48 && !is_metadata(destination.address())
 }
 
+/// Whether what begins like this is for no station.
+fn is_no_net(net: u64) -> bool {
+    matches!(net >> 48, 0..=0xff | 0xfec0..=0xfeff | 0x2002 | 0xff00..)
+        || net >> 32 == 0x2001_0000
+        || net == 0x0100 << 48
+}
+
+/// Whether a prefix of 48 bits or more, which is longer than any of these but the last, has addresses in
+/// it that nobody can be given: those of no station, of a link, of a cloud's metadata services.
+pub(super) fn has_special(prefix: Ipv6Net) -> bool {
+    let Packed(net, _) = Packed::v6(&prefix.network().octets());
+    is_no_net(net)
+        || prefix.network().is_unicast_link_local()
+        || METADATA_V6.iter().any(|service| prefix.contains(service))
+}
+
 /// Of 0000::/8: nobody, this host, what is made of an IPv4 address, also by a translator (RFC 4291, 2.4;
 /// RFC 8215). Of a site (RFC 3879), of a tunnel (6to4, Teredo), of many, for nobody (RFC 6666). And
 /// whoever in a subnet is a router, or serves something (RFC 4291, 2.6.1; RFC 2526).
 fn is_no_station_v6(ip: Ipv6Addr) -> bool {
     let Packed(net, interface) = Packed::v6(&ip.octets());
-    matches!(net >> 48, 0..=0xff | 0xfec0..=0xfeff | 0x2002 | 0xff00..)
-        || net >> 32 == 0x2001_0000
-        || net == 0x0100 << 48
-        || interface == 0
-        || interface | 0x7f == 0xfdff_ffff_ffff_ffff
+    is_no_net(net) || interface == 0 || interface | 0x7f == 0xfdff_ffff_ffff_ffff
 }
 
 /// Identifiers of a network's own prefix that it keeps for its router: no guest is given one.

@@ -22,6 +22,7 @@ use core::net::IpAddr;
 use core::time::Duration;
 
 use arrayvec::ArrayVec;
+use ipnet::IpNet;
 use siphasher::sip::SipHasher13;
 use wire::MacAddr;
 
@@ -107,6 +108,15 @@ impl Stations {
         let mut set = self.sets.get(self.place(address))?.iter();
         let known = set.find(|(known, ..)| *known == address);
         known.filter(|(.., heard)| now.saturating_since(*heard) < SILENCE).map(|(_, mac, _)| *mac)
+    }
+
+    /// Whether a station outside is known to have an address of a prefix. All are looked through.
+    pub(super) fn has_of(&self, now: Instant, vid: u16, prefix: IpNet) -> bool {
+        self.sets.iter().flatten().any(|((address, known), _, heard)| {
+            *known == vid
+                && now.saturating_since(*heard) < SILENCE
+                && prefix.contains(&address.address())
+        })
     }
 
     /// Has a question sent to the outside, in this VLAN. False if there is no room for it.

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use engine::bindings::Owner;
-use engine::{Reason, Verdict};
+use engine::{NetworkGuard, NetworkSpec, Reason, Verdict};
+use ipnet::IpNet;
 use testkit::{TestNetwork, mac};
 use wire::MacAddr;
 use wire::arp::operation::{REPLY, REQUEST};
@@ -13,9 +14,10 @@ use wire::dhcp4::message;
 use wire::parse::Arp;
 
 use crate::dhcp::{by_dhcp, dhcpv6, from_nobody, message};
+use crate::outside::advertisement;
 use crate::world::{
-    Guest, PEER, ROUTER, a, drain, learning, passed, reaches, refused, refused_on_egress, v4, v6,
-    world,
+    Guest, PEER, ROUTER, a, drain, learning, network, passed, reaches, refused, refused_on_egress,
+    v4, v6, world,
 };
 
 /// The network's router, or a station outside.
@@ -322,5 +324,84 @@ fn addresses_and_prefixes_of_dhcpv6_servers_are_bindings() {
             drain(&mut net);
             assert_eq!(owner(&net, given), before, "{given}");
         }
+    }
+}
+
+/// A reply of a DHCPv6 server with one option, to the client that has just asked.
+fn replies(from: &Guest, client: &Guest, option: &[u8]) -> Vec<u8> {
+    let reply = [&[7, 0, 0, 1, 0, 1, 0, 2, 7, 7], option].concat();
+    let (source, destination) = (from.link_local(), client.link_local());
+    let header = Ipv6 { source, destination, ..Ipv6::default() };
+    from.frame(client.mac(), |b| b.ipv6(&header).udp(547, 546).payload(&reply))
+}
+
+/// Whoever has a prefix may send from all of it.
+#[test]
+fn what_others_have_is_in_no_delegated_prefix() {
+    for port in ["router", "uplink"] {
+        let (from, guest) = (server(port), a());
+        let request = [3, 0, 0, 1, 0, 1, 0, 2, 7, 7];
+        let mut net = world();
+        net.engine.set_other_networks(&["fd60::/64".parse().expect("a prefix")]);
+        net.change("a", by_dhcp(2));
+        let host = server("uplink");
+        let its: Ipv6Addr = "2001:db8:9::77".parse().expect("an address");
+        let header = Ipv6 { source: its, hop_limit: 255, ..host.ip6() };
+        let says = host.frame(mac(PEER), |b| b.ipv6(&header).neighbour(136, 0x60, its, host.mac()));
+        passed(&mut net, "uplink", &says);
+        let given = |net: &mut TestNetwork, text: &str| {
+            let prefix: IpNet = text.parse().expect("a prefix");
+            let IpAddr::V6(address) = prefix.addr() else { panic!("IPv6") };
+            passed(net, "a", &dhcpv6(&guest, guest.link_local(), (546, 547), &request));
+            let lifetimes = [0, 0, 0, 60, 0, 0, 0, 60, prefix.prefix_len()];
+            let option = [&[0, 25, 0, 41], &[0; 12][..], &[0, 26, 0, 25], &lifetimes];
+            let option = [&option.concat()[..], &address.octets()].concat();
+            net.send(port, &replies(&from, &guest, &option));
+            drain(net);
+            let owner = net.engine.owner_of(prefix.trunc());
+            assert!(owner.is_none() || owner == Some(Owner::Port(net.id("a"))));
+            net.engine.unbind(prefix.trunc());
+            owner.is_some()
+        };
+        for text in [
+            // The link's, and what is announced there.
+            "fe80::/64",
+            "fe80:0:0:7::/64",
+            "fd00::/64",
+            "fd00::/48",
+            "fd00::8:0:0:0/80",
+            // Another network's, or with one in it.
+            "fd60::/64",
+            "fd60::/48",
+            // A station's outside.
+            "2001:db8:9::/48",
+            "2001:db8:9::70/124",
+            // No station's, or a cloud's.
+            "ff05::/64",
+            "2002:a00:1::/48",
+            "64:ff9b::/96",
+            "2001:0:7::/48",
+            "100::/48",
+            "fec0::/64",
+            "fd00:ec2::/48",
+            // The Internet's.
+            "2001:db8::/32",
+        ] {
+            assert!(!given(&mut net, text), "{text} by {port}");
+        }
+        for text in ["2001:db8:a::/56", "2001:db8:9:1::/64", "fd61::/48", "fd00:0:0:1::/64"] {
+            assert!(given(&mut net, text), "{text} by {port}");
+        }
+        // What a router outside announces, until it is over; and the station is gone.
+        let option = [3, 4, 64, 0xc0, 0, 0, 0x2a, 0x30, 0, 0, 0, 60, 0, 0, 0, 0];
+        let prefix: Ipv6Addr = "2001:db8:b::".parse().expect("a prefix");
+        let option = [&option[..], &prefix.octets()].concat();
+        let guard = NetworkGuard { announced: Vec::new(), ..network().guard };
+        net.apply(NetworkSpec { guard, ..network() });
+        passed(&mut net, "uplink", &advertisement(&host, 0, &[&option]));
+        assert!(!given(&mut net, "2001:db8:b::/56"));
+        net.wait(Duration::from_secs(0x2a30));
+        assert!(given(&mut net, "2001:db8:b::/56"), "by {port}");
+        assert!(given(&mut net, "2001:db8:9::/48"), "by {port}");
     }
 }
