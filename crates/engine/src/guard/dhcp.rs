@@ -11,7 +11,7 @@ use wire::{L3, MacAddr, Transport, dhcp6};
 use crate::frame::Cast;
 use crate::guard::Judge;
 use crate::guard::egress::Reach;
-use crate::guard::leases::{Request, address_option, prefix_option};
+use crate::guard::leases::{Request, address_option, association, prefix_option};
 use crate::port::Port;
 use crate::reason::Reason;
 use crate::time::Instant;
@@ -312,10 +312,7 @@ pub(super) enum Version {
 fn given_up(message: dhcp6::Message<'_>) -> impl Iterator<Item = IpNet> + '_ {
     use dhcp6::option::{ADDRESS, IA_NA, IA_PD, IA_TA, PREFIX};
     message.options().flat_map(|(code, body)| {
-        // An identifier, and two times for what is renewed.
-        let head = if code == IA_TA { 4 } else { 12 };
-        let inner = dhcp6::Options::new(body.get(head..).unwrap_or_default());
-        inner.filter_map(move |(part, bytes)| match (code, part) {
+        association(code, body).filter_map(move |(part, bytes)| match (code, part) {
             (IA_NA | IA_TA, ADDRESS) => address_option(bytes).map(|(net, _)| net),
             (IA_PD, PREFIX) => prefix_option(bytes).map(|(net, _)| net),
             _ => None,

@@ -257,7 +257,7 @@ impl Judge<'_> {
 
     /// A datagram of a trusted server: addresses and prefixes that it gives.
     pub(super) fn dhcpv6_served(&mut self, ip: &Ipv6, source: u16) {
-        use dhcp6::option::{ADDRESS, CLIENT_ID, IA_NA, IA_PD, PREFIX};
+        use dhcp6::option::{ADDRESS, CLIENT_ID, IA_NA, IA_PD, IA_TA, PREFIX};
         let Ok(message) = dhcp6::Message::new(self.datagram()) else { return };
         let from_server = source == dhcp6::SERVER_PORT && ip.source.is_unicast_link_local();
         if !from_server || message.kind() != dhcp6::message::REPLY {
@@ -281,11 +281,9 @@ impl Judge<'_> {
         let mut given: [Option<(IpNet, u32)>; GIVEN_MAX] = [None; GIVEN_MAX];
         let mut places = given.iter_mut();
         for (code, body) in message.options() {
-            // Both begin with an identifier and two times, twelve bytes.
-            let Some(inner) = body.get(12..) else { continue };
-            for (part, bytes) in dhcp6::Options::new(inner) {
+            for (part, bytes) in association(code, body) {
                 let found = match (code, part) {
-                    (IA_NA, ADDRESS) if addresses => address_option(bytes),
+                    (IA_NA | IA_TA, ADDRESS) if addresses => address_option(bytes),
                     (IA_PD, PREFIX) if prefixes => prefix_option(bytes),
                     _ => None,
                 };
@@ -344,6 +342,13 @@ impl Judge<'_> {
 
 /// Addresses and prefixes of one reply that are looked at.
 const GIVEN_MAX: usize = 8;
+
+/// What is in an association of DHCPv6 (RFC 8415, 21.4, 21.5 and 21.21): behind an identifier, and two
+/// times for what is renewed.
+pub(super) fn association(code: u16, body: &[u8]) -> dhcp6::Options<'_> {
+    let head = if code == dhcp6::option::IA_TA { 4 } else { 12 };
+    dhcp6::Options::new(body.get(head..).unwrap_or_default())
+}
 
 /// Address, preferred and valid lifetime (RFC 8415, 21.6).
 pub(super) fn address_option(bytes: &[u8]) -> Option<(IpNet, u32)> {

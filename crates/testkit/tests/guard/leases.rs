@@ -405,3 +405,31 @@ fn what_others_have_is_in_no_delegated_prefix() {
         assert!(given(&mut net, "2001:db8:9::/48"), "by {port}");
     }
 }
+
+/// A server gives addresses for always and for a while.
+#[test]
+fn temporary_addresses_are_bindings_too() {
+    for port in ["router", "uplink"] {
+        for (code, head) in [(3_u8, 12_u8), (4, 4)] {
+            let (from, guest) = (server(port), a());
+            let given: Ipv6Addr = "2001:db8:a::9".parse().expect("an address");
+            let mut net = world();
+            net.change("a", by_dhcp(2));
+            let association =
+                [&[0, code, 0, head, 0, 0, 0, 1][..], &vec![0; usize::from(head) - 4]];
+            let request = [&[3, 0, 0, 1, 0, 1, 0, 2, 7, 7], &association.concat()[..]].concat();
+            passed(&mut net, "a", &dhcpv6(&guest, guest.link_local(), (546, 547), &request));
+            let mut option = [&[0, code, 0, head + 28], &vec![0; usize::from(head)][..]].concat();
+            option.extend([0, 5, 0, 24]);
+            option.extend(given.octets());
+            option.extend([0, 0, 0, 60, 0, 0, 0, 60]);
+            reaches(&mut net, port, &replies(&from, &guest, &option), &["a"]);
+            assert_eq!(owner(&net, given), Some(Owner::Port(net.id("a"))), "{code} by {port}");
+            let frame = guest.udp6(&Ipv6 { source: given, ..guest.ip6() }, 1000, 2000);
+            passed(&mut net, "a", &frame);
+            net.wait(Duration::from_secs(61));
+            assert_eq!(owner(&net, given), None);
+            refused(&mut net, "a", &frame, Reason::Ipv6Source);
+        }
+    }
+}
