@@ -15,8 +15,9 @@
 //! * Of any other source outside a station must have said, by ARP and from the Ethernet address of the
 //!   datagram, that the address is its own. It is asked for it where it has not: as early as at its offer, so that
 //!   the lease need not wait for the answer.
-//! * What a port has by lease is prolonged by whoever answers: a server behind a relay does so
-//!   without one (RFC 2131, 4.4.5).
+//! * What a port has by lease is renewed by the server that the lease named, wherever it stands: one
+//!   behind a relay answers renewals without it (RFC 2131, 4.4.5). Who that is can be feigned, so it
+//!   gives no more time than the lease did, which somebody on the segment had to confirm.
 //!
 //! An address that somebody outside has, or that no station can have, is no server's to give. And what a
 //! server outside gives holds in its VLAN alone: behind another there may be another segment, which
@@ -40,7 +41,7 @@ use crate::frame::Cast;
 use crate::guard::Judge;
 use crate::guard::dhcp::Version;
 use crate::guard::fast::Packed;
-use crate::guard::port::PortGuard;
+use crate::guard::port::{Local, PortGuard};
 use crate::guard::prefixes::meet;
 use crate::guard::spec::{GuardMode, Role};
 use crate::guard::special::has_special;
@@ -58,6 +59,30 @@ const REQUEST_TIME: Duration = Duration::from_secs(64);
 
 /// Leases of servers that are being asked whether they are there.
 const UNPROVEN: usize = 8;
+
+/// Leases of one port of which it is remembered who gave them.
+const GRANTS: usize = 32;
+
+/// What servers on the segment gave the clients of one port, the oldest first: by the address, the
+/// server that they named and the time.
+#[derive(Debug, Default)]
+pub(crate) struct Grants(Vec<(Local, Ipv4Addr, Duration)>);
+
+impl Grants {
+    fn note(&mut self, address: Local, server: Ipv4Addr, time: Duration) {
+        self.0.retain(|(known, ..)| *known != address);
+        if self.0.len() >= GRANTS {
+            self.0.remove(0);
+        }
+        self.0.push((address, server, time));
+    }
+
+    /// For how long the server gave the address, if it did.
+    fn time(&self, address: Local, server: Ipv4Addr) -> Option<Duration> {
+        let its = self.0.iter().find(|(known, by, _)| (*known, *by) == (address, server));
+        its.map(|(.., time)| *time)
+    }
+}
 
 /// What a client asked a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +128,8 @@ struct Lease {
     vid: u16,
     address: IpAddr,
     until: Instant,
+    /// The server that a lease of DHCP names, and for how long it gives the address.
+    server: Option<(Ipv4Addr, Duration)>,
 }
 
 /// Leases whose servers have not been heard yet, on which Ethernet addresses they are, and when they
@@ -149,16 +176,23 @@ impl Judge<'_> {
         if address.is_unspecified() {
             return;
         }
+        let time = Duration::from_secs(time.into());
+        let named = message.option(option::SERVER_ID).and_then(|body| body.first_chunk::<4>());
+        let server = named.map_or(ip.source, |named| Ipv4Addr::from(*named));
         let lease = Lease {
             port,
             client: message.client_mac(),
             vid: self.vid(),
             address: address.into(),
-            until: self.now + Duration::from_secs(time.into()),
+            until: self.now + time,
+            server: Some((server, time)),
         };
-        if self.is_server(ip) || self.has_by_lease(&lease) {
+        if self.is_server(ip) {
             self.forget_request(port, request);
             self.lease(&lease);
+        } else if let Some(most) = self.may_renew(&lease, ip.source) {
+            self.forget_request(port, request);
+            self.lease(&Lease { until: self.now + time.min(most), server: None, ..lease });
         } else if self.me.role == Role::Uplink {
             self.forget_request(port, request);
             let (now, mac) = (self.now, self.mac());
@@ -296,7 +330,8 @@ impl Judge<'_> {
             let until = self.now + Duration::from_secs(seconds.into());
             if net.prefix_len() == net.max_prefix_len() {
                 let (mac, vid) = (mac_addr(request.client.mac()), self.vid());
-                self.lease(&Lease { port: client, client: mac, vid, address: net.addr(), until });
+                let (address, server) = (net.addr(), None);
+                self.lease(&Lease { port: client, client: mac, vid, address, until, server });
             } else if self.may_be_delegated(net) {
                 self.bind_lease(client, net.into(), until);
             }
@@ -308,15 +343,29 @@ impl Judge<'_> {
             == Some((lease.port, BindingSource::Lease))
     }
 
+    /// For how long somebody who is not known to stand on the segment may renew a lease at most, if he
+    /// may.
+    fn may_renew(&self, lease: &Lease, server: Ipv4Addr) -> Option<Duration> {
+        let guard = self.engine.ports.get(lease.port)?.guard.as_ref()?;
+        let most = guard.grants.time((lease.vid, lease.address), server)?;
+        self.has_by_lease(lease).then_some(most)
+    }
+
     /// Binds what a server gave to a port. What is in the way stays, but for what another port has by
     /// first use.
     fn lease(&mut self, lease: &Lease) {
-        let Lease { port, client, vid, address, until } = *lease;
+        let Lease { port, client, vid, address, until, server } = *lease;
         let outside = self.engine.memory.stations.has(self.now, vid, address, client);
         if outside || self.is_no_station(address) || self.engine.is_of_other_network(address) {
             return;
         }
         self.bind_lease(port, address.into(), until);
+        if let Some((server, time)) = server
+            && self.has_by_lease(lease)
+            && let Some(guard) = self.guard_of(port)
+        {
+            guard.grants.note((vid, address), server, time);
+        }
         self.engine.memory.forget_questions();
     }
 

@@ -11,7 +11,7 @@ use crate::guard::bucket::Bucket;
 use crate::guard::dhcp::Client;
 use crate::guard::fast::{Cache, GUEST_PLACES, OUTSIDE_PLACES};
 use crate::guard::fragments::Fragments;
-use crate::guard::leases::Requests;
+use crate::guard::leases::{Grants, Requests};
 use crate::guard::spec::{GuardMode, GuardSpec, Role};
 use crate::guard::violation::Violations;
 use crate::plan::{PortSpec, SourceMode};
@@ -59,6 +59,8 @@ pub(crate) struct PortGuard {
     pub(crate) clients: Vec<(Client, Instant)>,
     /// What they asked for last.
     pub(crate) requests: Requests,
+    /// What they were given.
+    pub(crate) grants: Grants,
     pub(crate) fragments: Fragments,
 }
 
@@ -116,6 +118,7 @@ impl PortGuard {
             tried: ArrayVec::new(),
             clients: Vec::new(),
             requests: Requests::default(),
+            grants: Grants::default(),
             fragments: Fragments::default(),
         }))
     }
@@ -128,6 +131,7 @@ impl PortGuard {
         self.tried = core::mem::take(&mut old.tried);
         self.clients = core::mem::take(&mut old.clients);
         self.requests = core::mem::take(&mut old.requests);
+        self.grants = core::mem::take(&mut old.grants);
         self.violations = core::mem::take(&mut old.violations);
         // Another rate begins with a quiet time behind it.
         if (self.spec.rates, self.spec.storm) == (old.spec.rates, old.spec.storm) {

@@ -219,17 +219,58 @@ fn a_server_outside_stands_on_the_segment() {
             assert_eq!(owner(&net, mine), its, "{address} {number}");
         }
     }
-    // What it has by lease it may keep, whoever says so: servers behind relays do.
-    let mut net = world();
-    net.change("a", by_dhcp(2));
-    heard(&mut net, 200, from.v4());
-    ask(&mut net, &a());
-    passed(&mut net, "uplink", &says(&from, (from.v4(), 67), mac(2), message::ACK, mine.into()));
-    net.wait(Duration::from_secs(30));
-    ask(&mut net, &a());
-    passed(&mut net, "uplink", &says(&from, (far, 67), mac(2), message::ACK, mine.into()));
-    net.wait(Duration::from_secs(50));
-    assert_eq!(owner(&net, mine), Some(Owner::Port(net.id("a"))));
+}
+
+/// The relay, which stands on the segment, gives what the server behind it named. Later the server itself
+/// renews it, and nobody else, for no longer than it was given.
+#[test]
+fn a_server_behind_a_relay_renews_what_it_gave() {
+    let from = server("uplink");
+    let [far, other] = [5, 6].map(|number| Ipv4Addr::new(203, 0, 113, number));
+    let mine = v4(60);
+    let acknowledges = |source: Ipv4Addr, named: Option<Ipv4Addr>, time: u32| {
+        let mut options = [&[51, 4][..], &time.to_be_bytes()].concat();
+        options.extend(
+            named.map(|named| [&[54, 4][..], &named.octets()].concat()).into_iter().flatten(),
+        );
+        let mut bytes = message(2, mac(2), message::ACK, &options);
+        bytes[16..20].copy_from_slice(&mine.octets());
+        let header = Ipv4 { source, destination: mine, ..Ipv4::default() };
+        from.frame(mac(2), |b| b.ipv4(&header).udp(67, 68).payload(&bytes))
+    };
+    // Who is named in the lease, who answers later and what he says, and for how long it holds then.
+    for (named, source, says, left) in [
+        (Some(far), far, 60, 60),
+        (Some(far), far, u32::MAX, 60),
+        (Some(far), far, 40, 40),
+        (Some(far), other, 60, 30),
+        (None, far, 60, 30),
+        (Some(far), from.v4(), 600, 600),
+    ] {
+        let mut net = world();
+        net.change("a", by_dhcp(2));
+        heard(&mut net, from.number, from.v4());
+        ask(&mut net, &a());
+        passed(&mut net, "uplink", &acknowledges(from.v4(), named, 60));
+        for _ in 0..3 {
+            net.wait(Duration::from_secs(30));
+            ask(&mut net, &a());
+            net.send("uplink", &acknowledges(source, Some(source), says));
+            drain(&mut net);
+            if left == 30 {
+                break;
+            }
+        }
+        net.wait(Duration::from_secs(left - 1));
+        assert_eq!(owner(&net, mine), Some(Owner::Port(net.id("a"))), "{named:?} {source} {says}");
+        net.wait(Duration::from_secs(1));
+        assert_eq!(owner(&net, mine), None, "{named:?} {source} {says}");
+        // It is over.
+        ask(&mut net, &a());
+        net.send("uplink", &acknowledges(far, Some(far), 60));
+        drain(&mut net);
+        assert_eq!(owner(&net, mine), None);
+    }
 }
 
 /// Not the segment's router's, nor anybody's out there, nor what no station has.
