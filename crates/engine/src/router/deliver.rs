@@ -9,7 +9,7 @@ use super::decide::Decision;
 use super::interface::Way;
 use super::neighbour::{Asker, Key, Left};
 use super::spec::InterfaceId;
-use super::waiting::List;
+use super::waiting::{List, SURE};
 use super::{Arrival, NeighbourState, OUTPUT_MAX, Output, Router, rewrite};
 use crate::frame::Frame;
 use crate::keyed_slab::Number;
@@ -103,9 +103,12 @@ impl Router {
         }
         let most = self.limits.waiting_per_port;
         let interface = self.interfaces.get_mut(arrival.iface);
-        let fits = interface.is_some_and(|its| its.account(arrival.port).waiting < most);
-        let pushed =
-            if fits { self.waiting.push(&mut entry.waiting, arrival, frame) } else { Err(frame) };
+        let its = interface.map_or(most, |its| its.account(arrival.port).waiting);
+        let pushed = if its < most {
+            self.waiting.push(&mut entry.waiting, arrival, frame, its < SURE)
+        } else {
+            Err(frame)
+        };
         if let Some(interface) = self.interfaces.get_mut(arrival.iface) {
             interface.counters.waited += u64::from(pushed.is_ok());
             let account = interface.account(arrival.port);

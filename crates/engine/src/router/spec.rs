@@ -220,7 +220,7 @@ pub struct RouterLimits {
     pub waiting_per_neighbour: u8,
     /// Packets of one port that wait for any neighbour.
     pub waiting_per_port: u16,
-    /// Packets that wait for any neighbour.
+    /// Packets that wait for any neighbour. Two of each port may wait beyond that.
     pub waiting: usize,
     /// ICMP errors a second because of one port's packets.
     pub errors_per_port: u32,

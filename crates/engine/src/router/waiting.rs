@@ -1,12 +1,16 @@
 //! Packets that wait for a neighbour's address.
 //!
 //! One slab for all of them, with a list for each neighbour through it: the total is bounded, and no
-//! neighbour that waits for nothing takes memory.
+//! neighbour that waits for nothing takes memory. Beyond the bound each port has [`SURE`] places, so that
+//! those who fill the slab together keep nobody from finding his neighbours.
 
 use alloc::vec::Vec;
 
 use super::Arrival;
 use crate::frame::Frame;
+
+/// Packets of one port that may wait, whatever others have waiting.
+pub(super) const SURE: u16 = 2;
 
 /// No packet.
 const NONE: u32 = u32::MAX;
@@ -53,21 +57,22 @@ impl Waiting {
         self.places.len() - self.free.len()
     }
 
-    /// Adds a packet at the end of a list. Gives it back if there is no room for any more.
+    /// Adds a packet at the end of a list. Gives it back if there is no room for any more, unless it is
+    /// one of those for which its port is `sure` of a place.
     pub(super) fn push(
         &mut self,
         list: &mut List,
         arrival: Arrival,
         frame: Frame,
+        sure: bool,
     ) -> Result<(), Frame> {
-        let at = match self.free.pop() {
-            Some(at) => at,
-            None if self.places.len() < self.limit => {
-                self.places.push(Place { packet: None, next: NONE });
-                u32::try_from(self.places.len() - 1).unwrap_or(NONE)
-            }
-            None => return Err(frame),
-        };
+        if !sure && self.len() >= self.limit {
+            return Err(frame);
+        }
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place { packet: None, next: NONE });
+            u32::try_from(self.places.len() - 1).unwrap_or(NONE)
+        });
         let Some(place) = self.places.get_mut(at as usize) else { return Err(frame) };
         *place = Place { packet: Some((arrival, frame)), next: NONE };
         match self.places.get_mut(list.tail as usize) {

@@ -449,14 +449,24 @@ fn packets_that_wait_are_counted_for_their_port() {
             send(&mut routed, "d", 5, to);
         }
         routed.moved(&["0 received+2 waited+2"]);
-        send(&mut routed, "e", 6, 100);
+        // Whoever fills the room for all, each port is sure of two places.
+        for to in 100..103 {
+            send(&mut routed, "e", 6, to);
+        }
+        routed.moved(&["0 received+3 waited+2 drop.waiting-full"]);
+        send(&mut routed, "d", 5, 102);
         routed.moved(&["0 received drop.waiting-full"]);
+        assert_eq!(routed.router.waiting(), 7);
         // What went on its way makes room.
         routed.send("c", &claim(1, mac(4), addr(version, 1, 100), true));
-        routed.moved(&["0 forwarded+2", "1 received noted"]);
+        routed.moved(&["0 forwarded+3", "1 received noted"]);
         send(&mut routed, "a", 2, 101);
         routed.moved(&["0 received waited"]);
-        assert_eq!(routed.router.waiting(), 4);
+        assert_eq!(routed.router.waiting(), 5);
+        send(&mut routed, "d", 5, 102);
+        routed.moved(&["0 received waited"]);
+        send(&mut routed, "d", 5, 102);
+        routed.moved(&["0 received drop.waiting-full"]);
     }
 }
 
