@@ -525,28 +525,6 @@ impl Bindings {
         }
     }
 
-    /// Whether a binding of this source fits in at a place, once what stands at those of `ends` has
-    /// ended.
-    fn check_room_at(
-        &self,
-        port: PortId,
-        place: Place,
-        source: BindingSource,
-        ends: &[Place],
-    ) -> Result<(), BindError> {
-        let at = |place: &Place| self.table.at(self.table.find(place)?).map(|(_, entry)| entry);
-        let counts = |place: &Place| {
-            at(place).is_some_and(|old| old.port == Some(port) && old.source.grows())
-        };
-        if source.grows() && !counts(&place) && !ends.iter().any(counts) {
-            self.check_room(port)?;
-        }
-        if at(&place).is_none() && self.table.len().saturating_sub(ends.len()) >= BINDINGS_MAX {
-            return Err(BindError::TableFull);
-        }
-        Ok(())
-    }
-
     /// Whether a port may have one more binding that counts.
     fn check_room(&self, port: PortId) -> Result<(), BindError> {
         let extra = self.extra.get(port.index()).copied().unwrap_or(0);

@@ -2,7 +2,8 @@
 //! RFC 3810, RFC 4541).
 //!
 //! Memberships are of ports, not of hosts, and by Ethernet group address, because that is what a
-//! frame is sent by. They last until two queries in a row went unanswered; there is no clock but the
+//! frame is sent by. Several groups of IP have one such address (RFC 1112, 6.4; RFC 2464, 7), so each
+//! membership knows for which of them it is, and ends with the last one. They last until two queries in a row went unanswered; there is no clock but the
 //! querier's, of which each IP version has its own in each VLAN. The querier is the network itself, while
 //! no router of the outside asks there; the engine's timer has it ask. Only a sound query about all
 //! groups, to all stations, to be answered soon, that goes on to the guests, is one of a querier:
@@ -24,6 +25,7 @@ use crate::guard::egress::Reach;
 use crate::guard::extension::{self, Extensions};
 use crate::guard::ipv4::{Options, group_mac, router_alert};
 use crate::guard::querier::{ALL_V4, ALL_V6, IGMP_V3_LEN, MLD_V2_LEN, long_v4, long_v6};
+use crate::guard::share::Share;
 use crate::guard::{Judge, Outcome};
 use crate::keyed::Key;
 use crate::reason::Reason;
@@ -51,9 +53,9 @@ const LONGEST_ANSWER: Duration = Duration::from_secs(30);
 /// Memberships of a network.
 #[derive(Debug, Default)]
 pub(crate) struct Groups {
-    /// The port, and VLAN and group; with the round of the last report. What one port has lies
-    /// together, because it is counted for every group that a report names.
-    members: BTreeMap<(u16, u64), u32>,
+    /// The port, and VLAN and group. What one port has lies together, because it is counted for every
+    /// group that a report names.
+    members: BTreeMap<(u16, u64), Member>,
     /// How many ports each group has.
     ports: BTreeMap<u64, u32>,
     /// How many ports have beyond [`SURE`], all together.
@@ -62,6 +64,15 @@ pub(crate) struct Groups {
     rounds: BTreeMap<(Version, u16), Rounds>,
     /// When one of them may be due.
     next: Instant,
+}
+
+/// A membership.
+#[derive(Clone, Copy, Debug, Default)]
+struct Member {
+    /// The round of the last report.
+    round: u32,
+    /// The groups of IP that it is for, a bit for each: see [`Share`].
+    shares: u32,
 }
 
 /// Which protocol: IGMP or MLD.
@@ -103,7 +114,7 @@ impl Groups {
     }
 
     /// Takes note that a port joined or renewed; false if it, or the network, has too many.
-    fn join(&mut self, group: Key, port: u16, most: usize) -> bool {
+    fn join(&mut self, group: Key, share: Share, port: u16, most: usize) -> bool {
         let key = (port, group.bits());
         let known = self.members.contains_key(&key);
         if !known {
@@ -118,7 +129,10 @@ impl Groups {
             self.beyond += usize::from(!sure);
         }
         let round = self.round(group);
-        if self.members.insert(key, round).is_none() {
+        let member = self.members.entry(key).or_default();
+        member.round = round;
+        member.shares |= share.bit();
+        if !known {
             *self.ports.entry(group.bits()).or_default() += 1;
         }
         true
@@ -137,13 +151,17 @@ impl Groups {
             .any(|((_, group), _)| Key::of_bits(*group).vid() == vid)
     }
 
-    fn leave(&mut self, group: Key, port: u16) {
-        let left = self.members.remove(&(port, group.bits())).is_some();
-        if left {
-            self.one_less(group.bits());
+    fn leave(&mut self, group: Key, share: Share, port: u16) {
+        let key = (port, group.bits());
+        let Some(member) = self.members.get_mut(&key) else { return };
+        member.shares &= !share.bit();
+        if member.shares != 0 {
+            return;
         }
+        self.members.remove(&key);
+        self.one_less(group.bits());
         let its = self.members.range((port, u64::MIN)..=(port, u64::MAX)).count();
-        self.beyond -= usize::from(left && its >= SURE);
+        self.beyond -= usize::from(its >= SURE);
     }
 
     /// A port is not in this group any more.
@@ -159,8 +177,8 @@ impl Groups {
     /// Keeps some of the memberships.
     fn retain(&mut self, keep: impl Fn(u16, Key, u32) -> bool) {
         let mut left = Vec::new();
-        self.members.retain(|(port, group), answered| {
-            let stays = keep(*port, Key::of_bits(*group), *answered);
+        self.members.retain(|(port, group), member| {
+            let stays = keep(*port, Key::of_bits(*group), member.round);
             left.extend((!stays).then_some(*group));
             stays
         });
@@ -278,7 +296,8 @@ impl<'a> Judge<'a> {
             if !group.is_multicast() {
                 self.refuse(Reason::IgmpFormat)?;
             } else if group.octets()[..3] != [224, 0, 0] {
-                self.member(group_mac(group), record.wish, Reason::IgmpGroups)?;
+                let station = (group_mac(group), Share::v4(group));
+                self.member(station, record.wish, Reason::IgmpGroups)?;
             }
         }
         Ok(self.reported(ip.source.into()))
@@ -314,22 +333,30 @@ impl<'a> Judge<'a> {
             if !group.is_multicast() {
                 self.refuse(Reason::MldFormat)?;
             } else if !matches!(group.segments()[0], 0xff01 | 0xff02) {
-                self.member(ndp::multicast_mac(group), record.wish, Reason::MldGroups)?;
+                let station = (ndp::multicast_mac(group), Share::v6(group));
+                self.member(station, record.wish, Reason::MldGroups)?;
             }
         }
         Ok(self.reported(ip.source.into()))
     }
 
-    fn member(&mut self, group: MacAddr, wish: Wish, full: Reason) -> Result<(), Reason> {
+    fn member(
+        &mut self,
+        (group, share): (MacAddr, Share),
+        wish: Wish,
+        full: Reason,
+    ) -> Result<(), Reason> {
         let key = Key::new(self.vid(), group.as_u64());
         let (index, most) = (self.id.index, usize::from(self.me.spec.groups));
         match wish {
             Wish::Receive => {
-                let fits = self.engine.memory.groups.join(key, index, most);
+                let fits = self.engine.memory.groups.join(key, share, index, most);
                 return self.demand(fits, full);
             }
             // Behind a cable to a switch others may still be in the group; they answer the next query.
-            Wish::Leave if self.me.fixed_macs => self.engine.memory.groups.leave(key, index),
+            Wish::Leave if self.me.fixed_macs => {
+                self.engine.memory.groups.leave(key, share, index);
+            }
             Wish::Leave | Wish::Unsaid => {}
         }
         Ok(())
@@ -426,6 +453,8 @@ impl<'a> Judge<'a> {
 mod tests {
     use super::*;
 
+    const SHARE: Share = Share::nth(7);
+
     fn ask(groups: &mut Groups, now: Instant) -> usize {
         groups.due(now, core::iter::once(1)).len()
     }
@@ -435,13 +464,13 @@ mod tests {
         let mut groups = Groups::default();
         let mut now = Instant::from_nanos(1);
         let group = Key::new(1, 0x0100_5e01_0203);
-        assert!(groups.deadline() <= now && groups.join(group, 7, 32));
+        assert!(groups.deadline() <= now && groups.join(group, SHARE, 7, 32));
         for answered in [true, false, false] {
             assert_eq!(ask(&mut groups, now), 2);
             assert_eq!(groups.deadline(), now + QUERY_INTERVAL);
             now = now + QUERY_INTERVAL;
             if answered {
-                assert!(groups.join(group, 7, 32));
+                assert!(groups.join(group, SHARE, 7, 32));
             }
             assert!(groups.has(group, 7) && groups.somebody_but(group, 8));
             assert!(!groups.somebody_but(group, 7));
@@ -455,7 +484,7 @@ mod tests {
         let mut groups = Groups::default();
         let mut now = Instant::from_nanos(1);
         let (one, two) = (Key::new(1, 0x0100_5e01_0203), Key::new(2, 0x0100_5e01_0203));
-        assert!(groups.join(one, 7, 32) && groups.join(two, 7, 32));
+        assert!(groups.join(one, SHARE, 7, 32) && groups.join(two, SHARE, 7, 32));
         assert_eq!(groups.due(now, [1, 2, 3].into_iter()).len(), 6);
         for _ in 0..ROUNDS {
             now = now + ROUND_TIME + Duration::from_secs(1);
@@ -479,36 +508,51 @@ mod tests {
     }
 
     #[test]
+    fn a_membership_is_for_several_groups_of_ip() {
+        let mut groups = Groups::default();
+        let group = Key::new(1, 0x0100_5e01_0203);
+        assert!(
+            groups.join(group, Share::nth(0), 7, 1) && groups.join(group, Share::nth(31), 7, 1)
+        );
+        groups.leave(group, Share::nth(5), 7);
+        groups.leave(group, Share::nth(0), 7);
+        groups.leave(group, Share::nth(0), 7);
+        assert!(groups.has(group, 7) && groups.somebody_but(group, 8));
+        groups.leave(group, Share::nth(31), 7);
+        assert!(!groups.has(group, 7) && !groups.somebody_but(group, 8));
+    }
+
+    #[test]
     fn memberships_are_bounded() {
         let mut groups = Groups::default();
         for number in 0..32 {
-            assert!(groups.join(Key::new(1, 0x0100_5e00_0000 | number), 7, 32));
-            assert!(groups.join(Key::new(1, 0x3333_0000_0000 | number), 7, 32));
+            assert!(groups.join(Key::new(1, 0x0100_5e00_0000 | number), SHARE, 7, 32));
+            assert!(groups.join(Key::new(1, 0x3333_0000_0000 | number), SHARE, 7, 32));
         }
-        assert!(!groups.join(Key::new(1, 0x0100_5e00_0020), 7, 32));
-        assert!(groups.join(Key::new(1, 0x0100_5e00_0020), 8, 32));
+        assert!(!groups.join(Key::new(1, 0x0100_5e00_0020), SHARE, 7, 32));
+        assert!(groups.join(Key::new(1, 0x0100_5e00_0020), SHARE, 8, 32));
         groups.forget(7);
         assert_eq!(groups.len(), 1);
         let group = |number: u64| Key::new(1, 0x0100_5e00_0000 | number);
         for port in 10..1000 {
             for number in 0..32 {
-                groups.join(group(number), port, 32);
+                groups.join(group(number), SHARE, port, 32);
             }
         }
         // Who comes late is sure of some all the same.
         let others = groups.len();
         for number in 0..=SURE as u64 {
-            assert_eq!(groups.join(group(number), 2000, 32), number < SURE as u64);
+            assert_eq!(groups.join(group(number), SHARE, 2000, 32), number < SURE as u64);
         }
         assert_eq!(groups.len(), COMMON + 991 * SURE + 1);
         assert_eq!(groups.len() - others, SURE);
         // What one gives up another may have.
-        assert!(groups.beyond == COMMON && !groups.join(group(8), 2000, 32));
-        groups.leave(group(5), 10);
-        assert!(groups.join(group(8), 2000, 32) && !groups.join(group(9), 2000, 32));
+        assert!(groups.beyond == COMMON && !groups.join(group(8), SHARE, 2000, 32));
+        groups.leave(group(5), SHARE, 10);
+        assert!(groups.join(group(8), SHARE, 2000, 32) && !groups.join(group(9), SHARE, 2000, 32));
         groups.forget(11);
         assert_eq!(groups.beyond, COMMON - (32 - SURE));
-        assert!(groups.join(group(9), 2000, 32));
+        assert!(groups.join(group(9), SHARE, 2000, 32));
         for nth in 0..ROUNDS {
             ask(&mut groups, Instant::EPOCH + QUERY_INTERVAL * nth);
         }
@@ -526,7 +570,7 @@ mod tests {
             assert_eq!(ask(&mut groups, now), 2);
             let until = now + OTHER_QUERIER;
             groups.other_querier(version, 1, now);
-            assert!(groups.join(group, 7, 32));
+            assert!(groups.join(group, SHARE, 7, 32));
             // Whom it does not ask does not have to answer it.
             for _ in 0..ROUNDS {
                 now = now + QUERY_INTERVAL;

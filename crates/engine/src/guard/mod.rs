@@ -56,6 +56,7 @@ mod prefixes;
 mod privacy;
 mod querier;
 mod reject;
+mod share;
 mod spec;
 mod special;
 mod stations;

@@ -259,6 +259,41 @@ fn who_blocks_a_source_stays_in_the_group() {
     }
 }
 
+/// Several groups have one Ethernet address, and who leaves one of them stays in the others.
+#[test]
+fn who_leaves_a_group_stays_in_those_with_its_ethernet_address() {
+    let peer = Guest { port: "peer", number: PEER, tags: Vec::new() };
+    let (with, without) = (&["peer", "router", "uplink"][..], &["router", "uplink"][..]);
+    let groups4 = [GROUP, Ipv4Addr::new(224, 1, 2, 3), Ipv4Addr::new(239, 129, 2, 3)];
+    let groups6 =
+        [group6(), "ff08::1234".parse().expect("it is"), "ff35::7:0:1234".parse().expect("it is")];
+    let to_all = Ipv4Addr::new(224, 0, 0, 2);
+    let data = [to_group(&a(), groups4[2]), to_group6(&a(), groups6[2], 2000)];
+    for version1 in [false, true] {
+        let joins = |number: usize| {
+            [report_v3(&peer, 4, groups4[number], 0), report_v2(&peer, 4, groups6[number], 0)]
+        };
+        let leaves = |number: usize| {
+            let (group4, group6) = (groups4[number], groups6[number]);
+            if version1 {
+                let done = mld(&peer, mld::kind::DONE, group6, peer.link_local(), 1);
+                [igmp(&peer, igmp::kind::LEAVE, group4, &header(&peer, to_all)), done]
+            } else {
+                [report_v3(&peer, 3, group4, 0), report_v2(&peer, 3, group6, 0)]
+            }
+        };
+        let mut net = world_of(snooping());
+        (0..3).flat_map(joins).for_each(|frame| passed(&mut net, "peer", &frame));
+        for number in 0..3 {
+            data.iter().for_each(|data| reaches(&mut net, "a", data, with));
+            leaves(number).iter().for_each(|frame| passed(&mut net, "peer", frame));
+            // Twice is once.
+            leaves(number).iter().for_each(|frame| passed(&mut net, "peer", frame));
+        }
+        data.iter().for_each(|data| reaches(&mut net, "a", data, without));
+    }
+}
+
 #[track_caller]
 pub(crate) fn queries(net: &mut TestNetwork, port: &str) -> usize {
     let frames = net.receive_plain(port);
