@@ -134,6 +134,18 @@ impl VlanMode {
         }
     }
 
+    /// How many VLANs the port is in.
+    pub(crate) fn count(&self) -> usize {
+        match self {
+            Self::Access(_) => 1,
+            Self::Trunk { native, allowed } => {
+                let more = native.is_some_and(|vid| !allowed.contains(vid));
+                let words = allowed.0.iter().map(|word| word.count_ones() as usize);
+                words.sum::<usize>() + usize::from(more)
+            }
+        }
+    }
+
     /// The VLAN of the port's frames without a tag, or else the first that it carries.
     pub(crate) fn first(&self) -> Option<u16> {
         match self {
@@ -177,5 +189,9 @@ mod tests {
         let trunk = VlanMode::Trunk { native: Some(3), allowed: [5].into_iter().collect() };
         assert!(trunk.carries(3, false) && trunk.carries(3, true) && trunk.carries(5, true));
         assert!(!trunk.carries(7, false));
+        assert_eq!((access.count(), trunk.count()), (1, 2));
+        assert_eq!((access.first(), trunk.first()), (Some(7), Some(3)));
+        let trunk = VlanMode::Trunk { native: None, allowed: [9, 300, 5].into_iter().collect() };
+        assert_eq!((trunk.count(), trunk.first()), (3, Some(5)));
     }
 }

@@ -239,7 +239,8 @@ pub enum BindError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BindingLimits {
     /// Leases and first uses that one port may have. One whose guard lets it take more than the
-    /// usual first-come addresses ([`FirstCome`]) may have as many more.
+    /// usual first-come addresses ([`FirstCome`]) may have as many more, and so may one in several VLANs
+    /// for each of the others.
     pub per_port: u32,
     /// Leases and first uses that all ports together may have. Half of them are shared out among
     /// the ports that the network may have.
@@ -354,12 +355,15 @@ impl Bindings {
         self.limits
     }
 
-    /// What the guard of a port lets it take.
-    pub(crate) fn allow(&mut self, port: PortId, first_come: FirstCome) {
+    /// What the guard of a port lets it take, and in how many VLANs: in each it has a link-local address,
+    /// which may be the same.
+    pub(crate) fn allow(&mut self, port: PortId, first_come: FirstCome, vlans: usize) {
         let usual = FirstCome::default();
         let beyond =
             |may: u16, usual: u16| u32::from(may.min(FIRST_COME_MAX).saturating_sub(usual));
-        let extra = beyond(first_come.v4, usual.v4) + beyond(first_come.v6, usual.v6);
+        let others = u16::try_from(vlans.saturating_sub(1)).unwrap_or(u16::MAX);
+        let extra =
+            beyond(first_come.v4, usual.v4) + beyond(first_come.v6, usual.v6) + beyond(others, 0);
         if self.extra.len() <= port.index() {
             self.extra.resize(port.index() + 1, 0);
         }

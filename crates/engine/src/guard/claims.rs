@@ -36,7 +36,6 @@ use crate::event::BindingEnd;
 use crate::frame::Cast;
 use crate::guard::Judge;
 use crate::guard::arp::compose;
-use crate::guard::port::Local;
 use crate::guard::spec::{FIRST_COME_MAX, GuardMode, NetworkGuard, Role};
 use crate::plan::SourceMode;
 use crate::port::PortId;
@@ -346,7 +345,8 @@ impl Judge<'_> {
     }
 
     /// Whether the port may have one more first-come address, and which one it has to give up for it.
-    fn room_for(&mut self, address: IpAddr) -> Result<Option<Local>, ()> {
+    /// One that it has in several VLANs counts once: a guest has its link-local address in each.
+    fn room_for(&mut self, address: IpAddr) -> Result<Option<IpAddr>, ()> {
         let limit = match address {
             IpAddr::V4(_) => self.me.spec.first_come.v4,
             IpAddr::V6(_) => self.me.spec.first_come.v6,
@@ -364,13 +364,22 @@ impl Judge<'_> {
         self.me.claims.retain(|((vid, known), _)| {
             engine.bindings.source_in(*vid, *known) == Some((id, BindingSource::FirstUse))
         });
-        let version = |known: &IpAddr| known.is_ipv4() == address.is_ipv4();
-        let its = || self.me.claims.iter().filter(|((_, known), _)| version(known));
-        if its().count() < usize::from(limit) {
+        let claims = &mut self.me.claims;
+        claims.sort_unstable_by_key(|((vid, known), _)| (*known, *vid));
+        // Each address of the version, and when it was last used in any VLAN.
+        let its = || {
+            let same = claims.chunk_by(|((_, one), _), ((_, next), _)| one == next);
+            let last = same.filter_map(|same| {
+                let ((_, known), _) = same.first()?;
+                Some((*known, same.iter().map(|(_, at)| *at).max()?))
+            });
+            last.filter(|(known, _)| known.is_ipv4() == address.is_ipv4())
+        };
+        if its().any(|(known, _)| known == address) || its().count() < usize::from(limit) {
             return Ok(None);
         }
         let idle = its().filter(|(_, at)| now.saturating_since(*at) >= IDLE);
-        let idle = idle.min_by_key(|(_, at)| *at).map(|(known, _)| Some(*known));
+        let idle = idle.min_by_key(|(_, at)| *at).map(|(known, _)| Some(known));
         if idle.is_none() {
             self.me.found_full = Some(now);
         }
@@ -379,9 +388,15 @@ impl Judge<'_> {
 
     fn take(&mut self, address: IpAddr) -> Claim {
         let Ok(idle) = self.room_for(address) else { return Claim::Limit };
-        if let Some((vid, idle)) = idle {
-            self.me.claims.retain(|(known, _)| *known != (vid, idle));
-            self.engine.end_in(vid, idle, BindingEnd::Unbound);
+        if let Some(idle) = idle {
+            let Self { engine, me, .. } = self;
+            me.claims.retain(|((vid, known), _)| {
+                let stays = *known != idle;
+                if !stays {
+                    engine.end_in(*vid, idle, BindingEnd::Unbound);
+                }
+                stays
+            });
         }
         match self.bind(address) {
             Ok(()) => {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use engine::bindings::{BindError, BindingSource, Lifetime, Owner};
-use engine::{GuardMode, PortSpec, Reason, SourceMode, Verdict, VlanMode};
+use engine::{FirstCome, GuardMode, PortSpec, Reason, SourceMode, Verdict, VlanMode};
 use testkit::{TestNetwork, mac};
 use wire::arp::operation::REQUEST;
 use wire::build::{Ipv4, Ipv6};
@@ -172,6 +172,48 @@ fn who_is_in_both_vlans_has_it_where_it_is_free() {
         net.plug("one", learning());
         taken(&mut net, "one", &from(&ONE, address));
         passed(&mut net, "two", &from(&TWO, address));
+    }
+}
+
+/// Every guest has its link-local address in each of its VLANs, and a router may have one address in all.
+#[test]
+fn an_address_in_many_vlans_is_one_of_those_that_a_port_may_have() {
+    let addresses = [["192.168.1.1", "192.168.1.2"], ["fe80::1", "2001:db8::2"]];
+    for (nth, addresses) in addresses.into_iter().enumerate() {
+        let [first, second] = addresses.map(|it| it.parse::<IpAddr>().expect("an address"));
+        let third: IpAddr =
+            if nth == 0 { "192.168.1.3" } else { "2001:db8::3" }.parse().expect("an address");
+        let mut net = world();
+        net.unplug("uplink");
+        let mut spec = client_of_both();
+        let vlan = VlanMode::Trunk { native: None, allowed: (1..=40).collect() };
+        spec.source = SourceMode::Learn { max_macs: 64 };
+        spec.guard.first_come = FirstCome { v4: 2, v6: 2 };
+        net.plug("trunk", PortSpec { vlan, ..spec.clone() });
+        let its = Some(net.id("trunk"));
+        let sends = |net: &mut TestNetwork, vid, address| {
+            net.forget_moved();
+            net.send("trunk", &from(&trunk(vid), address))
+        };
+        let full = if nth == 0 { Reason::Ipv4SourceLimit } else { Reason::Ipv6SourceLimit };
+        for vid in 1..=40 {
+            sends(&mut net, vid, first);
+        }
+        assert_eq!(bindings(&net, first).len(), 40);
+        sends(&mut net, 7, second);
+        assert_eq!(bindings(&net, second), [(its, Some(7))]);
+        assert_eq!(sends(&mut net, 7, third), Verdict::Drop(full));
+        // One is idle where it is in none of them used: then it goes in all.
+        net.wait(Duration::from_secs(1200));
+        sends(&mut net, 3, first);
+        net.wait(Duration::from_secs(600));
+        sends(&mut net, 7, third);
+        assert_eq!(bindings(&net, third), [(its, Some(7))]);
+        assert_eq!((bindings(&net, first).len(), bindings(&net, second).len()), (40, 0));
+        net.wait(Duration::from_secs(1300));
+        sends(&mut net, 7, third);
+        sends(&mut net, 7, second);
+        assert_eq!((bindings(&net, first).len(), bindings(&net, second).len()), (0, 1));
     }
 }
 
