@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use engine::router::InterfaceSpec;
-use engine::{GuardMode, GuardSpec, VlanMode};
+use engine::{GuardMode, GuardSpec, SourceMode, VlanMode};
 use wire::build::{Builder, Ipv6};
 use wire::parse::Arp;
 use wire::{MacAddr, arp, ndp};
@@ -150,4 +150,44 @@ fn who_loses_an_address_in_another_vlan_takes_it_from_nobody() {
     s.turns();
     assert_eq!(known(&s), []);
     drop(client);
+}
+
+/// A guest of two VLANs has an address in the one that the router is not in, then in both, then in the
+/// router's alone.
+#[test]
+fn a_guest_of_two_vlans_is_where_it_has_the_address() {
+    let mut s = Stage::new("both");
+    open_router(&mut s);
+    let of = |vids: &[u16]| PortSpec {
+        vlan: VlanMode::Trunk { native: None, allowed: vids.iter().copied().collect() },
+        source: SourceMode::Learn { max_macs: 4 },
+        guard: GuardSpec { mode: GuardMode::Learn, ..GuardSpec::default() },
+        ..PortSpec::default()
+    };
+    let (port, client) = s.stream_port("a", of(&[1, 2]));
+    let asks = |s: &mut Stage, vid: u8| {
+        for mut question in questions(MacAddr([2, 0, 0, 0, 0, 7])) {
+            question.splice(12..12, [0x81, 0, 0, vid]);
+            send(&client, &record(&question)).unwrap();
+        }
+        s.turns();
+        let its = s.worker.engine(s.net).bindings();
+        its.filter(|it| it.vlan == Some(vid.into())).count()
+    };
+    let known = |s: &Stage| -> Vec<(IpAddr, Option<u16>)> {
+        let mut known: Vec<_> =
+            s.worker.router().neighbours().map(|it| (it.addr, it.port)).collect();
+        known.sort_unstable();
+        known
+    };
+    assert_eq!(asks(&mut s, 2), 2);
+    assert_eq!(known(&s), []);
+    assert_eq!(asks(&mut s, 1), 2);
+    let number = u16::try_from(port.index()).unwrap();
+    let its = [(IpAddr::V4(GUEST.0), Some(number)), (IpAddr::V6(GUEST.1), Some(number))];
+    assert_eq!(known(&s), its);
+    s.worker.change_port(s.net, port, of(&[1])).unwrap();
+    s.turns();
+    assert_eq!(s.worker.engine(s.net).bindings().filter(|it| it.vlan.is_some()).count(), 2);
+    assert_eq!(known(&s), its);
 }
