@@ -4,20 +4,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use engine::bindings::Owner;
-use engine::{NetworkGuard, NetworkSpec, Reason, Verdict};
+use engine::{NetworkGuard, NetworkSpec, PortSpec, Reason, Verdict, VlanMode};
 use ipnet::IpNet;
 use testkit::{TestNetwork, mac};
-use wire::MacAddr;
 use wire::arp::operation::{REPLY, REQUEST};
 use wire::build::{Ipv4, Ipv6};
 use wire::dhcp4::message;
 use wire::parse::Arp;
+use wire::{MacAddr, Tag};
 
 use crate::dhcp::{by_dhcp, dhcpv6, from_nobody, message};
 use crate::outside::advertisement;
 use crate::world::{
     Guest, PEER, ROUTER, a, drain, learning, network, passed, reaches, refused, refused_on_egress,
-    v4, v6, world,
+    taken, uplink, v4, v6, world,
 };
 
 /// The network's router, or a station outside.
@@ -473,4 +473,37 @@ fn temporary_addresses_are_bindings_too() {
             refused(&mut net, "a", &frame, Reason::Ipv6Source);
         }
     }
+}
+
+/// Two customers behind one trunk: what the server of one delegates is the other's business where that is.
+#[test]
+fn a_prefix_is_delegated_in_the_vlan_of_its_server() {
+    let (from, guest) = (server("uplink"), a());
+    let prefix: Ipv6Addr = "2001:db8:a::".parse().expect("a prefix");
+    let source: Ipv6Addr = "2001:db8:a::9".parse().expect("an address");
+    let mut net = world();
+    let vlan = VlanMode::Trunk { native: Some(1), allowed: [2].into_iter().collect() };
+    net.change("uplink", PortSpec { vlan, ..uplink() });
+    net.plug("two", PortSpec { vlan: VlanMode::Access(2), ..learning() });
+    net.change("a", by_dhcp(2));
+    let request = [3, 0, 0, 1, 0, 1, 0, 2, 7, 7];
+    passed(&mut net, "a", &dhcpv6(&guest, guest.link_local(), (546, 547), &request));
+    let option = [&[0, 25, 0, 41], &[0; 12][..], &[0, 26, 0, 25, 0, 0, 0, 60, 0, 0, 0, 60, 56]];
+    let option = [&option.concat()[..], &prefix.octets()].concat();
+    passed(&mut net, "uplink", &replies(&from, &guest, &option));
+    passed(&mut net, "a", &guest.udp6(&Ipv6 { source, ..guest.ip6() }, 1, 2));
+    for (number, tags) in [(201, vec![]), (202, vec![Tag::new(2)])] {
+        let station = Guest { port: "uplink", number, tags };
+        let frame = station.frame(mac(77), |b| b.ipv6(&Ipv6 { source, ..guest.ip6() }).udp(1, 2));
+        if station.tags.is_empty() {
+            refused(&mut net, "uplink", &frame, Reason::OutsideIdentity);
+        } else {
+            passed(&mut net, "uplink", &frame);
+        }
+    }
+    // There it is free.
+    let two = Guest { port: "two", number: 30, tags: Vec::new() };
+    let frame = two.frame(mac(77), |b| b.ipv6(&Ipv6 { source, ..guest.ip6() }).udp(1, 2));
+    taken(&mut net, "two", &frame);
+    passed(&mut net, "a", &guest.udp6(&Ipv6 { source, ..guest.ip6() }, 1, 2));
 }
