@@ -299,8 +299,7 @@ impl Engine {
 
     /// Binds what a guard names, and ends what the guard before it named.
     fn bind_addresses(&mut self, port: PortId, old: &GuardSpec, new: &GuardSpec) {
-        let vlans = self.ports.get(port).map_or(0, |port| port.spec.vlan.count());
-        self.bindings.allow(port, new.first_come, vlans);
+        self.allow_bindings(port, new.first_come);
         let all = |guard: &GuardSpec| -> Vec<Address> {
             let prefixes = guard.prefixes.iter().copied().map(Address::from);
             guard.addresses.iter().copied().map(Address::from).chain(prefixes).collect()

@@ -140,8 +140,7 @@ impl VlanMode {
             Self::Access(_) => 1,
             Self::Trunk { native, allowed } => {
                 let more = native.is_some_and(|vid| !allowed.contains(vid));
-                let words = allowed.0.iter().map(|word| word.count_ones() as usize);
-                words.sum::<usize>() + usize::from(more)
+                allowed.iter().count() + usize::from(more)
             }
         }
     }

@@ -7,7 +7,7 @@ use super::{
 use super::{Bindings, IpAddr, IpNet, MacAddr, Vec};
 use crate::engine::{Engine, mac_addr, mac_bits};
 use crate::event::{BindingEnd, Event};
-use crate::guard::Role;
+use crate::guard::{FirstCome, Role};
 use crate::port::{Port, PortId};
 use crate::time::Instant;
 use crate::vlan::VlanMode;
@@ -185,6 +185,12 @@ impl Engine {
             })
         });
         macs.chain(self.bindings.iter())
+    }
+
+    /// What the guard of a port lets it take, in each of its VLANs.
+    pub(crate) fn allow_bindings(&mut self, port: PortId, first_come: FirstCome) {
+        let vlans = self.ports.get(port).map_or(0, |port| port.spec.vlan.count());
+        self.bindings.allow(port, first_come, vlans);
     }
 
     /// Changes how many bindings guests can make. What is there stays.

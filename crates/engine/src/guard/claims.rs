@@ -364,11 +364,9 @@ impl Judge<'_> {
         self.me.claims.retain(|((vid, known), _)| {
             engine.bindings.source_in(*vid, *known) == Some((id, BindingSource::FirstUse))
         });
-        let claims = &mut self.me.claims;
-        claims.sort_unstable_by_key(|((vid, known), _)| (*known, *vid));
         // Each address of the version, and when it was last used in any VLAN.
         let its = || {
-            let same = claims.chunk_by(|((_, one), _), ((_, next), _)| one == next);
+            let same = self.me.claims.chunk_by(|((_, one), _), ((_, next), _)| one == next);
             let last = same.filter_map(|same| {
                 let ((_, known), _) = same.first()?;
                 Some((*known, same.iter().map(|(_, at)| *at).max()?))
@@ -400,7 +398,9 @@ impl Judge<'_> {
         }
         match self.bind(address) {
             Ok(()) => {
-                self.me.claims.push(((self.vid(), address), self.now));
+                let (vid, claims) = (self.vid(), &mut self.me.claims);
+                let place = claims.iter().position(|((_, known), _)| *known >= address);
+                claims.insert(place.unwrap_or(claims.len()), ((vid, address), self.now));
                 self.engine.memory.forget_questions();
                 Claim::Own
             }

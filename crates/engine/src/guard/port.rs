@@ -47,7 +47,8 @@ pub(crate) struct PortGuard {
     stale: u64,
     pub(crate) buckets: Buckets,
     pub(crate) violations: Violations,
-    /// First-come addresses of the port, and when they were last seen to be used.
+    /// First-come addresses of the port, in order whatever their VLAN, and when they were last seen to be
+    /// used.
     pub(crate) claims: Vec<(Local, Instant)>,
     /// When the port last wanted one more than it may have.
     pub(crate) found_full: Option<Instant>,
