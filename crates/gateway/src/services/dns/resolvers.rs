@@ -10,8 +10,9 @@
 //! A resolver that could not be reached is asked after the others for [`PENALTY`]. One that is silent may
 //! only wait for somebody else itself, and what it is asked is what guests choose: it is left aside when it
 //! has answered nothing at all for [`SILENT_FOR`], although [`SILENT_NAMES`] different names were
-//! asked. The order among equals never changes, because the first is often the only one that knows the
-//! names of its site.
+//! asked, or [`OUTDONE`] questions that another resolver then answered. Once it was left aside, its next
+//! silence is enough, until it has answered something. The order among equals never changes, because the
+//! first is often the only one that knows the names of its site.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
 use std::path::PathBuf;
@@ -31,6 +32,8 @@ const PENALTY: Duration = Duration::from_secs(30);
 /// older than [`PENALTY`] says nothing about today.
 const SILENT_FOR: Duration = Duration::from_secs(3);
 const SILENT_NAMES: usize = 3;
+/// The same of so many questions that another resolver answered: who asks little may ask one name only.
+const OUTDONE: u32 = 2;
 
 /// How often the file is looked at.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -44,8 +47,43 @@ struct Resolver {
     address: SocketAddr,
     /// It is asked after the others until then.
     failed_until: Option<Instant>,
-    /// Since when it answers nothing, and names it was asked, at most [`SILENT_NAMES`].
-    silent: Option<(Instant, Vec<Name>)>,
+    silent: Option<Silence>,
+    /// It was left aside because it was silent, and has answered nothing since then.
+    on_trial: bool,
+}
+
+/// What a resolver has not answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Silence {
+    since: Instant,
+    /// Names it was asked, at most [`SILENT_NAMES`].
+    names: Vec<Name>,
+    /// Questions that another resolver answered.
+    outdone: u32,
+}
+
+impl Resolver {
+    const fn new(address: SocketAddr) -> Self {
+        Self { address, failed_until: None, silent: None, on_trial: false }
+    }
+
+    fn silence(&mut self, now: Instant) -> &mut Silence {
+        self.silent.take_if(|silent| now.saturating_since(silent.since) >= PENALTY);
+        let new = || Silence { since: now, names: Vec::new(), outdone: 0 };
+        self.silent.get_or_insert_with(new)
+    }
+
+    /// Leaves it aside if it was silent long enough, and about enough.
+    fn judge(&mut self, now: Instant) {
+        let is_gone = self.silent.as_ref().is_some_and(|silent| {
+            now.saturating_since(silent.since) >= SILENT_FOR
+                && (silent.names.len() >= SILENT_NAMES || silent.outdone >= OUTDONE)
+        });
+        if is_gone || self.on_trial {
+            self.failed_until = Some(now + PENALTY);
+            self.on_trial = true;
+        }
+    }
 }
 
 /// The list, and where it comes from.
@@ -88,8 +126,7 @@ impl Resolvers {
                 && self.list.len() < RESOLVERS_MAX
             {
                 let known = old.iter().find(|known| known.address == address).cloned();
-                let new = || Resolver { address, failed_until: None, silent: None };
-                self.list.push(known.unwrap_or_else(new));
+                self.list.push(known.unwrap_or_else(|| Resolver::new(address)));
             }
         }
     }
@@ -111,7 +148,7 @@ impl Resolvers {
     /// It answered.
     pub(crate) fn works(&mut self, address: SocketAddr) {
         if let Some(found) = self.find(address) {
-            (found.failed_until, found.silent) = (None, None);
+            *found = Resolver::new(address);
         }
     }
 
@@ -125,14 +162,19 @@ impl Resolvers {
     /// It did not answer in time what it was asked about this name.
     pub(crate) fn silent(&mut self, now: Instant, address: SocketAddr, name: &Name) {
         let Some(found) = self.find(address) else { return };
-        found.silent.take_if(|(since, _)| now.saturating_since(*since) >= PENALTY);
-        let (since, names) = found.silent.get_or_insert_with(|| (now, Vec::new()));
+        let names = &mut found.silence(now).names;
         if names.len() < SILENT_NAMES && !names.contains(name) {
             names.push(name.clone());
         }
-        if names.len() >= SILENT_NAMES && now.saturating_since(*since) >= SILENT_FOR {
-            found.failed_until = Some(now + PENALTY);
-        }
+        found.judge(now);
+    }
+
+    /// What it did not answer in time, another resolver did.
+    pub(crate) fn outdone(&mut self, now: Instant, address: SocketAddr) {
+        let Some(found) = self.find(address) else { return };
+        let silence = found.silence(now);
+        silence.outdone = silence.outdone.saturating_add(1);
+        found.judge(now);
     }
 
     fn find(&mut self, address: SocketAddr) -> Option<&mut Resolver> {
@@ -294,6 +336,12 @@ mod tests {
         resolvers.silent(now, list[0], &names[0]);
         assert_eq!(resolvers.in_order(now), other_way_round);
         assert_eq!(resolvers.in_order(now + PENALTY), list);
+        // It comes back on trial: one silence is enough now, however late.
+        now = now + 9 * PENALTY;
+        resolvers.silent(now, list[0], &names[0]);
+        assert_eq!(resolvers.in_order(now), other_way_round);
+        now = now + PENALTY;
+        assert_eq!(resolvers.in_order(now), list);
         // Any answer at all is a sign of life.
         resolvers.works(list[0]);
         resolvers.silent(now, list[0], &names[0]);
@@ -307,5 +355,35 @@ mod tests {
         now = now + PENALTY;
         resolvers.silent(now, list[0], &names[1]);
         assert_eq!(resolvers.in_order(now), list);
+    }
+
+    #[test]
+    fn who_is_outdone_by_another_is_asked_last() {
+        let list = addresses(&["192.0.2.1:53", "[2001:db8::53]:53"]);
+        let other_way_round = [list[1], list[0]];
+        let name = Name::of(["a", "example"]).unwrap();
+        let mut resolvers = Resolvers::new(&list, PathBuf::new());
+        let mut now = Instant::EPOCH;
+        let outdone = |resolvers: &mut Resolvers, now: Instant| {
+            resolvers.silent(now, list[0], &name);
+            resolvers.outdone(now, list[0]);
+            resolvers.in_order(now)
+        };
+        // Many programs ask at once: that is one moment.
+        for _ in 0..9 {
+            assert_eq!(outdone(&mut resolvers, now), list);
+        }
+        resolvers.works(list[0]);
+        assert_eq!(outdone(&mut resolvers, now), list);
+        now = now + SILENT_FOR;
+        resolvers.silent(now, list[0], &name);
+        assert_eq!(resolvers.in_order(now), list, "once");
+        assert_eq!(outdone(&mut resolvers, now), other_way_round);
+        // An answer ends it.
+        resolvers.works(list[0]);
+        assert_eq!(outdone(&mut resolvers, now), list);
+        // What was long ago does not count.
+        now = now + PENALTY;
+        assert_eq!(outdone(&mut resolvers, now), list);
     }
 }

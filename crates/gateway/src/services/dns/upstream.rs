@@ -135,6 +135,8 @@ struct Attempt {
     resolver: SocketAddr,
     id: u16,
     carrier: Carrier,
+    /// It was waited for as long as a resolver is.
+    late: bool,
 }
 
 #[derive(Debug)]
@@ -318,6 +320,11 @@ impl Upstream {
                         Next::Finish(None)
                     }
                 } else {
+                    let others =
+                        question.attempts.iter().filter(|other| other.resolver != resolver);
+                    for silent in others.filter(|other| other.late && other.is_waiting()) {
+                        self.resolvers.outdone(now, silent.resolver);
+                    }
                     Next::Finish(Some(message))
                 }
             }
@@ -332,7 +339,8 @@ impl Upstream {
                 self.due.remove(&(due, index));
                 continue;
             };
-            for silent in question.attempts.iter().filter(|attempt| attempt.is_waiting()) {
+            for silent in question.attempts.iter_mut().filter(|attempt| attempt.is_waiting()) {
+                silent.late = true;
                 self.resolvers.silent(now, silent.resolver, &question.key.name);
             }
             let over = question.ends <= now;
@@ -481,7 +489,7 @@ impl Upstream {
             } else {
                 open_udp(poller, token, resolver, &message)
             };
-            carrier.map(|carrier| Some(Attempt { resolver, id, carrier }))
+            carrier.map(|carrier| Some(Attempt { resolver, id, carrier, late: false }))
         };
         match sent {
             Ok(attempt) => {

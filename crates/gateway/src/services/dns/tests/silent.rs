@@ -94,3 +94,46 @@ fn a_resolver_that_answers_nothing_at_all_is_left_aside() {
         second.hears_nothing();
     }
 }
+
+/// Who asks little asks one name, or one now and then.
+#[test]
+fn a_resolver_that_another_outdoes_is_left_aside_until_it_answers() {
+    for [first, second] in pairs() {
+        let mut world = World::new(&[&first, &second]);
+        let is_answered = |world: &mut World, by: &Resolver| {
+            let (question, from) = by.hear();
+            by.udp.send_to(&respond(&question, 0, [192, 0, 2, 1]), from).unwrap();
+            world.turn();
+            assert_eq!(head(&world.answer().unwrap()).1, 0x8180);
+        };
+        // Each of these waits for the first in vain.
+        let waits = |world: &mut World, id: u16| {
+            world.send(&ask(id, "www.example", kind::A));
+            second.hears_nothing();
+            world.pass(upstream::PATIENCE);
+            is_answered(world, &second);
+            assert_eq!(drain(&first).len(), 1);
+            let expected = [(R::DnsForwarded, 1), (R::DnsAnswered, 1), (R::DnsRetried, 1)];
+            assert_eq!(world.counted(), expected);
+        };
+        let goes_to = |world: &mut World, id: u16, (there, not_there): (&Resolver, &Resolver)| {
+            world.send(&ask(id, "www.example", kind::A));
+            is_answered(world, there);
+            not_there.hears_nothing();
+            assert_eq!(world.counted(), [(R::DnsForwarded, 1), (R::DnsAnswered, 1)]);
+        };
+        waits(&mut world, 1);
+        world.pass(Duration::from_secs(16));
+        waits(&mut world, 2);
+        goes_to(&mut world, 3, (&second, &first));
+        // It comes back, and one time-out is enough.
+        world.pass(Duration::from_secs(30));
+        waits(&mut world, 4);
+        goes_to(&mut world, 5, (&second, &first));
+        // An answer, and all is forgotten.
+        world.pass(Duration::from_secs(30));
+        goes_to(&mut world, 6, (&first, &second));
+        waits(&mut world, 7);
+        goes_to(&mut world, 8, (&first, &second));
+    }
+}
