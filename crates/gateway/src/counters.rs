@@ -71,6 +71,7 @@ reasons! {
     IcmpFromGuest, "icmp-from-guest", "An ICMP error of a guest about a published UDP port; counted, never sent.";
     RateLimited, "rate-limited", "An ICMP error was due to a guest that already gets too many.";
     PublishedUnknown, "published-unknown", "For a published port whose guest is away.";
+    PublishedWaiting, "published-waiting", "Times that a published TCP port took no client for a moment, because the guest has not answered many that came before; clients wait in the host's queue.";
     PublishedFull, "published-full", "Datagrams of clients of a published port whose guest does not accept them fast enough.";
     PublishedOut, "published-out", "Answers of guests sent to clients of published UDP ports.";
     PublishedIn, "published-in", "Datagrams of clients of published UDP ports sent to guests, and connections of clients of TCP ports.";

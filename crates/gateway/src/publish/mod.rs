@@ -51,7 +51,8 @@ const SOCKETS_MAX: usize = 4096;
 /// Clients that one listener's turn takes.
 const ACCEPT_BATCH: usize = 16;
 
-/// Without descriptors or memory, listeners wait so long before they try again.
+/// Without descriptors or memory, or while their guest lets too many clients wait, listeners wait so long
+/// before they try again.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What to publish: a range of ports of the host, and the guest and ports they lead to.
@@ -137,7 +138,7 @@ pub(crate) struct Publishing<B: Backend> {
     free: Vec<u32>,
     guests: HashMap<String, GuestAddresses>,
     clients: clients::Clients,
-    /// Listeners that wait for a descriptor or memory, and until when.
+    /// Listeners that rest, and until when.
     paused: Vec<u32>,
     resume: Option<Instant>,
     /// Guests have a way out over IPv6: while the host has none, they have no route to its neighbours either.
@@ -332,16 +333,19 @@ impl<B: Backend> Publishing<B> {
         for _ in 0..ACCEPT_BATCH {
             let Some(listener) = self.listener(token) else { return };
             let Listening::Tcp(socket) = &listener.socket else { return };
+            // Whoever was accepted can only be reset; in the host's queue it may wait for its turn.
+            let guest = self.guests.get(&listener.guest).and_then(|guest| guest.key);
+            if guest.is_some_and(|guest| tcp.is_crowded(guest)) {
+                ctx.counters.count(Reason::PublishedWaiting);
+                return self.rest(now, ctx, token);
+            }
             let (stream, client) = match B::accept(tcp.backend(), socket) {
                 Ok(accepted) => accepted,
                 Err(error) if sys::errno::is_transient(&error) => return,
                 Err(error) => match no_room(&error) {
                     Some(reason) => {
                         ctx.counters.count(reason);
-                        let _ = B::pause(ctx.poller, token, socket);
-                        self.paused.push(token.index);
-                        self.resume = Some(now + PAUSE);
-                        return;
+                        return self.rest(now, ctx, token);
                     }
                     // That client is gone; the next one may be there.
                     None => continue,
@@ -364,6 +368,15 @@ impl<B: Backend> Publishing<B> {
                     stream.abort();
                 }
             }
+        }
+    }
+
+    /// Takes no client of a listener for a moment; they wait in the host's queue.
+    fn rest(&mut self, now: Instant, ctx: &mut Ctx<'_>, token: Token) {
+        if let Some(Listener { socket: Listening::Tcp(socket), .. }) = self.listener(token) {
+            let _ = B::pause(ctx.poller, token, socket);
+            self.paused.push(token.index);
+            self.resume = Some(now + PAUSE);
         }
     }
 

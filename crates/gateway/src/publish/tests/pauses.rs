@@ -1,4 +1,4 @@
-//! Listeners while no descriptor or memory is left for a client.
+//! Listeners while there is no descriptor, memory or place for a client.
 
 use super::*;
 use crate::backend::fake::FakeBackend;
@@ -49,6 +49,39 @@ fn without_descriptors_or_memory_a_listener_rests_for_a_moment() {
         finds(&mut lab, slot, &[]);
         lab.moved(&[(Reason::PublishedUnknown, 2)]);
         lab.idle();
+    }
+}
+
+#[test]
+fn a_listener_rests_while_too_many_clients_wait_for_its_guest() {
+    const MOST: usize = 512;
+    for family in BOTH {
+        let mut lab = Lab::new(plan());
+        lab.gateway.publish(spec(Protocol::Tcp, 5000)).unwrap();
+        lab.gateway.set_guest("web", here());
+        let slot = socket(family);
+        let clients: Vec<_> =
+            (4000..).take(MOST + 1).map(|port| Ok(family.outside(port))).collect();
+        for some in clients.chunks(ACCEPT_BATCH) {
+            finds(&mut lab, slot, some);
+        }
+        let rests: Vec<bool> = BOTH.iter().map(|it| it.v6 == family.v6).collect();
+        assert_eq!((are_paused(&lab), lab.gateway.tcp.len()), (rests, MOST));
+        let many = u64::try_from(MOST).unwrap();
+        lab.moved(&[
+            (Reason::PublishedIn, many),
+            (Reason::TcpIn, many),
+            (Reason::PublishedWaiting, 1),
+        ]);
+        lab.now = lab.now + PAUSE;
+        lab.pass(0);
+        assert_eq!(are_paused(&lab), [false; 2]);
+        // Where the guest is not, nobody waits for it.
+        lab.gateway.guest_gone(lab.now, &mut lab.pool, &*lab.room, GUEST);
+        lab.got();
+        finds(&mut lab, slot, &[]);
+        lab.moved(&[(Reason::PublishedUnknown, 1)]);
+        assert_eq!(are_paused(&lab), [false; 2]);
     }
 }
 

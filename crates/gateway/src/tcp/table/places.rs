@@ -19,12 +19,17 @@ impl<B: StreamBackend> Table<B> {
         load.flows < self.limits.flows_per_guest && load.opening < self.limits.opening_per_guest
     }
 
+    /// Whether as many clients wait for this guest's answer as may.
+    pub(crate) fn is_crowded(&self, guest: GuestKey) -> bool {
+        self.loads.of(guest).arriving >= self.limits.arriving_per_guest
+    }
+
     /// Whether one more client may connect to a guest. Clients do not keep it from opening connections
     /// itself: those that are not open yet have a bound of their own, and of all that it may have a
     /// quarter is not for them.
     fn may_be_reached(&self, guest: GuestKey) -> bool {
-        let (load, most) = (self.loads.of(guest), self.limits.flows_per_guest);
-        load.flows < most - most / 4 && load.arriving < self.limits.arriving_per_guest
+        let (flows, most) = (self.loads.of(guest).flows, self.limits.flows_per_guest);
+        flows < most - most / 4 && !self.is_crowded(guest)
     }
 
     /// Whether a guest may have one more connection. It is made room for at the cost of a guest that
