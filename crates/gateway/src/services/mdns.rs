@@ -10,8 +10,11 @@
 //!
 //! An answer goes to the group that was asked, or to the asker alone if that is what it wants, or if
 //! it is no full responder itself (RFC 6762, 5.4 and 6.7). Records that the asker names as known are
-//! left out (7.1). Nothing is remembered but how fast guests ask.
+//! left out (7.1), and what is about the asker itself: a guest that speaks multicast DNS asks whether others
+//! have its name before it uses it (8.1), and would take our word for another's, and call itself otherwise.
+//! Nothing is remembered but how fast guests ask.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use engine::{Instant, Rate};
@@ -55,6 +58,8 @@ pub(crate) struct Responder {
     v4: Option<Ipv4Addr>,
     v6: Option<Ipv6Addr>,
     pace: Pace,
+    /// Who has a name, of guests that are here.
+    named: HashMap<String, GuestKey>,
 }
 
 /// One question.
@@ -74,7 +79,8 @@ struct Owned {
 
 impl Responder {
     pub(crate) fn new(plan: &GatewayPlan) -> Self {
-        let mut responder = Self { on: false, v4: None, v6: None, pace: Pace::new(RATE) };
+        let named = HashMap::new();
+        let mut responder = Self { on: false, v4: None, v6: None, pace: Pace::new(RATE), named };
         responder.apply(plan);
         responder
     }
@@ -85,8 +91,27 @@ impl Responder {
         self.v6 = plan.prefix.map(|_| plan.link_local());
     }
 
+    /// Whose a name is; none: of a guest that is away.
+    pub(crate) fn set_guest(&mut self, name: &str, key: Option<GuestKey>) {
+        match key {
+            Some(key) => self.named.insert(name.to_owned(), key),
+            None => self.named.remove(name),
+        };
+    }
+
     pub(crate) fn guest_gone(&mut self, guest: GuestKey) {
         self.pace.forget(guest);
+        self.named.retain(|_, key| *key != guest);
+    }
+
+    /// Whether a record is about the guest that asks for it.
+    fn is_about(&self, guest: GuestKey, record: &Owned) -> bool {
+        let name = match &record.record.data {
+            Data::Ptr(name) => name,
+            _ => &record.owner,
+        };
+        let label = name.labels().next().and_then(|label| std::str::from_utf8(label).ok());
+        label.and_then(|label| self.named.get(label)) == Some(&guest)
     }
 
     pub(crate) fn listens(&self, destination: SocketAddr) -> bool {
@@ -125,9 +150,18 @@ impl Responder {
             IpAddr::V6(_) => self.v6.map(IpAddr::V6),
         };
         let llmnr = datagram.destination.port() == LLMNR;
+        // Whoever asks from another port is a simple client, which expects an answer as of DNS.
+        let simple = llmnr || datagram.source.port() != MDNS;
+        // A program that only asks may want to know its own guest's address.
+        let only_asks = simple && !llmnr;
+        let mut is_own = false;
         let mut records: Vec<Owned> = Vec::new();
         for question in &questions {
             for found in answers(zone, question, llmnr) {
+                if !only_asks && self.is_about(datagram.guest, &found) {
+                    is_own = true;
+                    continue;
+                }
                 let is_known = known.iter().any(|known| {
                     (&known.owner, &known.record.data) == (&found.owner, &found.record.data)
                         && known.record.ttl >= found.record.ttl / 2
@@ -138,10 +172,12 @@ impl Responder {
             }
         }
         let Some(own) = own.filter(|_| !records.is_empty()) else {
-            return out.count(ServiceReason::MdnsUnknown);
+            return out.count(if is_own {
+                ServiceReason::MdnsOwn
+            } else {
+                ServiceReason::MdnsUnknown
+            });
         };
-        // Whoever asks from another port is a simple client, which expects an answer as of DNS.
-        let simple = llmnr || datagram.source.port() != MDNS;
         let alone = simple || questions.iter().all(|question| question.class & TOP != 0);
         let id = datagram.payload.first_chunk().copied().map_or(0, u16::from_be_bytes);
         let payload = if simple {

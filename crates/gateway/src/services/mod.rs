@@ -204,12 +204,14 @@ impl Services {
     /// if it has an IPv4 address too, a reservation.
     pub fn set_guest(&mut self, name: &str, addresses: &GuestAddresses) {
         self.zone.set(name, addresses.v4, addresses.v6);
+        self.mdns.set_guest(name, addresses.key);
         self.dhcp4.reserve(name, addresses.mac, addresses.v4, &mut self.out);
     }
 
     /// A name is no longer in use.
     pub fn remove_guest(&mut self, name: &str) {
         self.zone.remove(name);
+        self.mdns.set_guest(name, None);
         self.dhcp4.unreserve(name);
     }
 

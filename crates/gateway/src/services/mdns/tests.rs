@@ -47,8 +47,12 @@ impl World {
 
     /// What is answered to a message from `port` to the group of `to`.
     fn ask(&mut self, port: u16, to: u16, payload: &[u8]) -> Option<Answer> {
+        self.ask_as(GUEST, port, to, payload)
+    }
+
+    fn ask_as(&mut self, guest: GuestKey, port: u16, to: u16, payload: &[u8]) -> Option<Answer> {
         let datagram = Datagram {
-            guest: GUEST,
+            guest,
             mac: wire::MacAddr([2, 0, 0, 0, 0, 9]),
             source: SocketAddr::new(self.asker(), port),
             destination: group(self.v6, to),
@@ -249,4 +253,44 @@ fn a_guest_that_asks_too_fast_pays_alone() {
     assert_eq!(world.count(R::MdnsLimited), 5);
     world.responder.guest_gone(GUEST);
     assert!(world.ask(MDNS, MDNS, &asked).is_some());
+}
+
+/// Or it would take us for another of its name, and call itself otherwise (RFC 6762, 8.1 and 9).
+#[test]
+fn a_guest_is_left_to_its_own_name() {
+    const WEB: GuestKey = GuestKey(20);
+    for mut world in twins() {
+        world.responder.set_guest("web", Some(WEB));
+        // What it is about to use, in the section for that (8.2). It asks from an address that nobody planned.
+        let asked = question("web.local", kind::ANY, 0x8001);
+        let claimed = record("web.local", kind::A, 1, 120, WEB4);
+        let mut probe = message(0, [1, 0], &[&asked, &claimed]);
+        probe[9] = 1;
+        let back = message(0, [1, 0], &[&question("20.16.5.10.in-addr.arpa", kind::PTR, 1)]);
+        let llmnr = message(0, [1, 0], &[&question("web", kind::ANY, 1)]);
+        for (from, to, payload) in
+            [(MDNS, MDNS, &probe), (MDNS, MDNS, &back), (4000, LLMNR, &llmnr)]
+        {
+            assert_eq!(world.ask_as(WEB, from, to, payload), None);
+        }
+        assert_eq!((world.count(R::MdnsOwn), world.count(R::MdnsAnswered)), (3, 0));
+        // About others it is answered, in the same message too.
+        let both = [question("web.local", kind::A, 1), question("old.local", kind::A, 1)];
+        let both = message(0, [2, 0], &[&both[0], &both[1]]);
+        let answer = world.ask_as(WEB, MDNS, MDNS, &both).expect("an answer");
+        let mut expected = vec![0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        expected.extend(record("old.local", kind::A, 0x8001, 10, &[10, 5, 16, 21]));
+        assert_eq!(body(&answer).2, expected);
+        // And so is a program in it that only asks, and another guest that wants the name.
+        let simple = message(5, [1, 0], &[&question("web.local", kind::A, 1)]);
+        assert!(world.ask_as(WEB, 4000, MDNS, &simple).is_some());
+        assert!(world.ask(MDNS, MDNS, &probe).is_some());
+        // Who has the name later is another guest.
+        world.responder.guest_gone(WEB);
+        assert!(world.ask_as(WEB, MDNS, MDNS, &probe).is_some());
+        world.responder.set_guest("web", Some(WEB));
+        world.responder.set_guest("web", None);
+        assert!(world.ask_as(WEB, MDNS, MDNS, &probe).is_some());
+        assert_eq!((world.count(R::MdnsOwn), world.count(R::MdnsAnswered)), (3, 5));
+    }
 }
