@@ -241,6 +241,8 @@ impl<B: Backend> Gateway<B> {
         let at = match at {
             Some(at) => at,
             None => {
+                // Whose port or place is given is judged by what they sent last.
+                self.send_waiting(call);
                 if let Err(reason) = self.make_port(call, &key).and_then(|()| self.make_room(call))
                 {
                     return Err((frame, (reason, None)));

@@ -12,6 +12,13 @@ use crate::guests::GuestKey;
 use crate::udp::Key;
 
 impl<B: Backend> Gateway<B> {
+    /// Sends the datagrams that wait for more of their batch: what a guest has just sent leaves, and its flow is
+    /// young, before one is chosen to end.
+    pub(super) fn send_waiting(&mut self, call: &mut Call<'_>) {
+        let mut ctx = ctx!(self, call.pool, call.room);
+        self.datagrams.flush(call.now, &mut ctx, &mut self.host);
+    }
+
     /// Makes room for the port of the host that one more flow of datagrams has, if it has one.
     ///
     /// # Errors
@@ -32,6 +39,7 @@ impl<B: Backend> Gateway<B> {
         let Err(reason) = self.guests.may_open_beside(call.guest, of_guest, of_all) else {
             return Ok(());
         };
+        self.send_waiting(call);
         let given = if reason == Reason::FlowLimit {
             self.take_from_richest(call)
         } else {
@@ -48,6 +56,7 @@ impl<B: Backend> Gateway<B> {
         if self.tcp.give_up_orphan(&mut ctx!(self, call.pool, call.room)) {
             return true;
         }
+        self.send_waiting(call);
         let of = |guest: GuestKey| (self.tcp.len_of(guest), self.guests.flows_of(guest));
         let sum = |(connections, datagrams): (usize, usize)| connections + datagrams;
         let all = self.guests.all().chain(self.tcp.owners());

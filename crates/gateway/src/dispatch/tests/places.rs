@@ -206,3 +206,21 @@ fn another_gateway_makes_the_part_of_each_smaller() {
     lab.gateway.apply(lab.now, plan()).unwrap();
     assert_eq!(lab.gateway.limits(), alone);
 }
+
+/// A connection that takes the place of a mapping does not take the datagrams that were sent before it.
+#[test]
+fn what_was_sent_before_somebody_gave_a_place_has_left() {
+    for family in BOTH {
+        let mut lab = limited(8, 2);
+        (0..2).for_each(|number| asks(&mut lab, family, POOR, number));
+        lab.pass(2);
+        let from = end(family, POOR, 0);
+        lab.udp_as(POOR, from, family.outside(9), b"x", Shape::default());
+        syn(&mut lab, POOR, end(family, POOR, 9), family.outside(443));
+        lab.flush();
+        lab.moved(&[(Reason::UdpOut, 3), (Reason::TcpOut, 1), (Reason::Evicted, 1)]);
+        let left: Vec<_> = lab.gateway.flows(lab.now).map(|flow| flow.guest_end).collect();
+        assert_eq!((left.len(), left.contains(&from)), (2, true));
+        lab.idle();
+    }
+}

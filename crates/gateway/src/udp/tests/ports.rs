@@ -116,3 +116,30 @@ fn where_the_host_has_none_left_somebody_gives_one() {
         lab.idle();
     }
 }
+
+/// What was sent just before, in the same batch, leaves, and its flow is not the oldest any more.
+#[test]
+fn a_port_that_was_used_just_now_is_not_the_one_that_is_given() {
+    for family in BOTH {
+        let mut lab = lab(6);
+        (1..=3).for_each(|number| asks(&mut lab, family, A, number));
+        lab.pass(2);
+        for number in [1, 4] {
+            let from = family.guest(1000 + number);
+            lab.udp_as(A, from, family.outside(9), b"x", Shape::default());
+        }
+        lab.flush();
+        lab.moved(&[(Reason::UdpOut, 5), (Reason::Evicted, 1)]);
+        assert_eq!(ends(&lab, family, A), [1, 3, 4]);
+        // Where there is only one, it has sent what it had to.
+        let mut lab = self::lab(1);
+        for number in 1..=2 {
+            let from = family.guest(1000 + number);
+            lab.udp_as(A, from, family.outside(9), b"x", Shape::default());
+        }
+        lab.flush();
+        lab.moved(&[(Reason::UdpOut, 2), (Reason::Evicted, 1)]);
+        assert_eq!(ends(&lab, family, A), [2]);
+        lab.idle();
+    }
+}
