@@ -52,7 +52,7 @@ pub struct Limits {
     /// Flows of one guest; never more than half of that.
     pub flows_per_guest: usize,
     /// Flows of UDP of one IP version, of all guests together: each has a port of the host. Never more than
-    /// half of those that the host gives out, divided by the process's gateways. One guest has at most
+    /// a quarter of those that the host gives out, divided by the process's gateways. One guest has at most
     /// half of that ([`Self::ports_of_guest`]).
     pub ports: usize,
     /// DHCP leases of one guest.
@@ -68,16 +68,17 @@ impl Default for Limits {
 impl Limits {
     /// These bounds for one of so many gateways of a process. Each flow has a descriptor, and half
     /// of those that the process may have are for others: guests, commands, the services' own
-    /// questions. Each flow of UDP has a port of the host, and half of those that it gives out are for all
-    /// other programs. Of the other half every gateway has the same part, so that guests of one network
-    /// do not take what those of another need.
+    /// questions. Each flow of UDP has a port of the host, and three quarters of those that it gives out are
+    /// for other programs, among which may be other hypervisors, of whom none knows how many there are. In
+    /// either every gateway has the same part, so that guests of one network do not take what those of
+    /// another need.
     pub(crate) fn within(self, descriptors: usize, ports: usize, gateways: usize) -> Self {
-        let part = |all: usize| all / 2 / gateways.max(1);
-        let most = part(descriptors);
+        let part = |all: usize| all / gateways.max(1);
+        let most = part(descriptors / 2);
         Self {
             flows: self.flows.min(most).max(1),
             flows_per_guest: self.flows_per_guest.min(most / 2).max(1),
-            ports: self.ports.min(part(ports)).max(1),
+            ports: self.ports.min(part(ports / 4)).max(1),
             ..self
         }
     }
@@ -350,10 +351,11 @@ mod tests {
             assert_eq!(all, (flows, of_one, 3), "{descriptors} {gateways}");
         }
         for (ports, gateways, all, of_one) in [
-            (28_232, 1, 9000, 4500),
-            (28_232, 2, 7058, 3529),
-            (28_232, 64, 220, 110),
-            (1000, 0, 500, 250),
+            (64_512, 1, 9000, 4500),
+            (28_232, 1, 7058, 3529),
+            (28_232, 2, 3529, 1764),
+            (28_232, 64, 110, 55),
+            (1000, 0, 250, 125),
             (1, 64, 1, 1),
         ] {
             let got = wanted.within(usize::MAX, ports, gateways);

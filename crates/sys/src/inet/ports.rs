@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 
 /// The range holds for IPv6 too.
 const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+/// Ports and ranges, separated by commas, that are not given out although they are in it.
+const RESERVED: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
 /// As many as there are unless somebody changed it: 32768 to 60999 (inet_init_net of the kernel).
 const DEFAULT: usize = 28_232;
@@ -14,16 +16,24 @@ const DEFAULT: usize = 28_232;
 pub fn given_out() -> usize {
     static COUNT: OnceLock<usize> = OnceLock::new();
     *COUNT.get_or_init(|| {
-        let text = std::fs::read_to_string(RANGE).ok();
-        text.and_then(|text| count(&text)).unwrap_or(DEFAULT)
+        let range = std::fs::read_to_string(RANGE).ok();
+        let reserved = std::fs::read_to_string(RESERVED).unwrap_or_default();
+        range.and_then(|range| count(&range, &reserved)).unwrap_or(DEFAULT)
     })
 }
 
-/// How many there are from the first to the last.
-fn count(range: &str) -> Option<usize> {
+/// How many there are from the first to the last, without those that are reserved.
+fn count(range: &str, reserved: &str) -> Option<usize> {
     let mut words = range.split_ascii_whitespace().map(str::parse::<u16>);
     let (first, last) = (words.next()?.ok()?, words.next()?.ok()?);
-    Some(usize::from(last.checked_sub(first)?) + 1)
+    let all = usize::from(last.checked_sub(first)?) + 1;
+    // The kernel shows them in order, and none twice.
+    let taken = reserved.trim().split(',').filter_map(|text| {
+        let (from, to) = text.split_once('-').unwrap_or((text, text));
+        let (from, to) = (from.parse::<u16>().ok()?.max(first), to.parse::<u16>().ok()?.min(last));
+        Some(usize::from(to.checked_sub(from)?) + 1)
+    });
+    Some(all.saturating_sub(taken.sum()))
 }
 
 #[cfg(test)]
@@ -41,7 +51,16 @@ mod tests {
             ("7", None),
             ("", None),
         ] {
-            assert_eq!(count(text), expected, "{text:?}");
+            assert_eq!(count(text, "\n"), expected, "{text:?}");
+        }
+        for (reserved, expected) in [
+            ("40000\n", 999),
+            ("39990-40009,40100,40900-50000\n", 889 - 100 + 100),
+            ("1-65535\n", 0),
+            ("8080,9148-9150\n", 1000),
+            ("nonsense\n", 1000),
+        ] {
+            assert_eq!(count("40000 40999", reserved), Some(expected), "{reserved:?}");
         }
         assert!(given_out() > 0);
     }

@@ -35,7 +35,7 @@ fn ends(lab: &Lab, family: Family, guest: GuestKey) -> Vec<u16> {
 }
 
 #[test]
-fn a_guest_has_a_quarter_of_them_and_loses_its_own_oldest() {
+fn a_guest_has_half_of_its_networks_and_loses_its_own_oldest() {
     for family in BOTH {
         let other = Family { v6: !family.v6 };
         let mut lab = lab(6);
