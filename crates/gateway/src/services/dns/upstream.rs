@@ -498,7 +498,7 @@ impl Upstream {
                 self.wait_until(index, now + patience);
                 Next::Wait
             }
-            Err(error) if is_our_own(&error) => {
+            Err(error) if is_our_own(&error, by_tcp) => {
                 out.count(ServiceReason::OutOfDescriptors);
                 Next::Finish(None)
             }
@@ -553,9 +553,13 @@ impl Checked {
     }
 }
 
-/// It is not the resolver's fault: this process has no descriptor, or this host no port left.
-fn is_our_own(error: &io::Error) -> bool {
-    sys::errno::is_out_of_descriptors(error) || sys::errno::is_out_of_ports(error)
+/// It is not the resolver's fault: this process has no descriptor, or this host no port left. For TCP
+/// connect(2) has another word for that, which otherwise means that there is no address to send from; but this
+/// resolver has just been asked by UDP.
+fn is_our_own(error: &io::Error, by_tcp: bool) -> bool {
+    sys::errno::is_out_of_descriptors(error)
+        || sys::errno::is_out_of_ports(error)
+        || (by_tcp && error.kind() == ErrorKind::AddrNotAvailable)
 }
 
 fn with_id(message: &[u8], id: u16) -> Vec<u8> {
