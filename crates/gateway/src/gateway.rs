@@ -519,7 +519,7 @@ impl<B: Backend> Gateway<B> {
 
     /// The network is about to end: guests are told that this is no way out any more.
     pub fn farewell(&mut self, now: Instant, pool: &mut Pool, room: &dyn Room) {
-        self.services.farewell();
+        self.services.farewell(now);
         self.settle(now, pool, room);
     }
 

@@ -171,7 +171,7 @@ impl Advertiser {
         if let Some(old) = &self.network {
             match &new {
                 None => {
-                    self.farewell(out);
+                    self.farewell(now, out);
                     self.old.clear();
                     self.former.clear();
                 }
@@ -270,12 +270,16 @@ impl Advertiser {
         }
     }
 
-    /// Tells all that the gateway is none any more.
-    pub(crate) fn farewell(&mut self, out: &mut Outbox) {
+    /// Tells all that the gateway is none any more, and takes back what hosts may still know of before.
+    pub(crate) fn farewell(&mut self, now: Instant, out: &mut Outbox) {
+        self.old.retain(|(_, until)| *until > now);
+        self.former.expire(now);
         let Some(network) = &self.network else { return };
         let mut message = head(network, 0);
         prefix(&mut message, network.prefix, FAREWELL.as_secs() as u32, 0);
+        self.old_prefixes(now, &mut message);
         lasting(&mut message, network, 0);
+        self.former.write(&mut message);
         out.count(ServiceReason::AdvertPeriodic);
         out.send(answer(network, None, ALL_NODES, message));
     }
@@ -289,12 +293,17 @@ impl Advertiser {
     fn message(&self, now: Instant, network: &Network, lifetime: u16) -> Vec<u8> {
         let mut message = head(network, lifetime);
         prefix(&mut message, network.prefix, VALID, PREFERRED);
-        for (old, until) in &self.old {
-            prefix(&mut message, *old, until.saturating_since(now).as_secs() as u32, 0);
-        }
+        self.old_prefixes(now, &mut message);
         lasting(&mut message, network, u32::from(LIFETIME));
         self.former.write(&mut message);
         message
+    }
+
+    /// Former prefixes, each for as long as hosts may keep it.
+    fn old_prefixes(&self, now: Instant, message: &mut Vec<u8>) {
+        for (old, until) in &self.old {
+            prefix(message, *old, until.saturating_since(now).as_secs() as u32, 0);
+        }
     }
 }
 

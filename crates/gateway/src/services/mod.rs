@@ -196,8 +196,8 @@ impl Services {
     }
 
     /// The network is about to end: guests are told that this is no way out any more.
-    pub fn farewell(&mut self) {
-        self.advert.farewell(&mut self.out);
+    pub fn farewell(&mut self, now: Instant) {
+        self.advert.farewell(now, &mut self.out);
     }
 
     /// Tells where a named guest is, or would be. Its name enters the zone, and its MAC address,

@@ -346,7 +346,7 @@ fn what_is_not_advertised_any_more_is_taken_back() {
     world.turn();
     assert_eq!(lasting(&world.answer().unwrap()), all);
     // At the end everything is.
-    world.advert.farewell(&mut world.out);
+    world.advert.farewell(world.now, &mut world.out);
     let last = lasting(&world.answer().unwrap());
     let zero: Vec<_> = all.into_iter().map(|(kind, _, rest)| (kind, 0, rest)).collect();
     assert_eq!(last, zero);
@@ -381,7 +381,7 @@ fn an_advertisement_fits_the_least_mtu_whatever_was_before() {
 fn the_end_is_told() {
     let mut world = World::new();
     world.advert.set_outside(world.now, true);
-    world.advert.farewell(&mut world.out);
+    world.advert.farewell(world.now, &mut world.out);
     let last = world.answer().unwrap();
     assert_eq!((lifetime(&last), last.destination), (0, IpAddr::V6(ALL_NODES)));
     assert!(options(&last).iter().any(|(kind, body)| *kind == 25 && body[2..6] == [0; 4]));
@@ -398,4 +398,45 @@ fn the_end_is_told() {
     world.advert.apply(world.now, &plan(), &mut world.out);
     world.wait(Duration::ZERO);
     assert!(world.answer().is_some());
+}
+
+/// A network that ends soon after it was changed.
+#[test]
+fn the_end_takes_back_what_was_before() {
+    for off in [false, true] {
+        let mut world = World::new();
+        let mut full = plan();
+        full.inside = vec!["fd00:8::/48".parse().unwrap()];
+        world.advert.apply(world.now, &full, &mut world.out);
+        let mut less = plan();
+        less.dns = false;
+        less.prefix = "fd00:7::/64".parse().ok();
+        world.advert.apply(world.now, &less, &mut world.out);
+        let own = "fd00:1:2:3::1".parse::<Ipv6Addr>().unwrap().octets().to_vec();
+        let route = [&[0xfd, 0, 0, 8][..], &[0; 12], &[48]].concat();
+        let name = b"\x03lab\x08internal\x00\x00\x00".to_vec();
+        let end = |world: &mut World, after: u64| {
+            world.now = world.now + Duration::from_secs(after);
+            if off {
+                let off = GatewayPlan { advertise: false, ..less.clone() };
+                world.advert.apply(world.now, &off, &mut world.out);
+            } else {
+                world.advert.farewell(world.now, &mut world.out);
+            }
+            let last = world.answer().unwrap();
+            assert_eq!(lifetime(&last), 0);
+            let prefixes = options(&last).into_iter().filter(|(kind, _)| *kind == 3);
+            let times: Vec<Vec<u8>> = prefixes.map(|(_, body)| body[2..10].to_vec()).collect();
+            (times, lasting(&last))
+        };
+        let taken_back = vec![(25, 0, own), (31, 0, name), (24, 0, route)];
+        let (times, told) = end(&mut world, 200);
+        let now = vec![0, 0, 0x1c, 0x20, 0, 0, 0, 0];
+        let old = [&7000_u32.to_be_bytes()[..], &[0; 4]].concat();
+        assert_eq!((times, told), (vec![now.clone(), old], taken_back));
+        if !off {
+            // Nobody knows them any more.
+            assert_eq!(end(&mut world, 7000), (vec![now], vec![]));
+        }
+    }
 }
