@@ -12,10 +12,12 @@
 //! it is no full responder itself (RFC 6762, 5.4 and 6.7). Records that the asker names as known are
 //! left out (7.1), and what is about the asker itself: a guest that speaks multicast DNS asks whether others
 //! have its name before it uses it (8.1), and would take our word for another's, and call itself otherwise.
-//! Nothing is remembered but how fast guests ask.
+//! What all have just heard is not said to them again: the group hears a record at most once a second
+//! ([`Recent`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
 
 use engine::{Instant, Rate};
 
@@ -48,6 +50,11 @@ const KNOWN_MAX: u16 = 32;
 /// In a question: an answer to the asker alone will do. In a record: there are no others.
 const TOP: u16 = 0x8000;
 
+/// How long the group does not hear a record again (RFC 6762, 6), and how long where a guest is about to use
+/// the name.
+const SPACING: Duration = Duration::from_secs(1);
+const SPACING_OF_PROBES: Duration = Duration::from_millis(250);
+
 /// Every class.
 const CLASS_ANY: u16 = 255;
 
@@ -60,6 +67,46 @@ pub(crate) struct Responder {
     pace: Pace,
     /// Who has a name, of guests that are here.
     named: HashMap<String, GuestKey>,
+    recent: Recent,
+}
+
+/// What the groups of either IP version have heard within [`SPACING`]: at most all records of the zone.
+#[derive(Debug, Default)]
+struct Recent {
+    heard: HashMap<Said, Instant>,
+    /// In the order in which they were said, which may be more than once.
+    order: VecDeque<(Instant, Said)>,
+}
+
+/// A record, and whether those who speak IPv6 heard it, or IPv4.
+type Said = (bool, Name, u16);
+
+impl Recent {
+    fn said(v6: bool, record: &Owned) -> Said {
+        (v6, record.owner.clone(), record.record.data.kind())
+    }
+
+    /// Whether the group has heard a record within this time.
+    fn has(&self, now: Instant, v6: bool, record: &Owned, spacing: Duration) -> bool {
+        let heard = self.heard.get(&Self::said(v6, record));
+        heard.is_some_and(|heard| now.saturating_since(*heard) < spacing)
+    }
+
+    fn add(&mut self, now: Instant, v6: bool, records: &[Owned]) {
+        while let Some((then, _)) = self.order.front()
+            && now.saturating_since(*then) >= SPACING
+            && let Some((then, said)) = self.order.pop_front()
+        {
+            if self.heard.get(&said) == Some(&then) {
+                self.heard.remove(&said);
+            }
+        }
+        for record in records {
+            let said = Self::said(v6, record);
+            self.heard.insert(said.clone(), now);
+            self.order.push_back((now, said));
+        }
+    }
 }
 
 /// One question.
@@ -79,8 +126,8 @@ struct Owned {
 
 impl Responder {
     pub(crate) fn new(plan: &GatewayPlan) -> Self {
-        let named = HashMap::new();
-        let mut responder = Self { on: false, v4: None, v6: None, pace: Pace::new(RATE), named };
+        let (pace, named, recent) = (Pace::new(RATE), HashMap::new(), Recent::default());
+        let mut responder = Self { on: false, v4: None, v6: None, pace, named, recent };
         responder.apply(plan);
         responder
     }
@@ -179,6 +226,18 @@ impl Responder {
             });
         };
         let alone = simple || questions.iter().all(|question| question.class & TOP != 0);
+        if !alone {
+            let v6 = own.is_ipv6();
+            // It names what it is about to use (8.2), and is to hear in time that it is another's.
+            let is_probe =
+                message::counts(datagram.payload).is_some_and(|[.., claims, _]| claims > 0);
+            let spacing = if is_probe { SPACING_OF_PROBES } else { SPACING };
+            records.retain(|record| !self.recent.has(now, v6, record, spacing));
+            if records.is_empty() {
+                return out.count(ServiceReason::MdnsRecent);
+            }
+            self.recent.add(now, v6, &records);
+        }
         let id = datagram.payload.first_chunk().copied().map_or(0, u16::from_be_bytes);
         let payload = if simple {
             let flags = flag::RESPONSE | if llmnr { 0 } else { flag::AUTHORITATIVE };

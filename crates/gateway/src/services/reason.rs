@@ -31,6 +31,7 @@ reasons! {
     MdnsAnswered, "mdns-answered", "Questions by multicast DNS or LLMNR answered from the network's own names.";
     MdnsUnknown, "mdns-unknown", "Questions by multicast DNS or LLMNR about names that are not the network's, or that the asker already knows.";
     MdnsOwn, "mdns-own", "Questions by multicast DNS or LLMNR of a guest about itself, as it asks before it uses its name; not answered, so that it does.";
+    MdnsRecent, "mdns-recent", "Questions by multicast DNS whose answer all guests have heard within the last second.";
     MdnsOther, "mdns-other", "Announcements and answers by multicast DNS or LLMNR: only the network itself answers.";
     MdnsMalformed, "mdns-malformed", "Messages of multicast DNS or LLMNR that could not be read.";
     MdnsLimited, "mdns-limited", "Messages of multicast DNS or LLMNR dropped because their guest sends them too fast.";

@@ -184,9 +184,11 @@ fn what_is_known_is_not_said_again() {
             // The owner by a pointer, as responders write it.
             let mut known = vec![0xc0, 12];
             known.extend(&record("", kind::A, 1, ttl, WEB4)[1..]);
+            world.now = world.now + SPACING;
             let answer = world.ask(MDNS, MDNS, &message(0, [1, 1], &[&asked, &known]));
             assert_eq!(answer.is_some(), heard, "{ttl}");
         }
+        world.now = world.now + SPACING;
         // Another address is no answer.
         let known = record("web.local", kind::A, 1, 120, &[10, 5, 16, 66]);
         assert!(world.ask(MDNS, MDNS, &message(0, [1, 1], &[&asked, &known])).is_some());
@@ -247,7 +249,7 @@ fn what_cannot_be_read_is_counted() {
 #[test]
 fn a_guest_that_asks_too_fast_pays_alone() {
     let [mut world, _] = twins();
-    let asked = message(0, [1, 0], &[&question("web.local", kind::A, 1)]);
+    let asked = message(0, [1, 0], &[&question("web.local", kind::A, 0x8001)]);
     let answered = (0..RATE.burst + 5).filter(|_| world.ask(MDNS, MDNS, &asked).is_some()).count();
     assert_eq!(answered, RATE.burst as usize);
     assert_eq!(world.count(R::MdnsLimited), 5);
@@ -292,5 +294,52 @@ fn a_guest_is_left_to_its_own_name() {
         world.responder.set_guest("web", None);
         assert!(world.ask_as(WEB, MDNS, MDNS, &probe).is_some());
         assert_eq!((world.count(R::MdnsOwn), world.count(R::MdnsAnswered)), (3, 5));
+    }
+}
+
+#[test]
+fn the_group_hears_a_record_once_a_second() {
+    const PROBER: GuestKey = GuestKey(8);
+    for mut world in twins() {
+        let web = message(0, [1, 0], &[&question("web.local", kind::A, 1)]);
+        let after = |world: &mut World, ms: u64| world.now = world.now + Duration::from_millis(ms);
+        assert!(world.ask(MDNS, MDNS, &web).is_some());
+        after(&mut world, 999);
+        assert_eq!(world.ask_as(PROBER, MDNS, MDNS, &web), None);
+        assert_eq!((world.count(R::MdnsAnswered), world.count(R::MdnsRecent)), (1, 1));
+        // What it has not heard is said, and whoever wants an answer alone has it.
+        let both = message(
+            0,
+            [2, 0],
+            &[&question("web.local", kind::A, 1), &question("web.local", kind::AAAA, 1)],
+        );
+        let answer = world.ask(MDNS, MDNS, &both).expect("an answer");
+        let mut expected = vec![0, 0, 0x84, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        expected.extend(record("web.local", kind::AAAA, 0x8001, 10, &web6()));
+        assert_eq!(body(&answer).2, expected);
+        let alone = message(0, [1, 0], &[&question("web.local", kind::A, 0x8001)]);
+        assert!(world.ask(MDNS, MDNS, &alone).is_some());
+        let simple = message(5, [1, 0], &[&question("web.local", kind::A, 1)]);
+        assert!(world.ask(4000, MDNS, &simple).is_some());
+        after(&mut world, 1);
+        assert!(world.ask(MDNS, MDNS, &web).is_some());
+        assert_eq!((world.count(R::MdnsAnswered), world.count(R::MdnsRecent)), (5, 1));
+        // A guest that is about to use the name asks three times, a quarter of a second apart.
+        let asked = question("web.local", kind::ANY, 1);
+        let claimed = record("web.local", kind::A, 1, 120, &[10, 5, 16, 66]);
+        let mut probe = message(0, [1, 0], &[&asked, &claimed]);
+        probe[9] = 1;
+        after(&mut world, 249);
+        assert_eq!(body(&world.ask_as(PROBER, MDNS, MDNS, &probe).expect("AAAA")).2.len(), 49);
+        after(&mut world, 1);
+        assert_eq!(body(&world.ask_as(PROBER, MDNS, MDNS, &probe).expect("A")).2.len(), 37);
+        // The group of the other version is another one.
+        world.v6 = !world.v6;
+        assert!(world.ask(MDNS, MDNS, &web).is_some());
+        // Nothing is remembered for longer.
+        after(&mut world, 1000);
+        assert!(world.ask(MDNS, MDNS, &web).is_some());
+        let recent = &world.responder.recent;
+        assert_eq!((recent.heard.len(), recent.order.len()), (1, 1));
     }
 }
