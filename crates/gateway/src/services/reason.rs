@@ -38,6 +38,7 @@ reasons! {
     DnsLocal, "dns-local", "Questions answered from the network's own names.";
     DnsForwarded, "dns-forwarded", "Questions passed on to a resolver.";
     DnsJoined, "dns-joined", "Questions that wait for the answer to the same question, passed on before.";
+    DnsRepeated, "dns-repeated", "Questions sent once more by datagram while they wait for their answer, which comes once.";
     DnsAnswered, "dns-answered", "Answers of resolvers passed to guests.";
     DnsTruncated, "dns-truncated", "Answers cut because they are longer than the guest accepts in a datagram.";
     DnsRefused, "dns-refused", "Questions refused: zone transfers, questions for everything, other classes and kinds of requests; about the outside, where nothing leads out.";

@@ -311,6 +311,7 @@ impl Dns {
         match self.upstream.ask(now, &self.poller, waiter, out) {
             Asked::Sent | Asked::Failed => out.count(ServiceReason::DnsForwarded),
             Asked::Joined => out.count(ServiceReason::DnsJoined),
+            Asked::Repeated => out.count(ServiceReason::DnsRepeated),
             Asked::Busy => {
                 out.count(ServiceReason::DnsBusy);
                 self.reply(now, via, busy, out);

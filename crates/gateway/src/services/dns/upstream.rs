@@ -82,6 +82,17 @@ pub(crate) struct Waiter {
     pub(crate) query: Query,
 }
 
+impl Waiter {
+    /// Whether another is this one again: whoever heard nothing yet sends the same datagram once more, and expects
+    /// one answer.
+    fn is_repeated_by(&self, other: &Waiter) -> bool {
+        let by_datagram = matches!(self.via, Via::Datagram { .. });
+        by_datagram
+            && (self.guest, self.via) == (other.guest, other.via)
+            && self.query == other.query
+    }
+}
+
 /// A question that has ended.
 #[derive(Debug)]
 pub(crate) struct Finished {
@@ -95,6 +106,8 @@ pub(crate) struct Finished {
 pub(crate) enum Asked {
     Sent,
     Joined,
+    /// It is a question that waits already, sent once more.
+    Repeated,
     /// There are too many.
     Busy,
     /// It has failed at once, and its waiters are among [`Upstream::take_finished`].
@@ -235,6 +248,9 @@ impl Upstream {
         }
         let key = Key::of(&waiter.query);
         if let Some(found) = self.by_key.get(&key).and_then(|at| question(&mut self.slots, *at)) {
+            if found.waiters.iter().any(|known| known.is_repeated_by(&waiter)) {
+                return Asked::Repeated;
+            }
             let own = found.waiters.iter().filter(|known| known.guest == guest).count();
             if !share::allows(own, found.waiters.len(), WAITERS_MAX) {
                 return Asked::Busy;

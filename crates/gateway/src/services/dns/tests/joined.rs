@@ -66,3 +66,34 @@ fn a_guest_that_asks_again_and_again_leaves_places_for_others() {
         assert_eq!(world.counted(), expected);
     }
 }
+
+/// The C library sends its question again after five seconds, others sooner.
+#[test]
+fn who_repeats_a_question_while_it_is_open_is_answered_once() {
+    for v6 in [false, true] {
+        let resolver = Resolver::new(v6);
+        let mut world = World::new(&[&resolver]);
+        let question = ask(1, "example.org", kind::A);
+        for _ in 0..3 {
+            world.send_as(GuestKey(1), 4001, &question);
+        }
+        // Another identifier, port or guest is another question.
+        world.send_as(GuestKey(1), 4001, &ask(2, "example.org", kind::A));
+        world.send_as(GuestKey(1), 4002, &question);
+        world.send_as(GuestKey(2), 4001, &question);
+        let (asked, from) = resolver.hear();
+        resolver.hears_nothing();
+        resolver.udp.send_to(&respond(&asked, 0, [192, 0, 2, 1]), from).unwrap();
+        world.turn();
+        let ids: Vec<u16> =
+            std::iter::from_fn(|| world.answer()).map(|answer| head(&answer).0).collect();
+        assert_eq!(ids, [1, 2, 1, 1]);
+        let expected =
+            [(R::DnsForwarded, 1), (R::DnsJoined, 3), (R::DnsRepeated, 2), (R::DnsAnswered, 4)];
+        assert_eq!(world.counted(), expected);
+        // Once it was answered, it is a question as any.
+        world.send_as(GuestKey(1), 4001, &question);
+        resolver.hear();
+        assert_eq!(world.counted(), [(R::DnsForwarded, 1)]);
+    }
+}
