@@ -1,11 +1,12 @@
 //! Streams of the host: TCP sockets, and Unix sockets to services of this process.
 
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use sys::errno::is_transient;
+use sys::inet::Carries;
 use sys::tcp::{Failure, Progress};
 
 use super::stream::{Connecting, Peek, Stream, StreamBackend, StreamError};
@@ -63,13 +64,32 @@ impl StreamBackend for HostStreams {
         target: SocketAddr,
     ) -> Result<HostStream, StreamError> {
         let fd =
-            sys::tcp::connect_reporting(&target).map_err(|error| StreamError::from_io(&error))?;
+            sys::tcp::connect_reporting(&target).map_err(|error| not_connected(target, &error))?;
         let offsets = self.peek_offset[usize::from(target.is_ipv6())];
         let offset = if offsets { Offset::Unset } else { Offset::No };
         let stream = HostStream { fd, is_tcp: true, v6: target.is_ipv6(), offset };
         stream.watch(poller, token)?;
         Ok(stream)
     }
+}
+
+/// Why a connection did not begin. EADDRNOTAVAIL means of IPv4 that all ports towards this destination are taken;
+/// of IPv6 also that the host has no address to send from, as while its only ones are still being looked for on the
+/// link, or belong to another scope.
+fn not_connected(target: SocketAddr, error: &io::Error) -> StreamError {
+    let no_address = error.kind() == io::ErrorKind::AddrNotAvailable;
+    if no_address && target.is_ipv6() && !has_source(target) {
+        return StreamError::NetUnreachable;
+    }
+    StreamError::from_io(error)
+}
+
+/// Whether the host has an address to send from: connecting a socket of UDP, which sends nothing, chooses one, and
+/// says otherwise that no port is left.
+fn has_source(target: SocketAddr) -> bool {
+    let socket = sys::inet::datagram(Carries::Udp, target.is_ipv6()).map(UdpSocket::from);
+    let chosen = socket.and_then(|socket| socket.connect(target));
+    !chosen.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 /// A peer that did not answer is asked again after this time, as tcp(7) has it, or sooner if the guest
@@ -265,6 +285,41 @@ mod tests {
             taken.into_iter().for_each(Stream::abort);
             connect().unwrap();
         }
+    }
+
+    /// Of IPv4 the kernel sends from no address at all then, so that this has no twin.
+    #[test]
+    fn a_host_without_an_address_to_send_from_has_no_route() {
+        use sys::netlink::{LinkChange, Netlink, NewRoute, PeerNamespace};
+        if let Err(why) = few_ports(9) {
+            testkit::skip!("{why}");
+        }
+        // Interfaces get no link-local address by themselves, and nothing here is loopback.
+        std::fs::write("/proc/sys/net/ipv6/conf/default/addr_gen_mode", "1").unwrap();
+        let mut netlink = Netlink::open().unwrap();
+        let (up, down) =
+            (LinkChange { up: Some(true), ..Default::default() }, LinkChange::default());
+        netlink.add_veth("near", &down, "far", &down, PeerNamespace::Same).unwrap();
+        for name in ["near", "far"] {
+            let index = netlink.link(name).unwrap().index;
+            netlink.change_link(index, &up).unwrap();
+        }
+        let lo = netlink.link("lo").unwrap().index;
+        netlink.change_link(lo, &LinkChange { up: Some(false), ..Default::default() }).unwrap();
+        let interface = netlink.link("near").unwrap().index;
+        let (destination, gateway) = ("::".parse().unwrap(), "fe80::1".parse().unwrap());
+        let route = NewRoute { destination, prefix_len: 0, gateway, interface, metric: None };
+        netlink.add_route(&route).unwrap();
+        let (poller, token) = (Poller::new().unwrap(), Token::new(Kind::Tcp, 0, 0));
+        let mut streams = HostStreams::new();
+        let target = "[2001:db8::9]:443".parse().unwrap();
+        let failed = sys::tcp::connect(&target).unwrap_err();
+        assert_eq!(failed.kind(), io::ErrorKind::AddrNotAvailable);
+        let error = streams.connect(&poller, token, target).unwrap_err();
+        assert_eq!(error, StreamError::NetUnreachable);
+        // As soon as it has one, it is on its way.
+        netlink.add_address(interface, "2001:db8::1".parse().unwrap(), 64).unwrap();
+        streams.connect(&poller, token, target).unwrap();
     }
 
     #[test]
