@@ -376,7 +376,8 @@ impl<B: Backend> Publishing<B> {
         if let Some(Listener { socket: Listening::Tcp(socket), .. }) = self.listener(token) {
             let _ = B::pause(ctx.poller, token, socket);
             self.paused.push(token.index);
-            self.resume = Some(now + PAUSE);
+            // One moment for all of them, which the next to rest does not put off.
+            self.resume.get_or_insert(now + PAUSE);
         }
     }
 

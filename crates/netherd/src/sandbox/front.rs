@@ -174,13 +174,16 @@ impl Front {
         }
     }
 
-    /// Whether a signal asks for the end. One that asks us to stop is heeded here; init goes on meanwhile.
+    /// Whether a signal asks for the end; one that our caller has us ignore does not. A signal that stops is heeded
+    /// here; init goes on meanwhile.
     fn is_told_to_end(&self) -> bool {
+        let ignored = sys::signal::ignored();
         let mut told = false;
         while let Ok(Some(got)) = self.caller.signals.read() {
-            told |= [SIGINT, SIGQUIT, SIGHUP, SIGTERM].contains(&got.signal);
+            told |= [SIGINT, SIGQUIT, SIGHUP, SIGTERM].contains(&got.signal)
+                && !ignored.contains(got.signal);
             if got.signal == SIGTSTP {
-                let _ = sys::signal::send(sys::process::own_pid(), SIGSTOP);
+                stop_by(SIGTSTP);
             }
         }
         told
@@ -207,7 +210,6 @@ impl Front {
             return;
         }
         let _ = sys::process::signal(self.inside.pidfd.as_fd(), SIGSTOP);
-        let set = SignalSet::of(&[signal]);
         // Discards one that the terminal raised in us too, so that we stop once.
         while let Ok(Some(got)) = self.caller.signals.read() {
             if got.signal == SIGCONT {
@@ -219,10 +221,7 @@ impl Front {
                 let _ = self.control.send(&Order::Signal { signal: got.signal }, &[]);
             }
         }
-        let _ = sys::signal::send(sys::process::own_pid(), signal);
-        let _ = sys::signal::unblock(&set);
-        // Stopped here, until SIGCONT.
-        let _ = sys::signal::block(&set);
+        stop_by(signal);
         // The one that woke us is not another one.
         while let Ok(Some(got)) = self.caller.signals.read() {
             if got.from_process() && got.signal != SIGCHLD && got.signal != SIGCONT {
@@ -258,6 +257,15 @@ impl Front {
             }
         }
     }
+}
+
+/// Stops us as the signal does by itself, until SIGCONT: not where nobody could continue us.
+fn stop_by(signal: i32) {
+    let set = SignalSet::of(&[signal]);
+    let _ = sys::signal::send(sys::process::own_pid(), signal);
+    let _ = sys::signal::unblock(&set);
+    // Stopped here.
+    let _ = sys::signal::block(&set);
 }
 
 /// Milliseconds until then.

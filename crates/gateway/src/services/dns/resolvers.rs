@@ -10,8 +10,9 @@
 //! A resolver that could not be reached is asked after the others for [`PENALTY`]. One that is silent may
 //! only wait for somebody else itself, and what it is asked is what guests choose: it is left aside when it
 //! has answered nothing at all for [`SILENT_FOR`], although [`SILENT_NAMES`] different names were
-//! asked, or [`OUTDONE`] questions that another resolver then answered. Once it was left aside, its next
-//! silence is enough, until it has answered something. The order among equals never changes, because the
+//! asked, or [`OUTDONE`] questions that another resolver then answered. Once it was left aside, it comes back
+//! on trial: one question that another then answers is enough, until it has answered something. A question
+//! that nobody answers decides no trial: it would keep a resolver aside that has nothing to answer. The order among equals never changes, because the
 //! first is often the only one that knows the names of its site.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV6};
@@ -73,13 +74,17 @@ impl Resolver {
         self.silent.get_or_insert_with(new)
     }
 
-    /// Leaves it aside if it was silent long enough, and about enough.
-    fn judge(&mut self, now: Instant) {
+    /// Leaves it aside if it was silent long enough, and about enough; on trial, if it was outdone just now. Who is
+    /// aside already is asked what the others do not answer, which says nothing about him.
+    fn judge(&mut self, now: Instant, outdone: bool) {
+        if self.failed_until.is_some_and(|until| until > now) {
+            return;
+        }
         let is_gone = self.silent.as_ref().is_some_and(|silent| {
             now.saturating_since(silent.since) >= SILENT_FOR
                 && (silent.names.len() >= SILENT_NAMES || silent.outdone >= OUTDONE)
         });
-        if is_gone || self.on_trial {
+        if is_gone || (outdone && self.on_trial) {
             self.failed_until = Some(now + PENALTY);
             self.on_trial = true;
         }
@@ -166,7 +171,7 @@ impl Resolvers {
         if names.len() < SILENT_NAMES && !names.contains(name) {
             names.push(name.clone());
         }
-        found.judge(now);
+        found.judge(now, false);
     }
 
     /// What it did not answer in time, another resolver did.
@@ -174,7 +179,7 @@ impl Resolvers {
         let Some(found) = self.find(address) else { return };
         let silence = found.silence(now);
         silence.outdone = silence.outdone.saturating_add(1);
-        found.judge(now);
+        found.judge(now, true);
     }
 
     fn find(&mut self, address: SocketAddr) -> Option<&mut Resolver> {
@@ -336,9 +341,14 @@ mod tests {
         resolvers.silent(now, list[0], &names[0]);
         assert_eq!(resolvers.in_order(now), other_way_round);
         assert_eq!(resolvers.in_order(now + PENALTY), list);
-        // It comes back on trial: one silence is enough now, however late.
+        // What the others do not answer either keeps nobody aside, nor does it decide a trial.
+        resolvers.silent(now + PENALTY / 2, list[0], &names[0]);
+        assert_eq!(resolvers.in_order(now + PENALTY), list);
+        // It comes back on trial: one answer of another is enough now, however late.
         now = now + 9 * PENALTY;
         resolvers.silent(now, list[0], &names[0]);
+        assert_eq!(resolvers.in_order(now), list);
+        resolvers.outdone(now, list[0]);
         assert_eq!(resolvers.in_order(now), other_way_round);
         now = now + PENALTY;
         assert_eq!(resolvers.in_order(now), list);
