@@ -11,6 +11,7 @@ use core::net::IpAddr;
 use wire::MacAddr;
 
 use crate::bindings::{Address, BindingSource};
+use crate::guard::Fate;
 use crate::port::PortId;
 use crate::reason::Reason;
 use crate::time::Instant;
@@ -81,8 +82,8 @@ pub enum Event {
         port: PortId,
         /// Why it failed; [`Reason::check`] has the number.
         reason: Reason,
-        /// It went on all the same, because the check's action is to audit.
-        audit: bool,
+        /// What became of the frame.
+        fate: Fate,
         /// What it was.
         summary: Summary,
         /// Violations of this port since the last event about one.

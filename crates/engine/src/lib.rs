@@ -127,7 +127,7 @@ pub use event::{BindingEnd, EVENT_CAPACITY, Event, Summary};
 pub use filter::PortFilter;
 pub use frame::{Frame, Lease};
 pub use guard::{
-    Action, Actions, Audits, CHECK_MAX, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec,
+    Action, Actions, Audits, CHECK_MAX, FIRST_COME_MAX, Fate, FirstCome, GuardMode, GuardSpec,
     MdnsPolicy, NetworkGuard, Quarantine, Rate, Rates, Role, Standing, Storm, can_reject,
 };
 pub use plan::{

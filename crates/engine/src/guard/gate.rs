@@ -11,6 +11,7 @@ use crate::guard::ethernet::is_spanning_tree;
 use crate::guard::groups::Version;
 use crate::guard::querier::query;
 use crate::guard::spec::Role;
+use crate::guard::violation::Fate;
 use crate::guard::{Answer, Outcome, PortGuard};
 use crate::ingress::{Origin, enqueue};
 use crate::pool::Pool;
@@ -101,7 +102,7 @@ impl Engine {
         if let Some(port) = self.ports.get_mut(id) {
             port.counters.count_audit(reason);
         }
-        self.violation(now, pool, me, id, frame, (reason, true));
+        self.violation(now, pool, me, id, frame, (reason, Fate::Passed));
     }
 
     /// What a frame that is to be dropped is dropped for, as far as the guard knows better.
@@ -133,7 +134,7 @@ impl Engine {
             if !excused {
                 self.strike(now, &mut me, from.id, reason);
             }
-            self.violation(now, pool, &mut me, from.id, frame, (reason, false));
+            self.violation(now, pool, &mut me, from.id, frame, (reason, Fate::Dropped));
         }
         from.guard = Some(me);
         reason
@@ -149,10 +150,9 @@ impl Engine {
         frame: &Frame,
     ) -> Option<Reason> {
         let guard = from.guard.as_mut()?;
-        match guard.storm(now, frame.cast(), frame.len()) {
-            Ok(()) => None,
-            Err((reason, true)) => Some(reason),
-            Err((reason, false)) => {
+        match guard.storm(now, frame.cast(), frame.len())? {
+            (reason, Fate::Dropped) => Some(reason),
+            (reason, Fate::Passed) => {
                 let mut me: Box<PortGuard> = from.guard.take()?;
                 self.audited(now, pool, &mut me, from.id, frame, reason);
                 from.guard = Some(me);

@@ -86,8 +86,8 @@ pub use spec::{
     Action, Actions, CHECK_MAX, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy,
     NetworkGuard, Quarantine, Rate, Rates, Role, Storm,
 };
-pub use violation::Standing;
 pub(crate) use violation::summary;
+pub use violation::{Fate, Standing};
 
 /// Bytes of the longest frame that the guard makes.
 pub(crate) const ANSWER_MAX: usize = 192;

@@ -7,6 +7,7 @@ use crate::frame::Cast;
 use crate::guard::egress::Reach;
 use crate::guard::port::PortGuard;
 use crate::guard::spec::{Action, MdnsPolicy, Rate, Role};
+use crate::guard::violation::Fate;
 use crate::guard::{Judge, Outcome};
 use crate::keyed::Key;
 use crate::reason::Reason;
@@ -107,16 +108,11 @@ impl Judge<'_> {
 }
 
 impl PortGuard {
-    /// Whether the port may send one more frame to many (check 48). An audit is an error with
-    /// `false`.
-    pub(crate) fn storm(
-        &mut self,
-        now: Instant,
-        cast: Cast,
-        len: usize,
-    ) -> Result<(), (Reason, bool)> {
+    /// What becomes of one more frame that the port sends to many, and for which reason, if they are
+    /// too many (check 48).
+    pub(crate) fn storm(&mut self, now: Instant, cast: Cast, len: usize) -> Option<(Reason, Fate)> {
         if self.role != Role::Guest {
-            return Ok(());
+            return None;
         }
         let (buckets, storm) = (&mut self.buckets, self.spec.storm);
         let (reason, bucket, rate, all) = match cast {
@@ -135,13 +131,14 @@ impl PortGuard {
         };
         let action = self.spec.actions.of(reason);
         if action == Action::Allow {
-            return Ok(());
+            return None;
         }
         let frames = rate.is_none_or(|rate| bucket.take(now, rate));
         let bytes = storm.bytes_per_second.is_none_or(|rate| {
             let len = u32::try_from(len).unwrap_or(u32::MAX);
             all.take_many(now, Rate::new(rate, rate), len)
         });
-        if frames && bytes { Ok(()) } else { Err((reason, action != Action::Audit)) }
+        let fate = if action == Action::Audit { Fate::Passed } else { Fate::Dropped };
+        (!(frames && bytes)).then_some((reason, fate))
     }
 }

@@ -19,6 +19,15 @@ use crate::time::Instant;
 /// At most one event about a violation per port in this time.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// What became of a frame that failed a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It was dropped.
+    Dropped,
+    /// It went on all the same, because the check's action is to audit.
+    Passed,
+}
+
 /// What a port has done lately.
 #[derive(Debug, Default)]
 pub(crate) struct Violations {
@@ -77,7 +86,7 @@ impl Standing {
 }
 
 impl Engine {
-    /// Takes note of a violation of port `id`: its reason, and whether the check only audits.
+    /// Takes note of a violation of port `id`: its reason, and what became of the frame.
     #[cold]
     pub(crate) fn violation(
         &mut self,
@@ -86,7 +95,7 @@ impl Engine {
         me: &mut PortGuard,
         id: PortId,
         frame: &Frame,
-        (reason, audit): (Reason, bool),
+        (reason, fate): (Reason, Fate),
     ) {
         // These tell by events of their own, which name the addresses and the ports concerned.
         if matches!(
@@ -107,7 +116,7 @@ impl Engine {
         me.violations.told = Some(now);
         let since = core::mem::take(&mut me.violations.since);
         let summary = summary(pool, frame);
-        self.events.push(Event::Violation { port: id, reason, audit, summary, since });
+        self.events.push(Event::Violation { port: id, reason, fate, summary, since });
     }
 
     /// Counts a violation of a guest towards its quarantine.
@@ -213,14 +222,13 @@ pub(crate) fn summary(pool: &Pool, frame: &Frame) -> Summary {
     let vlan = Key::new(frame.tci & 0xfff, 0).vid();
     let Ok(parsed) = wire::parse(bytes) else {
         let (source, destination) = (MacAddr::ZERO, MacAddr::ZERO);
-        let nothing = (None, None);
         return Summary {
             source,
             destination,
             vlan,
             ethertype: 0,
-            addresses: nothing.0,
-            transport: nothing.1,
+            addresses: None,
+            transport: None,
             len,
         };
     };

@@ -9,8 +9,9 @@ use bpf::expression::{Options, compile};
 use engine::bindings::BindingSource::{Configuration, FirstUse, Lease};
 use engine::bindings::{BindError, Lifetime, Owner};
 use engine::{
-    Action, CapturePlan, Event, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, NetworkGuard,
-    NetworkSpec, PortError, PortFilter, PortPlan, PortSpec, Quarantine, Reason, Verdict,
+    Action, CapturePlan, Event, FIRST_COME_MAX, Fate, FirstCome, GuardMode, GuardSpec,
+    NetworkGuard, NetworkSpec, PortError, PortFilter, PortPlan, PortSpec, Quarantine, Reason,
+    Verdict,
 };
 use testkit::frames::{Ip, tcp_gso, udp_gso};
 use testkit::{TestNetwork, mac};
@@ -201,7 +202,8 @@ fn an_action_for_each_check() {
         &format!("a rx_frames rx_bytes+{} rx_unicast rx_forwarded audit.ipv4-source", frame.len()),
         "peer tx_offered tx_queued",
     ]);
-    let Some(Event::Violation { reason, audit: true, since: 1, .. }) = net.engine.poll_event()
+    let Some(Event::Violation { reason, fate: Fate::Passed, since: 1, .. }) =
+        net.engine.poll_event()
     else {
         panic!("an audit is told");
     };
@@ -246,11 +248,11 @@ fn violations_are_told_with_enough_to_act_on_and_not_too_often() {
     for _ in 0..5 {
         net.send("a", &forged());
     }
-    let Some(Event::Violation { port, reason, audit, summary, since }) = net.engine.poll_event()
+    let Some(Event::Violation { port, reason, fate, summary, since }) = net.engine.poll_event()
     else {
         panic!("a violation is told");
     };
-    assert_eq!((port, reason, audit, since), (net.id("a"), Reason::Ipv4Source, false, 1));
+    assert_eq!((port, reason, fate, since), (net.id("a"), Reason::Ipv4Source, Fate::Dropped, 1));
     assert_eq!(
         summary.to_string(),
         format!(

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use engine::bindings::Address;
-use engine::{BindingEnd, Event, MacKind, Mode, PortId, Reason, VlanMode};
+use engine::{BindingEnd, Event, Fate, MacKind, Mode, PortId, Reason, VlanMode};
 
 use wire::MacAddr;
 
@@ -404,9 +404,11 @@ pub(in crate::daemon) fn engine_event(
             described(worker, id, port),
             check(Reason::MacForeign)
         ),
-        Event::Violation { port, reason, audit, summary, since } => {
-            let fate =
-                if audit { "it passed, because the check only audits" } else { "it was dropped" };
+        Event::Violation { port, reason, fate, summary, since } => {
+            let fate = match fate {
+                Fate::Passed => "it passed, because the check only audits",
+                Fate::Dropped => "it was dropped",
+            };
             format!(
                 "{} sent a frame that failed the guard ({}): {reason}: {} The frame: {summary}; {fate}. {since} \
                  violations of this port since the last line about one.",

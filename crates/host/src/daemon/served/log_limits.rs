@@ -70,7 +70,7 @@ fn wrongdoer(event: &Event) -> Option<PortId> {
 
 #[cfg(test)]
 mod tests {
-    use engine::{Engine, NetworkPlan, NetworkSpec, PortPlan, PortSpec, Reason, Summary};
+    use engine::{Engine, Fate, NetworkPlan, NetworkSpec, PortPlan, PortSpec, Reason, Summary};
     use wire::MacAddr;
 
     use super::*;
@@ -97,7 +97,7 @@ mod tests {
         let wrong = |port, since| Event::Violation {
             port,
             reason: Reason::Ipv4Source,
-            audit: false,
+            fate: Fate::Dropped,
             summary,
             since,
         };
