@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
-use engine::{FIRST_COME_MAX, FirstCome, GuardMode, PortSpec, SourceMode, VlanMode, VlanSet};
+use engine::{FirstCome, GuardMode, PortSpec, SourceMode, VlanMode, VlanSet};
 use toml::Spanned;
 use wire::MacAddr;
 
@@ -41,7 +41,7 @@ pub(super) fn check(
     let connections = limit(file.connections.as_ref(), 1, 65_536)?;
     spec.guard.mode = guard_mode(file, network, &spec.vlan, connections);
     if let Some(max_macs) = max_macs.filter(|max_macs| *max_macs > 1) {
-        spec.guard.first_come = first_come(max_macs);
+        spec.guard.first_come = FirstCome::for_stations(max_macs);
     }
     guard::check_port(file.guard.as_ref())?;
     guard::change(&mut spec.guard, network_guard)?;
@@ -141,15 +141,6 @@ fn guard_mode(
         && connections == 1
         && file.max_macs.as_ref().is_none_or(|max_macs| *max_macs.get_ref() <= 1);
     if known || file.ipv4.is_some() { GuardMode::Static } else { GuardMode::Learn }
-}
-
-/// A network is behind it: its stations have addresses of their own.
-fn first_come(max_macs: u16) -> FirstCome {
-    let FirstCome { v4, v6 } = FirstCome::default();
-    FirstCome {
-        v4: v4.max(max_macs).min(FIRST_COME_MAX),
-        v6: v6.saturating_mul(max_macs).min(FIRST_COME_MAX),
-    }
 }
 
 /// If only one thing is said about the port, a refusal of the whole points at that.

@@ -22,7 +22,7 @@ mod link;
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use engine::{FIRST_COME_MAX, FirstCome, GuardMode, PortId, PortSpec, SourceMode};
+use engine::{FirstCome, GuardMode, PortId, PortSpec, SourceMode};
 use ipnet::IpNet;
 use sys::Cred;
 use wire::MacAddr;
@@ -81,11 +81,7 @@ fn guest_spec(template: &PortSpec, planned: &Assignment, wishes: &Wishes) -> Por
         if spec.guard.mode != GuardMode::Off {
             spec.guard.mode = GuardMode::Learn;
         }
-        let first_come = FirstCome::default();
-        spec.guard.first_come = FirstCome {
-            v4: wishes.macs.min(FIRST_COME_MAX),
-            v6: wishes.macs.saturating_mul(first_come.v6).min(FIRST_COME_MAX),
-        };
+        spec.guard.first_come = FirstCome::for_stations(wishes.macs);
     }
     spec
 }
