@@ -4,6 +4,7 @@
 //! ```text
 //! cargo xtask dist [DIR]     manual pages, shell completions and units, by default in target/dist
 //! cargo xtask reasons        writes docs/reasons.md from the engine's table
+//! cargo xtask guard          writes the checks into docs/guard.md from the engine's table
 //! ```
 #![forbid(unsafe_code)]
 
@@ -11,9 +12,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+mod guard;
 mod reasons;
 
-const USAGE: &str = "usage: cargo xtask dist [DIR] | reasons";
+const USAGE: &str = "usage: cargo xtask dist [DIR] | reasons | guard";
 
 /// Shells and the names their completions are looked for by.
 const SHELLS: [(&str, &str); 3] =
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
         ["dist"] => dist(&root().join("target/dist")),
         ["dist", directory] => dist(Path::new(directory)),
         ["reasons"] => write(&root().join(reasons::PATH), &reasons::page()),
+        ["guard"] => checks(&root().join(guard::PATH)),
         _ => {
             eprintln!("xtask: {USAGE}");
             return ExitCode::from(2);
@@ -44,6 +47,13 @@ fn main() -> ExitCode {
 fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     here.parent().unwrap_or(here).to_owned()
+}
+
+/// Writes the checks of the guard into their page.
+fn checks(path: &Path) -> Result<(), String> {
+    let old =
+        fs::read_to_string(path).map_err(|why| format!("cannot read {}: {why}", path.display()))?;
+    write(path, &guard::page(&old)?)
 }
 
 /// What systemd needs, below `pkg/systemd`, and whose units they are.

@@ -144,6 +144,12 @@ fn the_page_of_reasons_is_up_to_date() {
 }
 
 #[test]
+fn the_checks_of_the_guard_are_up_to_date() {
+    let page = read(&root().join(guard::PATH));
+    assert_eq!(guard::page(&page).as_ref(), Ok(&page), "run `cargo xtask guard`");
+}
+
+#[test]
 fn pages_and_completions_are_made_for_every_subcommand() {
     use clap::CommandFactory;
     let directory = std::env::temp_dir().join(format!("netherd-dist-{}", std::process::id()));

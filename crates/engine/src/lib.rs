@@ -127,8 +127,8 @@ pub use event::{BindingEnd, EVENT_CAPACITY, Event, Summary};
 pub use filter::PortFilter;
 pub use frame::{Frame, Lease};
 pub use guard::{
-    Action, Actions, Audits, CHECK_MAX, FIRST_COME_MAX, Fate, FirstCome, GuardMode, GuardSpec,
-    MdnsPolicy, NetworkGuard, Quarantine, Rate, Rates, Role, Standing, Storm, can_reject,
+    Action, ActionError, Actions, Audits, Check, FIRST_COME_MAX, Fate, FirstCome, GuardMode,
+    GuardSpec, Kind, MdnsPolicy, NetworkGuard, Quarantine, Rate, Rates, Role, Standing, Storm,
 };
 pub use plan::{
     MAC_TOTAL_MAX, MTU_MIN, Mode, NetworkPlan, NetworkSpec, OWN_MACS_MAX, PlanError, PortPlan,

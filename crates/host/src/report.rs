@@ -57,6 +57,8 @@ pub struct Guard {
 pub struct Check {
     /// As in docs/guard.md.
     pub number: u8,
+    /// As in docs/guard.md.
+    pub name: String,
     /// `drop`, `reject`, `audit` or `allow`.
     pub action: String,
     pub reasons: Vec<Refusals>,

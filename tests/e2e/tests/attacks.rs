@@ -215,7 +215,7 @@ fn judge(person: &Person<'_>, port: &str, more: &[Reason]) {
     let guards: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     for reason in REFUSED {
         let checks = guards[0]["checks"].as_array().expect("checks");
-        let number = reason.check().map(u64::from);
+        let number = reason.check().map(|check| u64::from(check.number()));
         let check = checks.iter().find(|it| it["number"].as_u64() == number);
         let reasons = check.and_then(|it| it["reasons"].as_array()).expect("a check");
         let row = reasons.iter().find(|it| it["name"] == reason.name()).expect("its reason");

@@ -27,12 +27,13 @@
 //! * What was remembered about an address is forgotten when its binding ends: see
 //!   [`PortGuard::renew`].
 //!
-//! Checks that hold the switch itself together (1 to 3, 7, 10, 11, 52 and 57 to 59) are made by
-//! `classify` and `ingress` for every port, and are never anything but drops.
+//! Checks that hold the switch itself together ([`Kind::Fixed`]) are made by `classify` and `ingress`
+//! for every port, and are never anything but drops.
 
 mod advertisement;
 mod arp;
 mod bucket;
+mod check;
 mod claims;
 mod dhcp;
 mod egress;
@@ -75,15 +76,15 @@ use crate::port::PortId;
 use crate::reason::Reason;
 use crate::time::Instant;
 
+pub use check::{Check, Kind};
 pub(crate) use egress::{LastDestinations, Reach, takes};
 pub(crate) use fast::{Packed, passes};
 pub(crate) use memory::Memory;
 pub(crate) use port::PortGuard;
 pub(crate) use privacy::Privacy;
 pub(crate) use querier::QUERIER;
-pub use reject::can_reject;
 pub use spec::{
-    Action, Actions, CHECK_MAX, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy,
+    Action, ActionError, Actions, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy,
     NetworkGuard, Quarantine, Rate, Rates, Role, Storm,
 };
 pub(crate) use violation::summary;

@@ -15,21 +15,6 @@ use crate::guard::spec::Rate;
 /// Errors that one port is told.
 const RATE: Rate = Rate::new(10, 20);
 
-/// Checks of which nobody can be told: what fails them is no IP packet (4 to 6, 8, 9, 12 to 19), has no
-/// source to answer (22, 35), is an ICMP message that no error answers (27, 38 to 45, 47), is for many
-/// (48, 49, 51), or fails only on its way to somebody else, which is not the sender's to know (53 to 55).
-const SILENT: [u8; 31] = [
-    4, 5, 6, 8, 9, 12, 13, 14, 15, 16, 17, 18, 19, 22, 27, 35, 38, 39, 40, 41, 42, 43, 44, 45, 47,
-    48, 49, 51, 53, 54, 55,
-];
-
-/// Whether [`Action::Reject`](crate::Action::Reject) can tell a guest more than silence does for this
-/// check.
-#[must_use]
-pub fn can_reject(check: u8) -> bool {
-    !SILENT.contains(&check)
-}
-
 /// Bytes of the refused packet that are quoted.
 const QUOTED: usize = 96;
 

@@ -1,6 +1,6 @@
 //! What the guard of a port, and of a network, is asked to do.
 //!
-//! The check numbers are the project's own; `docs/guard.md` has one line for each.
+//! The numbers of checks are those of [`Check`]; `docs/guard.md` has one line for each.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr};
@@ -8,10 +8,8 @@ use core::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use crate::guard::check::{Check, Kind};
 use crate::reason::Reason;
-
-/// The largest check number.
-pub const CHECK_MAX: u8 = 60;
 
 /// What a port is to its network.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -58,46 +56,92 @@ pub enum Action {
     Allow,
 }
 
+/// Why a check cannot have an action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ActionError {
+    /// It holds the switch itself together.
+    #[error("check {0} holds the network itself together, so its action is always \"drop\"")]
+    Fixed(Check),
+    /// No frame can fail it.
+    #[error(
+        "check {0} is not a test of a frame but a property of how the network is built: no frame can fail \
+         it, so it has no action"
+    )]
+    Built(Check),
+    /// It cannot tell anybody, and was asked to.
+    #[error(
+        "nobody can be told that a frame failed check {0}: an ICMP error answers only packets for one \
+         station, with a source, that are neither errors nor neighbour discovery; choose \"drop\""
+    )]
+    Silent(Check),
+}
+
 /// An action for each check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Actions([Action; CHECK_MAX as usize + 1]);
+pub struct Actions([Action; Check::COUNT]);
 
 impl Actions {
-    /// The same action for every check.
-    #[must_use]
-    pub const fn all(action: Action) -> Self {
-        Self([action; CHECK_MAX as usize + 1])
-    }
-
-    /// The action of check `number`; [`Action::Drop`] for a number that no check has.
+    /// The action of a check.
     #[inline]
     #[must_use]
-    pub fn get(&self, number: u8) -> Action {
-        self.0.get(usize::from(number)).copied().unwrap_or(Action::Drop)
+    pub fn get(&self, check: Check) -> Action {
+        self.0.get(check.index()).copied().unwrap_or(Action::Drop)
     }
 
-    /// Changes the action of check `number`. False, and nothing changes, if there is no such check.
-    pub fn set(&mut self, number: u8, action: Action) -> bool {
-        match self.0.get_mut(usize::from(number)) {
-            Some(place) if number > 0 => {
-                *place = action;
-                true
+    /// Changes the action of a check.
+    ///
+    /// # Errors
+    /// The check cannot have this action; nothing changes.
+    pub fn set(&mut self, check: Check, action: Action) -> Result<(), ActionError> {
+        match check.kind() {
+            Kind::Fixed => return Err(ActionError::Fixed(check)),
+            Kind::Built => return Err(ActionError::Built(check)),
+            Kind::Settable { told: false } if action == Action::Reject => {
+                return Err(ActionError::Silent(check));
             }
-            _ => false,
+            Kind::Settable { .. } => {}
         }
+        if let Some(place) = self.0.get_mut(check.index()) {
+            *place = action;
+        }
+        Ok(())
+    }
+
+    /// Changes the actions of all checks that may choose; those that cannot tell anybody drop
+    /// instead of that.
+    pub fn set_all(&mut self, action: Action) {
+        for (place, check) in self.0.iter_mut().zip(Check::ALL) {
+            match check.kind() {
+                Kind::Fixed | Kind::Built => {}
+                Kind::Settable { told: false } if action == Action::Reject => *place = Action::Drop,
+                Kind::Settable { .. } => *place = action,
+            }
+        }
+    }
+
+    /// The same, but every check that may choose only counts and tells; what is not made at all is
+    /// not made then either.
+    #[must_use]
+    pub fn auditing(mut self) -> Self {
+        for (place, check) in self.0.iter_mut().zip(Check::ALL) {
+            if check.is_settable() && *place != Action::Allow {
+                *place = Action::Audit;
+            }
+        }
+        self
     }
 
     /// The action for a drop reason: that of its check. A reason that is no check's is a drop.
     #[inline]
     #[must_use]
     pub fn of(&self, reason: Reason) -> Action {
-        reason.check().map_or(Action::Drop, |number| self.get(number))
+        reason.check().map_or(Action::Drop, |check| self.get(check))
     }
 }
 
 impl Default for Actions {
     fn default() -> Self {
-        Self::all(Action::Drop)
+        Self([Action::Drop; Check::COUNT])
     }
 }
 
@@ -339,10 +383,39 @@ mod tests {
     #[test]
     fn actions() {
         let mut actions = Actions::default();
-        assert!(actions.set(14, Action::Audit) && !actions.set(0, Action::Audit));
-        assert!(!actions.set(61, Action::Audit));
-        assert_eq!(actions.get(14), Action::Audit);
-        assert_eq!(actions.get(13), Action::Drop);
+        actions.set(Check::ArpSenderIp, Action::Audit).expect("settable");
+        assert_eq!(actions.get(Check::ArpSenderIp), Action::Audit);
+        assert_eq!(actions.of(Reason::ArpSenderIp), Action::Audit);
+        assert_eq!(actions.get(Check::ArpSenderMac), Action::Drop);
+        for (check, action, why) in [
+            (Check::Vlan, Action::Audit, ActionError::Fixed(Check::Vlan)),
+            (Check::Vlan, Action::Drop, ActionError::Fixed(Check::Vlan)),
+            (Check::Lease, Action::Drop, ActionError::Built(Check::Lease)),
+            (Check::Storm, Action::Reject, ActionError::Silent(Check::Storm)),
+        ] {
+            assert_eq!(actions.set(check, action), Err(why));
+        }
         assert_eq!(actions.of(Reason::QueueFull), Action::Drop);
+    }
+
+    #[test]
+    fn actions_of_all_checks_are_those_that_each_can_have() {
+        let mut actions = Actions::default();
+        actions.set_all(Action::Reject);
+        for check in Check::ALL {
+            let told = check.kind() == Kind::Settable { told: true };
+            let expected = if told { Action::Reject } else { Action::Drop };
+            assert_eq!(actions.get(check), expected, "{}", check.name());
+        }
+        actions.set(Check::Destination, Action::Allow).expect("settable");
+        let auditing = actions.auditing();
+        for check in Check::ALL {
+            let expected = match check {
+                Check::Destination => Action::Allow,
+                _ if check.is_settable() => Action::Audit,
+                _ => Action::Drop,
+            };
+            assert_eq!(auditing.get(check), expected, "{}", check.name());
+        }
     }
 }

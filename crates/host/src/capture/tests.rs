@@ -171,9 +171,7 @@ fn frames_are_shown_once_with_their_verdicts() {
 #[test]
 fn a_frame_that_passed_under_audit_says_so() {
     let mut guard = engine::GuardSpec { mode: engine::GuardMode::Static, ..Default::default() };
-    for check in 1..=engine::CHECK_MAX {
-        guard.actions.set(check, engine::Action::Audit);
-    }
+    guard.actions.set_all(engine::Action::Audit);
     let guarded = PortSpec {
         guard,
         macs: vec![station(1)],

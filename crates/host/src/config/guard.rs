@@ -5,101 +5,41 @@
 //! network's own to give, `learn` elsewhere.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 use std::time::Duration;
 
 use engine::{
-    Action, Actions, CHECK_MAX, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy,
-    NetworkGuard, Quarantine, Rate, Reason,
+    Action, ActionError, Actions, Check, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, Kind,
+    MdnsPolicy, NetworkGuard, Quarantine, Rate, Reason,
 };
 use toml::Spanned;
 
 use super::check::{Fault, fault};
 use super::file;
 
-/// Checks that hold the switch itself together: they are made for every port and are never anything but drops.
-const ALWAYS: [u8; 10] = [1, 2, 3, 7, 10, 11, 52, 57, 58, 59];
-
-/// A check by its number or by one of its reasons, as people write it: `14`, `arp-sender-ip`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Check(u8);
-
-impl Check {
-    /// Its number.
-    #[must_use]
-    pub fn number(self) -> u8 {
-        self.0
-    }
-
-    /// Whether the check of this number has an action: of the others some are never anything but drops, and some are
-    /// ways in which the hypervisor is built, which no frame can fail.
-    #[must_use]
-    pub fn has_action(number: u8) -> bool {
-        !ALWAYS.contains(&number) && can_fail(number)
-    }
-
-    /// Refuses an action that this check cannot have.
-    ///
-    /// # Errors
-    /// A sentence without its end.
-    pub fn check_action(self, action: Action) -> Result<(), String> {
-        if action == Action::Reject && !engine::can_reject(self.0) {
-            return Err(format!(
-                "nobody can be told that a frame failed check {}: an ICMP error answers only packets for one \
-                 station, with a source, that are neither errors nor neighbour discovery; choose \"drop\"",
-                self.0
-            ));
+/// A check by its number, its name or one of its reasons, as people write it: `14`, `arp-sender-ip`.
+///
+/// # Errors
+/// A sentence without its end: there is no such check, or none that has an action.
+pub fn check(text: &str) -> Result<Check, String> {
+    let all = Check::COUNT;
+    let check = match text.parse::<u8>() {
+        Ok(number) => Check::from_number(number)
+            .ok_or_else(|| format!("there is no check {text}: they are 1 to {all}"))?,
+        Err(_) => {
+            let named = Check::ALL.into_iter().find(|check| check.name() == text);
+            let reason = Reason::ALL.into_iter().find(|reason| reason.name() == text);
+            named.or_else(|| reason?.check()).ok_or_else(|| {
+                format!(
+                    "{text:?} is not a check: give a number, 1 to {all}, or its name or a reason of one, such as \
+                     \"arp-sender-ip\""
+                )
+            })?
         }
-        Ok(())
-    }
-
-    /// Sets the action of this check as one of all: those that cannot tell anybody drop instead of that.
-    pub fn set(self, actions: &mut Actions, action: Action) {
-        let can = self.check_action(action).is_ok();
-        actions.set(self.0, if can { action } else { Action::Drop });
-    }
-
-    /// Every check that has an action, in the order of their numbers.
-    pub fn all() -> impl Iterator<Item = Self> {
-        (1..=CHECK_MAX).filter(|number| Self::has_action(*number)).map(Self)
-    }
-}
-
-/// Whether there is a reason for which a frame can fail this check.
-fn can_fail(number: u8) -> bool {
-    Reason::ALL.into_iter().any(|reason| reason.check() == Some(number))
-}
-
-impl FromStr for Check {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = match text.parse::<u8>() {
-            Ok(number) if (1..=CHECK_MAX).contains(&number) => number,
-            Ok(_) => return Err(format!("there is no check {text}: they are 1 to {CHECK_MAX}")),
-            Err(_) => Reason::ALL
-                .into_iter()
-                .find(|reason| reason.name() == text)
-                .and_then(Reason::check)
-                .ok_or_else(|| {
-                    format!(
-                        "{text:?} is not a check: give a number, 1 to {CHECK_MAX}, or a reason of one, such as \
-                         \"arp-sender-ip\""
-                    )
-                })?,
-        };
-        if ALWAYS.contains(&number) {
-            return Err(format!(
-                "check {number} holds the network itself together, so its action is always \"drop\""
-            ));
-        }
-        if !can_fail(number) {
-            return Err(format!(
-                "check {number} is not a test of a frame but a property of how the network is built: no frame can \
-                fail it, so it has no action"
-            ));
-        }
-        Ok(Self(number))
+    };
+    match check.kind() {
+        Kind::Fixed => Err(ActionError::Fixed(check).to_string()),
+        Kind::Built => Err(ActionError::Built(check).to_string()),
+        Kind::Settable { .. } => Ok(check),
     }
 }
 
@@ -258,19 +198,17 @@ fn change_actions(
     said.sort_by_key(|(name, _)| name.span().start);
     for (_, to) in said.iter().filter(|(name, _)| name.get_ref() == "all") {
         let to = action(to.get_ref()).map_err(|why| fault(to, why))?;
-        Check::all().for_each(|check| check.set(actions, to));
+        actions.set_all(to);
     }
     // What is said of one goes before what is said of all.
-    let mut before: BTreeMap<u8, &str> = BTreeMap::new();
+    let mut before: BTreeMap<Check, &str> = BTreeMap::new();
     for (name, to) in said.into_iter().filter(|(name, _)| name.get_ref() != "all") {
-        let check: Check = name.get_ref().parse().map_err(|why: String| fault(name, why))?;
+        let check = check(name.get_ref()).map_err(|why| fault(name, why))?;
         let action = action(to.get_ref()).map_err(|why| fault(to, why))?;
-        check.check_action(action).map_err(|why| fault(to, why))?;
-        if let Some(other) = before.insert(check.number(), name.get_ref()) {
-            let why = format!("check {} has an action already, as {other:?}", check.number());
-            return Err(fault(name, why));
+        actions.set(check, action).map_err(|why| fault(to, why.to_string()))?;
+        if let Some(other) = before.insert(check, name.get_ref()) {
+            return Err(fault(name, format!("check {check} has an action already, as {other:?}")));
         }
-        check.set(actions, action);
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 use engine::{
-    Action, FirstCome, GuardMode, MdnsPolicy, Mode, Rate, Rates, SourceMode, Storm, VlanMode,
+    Action, Check, FirstCome, GuardMode, MdnsPolicy, Mode, Rate, Rates, SourceMode, Storm, VlanMode,
 };
 use proptest::prelude::*;
 
@@ -493,9 +493,13 @@ fn a_port_changes_what_the_network_says_of_the_guard() {
     );
     let [network] = checked.networks() else { panic!("one network") };
     for guard in [&network.guest.guard, &network.anonymous.guard, &network.ports[0].spec.guard] {
-        assert_eq!(guard.actions.get(29), Action::Reject);
-        assert_eq!(guard.actions.get(21), Action::Audit);
-        assert_eq!(guard.actions.get(10), Action::Drop, "what holds the switch together");
+        assert_eq!(guard.actions.get(Check::DhcpServer), Action::Reject);
+        assert_eq!(guard.actions.get(Check::Ipv4Source), Action::Audit);
+        assert_eq!(
+            guard.actions.get(Check::MacTable),
+            Action::Drop,
+            "what holds the switch together"
+        );
         assert_eq!((&*guard.ethertypes, guard.segment_min), (&[0x88b5][..], 64));
         assert_eq!(guard.rates.arp, Rate::new(50, 50));
         assert_eq!(guard.rates.nd, Rates::default().nd);
@@ -506,8 +510,8 @@ fn a_port_changes_what_the_network_says_of_the_guard() {
         let quarantine = guard.quarantine.expect("configured");
         assert_eq!((quarantine.violations, quarantine.release), (100, Duration::from_secs(300)));
     }
-    assert_eq!(network.guest.guard.actions.get(14), Action::Drop);
-    assert_eq!(network.ports[0].spec.guard.actions.get(14), Action::Allow);
+    assert_eq!(network.guest.guard.actions.get(Check::ArpSenderIp), Action::Drop);
+    assert_eq!(network.ports[0].spec.guard.actions.get(Check::ArpSenderIp), Action::Allow);
     assert_eq!(network.ports[0].spec.guard.first_come, FirstCome { v4: 64, v6: 64 });
     assert_eq!(network.ports[0].spec.community, Some(3));
     let shared = &network.plan.spec().guard;
@@ -524,6 +528,9 @@ fn a_guard_that_makes_no_sense_is_refused_where_it_is() {
         ("guard = { modes = 1 }", "n.toml:2:11", "no key `modes` here, only `mode`, `actions`"),
         ("guard.actions = { 61 = \"drop\" }", "n.toml:2:19", "no check 61"),
         ("guard.actions = { 10 = \"audit\" }", "n.toml:2:19", "holds the network itself"),
+        ("guard.actions = { 3 = \"audit\" }", "n.toml:2:19", "no frame can fail it"),
+        ("guard.actions = { 58 = \"audit\" }", "n.toml:2:19", "no frame can fail it"),
+        ("guard.actions = { 0 = \"audit\" }", "n.toml:2:19", "no check 0"),
         ("guard.actions = { 60 = \"audit\" }", "n.toml:2:19", "no frame can fail it"),
         ("guard.actions = { 48 = \"reject\" }", "n.toml:2:24", "nobody can be told"),
         ("guard.actions = { 14 = \"drop\", arp-sender-ip = \"allow\" }", "n.toml:2:32", "already"),

@@ -210,15 +210,17 @@ pub fn guards(guards: &[Guard], style: Style) -> String {
 pub fn checks(guard: &Guard, style: Style) -> String {
     let mut table = Table::new(&[
         ("CHECK", Align::Right),
+        ("NAME", Align::Left),
         ("ACTION", Align::Left),
         ("REASON", Align::Left),
         ("DROPPED", Align::Right),
         ("AUDITED", Align::Right),
     ]);
-    for Check { number, action, reasons } in &guard.checks {
+    for Check { number, name, action, reasons } in &guard.checks {
         for reason in reasons {
             table.row([
                 number.to_string(),
+                name.clone(),
                 action.clone(),
                 reason.name.clone(),
                 reason.dropped.to_string(),

@@ -1,6 +1,6 @@
 //! Checks 4 to 9.
 
-use engine::{Action, Reason};
+use engine::{Action, Check, Reason};
 use testkit::mac;
 use wire::{MacAddr, Tag};
 
@@ -20,7 +20,7 @@ fn groups_of_bridges() {
         let mut net = world();
         let mut spec = strict(2);
         spec.guard.ethertypes = vec![0x88b5];
-        assert!(spec.guard.actions.set(4, Action::Allow));
+        spec.guard.actions.set(Check::BridgeControl, Action::Allow).expect("settable");
         net.change("a", spec);
         passed(&mut net, "a", &frame);
     }

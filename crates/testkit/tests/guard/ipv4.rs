@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use engine::{PortSpec, Reason, VlanMode};
+use engine::{Check, PortSpec, Reason, VlanMode};
 use testkit::mac;
 use wire::MacAddr;
 use wire::build::Ipv4;
@@ -107,7 +107,7 @@ fn destinations_that_no_wire_leads_to() {
     }
     // Who needs one is allowed the check.
     let mut spec = strict(2);
-    assert!(spec.guard.actions.set(23, engine::Action::Allow));
+    spec.guard.actions.set(Check::Destination, engine::Action::Allow).expect("settable");
     net.change("a", spec);
     let frame = to(Ipv4Addr::new(168, 63, 129, 16));
     assert!(matches!(net.send("a", &frame), engine::Verdict::Forward(_)));

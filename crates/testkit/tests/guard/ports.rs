@@ -9,7 +9,7 @@ use bpf::expression::{Options, compile};
 use engine::bindings::BindingSource::{Configuration, FirstUse, Lease};
 use engine::bindings::{BindError, Lifetime, Owner};
 use engine::{
-    Action, CapturePlan, Event, FIRST_COME_MAX, Fate, FirstCome, GuardMode, GuardSpec,
+    Action, CapturePlan, Check, Event, FIRST_COME_MAX, Fate, FirstCome, GuardMode, GuardSpec,
     NetworkGuard, NetworkSpec, PortError, PortFilter, PortPlan, PortSpec, Quarantine, Reason,
     Verdict,
 };
@@ -188,7 +188,7 @@ fn an_action_for_each_check() {
     let with = |action| {
         let mut net = world();
         let mut spec = strict(2);
-        assert!(spec.guard.actions.set(21, action));
+        spec.guard.actions.set(Check::Ipv4Source, action).expect("settable");
         net.change("a", spec);
         drain(&mut net);
         net
@@ -207,7 +207,7 @@ fn an_action_for_each_check() {
     else {
         panic!("an audit is told");
     };
-    assert_eq!((reason, reason.check()), (Reason::Ipv4Source, Some(21)));
+    assert_eq!((reason, reason.check()), (Reason::Ipv4Source, Some(Check::Ipv4Source)));
     // It was not accepted for good, only this once.
     drain(&mut net);
     assert!(matches!(net.send("a", &frame), Verdict::Forward(_)));
@@ -233,7 +233,7 @@ fn an_action_for_each_check() {
     assert_eq!(net.receive("a").len(), 19);
     let mut net = with(Action::Drop);
     let mut spec = strict(2);
-    assert!(spec.guard.actions.set(34, Action::Reject));
+    spec.guard.actions.set(Check::Ipv6Source, Action::Reject).expect("settable");
     net.change("a", spec);
     let frame = a().udp6(&Ipv6 { source: v6(PEER), ..a().ip6() }, 1, 2);
     assert_eq!(net.send("a", &frame), Verdict::Drop(Reason::Ipv6Source));
@@ -331,7 +331,7 @@ fn a_guest_is_sent_what_is_its_own() {
     ]);
     // Audited, it is counted and goes.
     let mut spec = strict(PEER);
-    assert!(spec.guard.actions.set(54, Action::Audit));
+    spec.guard.actions.set(Check::NotDestination, Action::Audit).expect("settable");
     net.change("peer", spec);
     drain(&mut net);
     let frame = to(v4(50));
@@ -381,8 +381,8 @@ fn what_a_guest_is_sent_is_asked_about_again_when_something_changes() {
 fn a_capture_tells_what_was_let_pass_under_audit() {
     let mut net = world();
     let mut spec = strict(2);
-    for check in [21, 12] {
-        assert!(spec.guard.actions.set(check, Action::Audit));
+    for check in [Check::Ipv4Source, Check::ArpFormat] {
+        spec.guard.actions.set(check, Action::Audit).expect("settable");
     }
     net.change("a", spec);
     net.engine.capture(Some(CapturePlan {
@@ -478,8 +478,8 @@ fn segments_are_bounded() {
         let mut spec = strict(2);
         spec.offloads_from_guest = OffloadSet::all();
         // The frames are from fd00::1 and 10.0.0.1.
-        for check in [21, 34] {
-            spec.guard.actions.set(check, Action::Allow);
+        for check in [Check::Ipv4Source, Check::Ipv6Source] {
+            spec.guard.actions.set(check, Action::Allow).expect("settable");
         }
         net.change("a", spec);
         let bomb = tcp_gso(ip, mac(PEER), mac(2), 60_000, 100);
@@ -502,8 +502,8 @@ fn segments_are_bounded() {
         let mut spec = strict(2);
         spec.offloads_from_guest = OffloadSet::all();
         spec.guard.segment_min = 64;
-        for check in [21, 34] {
-            spec.guard.actions.set(check, Action::Allow);
+        for check in [Check::Ipv4Source, Check::Ipv6Source] {
+            spec.guard.actions.set(check, Action::Allow).expect("settable");
         }
         net.change("a", spec);
         let tiny = tcp_gso(ip, mac(PEER), mac(2), 6_000, 88);

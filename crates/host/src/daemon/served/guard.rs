@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 
 use engine::bindings::BindingSource;
-use engine::{Action, Actions, GuardSpec, PortId, Reason, Role};
+use engine::{Action, Actions, Check, GuardSpec, PortId, Role};
 
 use super::Served;
 use crate::api::message::{Code, Failure, Nothing, Page};
-use crate::config;
-use crate::config::guard::{self, Check};
+use crate::config::{self, guard};
 use crate::daemon::reports::tables::{number, page};
 use crate::log;
 use crate::report::{self, Paged};
@@ -52,23 +51,21 @@ impl Served {
         let engine = worker.engine(self.id);
         let spec = engine.port(port)?;
         let counters = engine.port_counters(port)?;
-        let mut checks: BTreeMap<u8, report::Check> = BTreeMap::new();
-        for reason in Reason::ALL {
-            let Some(number) = reason.check() else { continue };
-            let (dropped, audited) = (counters.dropped(reason), counters.audited(reason));
-            let action = match spec.guard.actions.get(number) {
-                action if Check::has_action(number) => action,
-                _ => Action::Drop,
-            };
-            let action = guard::action_name(action);
-            let check = checks.entry(number).or_insert_with(|| report::Check {
-                number,
-                action: action.to_owned(),
-                reasons: Vec::new(),
-            });
-            let name = reason.name().to_owned();
-            check.reasons.push(report::Refusals { name, dropped, audited });
-        }
+        let checks = Check::ALL.into_iter().map(|check| report::Check {
+            number: check.number(),
+            name: check.name().to_owned(),
+            action: guard::action_name(spec.guard.actions.get(check)).to_owned(),
+            reasons: check
+                .reasons()
+                .map(|reason| report::Refusals {
+                    name: reason.name().to_owned(),
+                    dropped: counters.dropped(reason),
+                    audited: counters.audited(reason),
+                })
+                .collect(),
+        });
+        // What no frame can fail has nothing to tell.
+        let checks = checks.filter(|check| !check.reasons.is_empty()).collect();
         let first_come = engine
             .bindings()
             .filter(|it| it.port == Some(port) && it.source == BindingSource::FirstUse)
@@ -87,7 +84,7 @@ impl Served {
             first_come,
             quarantined: left.map(|left| left.as_secs_f64()),
             audits: self.audited.contains_key(&port),
-            checks: checks.into_values().collect(),
+            checks,
         })
     }
 
@@ -122,32 +119,32 @@ impl Served {
         &mut self,
         worker: &mut Worker,
         name: &str,
-        check: &str,
+        text: &str,
         action: &str,
     ) -> Result<Nothing, Failure> {
         let bad = |why: String| Failure::new(Code::BadArgument, format!("{why}."));
         let to = guard::action(action).map_err(bad)?;
         let (port, mut spec) = self.guarded(worker, name)?;
-        let checks: Vec<Check> = match check {
-            "all" => Check::all().collect(),
-            one => vec![one.parse().map_err(bad)?],
+        let check = match text {
+            "all" => None,
+            one => Some(guard::check(one).map_err(bad)?),
         };
-        if let [check] = checks[..] {
-            check.check_action(to).map_err(bad)?;
-        }
-        for check in &checks {
-            check.set(&mut spec.actions, to);
-        }
+        let set = |actions: &mut Actions| match check {
+            None => {
+                actions.set_all(to);
+                Ok(())
+            }
+            Some(check) => actions.set(check, to).map_err(|why| bad(why.to_string())),
+        };
+        set(&mut spec.actions)?;
         self.give(worker, port, name, spec)?;
         // What is said now holds, and is not taken back when auditing ends. The other checks go on auditing until then.
-        if check == "all" {
+        if check.is_none() {
             self.audited.remove(&port);
         } else if let Some(before) = self.audited.get_mut(&port) {
-            for check in checks {
-                check.set(before, to);
-            }
+            set(before)?;
         }
-        log::info(&format!("The guard of port {name}: check {check} is set to {action}."));
+        log::info(&format!("The guard of port {name}: check {text} is set to {action}."));
         Ok(Nothing {})
     }
 
@@ -162,10 +159,7 @@ impl Served {
         if on {
             // Asked for once more, it is about what was set meanwhile, too.
             let before = self.audited.get(&port).copied().unwrap_or(spec.actions);
-            // What is not made at all is not made now either.
-            for check in Check::all().filter(|it| before.get(it.number()) != Action::Allow) {
-                spec.actions.set(check.number(), Action::Audit);
-            }
+            spec.actions = before.auditing();
             self.give(worker, port, name, spec)?;
             self.audited.insert(port, before);
             log::warn(&format!(
