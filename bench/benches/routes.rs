@@ -16,7 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bench::crossing::{Crossing, Where};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use engine::router::PrefixMap;
+use engine::PrefixMap;
 use ipnet::IpNet;
 
 /// Look-ups of one round.

@@ -20,7 +20,7 @@ use crate::engine::Engine;
 use crate::filter::{tag_bytes, wants};
 use crate::frame::Frame;
 use crate::guard::Audits;
-use crate::ingress::Origin;
+use crate::origin::Origin;
 use crate::pool::Pool;
 use crate::port::PortId;
 use crate::time::Instant;

@@ -10,16 +10,14 @@ use wire::{GsoKind, OffloadError, offload};
 
 use crate::engine::Engine;
 use crate::frame::{Cast, Frame};
-use crate::guard::{Packed, PortGuard, Role, passes};
+use crate::guard::{Packed, PortGuard, passes};
 use crate::keyed::{Key, Place};
 use crate::plan::{Mode, NetworkSpec};
 use crate::pool::Pool;
 use crate::port::Port;
 use crate::reason::Reason;
+use crate::role::Role;
 use crate::vlan::VlanMode;
-
-/// Bytes of an Ethernet header and one tag, which an MTU does not count.
-pub(crate) const ETHERNET_AND_TAG: usize = ETHERNET + TAG;
 
 const ETHERNET: usize = wire::ethernet::HEADER_LEN;
 const TAG: usize = wire::vlan::TAG_LEN;

@@ -15,15 +15,17 @@ use crate::classify::Work;
 use crate::counters::PortCounters;
 use crate::event::{Event, EventQueue};
 use crate::filter::PortFilter;
-use crate::guard::{GuardSpec, Memory, PortGuard, Reach, Role};
-use crate::mac_table::{Hold, MacTable, tick};
+use crate::guard::{GuardSpec, Memory, PortGuard, Reach};
+use crate::mac_table::{Hold, MacTable};
 use crate::plan::{Mode, NetworkPlan, NetworkSpec, PortPlan, PortSpec};
 use crate::pool::Pool;
 use crate::port::PortId;
 use crate::ports::Ports;
 use crate::ready::Ready;
 use crate::reason::Reason;
+use crate::role::Role;
 use crate::time::Instant;
+use crate::time::tick;
 
 /// Why a port could not be added or changed. Nothing was changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -165,7 +167,7 @@ impl Engine {
         let id = self.ports.insert(spec).ok_or(full)?;
         self.macs.add_port(id.index);
         self.macs.set_hold(id.index, hold);
-        self.macs.bind(macs.into_iter().map(mac_bits), id.index);
+        self.macs.bind(macs.into_iter().map(MacAddr::as_u64), id.index);
         self.count_guards();
         self.bind_addresses(id, &GuardSpec::default(), &guard);
         Ok(id)
@@ -185,9 +187,9 @@ impl Engine {
             return Err(PortError::NoSuchPort(port));
         };
         for &mac in target.spec.macs.iter().filter(|mac| !spec.macs.contains(mac)) {
-            self.macs.unbind(mac_bits(mac));
+            self.macs.unbind(mac.as_u64());
         }
-        self.macs.bind(spec.macs.iter().copied().map(mac_bits), port.index);
+        self.macs.bind(spec.macs.iter().copied().map(MacAddr::as_u64), port.index);
         let moved = target.spec.vlan != spec.vlan;
         let old = core::mem::take(&mut target.spec.guard);
         let hold = Hold::of(&spec);
@@ -255,7 +257,7 @@ impl Engine {
         self.memory.groups.forget(port.index);
         self.count_guards();
         for &mac in &gone.spec.macs {
-            self.macs.unbind(mac_bits(mac));
+            self.macs.unbind(mac.as_u64());
         }
         self.macs.forget_learned(port.index);
         if gone.queue.is_listed() {
@@ -320,7 +322,7 @@ impl Engine {
 
     fn check_macs_free(&self, spec: &PortSpec, me: Option<PortId>) -> Result<(), PortError> {
         for &mac in &spec.macs {
-            let owner = self.macs.owner(mac_bits(mac)).and_then(|index| self.ports.at(index));
+            let owner = self.macs.owner(mac.as_u64()).and_then(|index| self.ports.at(index));
             if let Some(owner) = owner.filter(|owner| Some(owner.id) != me) {
                 return Err(PortError::MacTaken { mac, owner: owner.id });
             }
@@ -331,12 +333,12 @@ impl Engine {
     /// Keeps an address for a guest that is away: nobody else may use it, and frames for it go
     /// nowhere. A port that is added with it takes it over, and leaves it reserved when it goes.
     pub fn reserve_mac(&mut self, mac: MacAddr) {
-        self.macs.reserve(mac_bits(mac), true);
+        self.macs.reserve(mac.as_u64(), true);
     }
 
     /// Ends a reservation. A port that has the address keeps it.
     pub fn unreserve_mac(&mut self, mac: MacAddr) {
-        self.macs.reserve(mac_bits(mac), false);
+        self.macs.reserve(mac.as_u64(), false);
     }
 
     /// The live ports, in the order they came.
@@ -384,7 +386,7 @@ impl Engine {
     /// The MAC table, in no order. Learned entries that have aged but were not swept yet are in it.
     pub fn mac_table(&self) -> impl Iterator<Item = MacEntry> + '_ {
         self.macs.rows().map(|row| MacEntry {
-            mac: mac_addr(row.key.mac()),
+            mac: MacAddr::from_u64(row.key.mac()),
             vlan: row.seen.map(|_| row.key.vid()),
             port: row.port.and_then(|index| self.ports.at(index)).map(|port| port.id),
             kind: match (row.seen, row.port) {
@@ -443,14 +445,4 @@ impl Engine {
     pub fn capture_drops(&self) -> u64 {
         self.capture_drops
     }
-}
-
-/// The 48 bits of an address, first byte most significant.
-pub(crate) fn mac_bits(mac: MacAddr) -> u64 {
-    mac.0.iter().fold(0, |bits, &byte| bits << 8 | u64::from(byte))
-}
-
-pub(crate) fn mac_addr(bits: u64) -> MacAddr {
-    let [_, _, mac @ ..] = bits.to_be_bytes();
-    MacAddr(mac)
 }

@@ -5,6 +5,9 @@ use core::ops::Range;
 
 use wire::{Gso, GsoKind, Offload, PartialChecksum};
 
+/// Bytes of an Ethernet header and one tag, which an MTU does not count.
+pub(crate) const HEADERS_MAX: usize = wire::ethernet::HEADER_LEN + wire::vlan::TAG_LEN;
+
 /// A buffer of a pool, as it was when the handle was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Body {

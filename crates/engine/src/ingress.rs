@@ -24,67 +24,32 @@
 //! used up by exactly one push to a queue or one end, and the batch is cleared without looking at them
 //! again.
 
-use alloc::boxed::Box;
-use alloc::sync::Arc;
-
 use bpf::Program;
+
+use wire::MacAddr;
 
 use crate::batch::RxBatch;
 use crate::bindings::Bindings;
 use crate::classify::{Heard, Work};
-use crate::engine::{Engine, mac_addr};
+use crate::engine::Engine;
 use crate::event::Event;
 use crate::filter;
 use crate::frame::Frame;
-use crate::guard::{
-    self, Answer, Audits, Memory, Outcome, Packed, PortGuard, Privacy, QUERIER, Reach, Role,
-};
-use crate::mac_table::{Destination, Source, Tick, tick};
-use crate::plan::{Mode, SourceMode};
+use crate::guard::{self, Memory, Outcome, Packed, QUERIER, Reach};
+use crate::mac_table::{Destination, Source};
+use crate::origin::Origin;
+use crate::plan::Mode;
 use crate::pool::{Pool, PoolEmpty};
 use crate::port::{Port, PortId};
 use crate::ports::Ports;
 use crate::ready::Ready;
 use crate::reason::Reason;
 use crate::time::Instant;
+use crate::time::{Tick, tick};
 use crate::verdict::Verdict;
 
 /// At most one event about refused frames per port in this time: 2^10 ticks of 2^20 ns, 1.07 s.
 const REFUSAL_PAUSE: Tick = 1 << 10;
-
-/// What the third pass needs to know of the port that the batch came from.
-pub(crate) struct Origin {
-    pub(crate) id: PortId,
-    /// The address that last passed as the port's own; put back at the end of the pass.
-    own: u64,
-    /// The port's guard while the pass runs; put back at its end.
-    pub(crate) guard: Option<Box<PortGuard>>,
-    /// The filter on what comes from the port, likewise.
-    filter: Option<Arc<Program>>,
-    /// A frame that the network itself sends to the port, after the one that is decided.
-    pub(crate) answer: Option<Answer>,
-    /// Checks that the frame that is decided failed without consequence.
-    pub(crate) audits: Audits,
-    /// That it failed may be another's fault.
-    pub(crate) excused: bool,
-    /// To which ports the frame that is decided may go, if it goes to many, as far as the guard
-    /// has looked at it.
-    pub(crate) reach: Reach,
-    privacy: Privacy,
-    /// It does not exchange frames with everybody.
-    apart: bool,
-    /// Ordinary frames may go to their port at once: neither that nor a capture asks for more.
-    quick: bool,
-    static_source: bool,
-    pub(crate) max_learned: u32,
-    hub: bool,
-}
-
-impl Origin {
-    fn is_guest(&self) -> bool {
-        self.guard.as_ref().is_none_or(|guard| guard.role == Role::Guest)
-    }
-}
 
 impl Engine {
     /// Takes the frames of `batch`, which `port`'s link has read, and leaves one verdict for each.
@@ -145,30 +110,6 @@ impl Engine {
         self.work = room;
         self.ask_outside(pool);
         self.settle(from, &heard, &counts, verdicts);
-    }
-
-    /// What the passes need to know of the port, and what they borrow from it until
-    /// [`Self::settle`].
-    fn origin(&mut self, port: PortId) -> Option<Origin> {
-        let target = self.ports.get_mut(port)?;
-        let privacy = Privacy::new(&target.spec, self.network.guard.routed);
-        let apart = privacy.is_any();
-        Some(Origin {
-            id: port,
-            own: target.own,
-            guard: target.guard.take(),
-            filter: target.spec.filter.from_guest.take(),
-            answer: None,
-            audits: Audits::default(),
-            excused: false,
-            reach: Reach::All,
-            privacy,
-            apart,
-            quick: !apart && self.capture.is_none(),
-            static_source: target.spec.source == SourceMode::Static,
-            max_learned: target.max_learned(),
-            hub: self.network.mode == Mode::Hub,
-        })
     }
 
     /// What is left to do for a frame that does not go the ordinary way; its verdict, which the guard
@@ -322,7 +263,7 @@ impl Engine {
         }
         let source = if from.static_source {
             let Some(port) = self.ports.at(index) else { return Err(Reason::PortGone) };
-            if port.owns(mac_addr(mac)) || self.macs.owner(mac) == Some(index) {
+            if port.owns(MacAddr::from_u64(mac)) || self.macs.owner(mac) == Some(index) {
                 Source::Own
             } else {
                 Source::Refused(Reason::MacForeign, None)
@@ -341,7 +282,7 @@ impl Engine {
             Source::New => {
                 self.events.push(Event::MacLearned {
                     port: from.id,
-                    mac: mac_addr(mac),
+                    mac: MacAddr::from_u64(mac),
                     vlan: work.src.vid(),
                 });
             }
@@ -371,7 +312,7 @@ impl Engine {
             return;
         }
         port.refusal_told = Some(now);
-        let (port, mac, vlan) = (from.id, mac_addr(work.src.mac()), work.src.vid());
+        let (port, mac, vlan) = (from.id, MacAddr::from_u64(work.src.mac()), work.src.vid());
         let summary = guard::summary(pool, frame);
         self.events.push(match (reason, owner) {
             (Reason::MacMoved, Some(owner)) => {
@@ -434,7 +375,7 @@ impl Engine {
             };
             match takes.and_then(|()| to.queue.admit(pool, frame)) {
                 Ok(()) => match pool.share(frame) {
-                    Ok(copy) => enqueue(to, &mut self.ready, &copy),
+                    Ok(copy) => to.enqueue(&mut self.ready, &copy),
                     // Counted as queued first, because that is where drops for this reason are.
                     Err(PoolEmpty) => {
                         to.counters.tx_queued += 1;
@@ -550,7 +491,7 @@ fn offer(
     let asks = to.picky && !to.last_destinations.hold(bindings.generation(), destination);
     let takes = if asks { takes(to, bindings, pool, frame, destination, true) } else { Ok(()) };
     match takes.and_then(|()| to.queue.admit(pool, frame)) {
-        Ok(()) => enqueue(to, ready, frame),
+        Ok(()) => to.enqueue(ready, frame),
         Err(reason) => turn_away(to, pool, frame, reason),
     }
 }
@@ -578,13 +519,4 @@ fn takes(
 /// Whether the filter of a port does.
 fn lets_out(to: &Port, pool: &Pool, frame: &Frame) -> Result<(), Reason> {
     if filter::lets_out(&to.spec, pool, frame) { Ok(()) } else { Err(Reason::FilterOut) }
-}
-
-/// Puts a frame into a queue that admits it, and the port into the list of ready ports if it has to be
-/// there. The handle is not to be used again.
-#[inline]
-pub(crate) fn enqueue(to: &mut Port, ready: &mut Ready, frame: &Frame) {
-    to.counters.tx_queued += 1;
-    let list = to.queue.push(frame);
-    ready.push_if(list, to.id.index);
 }

@@ -104,15 +104,18 @@ mod ingress;
 mod keyed;
 mod keyed_slab;
 mod mac_table;
+mod origin;
 mod plan;
 mod pool;
 mod port;
 mod ports;
+mod prefix_map;
 mod queue;
 mod rate;
 mod ready;
 mod reason;
 mod ring;
+mod role;
 pub mod router;
 mod time;
 mod transmit;
@@ -120,6 +123,7 @@ mod verdict;
 pub mod vlan;
 
 pub use batch::{BATCH, Budget, RxBatch, TxBatch};
+pub use bindings::{FIRST_COME_MAX, FirstCome};
 pub use capture::{CAPTURE_FILTERS, CapturePlan, CaptureRecord, RECORD_OVERHEAD};
 pub use counters::PortCounters;
 pub use engine::{Engine, MacEntry, MacKind, PortError};
@@ -127,8 +131,8 @@ pub use event::{BindingEnd, EVENT_CAPACITY, Event, Summary};
 pub use filter::PortFilter;
 pub use frame::{Frame, Lease};
 pub use guard::{
-    Action, ActionError, Actions, Audits, Check, FIRST_COME_MAX, Fate, FirstCome, GuardMode,
-    GuardSpec, Kind, MdnsPolicy, NetworkGuard, Quarantine, Rate, Rates, Role, Standing, Storm,
+    Action, ActionError, Actions, Audits, Check, Fate, GuardMode, GuardSpec, Kind, MdnsPolicy,
+    NetworkGuard, Quarantine, Rate, Rates, Standing, Storm,
 };
 pub use plan::{
     MAC_TOTAL_MAX, MTU_MIN, Mode, NetworkPlan, NetworkSpec, OWN_MACS_MAX, PlanError, PortPlan,
@@ -139,8 +143,11 @@ pub use pool::{
     PoolUsage, SMALL_CAPACITY,
 };
 pub use port::{MAX_PORTS, PortId};
+#[doc(hidden)]
+pub use prefix_map::PrefixMap;
 pub use rate::Bucket;
 pub use reason::{Reason, Side};
+pub use role::Role;
 pub use time::Instant;
 pub use verdict::Verdict;
 pub use vlan::{VlanMode, VlanSet};

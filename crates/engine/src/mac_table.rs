@@ -35,21 +35,7 @@ use crate::keyed::{Key, Keyed, Place};
 use crate::plan::NetworkSpec;
 use crate::port::NO_PORT;
 use crate::reason::Reason;
-use crate::time::Instant;
-
-/// Time in units of 2^20 ns; 48 bits of it last 9,000 years.
-pub(crate) type Tick = u64;
-
-const TICK_SHIFT: u32 = 20;
-
-#[inline]
-pub(crate) fn tick(now: Instant) -> Tick {
-    now.as_nanos() >> TICK_SHIFT
-}
-
-fn instant(tick: Tick) -> Instant {
-    Instant::from_nanos(tick.saturating_mul(1 << TICK_SHIFT))
-}
+use crate::time::{Instant, TICK_SHIFT, Tick, instant};
 
 /// A learned entry's value: 48 bits of the tick it was last seen, 16 of the port.
 #[derive(Clone, Copy)]

@@ -10,8 +10,10 @@ use core::time::Duration;
 use wire::{MacAddr, OffloadSet};
 
 use crate::filter::PortFilter;
-use crate::guard::{GuardSpec, NetworkGuard, QUERIER, Role};
+use crate::frame::HEADERS_MAX;
+use crate::guard::{GuardSpec, NetworkGuard, QUERIER};
 use crate::port::MAX_PORTS;
+use crate::role::Role;
 use crate::vlan::{self, VlanMode};
 
 /// The smallest MTU: what every IPv4 module must take unfragmented (RFC 791 section 3.2).
@@ -283,7 +285,7 @@ impl PortPlan {
         if !(1..=QUEUE_FRAMES_MAX).contains(&spec.queue_frames) {
             return Err(PlanError::QueueFrames(spec.queue_frames));
         }
-        let least = usize::from(network.0.mtu) + crate::classify::ETHERNET_AND_TAG;
+        let least = usize::from(network.0.mtu) + HEADERS_MAX;
         if spec.queue_bytes < least {
             return Err(PlanError::QueueBytes { bytes: spec.queue_bytes, least });
         }

@@ -7,10 +7,12 @@ use wire::{MacAddr, OffloadSet};
 
 use crate::counters::PortCounters;
 use crate::filter::PortFilter;
+use crate::frame::Frame;
 use crate::guard::{LastDestinations, PortGuard};
-use crate::mac_table::Tick;
 use crate::plan::{PortSpec, SourceMode};
 use crate::queue::Queue;
+use crate::ready::Ready;
+use crate::time::Tick;
 use crate::vlan::VlanMode;
 
 /// The most ports of one network.
@@ -68,6 +70,15 @@ pub(crate) struct Port {
 }
 
 impl Port {
+    /// Puts a frame into the queue, which admits it, and the port into the list of ready ports if it
+    /// has to be there. The handle is not to be used again.
+    #[inline]
+    pub(crate) fn enqueue(&mut self, ready: &mut Ready, frame: &Frame) {
+        self.counters.tx_queued += 1;
+        let list = self.queue.push(frame);
+        ready.push_if(list, self.id.index);
+    }
+
     pub(crate) fn new(id: PortId, spec: PortSpec) -> Self {
         let queue = Queue::new(spec.queue_frames, spec.queue_bytes);
         let mut port = Self {

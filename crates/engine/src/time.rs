@@ -46,6 +46,22 @@ impl Add<Duration> for Instant {
     }
 }
 
+/// Time in units of 2^20 ns; 48 bits of it last 9,000 years.
+pub(crate) type Tick = u64;
+
+pub(crate) const TICK_SHIFT: u32 = 20;
+
+/// The tick that an instant lies in.
+#[inline]
+pub(crate) fn tick(now: Instant) -> Tick {
+    now.as_nanos() >> TICK_SHIFT
+}
+
+/// When a tick begins.
+pub(crate) fn instant(tick: Tick) -> Instant {
+    Instant::from_nanos(tick.saturating_mul(1 << TICK_SHIFT))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -65,6 +65,14 @@ impl MacAddr {
         u64::from_be_bytes([0, 0, a, b, c, d, e, f])
     }
 
+    /// The address whose integer is `bits`, of which the upper 16 say nothing.
+    #[inline]
+    #[must_use]
+    pub const fn from_u64(bits: u64) -> Self {
+        let [_, _, a, b, c, d, e, f] = bits.to_be_bytes();
+        Self([a, b, c, d, e, f])
+    }
+
     /// The modified EUI-64 interface identifier (RFC 4291, appendix A): the U/L bit inverted and
     /// `ff:fe` in the middle.
     #[must_use]

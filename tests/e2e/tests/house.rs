@@ -29,6 +29,42 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const FOLDER_MAY_USE: &[(&str, &[&str])] =
     &[("crates/netherd/src/sandbox", &["output", "sandbox", "subordinate"])];
 
+/// What each module of the engine may use of the others. What is new here makes the modules harder to
+/// understand one by one: it should be worth that.
+const ENGINE_MAY_USE: &[(&str, &[&str])] = &[
+    ("batch", &["frame", "pool", "verdict"]),
+    ("bindings", &["engine", "event", "keyed_slab", "port", "prefix_map", "role", "time", "vlan"]),
+    ("capture", &["engine", "filter", "frame", "guard", "origin", "pool", "port", "time", "verdict"]),
+    ("classify", &["engine", "frame", "guard", "keyed", "plan", "pool", "port", "reason", "role", "vlan"]),
+    ("counters", &["reason"]),
+    ("engine", &["batch", "bindings", "capture", "classify", "counters", "event", "filter", "guard", "mac_table", "plan", "pool", "port", "ports", "ready", "reason", "role", "time"]),
+    ("event", &["bindings", "guard", "port", "reason", "time"]),
+    ("filter", &["frame", "plan", "pool", "vlan"]),
+    ("frame", &[]),
+    ("guard", &["bindings", "classify", "engine", "event", "frame", "keyed", "origin", "plan", "pool", "port", "rate", "reason", "role", "time", "vlan"]),
+    ("ingress", &["batch", "bindings", "classify", "engine", "event", "filter", "frame", "guard", "mac_table", "origin", "plan", "pool", "port", "ports", "ready", "reason", "time", "verdict"]),
+    ("keyed", &[]),
+    ("keyed_slab", &[]),
+    ("mac_table", &["classify", "guard", "keyed", "plan", "port", "reason", "role", "time"]),
+    ("origin", &["engine", "guard", "plan", "port", "role"]),
+    ("plan", &["filter", "frame", "guard", "port", "role", "vlan"]),
+    ("pool", &["batch", "frame"]),
+    ("port", &["counters", "filter", "frame", "guard", "plan", "queue", "ready", "time", "vlan"]),
+    ("ports", &["plan", "port"]),
+    ("prefix_map", &[]),
+    ("queue", &["frame", "pool", "reason", "ring"]),
+    ("rate", &["guard", "time"]),
+    ("ready", &[]),
+    ("reason", &["guard"]),
+    ("ring", &["frame"]),
+    ("role", &[]),
+    ("router", &["batch", "frame", "keyed_slab", "plan", "pool", "port", "prefix_map", "time"]),
+    ("time", &[]),
+    ("transmit", &["batch", "counters", "engine", "filter", "frame", "pool", "port", "reason"]),
+    ("verdict", &["port", "reason"]),
+    ("vlan", &[]),
+];
+
 /// Only tests may link these, whoever's tests they are.
 const FOR_TESTS: &[&str] = &["bpf", "e2e", "engine", "gateway", "host", "sys", "testkit", "wire"];
 
@@ -122,6 +158,38 @@ fn dependencies_point_downwards() {
     judge("a crate uses one that is not below it", &complaints);
 }
 
+/// What a source uses of its own crate: modules, and what the crate's root has.
+fn used(source: &str) -> impl Iterator<Item = &str> {
+    source.split("crate::").skip(1).map(|rest| {
+        let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
+        &rest[..end.unwrap_or(rest.len())]
+    })
+}
+
+#[test]
+fn modules_of_the_engine_use_only_what_they_may() {
+    let within = root().join("crates/engine/src");
+    let (mut complaints, mut seen) = (Vec::new(), BTreeSet::new());
+    for path in sources().into_iter().filter(|path| path.starts_with(&within)) {
+        let inside = path.strip_prefix(&within).expect("filtered");
+        let module = inside.iter().next().and_then(|first| Path::new(first).file_stem());
+        let module = module.and_then(|stem| stem.to_str()).expect("a name of Rust");
+        if module == "lib" {
+            continue;
+        }
+        seen.insert(module.to_owned());
+        let row = ENGINE_MAY_USE.iter().find(|(name, _)| *name == module);
+        let allowed = row.map_or(&[][..], |(_, allowed)| *allowed);
+        let source = read(&path);
+        let modules = used(&source).filter(|name| name.starts_with(|c: char| c.is_lowercase()));
+        let wrong = modules.filter(|name| *name != module && !allowed.contains(name));
+        complaints.extend(wrong.map(|name| format!("{}: {name}", path.display())));
+    }
+    judge("a module uses one that it may not", &complaints);
+    let known: BTreeSet<String> = ENGINE_MAY_USE.iter().map(|(name, _)| (*name).into()).collect();
+    assert_eq!(seen, known, "ENGINE_MAY_USE must name the modules of the engine");
+}
+
 #[test]
 fn folders_use_only_what_is_below_them() {
     let mut complaints = Vec::new();
@@ -132,11 +200,7 @@ fn folders_use_only_what_is_below_them() {
         assert!(!sources.is_empty(), "{folder} is where this test looks for it");
         for path in sources {
             let source = read(&path);
-            let used = source.split("crate::").skip(1).map(|rest| {
-                let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_');
-                &rest[..end.unwrap_or(rest.len())]
-            });
-            let wrong = used.filter(|module| !allowed.contains(module));
+            let wrong = used(&source).filter(|module| !allowed.contains(module));
             complaints.extend(wrong.map(|module| format!("{}: {module}", path.display())));
         }
     }

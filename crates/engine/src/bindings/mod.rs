@@ -42,12 +42,14 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use wire::MacAddr;
 
-use crate::guard::{FIRST_COME_MAX, FirstCome};
+pub use first_come::{FIRST_COME_MAX, FirstCome};
+
 use crate::keyed_slab::{KeyedSlab, Number};
 use crate::port::PortId;
-use crate::router::PrefixMap;
+use crate::prefix_map::PrefixMap;
 use crate::time::Instant;
 
+mod first_come;
 mod operations;
 #[cfg(test)]
 mod tests;

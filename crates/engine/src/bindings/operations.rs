@@ -5,10 +5,12 @@ use super::{
     Lifetime, Owner, Place, binding, host_prefix, is_unicast, overlap,
 };
 use super::{Bindings, IpAddr, IpNet, MacAddr, Vec};
-use crate::engine::{Engine, mac_addr, mac_bits};
+
+use crate::bindings::FirstCome;
+use crate::engine::Engine;
 use crate::event::{BindingEnd, Event};
-use crate::guard::{FirstCome, Role};
 use crate::port::{Port, PortId};
+use crate::role::Role;
 use crate::time::Instant;
 use crate::vlan::VlanMode;
 
@@ -71,7 +73,7 @@ impl Engine {
         }
         let fresh = self.bindings.set(port, place, vlan, lifetime, source);
         if let Address::Mac(mac) = address {
-            self.macs.bind(core::iter::once(mac_bits(mac)), port.index);
+            self.macs.bind(core::iter::once(mac.as_u64()), port.index);
         }
         if fresh {
             self.events.push(Event::BindingMade { port, address, source });
@@ -154,7 +156,7 @@ impl Engine {
         let address = normal(address.into());
         match address {
             Address::Ip(ip) => self.owner_at_router(ip),
-            Address::Mac(mac) => self.macs.binding_of(mac_bits(mac)).map(|port| {
+            Address::Mac(mac) => self.macs.binding_of(mac.as_u64()).map(|port| {
                 port.and_then(|index| self.port_at(index)).map_or(Owner::Reserved, Owner::Port)
             }),
             Address::Prefix(_) => self.bindings.entry(address)?.port.map(Owner::Port),
@@ -174,7 +176,7 @@ impl Engine {
     /// [`Self::mac_table`].
     pub fn bindings(&self) -> impl Iterator<Item = Binding> + '_ {
         let macs = self.macs.bound_rows().filter_map(|(mac, port)| {
-            let address = Address::Mac(mac_addr(mac));
+            let address = Address::Mac(MacAddr::from_u64(mac));
             self.bindings.entry(address).is_none().then_some(Binding {
                 address,
                 port: port.and_then(|index| self.port_at(index)),
@@ -269,8 +271,8 @@ impl Engine {
         let Some(port) = self.bindings.clear(place) else { return false };
         if let Address::Mac(mac) = address {
             let owned = self.ports.get(port).is_some_and(|port| port.owns(mac));
-            if !owned && self.macs.owner(mac_bits(mac)) == Some(port.index) {
-                self.macs.unbind(mac_bits(mac));
+            if !owned && self.macs.owner(mac.as_u64()) == Some(port.index) {
+                self.macs.unbind(mac.as_u64());
             }
             if let Some(port) = self.ports.get_mut(port) {
                 port.own = 0;
@@ -281,7 +283,7 @@ impl Engine {
     }
 
     fn owns_mac(&self, port: PortId, mac: MacAddr) -> bool {
-        self.macs.owner(mac_bits(mac)) == Some(port.index)
+        self.macs.owner(mac.as_u64()) == Some(port.index)
     }
 
     fn check_mac(&self, port: PortId, mac: MacAddr) -> Result<(), BindError> {

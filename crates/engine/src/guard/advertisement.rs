@@ -14,8 +14,8 @@ use wire::ndp::{self, Options, option};
 use wire::parse::Ipv6;
 
 use crate::guard::Judge;
-use crate::guard::spec::Role;
 use crate::reason::Reason;
+use crate::role::Role;
 use crate::time::Instant;
 
 /// Prefixes, routes, and resolvers, of one advertisement that are looked at. One with more is refused.

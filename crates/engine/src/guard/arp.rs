@@ -14,10 +14,11 @@ use crate::frame::Cast;
 use crate::guard::claims::{Claim, Station};
 use crate::guard::egress::Reach;
 use crate::guard::fast::Packed;
-use crate::guard::spec::{Rate, Role};
+use crate::guard::spec::Rate;
 use crate::guard::{Answer, Judge, Outcome, QUERIER};
 use crate::port::PortId;
 use crate::reason::Reason;
+use crate::role::Role;
 
 /// The longest payload of an ARP frame, in bytes: the packet, padded to the shortest Ethernet frame
 /// and, by some devices, to that of a tagged one.

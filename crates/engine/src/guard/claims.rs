@@ -30,15 +30,17 @@ use core::time::Duration;
 use wire::parse::Arp;
 use wire::{MacAddr, build, ndp};
 
+use crate::bindings::FIRST_COME_MAX;
 use crate::bindings::{BindError, BindingSource, Lifetime, Owner};
 use crate::engine::Engine;
 use crate::event::BindingEnd;
 use crate::frame::Cast;
 use crate::guard::Judge;
 use crate::guard::arp::compose;
-use crate::guard::spec::{FIRST_COME_MAX, GuardMode, NetworkGuard, Role};
+use crate::guard::spec::{GuardMode, NetworkGuard};
 use crate::plan::SourceMode;
 use crate::port::PortId;
+use crate::role::Role;
 
 /// How long a first-come address holds after it was last seen to be used: long enough for a guest
 /// that sleeps, short enough for the temporary addresses of RFC 8981, which change every day.

@@ -8,12 +8,13 @@ use crate::frame::Frame;
 use crate::guard::fast::Packed;
 use crate::guard::memory::Memory;
 use crate::guard::port::PortGuard;
-use crate::guard::spec::{Action, Role};
+use crate::guard::spec::Action;
 use crate::keyed::Key;
 use crate::plan::PortSpec;
 use crate::pool::Pool;
 use crate::port::{Port, PortId};
 use crate::reason::Reason;
+use crate::role::Role;
 
 /// The destinations that a port was last found to have, one of each IP version, for the frame path:
 /// while they are these, nothing has to be asked.

@@ -10,13 +10,13 @@ use crate::frame::{Cast, Frame};
 use crate::guard::ethernet::is_spanning_tree;
 use crate::guard::groups::Version;
 use crate::guard::querier::query;
-use crate::guard::spec::Role;
 use crate::guard::violation::Fate;
 use crate::guard::{Answer, Outcome, PortGuard};
-use crate::ingress::{Origin, enqueue};
+use crate::origin::Origin;
 use crate::pool::Pool;
 use crate::port::{Port, PortId};
 use crate::reason::Reason;
+use crate::role::Role;
 use crate::time::Instant;
 use crate::vlan::VlanMode;
 
@@ -189,7 +189,7 @@ impl Engine {
         to.counters.tx_own += 1;
         to.counters.tx_offered += 1;
         match to.queue.admit(pool, &frame) {
-            Ok(()) => enqueue(to, &mut self.ready, &frame),
+            Ok(()) => to.enqueue(&mut self.ready, &frame),
             Err(reason) => {
                 to.counters.count_drop(reason, 1);
                 pool.release(frame);

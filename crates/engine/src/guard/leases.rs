@@ -36,19 +36,19 @@ use wire::parse::{Ipv4, Ipv6};
 use wire::{MacAddr, dhcp6};
 
 use crate::bindings::{Address, BindingSource, Lifetime, Owner};
-use crate::engine::mac_addr;
 use crate::frame::Cast;
 use crate::guard::Judge;
 use crate::guard::dhcp::Version;
 use crate::guard::fast::Packed;
 use crate::guard::port::{Local, PortGuard};
 use crate::guard::prefixes::meet;
-use crate::guard::spec::{GuardMode, Role};
+use crate::guard::spec::GuardMode;
 use crate::guard::special::has_special;
 use crate::keyed::Key;
-use crate::mac_table::tick;
 use crate::port::PortId;
+use crate::role::Role;
 use crate::time::Instant;
+use crate::time::tick;
 
 /// Requests of one port that are remembered.
 const REQUESTS: usize = 16;
@@ -236,7 +236,7 @@ impl Judge<'_> {
             guard.buckets.unknown.take(now, rate)
         });
         if may {
-            self.ask_for(mac_addr(request.client.mac()), server);
+            self.ask_for(MacAddr::from_u64(request.client.mac()), server);
         }
     }
 
@@ -329,7 +329,7 @@ impl Judge<'_> {
         for (net, seconds) in given.into_iter().flatten() {
             let until = self.now + Duration::from_secs(seconds.into());
             if net.prefix_len() == net.max_prefix_len() {
-                let (mac, vid) = (mac_addr(request.client.mac()), self.vid());
+                let (mac, vid) = (MacAddr::from_u64(request.client.mac()), self.vid());
                 let (address, server) = (net.addr(), None);
                 self.lease(&Lease { port: client, client: mac, vid, address, until, server });
             } else if self.may_be_delegated(net) {

@@ -68,12 +68,13 @@ use core::net::IpAddr;
 use arrayvec::ArrayVec;
 use wire::{MacAddr, Parsed};
 
-use crate::engine::{Engine, mac_addr};
+use crate::engine::Engine;
 use crate::frame::{Cast, Frame};
 use crate::keyed::Key;
 use crate::pool::Pool;
 use crate::port::PortId;
 use crate::reason::Reason;
+use crate::role::Role;
 use crate::time::Instant;
 
 pub use check::{Check, Kind};
@@ -84,8 +85,8 @@ pub(crate) use port::PortGuard;
 pub(crate) use privacy::Privacy;
 pub(crate) use querier::QUERIER;
 pub use spec::{
-    Action, ActionError, Actions, FIRST_COME_MAX, FirstCome, GuardMode, GuardSpec, MdnsPolicy,
-    NetworkGuard, Quarantine, Rate, Rates, Role, Storm,
+    Action, ActionError, Actions, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard, Quarantine, Rate,
+    Rates, Storm,
 };
 pub(crate) use violation::summary;
 pub use violation::{Fate, Standing};
@@ -232,7 +233,7 @@ impl<'a> Judge<'a> {
     }
 
     fn mac(&self) -> MacAddr {
-        mac_addr(self.source.mac())
+        MacAddr::from_u64(self.source.mac())
     }
 
     fn vid(&self) -> u16 {

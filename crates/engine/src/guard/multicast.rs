@@ -6,11 +6,12 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use crate::frame::Cast;
 use crate::guard::egress::Reach;
 use crate::guard::port::PortGuard;
-use crate::guard::spec::{Action, MdnsPolicy, Rate, Role};
+use crate::guard::spec::{Action, MdnsPolicy, Rate};
 use crate::guard::violation::Fate;
 use crate::guard::{Judge, Outcome};
 use crate::keyed::Key;
 use crate::reason::Reason;
+use crate::role::Role;
 use crate::time::Instant;
 
 /// The group that a packet goes to.

@@ -17,11 +17,11 @@ use crate::frame::Cast;
 use crate::guard::fast::Packed;
 use crate::guard::ipv4::{Options, router_alert};
 use crate::guard::multicast::Group;
-use crate::guard::spec::Role;
 use crate::guard::special::is_metadata;
 use crate::guard::{Judge, Outcome};
-use crate::mac_table::tick;
 use crate::reason::Reason;
+use crate::role::Role;
+use crate::time::tick;
 
 impl Judge<'_> {
     pub(super) fn router(&mut self) -> Result<Outcome, Reason> {

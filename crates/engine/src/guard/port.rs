@@ -12,9 +12,10 @@ use crate::guard::dhcp::Client;
 use crate::guard::fast::{Cache, GUEST_PLACES, OUTSIDE_PLACES};
 use crate::guard::fragments::Fragments;
 use crate::guard::leases::{Grants, Requests};
-use crate::guard::spec::{GuardMode, GuardSpec, Role};
+use crate::guard::spec::{GuardMode, GuardSpec};
 use crate::guard::violation::Violations;
 use crate::plan::{PortSpec, SourceMode};
+use crate::role::Role;
 use crate::time::Instant;
 
 /// How long an accepted source is remembered, in nanoseconds: one minute.

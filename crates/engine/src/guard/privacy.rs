@@ -1,10 +1,10 @@
 //! Who exchanges no frames with whom (checks 52 and 55).
 
 use crate::engine::Engine;
-use crate::guard::spec::Role;
 use crate::plan::PortSpec;
 use crate::port::{Port, PortId};
 use crate::reason::Reason;
+use crate::role::Role;
 
 /// What a port's spec says about it. Two isolated ports are apart, and two of different communities;
 /// where the network has its guests behind the router, so are any two guests.

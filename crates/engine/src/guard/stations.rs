@@ -31,8 +31,8 @@ use crate::frame::Cast;
 use crate::guard::Answer;
 use crate::guard::fast::Packed;
 use crate::guard::leases::Unproven;
-use crate::guard::spec::Role;
 use crate::pool::Pool;
+use crate::role::Role;
 use crate::time::Instant;
 
 const SETS: usize = 512;

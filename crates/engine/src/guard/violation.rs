@@ -9,11 +9,11 @@ use crate::engine::Engine;
 use crate::event::{Event, Summary};
 use crate::frame::Frame;
 use crate::guard::port::PortGuard;
-use crate::guard::spec::Role;
 use crate::keyed::Key;
 use crate::pool::Pool;
 use crate::port::PortId;
 use crate::reason::Reason;
+use crate::role::Role;
 use crate::time::Instant;
 
 /// At most one event about a violation per port in this time.

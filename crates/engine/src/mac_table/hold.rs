@@ -1,8 +1,9 @@
 //! For how long what a port has learned is kept for it.
 
-use crate::guard::{GuardMode, Role};
-use crate::mac_table::Tick;
+use crate::guard::GuardMode;
 use crate::plan::{PortSpec, SourceMode};
+use crate::role::Role;
+use crate::time::Tick;
 
 /// An hour and ten minutes, in ticks of 2^20 ns. Stations outside speak more often, at least to
 /// whoever routes for them.

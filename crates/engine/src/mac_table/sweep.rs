@@ -4,8 +4,9 @@
 //! ended, but not more often than eight times per ageing time, so that a table with steadily ageing
 //! entries is not walked all the time. What has no end asks for none.
 
-use crate::mac_table::{MacTable, Seen, Tick, instant};
+use crate::mac_table::{MacTable, Seen};
 use crate::time::Instant;
+use crate::time::{Tick, instant};
 
 /// How many slots one step looks at.
 const STEP: usize = 4096;

@@ -51,6 +51,7 @@ use wire::MacAddr;
 use crate::batch::TxBatch;
 use crate::frame::Frame;
 use crate::pool::Pool;
+use crate::port::NO_PORT;
 use crate::time::Instant;
 
 mod counters;
@@ -63,18 +64,14 @@ mod limit;
 mod neighbour;
 mod packet;
 mod pass;
-mod prefix_map;
 mod rewrite;
 mod routes;
 mod speak;
 mod spec;
-mod trie;
 mod waiting;
 
 pub use counters::{RouterCounters, RouterReason};
 pub use event::RouterEvent;
-#[doc(hidden)]
-pub use prefix_map::PrefixMap;
 pub use spec::{
     ADDRESSES_MAX, INTERFACES_MAX, InterfaceId, InterfaceSpec, ROUTES_MAX, Route, RouteSource,
     RouterError, RouterLimits, Via,
@@ -93,9 +90,6 @@ const OUTPUT_MAX: usize = 1 << 14;
 
 /// Neighbours that one step of the timers looks after.
 const TIMER_STEP: usize = 256;
-
-/// A port that no frame comes from, for a neighbour that is known without one.
-const NO_PORT: u16 = u16::MAX;
 
 /// Where a frame came in.
 #[derive(Clone, Copy, Debug)]

@@ -13,7 +13,7 @@ use core::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::spec::{InterfaceId, ROUTES_MAX, Route, RouteSource, RouterError, Via};
-use super::trie::Trie;
+use crate::prefix_map::trie::Trie;
 
 /// What an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

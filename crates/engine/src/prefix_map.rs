@@ -1,10 +1,12 @@
-//! The router's longest-prefix match alone.
+//! Longest-prefix match: by itself, and for the routes of the router.
+
+pub(crate) mod trie;
 
 use core::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::trie::Trie;
+use trie::Trie;
 
 /// A map from IPv4 and IPv6 prefixes to numbers below 2^30 - 1, by which the bindings know whose a prefix is. Public
 /// only so that the tests can compare it with other people's implementations, and the benchmarks measure it.
