@@ -64,8 +64,8 @@
 //!   the socket.
 //! * A connection is in the table, in the index, and counted for its guest, or in none of them. One whose
 //!   guest is gone, and whose stream has not taken everything, is in the table only.
-//! * Frames held by all inboxes are counted, and bounded for all and for each guest by its share of what is free; only what is next in
-//!   order and can be written is accepted beyond.
+//! * Frames held by all inboxes are counted, and bounded for all and for each guest by its share of what
+//!   is free; only what is next in order and can be written is accepted beyond.
 
 mod emit;
 mod flow;
