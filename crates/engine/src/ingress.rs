@@ -24,6 +24,8 @@
 //! used up by exactly one push to a queue or one end, and the batch is cleared without looking at them
 //! again.
 
+use core::time::Duration;
+
 use bpf::Program;
 
 use wire::MacAddr;
@@ -44,12 +46,11 @@ use crate::port::{Port, PortId};
 use crate::ports::Ports;
 use crate::ready::Ready;
 use crate::reason::Reason;
-use crate::time::Instant;
-use crate::time::{Tick, tick};
+use crate::time::{Instant, Tick, tick};
 use crate::verdict::Verdict;
 
-/// At most one event about refused frames per port in this time: 2^10 ticks of 2^20 ns, 1.07 s.
-const REFUSAL_PAUSE: Tick = 1 << 10;
+/// At most one event about refused frames per port in this time.
+const REFUSAL_PAUSE: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// Takes the frames of `batch`, which `port`'s link has read, and leaves one verdict for each.
@@ -83,7 +84,7 @@ impl Engine {
             let admitted = if work.plain {
                 Ok(())
             } else {
-                self.admit_source(&mut from, now, now_tick, pool, frame, work)
+                self.admit_source(&mut from, now, pool, frame, work)
             };
             let admitted = match &from.filter {
                 Some(program) if admitted.is_ok() => wants(program, pool, frame, work.removed_tag),
@@ -195,7 +196,6 @@ impl Engine {
         &mut self,
         from: &mut Origin,
         now: Instant,
-        tick: Tick,
         pool: &Pool,
         frame: &Frame,
         work: &mut Work,
@@ -203,7 +203,7 @@ impl Engine {
         if let Some(reason) = work.refused {
             return Err(Verdict::Drop(reason));
         }
-        if let Err(reason) = self.check_source(from, tick, pool, frame, work) {
+        if let Err(reason) = self.check_source(from, now, pool, frame, work) {
             return Err(Verdict::Drop(reason));
         }
         if work.judge {
@@ -251,7 +251,7 @@ impl Engine {
     fn check_source(
         &mut self,
         from: &mut Origin,
-        now: Tick,
+        now: Instant,
         pool: &Pool,
         frame: &Frame,
         work: &Work,
@@ -261,6 +261,7 @@ impl Engine {
         if from.own == mac {
             return Ok(());
         }
+        let tick = tick(now);
         let source = if from.static_source {
             let Some(port) = self.ports.at(index) else { return Err(Reason::PortGone) };
             if port.owns(MacAddr::from_u64(mac)) || self.macs.owner(mac) == Some(index) {
@@ -275,7 +276,7 @@ impl Engine {
             // Without a guard a hub learns nothing, so an address that is nobody's is anybody's.
             self.macs.check_bound(mac, index).unwrap_or(Source::Known)
         } else {
-            self.macs.learn(work.src, index, from.max_learned, now)
+            self.macs.learn(work.src, index, from.max_learned, tick)
         };
         match source {
             Source::Known => {}
@@ -300,7 +301,7 @@ impl Engine {
     fn tell_refused(
         &mut self,
         from: &Origin,
-        now: Tick,
+        now: Instant,
         pool: &Pool,
         frame: &Frame,
         work: &Work,
@@ -308,10 +309,9 @@ impl Engine {
     ) {
         let owner = owner.and_then(|index| self.ports.at(index)).map(|port| port.id);
         let Some(port) = self.ports.get_mut(from.id) else { return };
-        if port.refusal_told.is_some_and(|told| now < told + REFUSAL_PAUSE) {
+        if !port.refusal_told.may(now, REFUSAL_PAUSE) {
             return;
         }
-        port.refusal_told = Some(now);
         let (port, mac, vlan) = (from.id, MacAddr::from_u64(work.src.mac()), work.src.vid());
         let summary = guard::summary(pool, frame);
         self.events.push(match (reason, owner) {

@@ -132,7 +132,7 @@ pub use filter::PortFilter;
 pub use frame::{Frame, Lease};
 pub use guard::{
     Action, ActionError, Actions, Audits, Check, Fate, GuardMode, GuardSpec, Kind, MdnsPolicy,
-    NetworkGuard, Quarantine, Rate, Rates, Standing, Storm,
+    NetworkGuard, Quarantine, Rates, Standing, Storm,
 };
 pub use plan::{
     MAC_TOTAL_MAX, MTU_MIN, Mode, NetworkPlan, NetworkSpec, OWN_MACS_MAX, PlanError, PortPlan,
@@ -145,7 +145,7 @@ pub use pool::{
 pub use port::{MAX_PORTS, PortId};
 #[doc(hidden)]
 pub use prefix_map::PrefixMap;
-pub use rate::Bucket;
+pub use rate::{Bucket, Rate};
 pub use reason::{Reason, Side};
 pub use role::Role;
 pub use time::Instant;

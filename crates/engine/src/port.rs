@@ -11,8 +11,8 @@ use crate::frame::Frame;
 use crate::guard::{LastDestinations, PortGuard};
 use crate::plan::{PortSpec, SourceMode};
 use crate::queue::Queue;
+use crate::rate::Seldom;
 use crate::ready::Ready;
-use crate::time::Tick;
 use crate::vlan::VlanMode;
 
 /// The most ports of one network.
@@ -65,7 +65,7 @@ pub(crate) struct Port {
     /// has since the spec or a binding changed.
     pub(crate) own: u64,
     /// When the last event about a refused frame of this port was raised.
-    pub(crate) refusal_told: Option<Tick>,
+    pub(crate) refusal_told: Seldom,
     pub(crate) spec: Box<PortSpec>,
 }
 
@@ -91,7 +91,7 @@ impl Port {
             queue,
             counters: PortCounters::default(),
             own: 0,
-            refusal_told: None,
+            refusal_told: Seldom::default(),
             spec: Box::default(),
         };
         port.configure(spec);

@@ -1,10 +1,28 @@
 //! Token buckets: rates without a timer and without allocation.
 
-use crate::guard::Rate;
+use core::time::Duration;
+
 use crate::time::Instant;
 
 /// Nanoseconds in a second, the unit that debts are counted in: one token is a debt of so much.
 const TOKEN: u64 = 1_000_000_000;
+
+/// A token bucket: so many a second on average, so many at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// Tokens that come in a second. Zero means that none ever come.
+    pub per_second: u32,
+    /// Tokens that a quiet time saves up.
+    pub burst: u32,
+}
+
+impl Rate {
+    /// See the fields.
+    #[must_use]
+    pub const fn new(per_second: u32, burst: u32) -> Self {
+        Self { per_second, burst }
+    }
+}
 
 /// What was taken and has not come in again since. It starts full whatever the clock says. Its [`Rate`] is kept
 /// by the caller, who names the same one each time.
@@ -44,10 +62,33 @@ impl Bucket {
     }
 }
 
+/// Something that is done once in a while at most.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Seldom(Option<Instant>);
+
+impl Seldom {
+    /// Whether the last time was at least `pause` ago; if so, this is one.
+    pub(crate) fn may(&mut self, now: Instant, pause: Duration) -> bool {
+        let may = self.0.is_none_or(|last| now.saturating_since(last) >= pause);
+        if may {
+            self.0 = Some(now);
+        }
+        may
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
+
+    #[test]
+    fn seldom_is_once_in_its_pause() {
+        let (mut seldom, pause) = (Seldom::default(), Duration::from_secs(1));
+        let start = Instant::EPOCH;
+        assert!(seldom.may(start, pause) && !seldom.may(start, pause));
+        assert!(!seldom.may(start + Duration::from_millis(999), pause));
+        assert!(seldom.may(start + pause, pause) && !seldom.may(start, pause));
+    }
 
     #[test]
     fn a_burst_then_the_rate() {

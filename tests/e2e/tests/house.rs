@@ -31,38 +31,50 @@ const FOLDER_MAY_USE: &[(&str, &[&str])] =
 
 /// What each module of the engine may use of the others. What is new here makes the modules harder to
 /// understand one by one: it should be worth that.
-const ENGINE_MAY_USE: &[(&str, &[&str])] = &[
-    ("batch", &["frame", "pool", "verdict"]),
-    ("bindings", &["engine", "event", "keyed_slab", "port", "prefix_map", "role", "time", "vlan"]),
-    ("capture", &["engine", "filter", "frame", "guard", "origin", "pool", "port", "time", "verdict"]),
-    ("classify", &["engine", "frame", "guard", "keyed", "plan", "pool", "port", "reason", "role", "vlan"]),
-    ("counters", &["reason"]),
-    ("engine", &["batch", "bindings", "capture", "classify", "counters", "event", "filter", "guard", "mac_table", "plan", "pool", "port", "ports", "ready", "reason", "role", "time"]),
-    ("event", &["bindings", "guard", "port", "reason", "time"]),
-    ("filter", &["frame", "plan", "pool", "vlan"]),
-    ("frame", &[]),
-    ("guard", &["bindings", "classify", "engine", "event", "frame", "keyed", "origin", "plan", "pool", "port", "rate", "reason", "role", "time", "vlan"]),
-    ("ingress", &["batch", "bindings", "classify", "engine", "event", "filter", "frame", "guard", "mac_table", "origin", "plan", "pool", "port", "ports", "ready", "reason", "time", "verdict"]),
-    ("keyed", &[]),
-    ("keyed_slab", &[]),
-    ("mac_table", &["classify", "guard", "keyed", "plan", "port", "reason", "role", "time"]),
-    ("origin", &["engine", "guard", "plan", "port", "role"]),
-    ("plan", &["filter", "frame", "guard", "port", "role", "vlan"]),
-    ("pool", &["batch", "frame"]),
-    ("port", &["counters", "filter", "frame", "guard", "plan", "queue", "ready", "time", "vlan"]),
-    ("ports", &["plan", "port"]),
-    ("prefix_map", &[]),
-    ("queue", &["frame", "pool", "reason", "ring"]),
-    ("rate", &["guard", "time"]),
-    ("ready", &[]),
-    ("reason", &["guard"]),
-    ("ring", &["frame"]),
-    ("role", &[]),
-    ("router", &["batch", "frame", "keyed_slab", "plan", "pool", "port", "prefix_map", "time"]),
-    ("time", &[]),
-    ("transmit", &["batch", "counters", "engine", "filter", "frame", "pool", "port", "reason"]),
-    ("verdict", &["port", "reason"]),
-    ("vlan", &[]),
+const ENGINE_MAY_USE: &[(&str, &str)] = &[
+    ("batch", "frame pool verdict"),
+    ("bindings", "engine event keyed_slab port prefix_map role time vlan"),
+    ("capture", "engine filter frame guard origin pool port time verdict"),
+    ("classify", "engine frame guard keyed plan pool port reason role vlan"),
+    ("counters", "reason"),
+    (
+        "engine",
+        "batch bindings capture classify counters event filter guard mac_table plan pool port \
+         ports ready reason role time",
+    ),
+    ("event", "bindings guard port reason time"),
+    ("filter", "frame plan pool vlan"),
+    ("frame", ""),
+    (
+        "guard",
+        "bindings classify engine event frame keyed origin plan pool port rate reason role \
+         time vlan",
+    ),
+    (
+        "ingress",
+        "batch bindings classify engine event filter frame guard mac_table origin plan pool \
+         port ports ready reason time verdict",
+    ),
+    ("keyed", ""),
+    ("keyed_slab", ""),
+    ("mac_table", "classify guard keyed plan port reason role time"),
+    ("origin", "engine guard plan port role"),
+    ("plan", "filter frame guard port role vlan"),
+    ("pool", "batch frame"),
+    ("port", "counters filter frame guard plan queue rate ready vlan"),
+    ("ports", "plan port"),
+    ("prefix_map", ""),
+    ("queue", "frame pool reason ring"),
+    ("rate", "time"),
+    ("ready", ""),
+    ("reason", "guard"),
+    ("ring", "frame"),
+    ("role", ""),
+    ("router", "batch frame keyed_slab plan pool port prefix_map rate time"),
+    ("time", ""),
+    ("transmit", "batch counters engine filter frame pool port reason"),
+    ("verdict", "port reason"),
+    ("vlan", ""),
 ];
 
 /// Only tests may link these, whoever's tests they are.
@@ -179,7 +191,8 @@ fn modules_of_the_engine_use_only_what_they_may() {
         }
         seen.insert(module.to_owned());
         let row = ENGINE_MAY_USE.iter().find(|(name, _)| *name == module);
-        let allowed = row.map_or(&[][..], |(_, allowed)| *allowed);
+        let allowed = row.map_or("", |(_, allowed)| *allowed);
+        let allowed: Vec<&str> = allowed.split(' ').collect();
         let source = read(&path);
         let modules = used(&source).filter(|name| name.starts_with(|c: char| c.is_lowercase()));
         let wrong = modules.filter(|name| *name != module && !allowed.contains(name));

@@ -14,9 +14,9 @@ use crate::frame::Cast;
 use crate::guard::claims::{Claim, Station};
 use crate::guard::egress::Reach;
 use crate::guard::fast::Packed;
-use crate::guard::spec::Rate;
 use crate::guard::{Answer, Judge, Outcome, QUERIER};
 use crate::port::PortId;
+use crate::rate::Rate;
 use crate::reason::Reason;
 use crate::role::Role;
 

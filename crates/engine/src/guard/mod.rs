@@ -32,7 +32,6 @@
 
 mod advertisement;
 mod arp;
-mod bucket;
 mod check;
 mod claims;
 mod dhcp;
@@ -85,7 +84,7 @@ pub(crate) use port::PortGuard;
 pub(crate) use privacy::Privacy;
 pub(crate) use querier::QUERIER;
 pub use spec::{
-    Action, ActionError, Actions, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard, Quarantine, Rate,
+    Action, ActionError, Actions, GuardMode, GuardSpec, MdnsPolicy, NetworkGuard, Quarantine,
     Rates, Storm,
 };
 pub(crate) use violation::summary;

@@ -7,7 +7,6 @@ use core::net::IpAddr;
 use arrayvec::ArrayVec;
 use wire::MacAddr;
 
-use crate::guard::bucket::Bucket;
 use crate::guard::dhcp::Client;
 use crate::guard::fast::{Cache, GUEST_PLACES, OUTSIDE_PLACES};
 use crate::guard::fragments::Fragments;
@@ -15,6 +14,7 @@ use crate::guard::leases::{Grants, Requests};
 use crate::guard::spec::{GuardMode, GuardSpec};
 use crate::guard::violation::Violations;
 use crate::plan::{PortSpec, SourceMode};
+use crate::rate::Bucket;
 use crate::role::Role;
 use crate::time::Instant;
 

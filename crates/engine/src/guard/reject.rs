@@ -10,7 +10,7 @@ use wire::{L3, Transport};
 
 use crate::frame::Cast;
 use crate::guard::Judge;
-use crate::guard::spec::Rate;
+use crate::rate::Rate;
 
 /// Errors that one port is told.
 const RATE: Rate = Rate::new(10, 20);

@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::bindings::FirstCome;
 use crate::guard::check::{Check, Kind};
+use crate::rate::Rate;
 use crate::reason::Reason;
 
 /// Where a port's addresses come from, and so how strictly it is held to them.
@@ -130,23 +131,6 @@ impl Actions {
 impl Default for Actions {
     fn default() -> Self {
         Self([Action::Drop; Check::COUNT])
-    }
-}
-
-/// A token bucket: so many a second on average, so many at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
-    /// Tokens that come in a second. Zero means that none ever come.
-    pub per_second: u32,
-    /// Tokens that a quiet time saves up.
-    pub burst: u32,
-}
-
-impl Rate {
-    /// See the fields.
-    #[must_use]
-    pub const fn new(per_second: u32, burst: u32) -> Self {
-        Self { per_second, burst }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::guard::port::PortGuard;
 use crate::keyed::Key;
 use crate::pool::Pool;
 use crate::port::PortId;
+use crate::rate::Seldom;
 use crate::reason::Reason;
 use crate::role::Role;
 use crate::time::Instant;
@@ -31,8 +32,8 @@ pub enum Fate {
 /// What a port has done lately.
 #[derive(Debug, Default)]
 pub(crate) struct Violations {
-    /// When an event last told of one.
-    told: Option<Instant>,
+    /// When an event told of one.
+    told: Seldom,
     /// How many there were since.
     since: u32,
     /// When the current window of the quarantine began, and how many there were in it.
@@ -110,10 +111,9 @@ impl Engine {
             return;
         }
         me.violations.since = me.violations.since.saturating_add(1);
-        if me.violations.told.is_some_and(|told| now.saturating_since(told) < PAUSE) {
+        if !me.violations.told.may(now, PAUSE) {
             return;
         }
-        me.violations.told = Some(now);
         let since = core::mem::take(&mut me.violations.since);
         let summary = summary(pool, frame);
         self.events.push(Event::Violation { port: id, reason, fate, summary, since });

@@ -12,6 +12,7 @@ use wire::{MacAddr, icmpv4, icmpv6, ipv6, ndp, offload};
 
 use super::counters::RouterReason;
 use super::interface::{Way, group_mac};
+use super::limit::rate;
 use super::packet::{Packet, is_group, is_link_scope, is_martian_destination, is_martian_source};
 use super::routes::Target;
 use super::spec::{InterfaceId, InterfaceSpec, Via};
@@ -291,8 +292,8 @@ impl Router {
         let interface = self.interfaces.get_mut(arrival.iface);
         let interface = interface.ok_or(RouterReason::InterfaceGone)?;
         if echo && whole {
-            let rate = self.limits.echoes_per_port;
-            if !interface.account(arrival.port).echoes.allows(now, rate) {
+            let rate = rate(self.limits.echoes_per_port);
+            if !interface.account(arrival.port).echoes.take(now, rate) {
                 return Err(RouterReason::RateLimited);
             }
             return answer_echo(pool, frame, packet, at);

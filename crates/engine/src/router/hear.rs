@@ -16,6 +16,7 @@ use wire::{MacAddr, arp, ipv6, ndp};
 use super::counters::RouterReason;
 use super::decide::Decision;
 use super::event::RouterEvent;
+use super::limit::rate;
 use super::neighbour::{Claim, Said};
 use super::packet::{Packet, is_martian_source};
 use super::{Arrival, Router};
@@ -66,10 +67,10 @@ impl Router {
             return Err(RouterReason::NeighbourIgnored);
         }
         if asks && for_us {
-            let rate = self.limits.echoes_per_port;
+            let rate = rate(self.limits.echoes_per_port);
             let interface = self.interfaces.get_mut(arrival.iface);
             let interface = interface.ok_or(RouterReason::InterfaceGone)?;
-            if !interface.account(arrival.port).echoes.allows(now, rate) {
+            if !interface.account(arrival.port).echoes.take(now, rate) {
                 return Err(RouterReason::RateLimited);
             }
         }
@@ -191,10 +192,10 @@ impl Router {
         if !for_us {
             return Err(RouterReason::NeighbourIgnored);
         }
-        let rate = self.limits.echoes_per_port;
+        let rate = rate(self.limits.echoes_per_port);
         let interface = self.interfaces.get_mut(arrival.iface);
         let interface = interface.ok_or(RouterReason::InterfaceGone)?;
-        if !interface.account(arrival.port).echoes.allows(now, rate) {
+        if !interface.account(arrival.port).echoes.take(now, rate) {
             return Err(RouterReason::RateLimited);
         }
         self.advertise(pool, arrival.iface.index, target, who);

@@ -7,11 +7,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use wire::MacAddr;
 
 use super::counters::{RouterCounters, RouterReason};
-use super::limit::{Account, Accounts, Rate};
+use super::limit::{Account, Accounts};
 use super::routes::{Routes, Target, host_prefix};
 use super::spec::{
     ADDRESSES_MAX, INTERFACES_MAX, InterfaceId, InterfaceSpec, RouteSource, RouterError, Via,
 };
+use crate::rate::{Bucket, Seldom};
 use crate::time::Instant;
 
 /// What the last packets of an interface were, so that the next need no look-up if they are the
@@ -38,10 +39,10 @@ pub(super) struct Interface {
     pub(super) link_local: Option<Ipv6Addr>,
     pub(super) counters: RouterCounters,
     pub(super) hints: Hints,
-    pub(super) errors: Rate,
-    pub(super) solicitations: Rate,
+    pub(super) errors: Bucket,
+    pub(super) solicitations: Bucket,
     /// When the last event about what guests said was raised, and when an own address was defended.
-    pub(super) told: Option<Instant>,
+    pub(super) told: Seldom,
     pub(super) defended: Option<Instant>,
     accounts: Accounts,
 }
@@ -54,9 +55,9 @@ impl Interface {
             spec,
             counters: RouterCounters::default(),
             hints: Hints::default(),
-            errors: Rate::default(),
-            solicitations: Rate::default(),
-            told: None,
+            errors: Bucket::default(),
+            solicitations: Bucket::default(),
+            told: Seldom::default(),
             defended: None,
             accounts: Accounts::default(),
         }
@@ -133,12 +134,7 @@ impl Interface {
 
     /// Whether an event may be raised now.
     pub(super) fn may_tell(&mut self, now: Instant) -> bool {
-        let pause = core::time::Duration::from_secs(1);
-        let quiet = self.told.is_none_or(|told| now >= told + pause);
-        if quiet {
-            self.told = Some(now);
-        }
-        quiet
+        self.told.may(now, core::time::Duration::from_secs(1))
     }
 
     pub(super) fn drop(&mut self, reason: RouterReason) {

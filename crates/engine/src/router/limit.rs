@@ -2,36 +2,22 @@
 
 use alloc::vec::Vec;
 
-use crate::time::Instant;
+use crate::rate::{Bucket, Rate};
 
-/// A rate that may be exceeded for a moment: one time stamp (generic cell rate algorithm, ITU-T
-/// I.371). It holds when the next event would be due if all came evenly.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Rate(Instant);
-
-impl Rate {
-    /// Whether one more event is within `rate` a second; a tenth of a second's worth, and at least
-    /// ten, may come at once.
-    pub(super) fn allows(&mut self, now: Instant, rate: u32) -> bool {
-        if rate == 0 {
-            return false;
-        }
-        let interval = 1_000_000_000 / u64::from(rate);
-        let burst = u64::from((rate / 10).max(10)).saturating_mul(interval);
-        let due = self.0.as_nanos().max(now.as_nanos());
-        if due - now.as_nanos() > burst {
-            return false;
-        }
-        self.0 = Instant::from_nanos(due.saturating_add(interval));
-        true
+/// So many a second, of which a tenth of a second's worth, and at least ten, may come at once beside
+/// the one that is due; none if there are to be none.
+pub(super) fn rate(per_second: u32) -> Rate {
+    if per_second == 0 {
+        return Rate::new(0, 0);
     }
+    Rate::new(per_second, (per_second / 10).max(10) + 1)
 }
 
 /// What the router does because of one port's frames.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Account {
-    pub(super) errors: Rate,
-    pub(super) echoes: Rate,
+    pub(super) errors: Bucket,
+    pub(super) echoes: Bucket,
     /// Neighbours that are asked for because of the port.
     pub(super) resolving: u16,
     /// Packets of the port that wait for neighbours.
@@ -60,24 +46,25 @@ impl Accounts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::Instant;
     use core::time::Duration;
 
     #[test]
     fn a_rate_is_kept_over_time_and_exceeded_for_a_moment_only() {
-        for rate in [1, 10, 100, 1000] {
-            let mut limit = Rate::default();
+        for per_second in [1, 10, 100, 1000] {
+            let mut limit = Bucket::default();
             let start = Instant::from_nanos(5_000_000_000);
             let mut allowed = 0;
             for milli in 0..10_000 {
                 for _ in 0..3 {
                     let now = start + Duration::from_millis(milli);
-                    allowed += u32::from(limit.allows(now, rate));
+                    allowed += u32::from(limit.take(now, rate(per_second)));
                 }
             }
-            let burst = (rate / 10).max(10) + 1;
-            assert!((rate * 10..=rate * 10 + burst).contains(&allowed), "{rate}: {allowed}");
+            let (burst, all) = ((per_second / 10).max(10) + 1, per_second * 10);
+            assert!((all..=all + burst).contains(&allowed), "{per_second}: {allowed}");
         }
-        assert!(!Rate::default().allows(Instant::EPOCH, 0));
+        assert!(!Bucket::default().take(Instant::EPOCH, rate(0)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use wire::ethernet::HEADER_LEN as ETHERNET;
 use wire::icmp_error::{self, IcmpError};
 use wire::{MacAddr, Offload, arp, ipv6, ndp, parse};
 
+use super::limit::rate;
 use super::{Arrival, Output, Router};
 use crate::frame::Frame;
 use crate::pool::Pool;
@@ -26,9 +27,9 @@ impl Router {
         address: IpAddr,
         one: Option<MacAddr>,
     ) {
-        let rate = self.limits.solicitations;
+        let rate = rate(self.limits.solicitations);
         let Some(interface) = self.interfaces.at_mut(egress) else { return };
-        if !interface.solicitations.allows(now, rate) {
+        if !interface.solicitations.take(now, rate) {
             return;
         }
         let own = interface.spec.mac;
@@ -150,8 +151,9 @@ impl Router {
         };
         let limits = self.limits;
         let Some(interface) = self.interfaces.get_mut(arrival.iface) else { return };
-        let allowed = interface.account(arrival.port).errors.allows(now, limits.errors_per_port)
-            && interface.errors.allows(now, limits.errors);
+        let allowed =
+            interface.account(arrival.port).errors.take(now, rate(limits.errors_per_port))
+                && interface.errors.take(now, rate(limits.errors));
         if !allowed {
             interface.counters.errors_suppressed += 1;
             return;

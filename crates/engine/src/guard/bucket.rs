@@ -1,3 +1,0 @@
-//! The rates of a port.
-
-pub(crate) use crate::rate::Bucket;
