@@ -33,12 +33,18 @@ pub struct Record<A> {
 /// What the sender of a report wants of a group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Wish {
-    /// It wants to receive it, at least from some.
+    /// It wants to receive it, from everybody or from everybody but some.
     Receive,
+    /// It wants to receive it, from nobody but some.
+    ReceiveFrom,
+    /// It wants to receive it from some more than before.
+    Allow,
+    /// It wants to receive it from some less than before. Who wants it from nobody but some, and from these
+    /// no more, says nothing else (RFC 3376, 5.1; RFC 3810, 6.1).
+    Block,
     /// It wants nothing of it any more.
     Leave,
-    /// That does not follow: it wants less of it than before, which may still be much, or the record is
-    /// of a type that has no meaning.
+    /// That does not follow: nobody is named, or the record is of a type that has no meaning.
     Unsaid,
 }
 
@@ -159,13 +165,14 @@ impl Group for Ipv6Addr {
     }
 }
 
-/// Types of records (RFC 3376, 4.2.12; RFC 3810, 5.2.12). "Block old sources" is 6.
+/// Types of records (RFC 3376, 4.2.12; RFC 3810, 5.2.12).
 mod record_kind {
     pub(super) const IS_INCLUDE: u8 = 1;
     pub(super) const IS_EXCLUDE: u8 = 2;
     pub(super) const CHANGE_TO_INCLUDE: u8 = 3;
     pub(super) const CHANGE_TO_EXCLUDE: u8 = 4;
     pub(super) const ALLOW: u8 = 5;
+    pub(super) const BLOCK: u8 = 6;
 }
 
 /// One record of a report (RFC 3376, 4.2.4; RFC 3810, 5.2.5), and what follows.
@@ -175,20 +182,15 @@ fn record<A: Group>(bytes: &[u8]) -> Option<(Record<A>, &[u8])> {
     let sources = u16::from_be_bytes([hi, lo]);
     let len = usize::from(sources) * A::LEN + usize::from(auxiliary) * 4;
     let wish = match kind {
+        record_kind::IS_EXCLUDE | record_kind::CHANGE_TO_EXCLUDE => Wish::Receive,
         // What it has included is not to be so any more: it leaves.
         record_kind::CHANGE_TO_INCLUDE if sources == 0 => Wish::Leave,
-        record_kind::IS_INCLUDE | record_kind::CHANGE_TO_INCLUDE | record_kind::ALLOW
-            if sources == 0 =>
-        {
-            Wish::Unsaid
+        record_kind::IS_INCLUDE | record_kind::CHANGE_TO_INCLUDE if sources > 0 => {
+            Wish::ReceiveFrom
         }
-        record_kind::IS_INCLUDE
-        | record_kind::IS_EXCLUDE
-        | record_kind::CHANGE_TO_INCLUDE
-        | record_kind::CHANGE_TO_EXCLUDE
-        | record_kind::ALLOW => Wish::Receive,
-        // Who blocks some sources may have others; and what is unknown is to be ignored (RFC 3376,
-        // 4.2.12; RFC 3810, 5.2.12).
+        record_kind::ALLOW if sources > 0 => Wish::Allow,
+        record_kind::BLOCK if sources > 0 => Wish::Block,
+        // What is unknown is to be ignored (RFC 3376, 4.2.12; RFC 3810, 5.2.12).
         _ => Wish::Unsaid,
     };
     Some((Record { group, wish }, rest.get(len..)?))
@@ -241,7 +243,7 @@ mod tests {
         let expected = [
             Record { group: Ipv4Addr::new(224, 1, 2, 3), wish: Wish::Receive },
             Record { group: Ipv4Addr::new(224, 1, 2, 4), wish: Wish::Leave },
-            Record { group: Ipv4Addr::new(232, 1, 2, 5), wish: Wish::Receive },
+            Record { group: Ipv4Addr::new(232, 1, 2, 5), wish: Wish::ReceiveFrom },
         ];
         let message = Message::new(&bytes).unwrap();
         assert!(message.records().eq(expected));
@@ -253,16 +255,16 @@ mod tests {
 
     #[test]
     fn wishes() {
-        use Wish::{Leave, Receive, Unsaid};
+        use Wish::{Allow, Block, Leave, Receive, ReceiveFrom, Unsaid};
         // Without and with a source.
         for (kind, without, with) in [
             (0, Unsaid, Unsaid),
-            (1, Unsaid, Receive),
+            (1, Unsaid, ReceiveFrom),
             (2, Receive, Receive),
-            (3, Leave, Receive),
+            (3, Leave, ReceiveFrom),
             (4, Receive, Receive),
-            (5, Unsaid, Receive),
-            (6, Unsaid, Unsaid),
+            (5, Unsaid, Allow),
+            (6, Unsaid, Block),
             (7, Unsaid, Unsaid),
         ] {
             let bytes = [0x22, 0, 0, 0, 0, 0, 0, 1, kind, 0, 0, 0, 224, 1, 2, 3];

@@ -3,8 +3,9 @@
 //!
 //! Memberships are of ports, not of hosts, and by Ethernet group address, because that is what a
 //! frame is sent by. Several groups of IP have one such address (RFC 1112, 6.4; RFC 2464, 7), so each
-//! membership knows for which of them it is, and ends with the last one. They last until two queries in a row went unanswered; there is no clock but the
-//! querier's, of which each IP version has its own in each VLAN. The querier is the network itself, while
+//! membership knows for which of them it is, and ends with the last one. They last until two queries in
+//! a row went unanswered, or one after a port has blocked a sender of what it wants from some alone; there
+//! is no clock but the querier's, of which each IP version has its own in each VLAN. The querier is the network itself, while
 //! no router of the outside asks there; the engine's timer has it ask. Only a sound query about all
 //! groups, to all stations, to be answered soon, that goes on to the guests, is one of a querier:
 //! another is answered by few or by nobody, or too late, and would end the memberships of the others.
@@ -24,6 +25,7 @@ use crate::frame::Cast;
 use crate::guard::egress::Reach;
 use crate::guard::extension::{self, Extensions};
 use crate::guard::ipv4::{Options, group_mac, router_alert};
+use crate::guard::member::{Member, Senders};
 use crate::guard::querier::{ALL_V4, ALL_V6, IGMP_V3_LEN, MLD_V2_LEN, long_v4, long_v6};
 use crate::guard::share::Share;
 use crate::guard::{Judge, Outcome};
@@ -43,9 +45,6 @@ const QUERY_INTERVAL: Duration = Duration::from_secs(125);
 /// Another querier has gone when it was silent for so long (RFC 3376, 8.5).
 const OTHER_QUERIER: Duration = Duration::from_secs(255);
 
-/// A membership ends after so many rounds without a report.
-const ROUNDS: u32 = 3;
-
 /// Queries within this time are one round, and one that leaves more time for the answers is none.
 const ROUND_TIME: Duration = Duration::from_secs(20);
 const LONGEST_ANSWER: Duration = Duration::from_secs(30);
@@ -60,19 +59,12 @@ pub(crate) struct Groups {
     ports: BTreeMap<u64, u32>,
     /// How many ports have beyond [`SURE`], all together.
     beyond: usize,
+    /// How often somebody blocked a sender.
+    doubts: u64,
     /// The queries of each version in each VLAN.
     rounds: BTreeMap<(Version, u16), Rounds>,
     /// When one of them may be due.
     next: Instant,
-}
-
-/// A membership.
-#[derive(Clone, Copy, Debug, Default)]
-struct Member {
-    /// The round of the last report.
-    round: u32,
-    /// The groups of IP that it is for, a bit for each: see [`Share`].
-    shares: u32,
 }
 
 /// Which protocol: IGMP or MLD.
@@ -92,8 +84,7 @@ impl Version {
 /// The queries of one IP version in one VLAN.
 #[derive(Clone, Copy, Debug, Default)]
 struct Rounds {
-    /// How many were asked, by whomever.
-    round: u32,
+    /// When the last one was asked, by whomever.
     asked: Option<Instant>,
     /// Another querier asks until then.
     other_until: Option<Instant>,
@@ -114,28 +105,39 @@ impl Groups {
     }
 
     /// Takes note that a port joined or renewed; false if it, or the network, has too many.
-    fn join(&mut self, group: Key, share: Share, port: u16, most: usize) -> bool {
+    fn join(&mut self, group: Key, share: Share, from: Senders, port: u16, most: usize) -> bool {
         let key = (port, group.bits());
         let known = self.members.contains_key(&key);
-        if !known {
-            let version = Version::of(group);
-            let its = || self.members.range((port, u64::MIN)..=(port, u64::MAX));
-            let alike =
-                its().filter(|((_, other), _)| Version::of(Key::of_bits(*other)) == version);
-            let sure = its().count() < SURE;
-            if alike.count() >= most || !sure && self.beyond >= COMMON {
-                return false;
-            }
-            self.beyond += usize::from(!sure);
+        while !known && !self.has_room(group, port, most) {
+            let Some(doubtful) = self.doubtful(Version::of(group), port) else { return false };
+            self.end(port, doubtful);
         }
-        let round = self.round(group);
-        let member = self.members.entry(key).or_default();
-        member.round = round;
-        member.shares |= share.bit();
         if !known {
+            self.beyond += usize::from(self.its(port).count() >= SURE);
             *self.ports.entry(group.bits()).or_default() += 1;
         }
+        self.members.entry(key).or_default().hear(share, from);
         true
+    }
+
+    /// Whether a port may be in one more group.
+    fn has_room(&self, group: Key, port: u16, most: usize) -> bool {
+        let version = Version::of(group);
+        let alike = self.its(port).filter(|(other, _)| Version::of(*other) == version);
+        alike.count() < most && (self.its(port).count() < SURE || self.beyond < COMMON)
+    }
+
+    /// The groups of a port.
+    fn its(&self, port: u16) -> impl Iterator<Item = (Key, &Member)> {
+        let its = self.members.range((port, u64::MIN)..=(port, u64::MAX));
+        its.map(|((_, group), member)| (Key::of_bits(*group), member))
+    }
+
+    /// The group that a port may have left for the longest time.
+    fn doubtful(&self, version: Version, port: u16) -> Option<Key> {
+        let alike = self.its(port).filter(|(group, _)| Version::of(*group) == version);
+        let doubtful = alike.filter_map(|(group, member)| Some((member.doubt()?, group)));
+        doubtful.min_by_key(|(doubt, _)| *doubt).map(|(_, group)| group)
     }
 
     /// Whether somebody is a member, but for this port.
@@ -146,22 +148,31 @@ impl Groups {
 
     /// Whether the port is in a group in this VLAN.
     pub(crate) fn is_member_in(&self, vid: u16, port: u16) -> bool {
-        self.members
-            .range((port, u64::MIN)..=(port, u64::MAX))
-            .any(|((_, group), _)| Key::of_bits(*group).vid() == vid)
+        self.its(port).any(|(group, _)| group.vid() == vid)
     }
 
     fn leave(&mut self, group: Key, share: Share, port: u16) {
-        let key = (port, group.bits());
-        let Some(member) = self.members.get_mut(&key) else { return };
-        member.shares &= !share.bit();
-        if member.shares != 0 {
-            return;
+        let Some(member) = self.members.get_mut(&(port, group.bits())) else { return };
+        member.leave(share);
+        if member.is_over() {
+            self.end(port, group);
         }
-        self.members.remove(&key);
-        self.one_less(group.bits());
-        let its = self.members.range((port, u64::MIN)..=(port, u64::MAX)).count();
-        self.beyond -= usize::from(its >= SURE);
+    }
+
+    /// A port blocks a sender.
+    fn block(&mut self, group: Key, share: Share, port: u16) {
+        let Some(member) = self.members.get_mut(&(port, group.bits())) else { return };
+        if member.block(share, self.doubts + 1) {
+            self.doubts += 1;
+        }
+    }
+
+    /// Ends a membership.
+    fn end(&mut self, port: u16, group: Key) {
+        if self.members.remove(&(port, group.bits())).is_some() {
+            self.one_less(group.bits());
+            self.beyond -= usize::from(self.its(port).count() >= SURE);
+        }
     }
 
     /// A port is not in this group any more.
@@ -175,10 +186,10 @@ impl Groups {
     }
 
     /// Keeps some of the memberships.
-    fn retain(&mut self, keep: impl Fn(u16, Key, u32) -> bool) {
+    fn retain(&mut self, keep: impl Fn(u16, Key, &mut Member) -> bool) {
         let mut left = Vec::new();
         self.members.retain(|(port, group), member| {
-            let stays = keep(*port, Key::of_bits(*group), member.round);
+            let stays = keep(*port, Key::of_bits(*group), member);
             left.extend((!stays).then_some(*group));
             stays
         });
@@ -197,20 +208,15 @@ impl Groups {
         self.retain(|its, _, _| its != port);
     }
 
-    /// The round in which a report about a group comes.
-    fn round(&self, group: Key) -> u32 {
-        self.rounds.get(&(Version::of(group), group.vid())).map_or(0, |rounds| rounds.round)
-    }
-
     /// Somebody asked: whoever does not answer is forgotten in time.
     fn new_round(&mut self, version: Version, vid: u16, now: Instant) {
         let rounds = self.rounds.entry((version, vid)).or_default();
         rounds.asked = Some(now);
-        rounds.round = rounds.round.wrapping_add(1);
-        let round = rounds.round;
-        self.retain(|_, group, answered| {
-            (Version::of(group), group.vid()) != (version, vid)
-                || round.wrapping_sub(answered) < ROUNDS
+        self.retain(|_, group, member| {
+            if (Version::of(group), group.vid()) == (version, vid) {
+                member.age();
+            }
+            !member.is_over()
         });
     }
 
@@ -348,18 +354,25 @@ impl<'a> Judge<'a> {
     ) -> Result<(), Reason> {
         let key = Key::new(self.vid(), group.as_u64());
         let (index, most) = (self.id.index, usize::from(self.me.spec.groups));
-        match wish {
-            Wish::Receive => {
-                let fits = self.engine.memory.groups.join(key, share, index, most);
-                return self.demand(fits, full);
-            }
+        let groups = &mut self.engine.memory.groups;
+        let from = match wish {
+            Wish::Receive => Senders::All,
+            Wish::ReceiveFrom => Senders::Named,
+            Wish::Allow => Senders::More,
             // Behind a cable to a switch others may still be in the group; they answer the next query.
-            Wish::Leave if self.me.fixed_macs => {
-                self.engine.memory.groups.leave(key, share, index);
+            Wish::Leave | Wish::Block if !self.me.fixed_macs => return Ok(()),
+            Wish::Leave => {
+                groups.leave(key, share, index);
+                return Ok(());
             }
-            Wish::Leave | Wish::Unsaid => {}
-        }
-        Ok(())
+            Wish::Block => {
+                groups.block(key, share, index);
+                return Ok(());
+            }
+            Wish::Unsaid => return Ok(()),
+        };
+        let fits = groups.join(key, share, from, index, most);
+        self.demand(fits, full)
     }
 
     /// A report is for routers. One without a source address is for nobody but us (RFC 4541, 2.1.1).
@@ -452,6 +465,7 @@ impl<'a> Judge<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::guard::member::ROUNDS;
 
     const SHARE: Share = Share::nth(7);
 
@@ -464,13 +478,13 @@ mod tests {
         let mut groups = Groups::default();
         let mut now = Instant::from_nanos(1);
         let group = Key::new(1, 0x0100_5e01_0203);
-        assert!(groups.deadline() <= now && groups.join(group, SHARE, 7, 32));
+        assert!(groups.deadline() <= now && groups.join(group, SHARE, Senders::All, 7, 32));
         for answered in [true, false, false] {
             assert_eq!(ask(&mut groups, now), 2);
             assert_eq!(groups.deadline(), now + QUERY_INTERVAL);
             now = now + QUERY_INTERVAL;
             if answered {
-                assert!(groups.join(group, SHARE, 7, 32));
+                assert!(groups.join(group, SHARE, Senders::All, 7, 32));
             }
             assert!(groups.has(group, 7) && groups.somebody_but(group, 8));
             assert!(!groups.somebody_but(group, 7));
@@ -484,7 +498,10 @@ mod tests {
         let mut groups = Groups::default();
         let mut now = Instant::from_nanos(1);
         let (one, two) = (Key::new(1, 0x0100_5e01_0203), Key::new(2, 0x0100_5e01_0203));
-        assert!(groups.join(one, SHARE, 7, 32) && groups.join(two, SHARE, 7, 32));
+        assert!(
+            groups.join(one, SHARE, Senders::All, 7, 32)
+                && groups.join(two, SHARE, Senders::All, 7, 32)
+        );
         assert_eq!(groups.due(now, [1, 2, 3].into_iter()).len(), 6);
         for _ in 0..ROUNDS {
             now = now + ROUND_TIME + Duration::from_secs(1);
@@ -512,7 +529,8 @@ mod tests {
         let mut groups = Groups::default();
         let group = Key::new(1, 0x0100_5e01_0203);
         assert!(
-            groups.join(group, Share::nth(0), 7, 1) && groups.join(group, Share::nth(31), 7, 1)
+            groups.join(group, Share::nth(0), Senders::All, 7, 1)
+                && groups.join(group, Share::nth(31), Senders::All, 7, 1)
         );
         groups.leave(group, Share::nth(5), 7);
         groups.leave(group, Share::nth(0), 7);
@@ -526,35 +544,53 @@ mod tests {
     fn memberships_are_bounded() {
         let mut groups = Groups::default();
         for number in 0..32 {
-            assert!(groups.join(Key::new(1, 0x0100_5e00_0000 | number), SHARE, 7, 32));
-            assert!(groups.join(Key::new(1, 0x3333_0000_0000 | number), SHARE, 7, 32));
+            assert!(groups.join(
+                Key::new(1, 0x0100_5e00_0000 | number),
+                SHARE,
+                Senders::All,
+                7,
+                32
+            ));
+            assert!(groups.join(
+                Key::new(1, 0x3333_0000_0000 | number),
+                SHARE,
+                Senders::All,
+                7,
+                32
+            ));
         }
-        assert!(!groups.join(Key::new(1, 0x0100_5e00_0020), SHARE, 7, 32));
-        assert!(groups.join(Key::new(1, 0x0100_5e00_0020), SHARE, 8, 32));
+        assert!(!groups.join(Key::new(1, 0x0100_5e00_0020), SHARE, Senders::All, 7, 32));
+        assert!(groups.join(Key::new(1, 0x0100_5e00_0020), SHARE, Senders::All, 8, 32));
         groups.forget(7);
         assert_eq!(groups.len(), 1);
         let group = |number: u64| Key::new(1, 0x0100_5e00_0000 | number);
         for port in 10..1000 {
             for number in 0..32 {
-                groups.join(group(number), SHARE, port, 32);
+                groups.join(group(number), SHARE, Senders::All, port, 32);
             }
         }
         // Who comes late is sure of some all the same.
         let others = groups.len();
         for number in 0..=SURE as u64 {
-            assert_eq!(groups.join(group(number), SHARE, 2000, 32), number < SURE as u64);
+            assert_eq!(
+                groups.join(group(number), SHARE, Senders::All, 2000, 32),
+                number < SURE as u64
+            );
         }
         assert_eq!(groups.len(), COMMON + 991 * SURE + 1);
         assert_eq!(groups.len() - others, SURE);
         // What one gives up another may have.
-        assert!(groups.beyond == COMMON && !groups.join(group(8), SHARE, 2000, 32));
+        assert!(groups.beyond == COMMON && !groups.join(group(8), SHARE, Senders::All, 2000, 32));
         groups.leave(group(5), SHARE, 10);
-        assert!(groups.join(group(8), SHARE, 2000, 32) && !groups.join(group(9), SHARE, 2000, 32));
+        assert!(
+            groups.join(group(8), SHARE, Senders::All, 2000, 32)
+                && !groups.join(group(9), SHARE, Senders::All, 2000, 32)
+        );
         groups.forget(11);
         assert_eq!(groups.beyond, COMMON - (32 - SURE));
-        assert!(groups.join(group(9), SHARE, 2000, 32));
+        assert!(groups.join(group(9), SHARE, Senders::All, 2000, 32));
         for nth in 0..ROUNDS {
-            ask(&mut groups, Instant::EPOCH + QUERY_INTERVAL * nth);
+            ask(&mut groups, Instant::EPOCH + QUERY_INTERVAL * nth as u32);
         }
         assert_eq!((groups.len(), groups.beyond, groups.ports.len()), (0, 0, 0));
     }
@@ -570,7 +606,7 @@ mod tests {
             assert_eq!(ask(&mut groups, now), 2);
             let until = now + OTHER_QUERIER;
             groups.other_querier(version, 1, now);
-            assert!(groups.join(group, SHARE, 7, 32));
+            assert!(groups.join(group, SHARE, Senders::All, 7, 32));
             // Whom it does not ask does not have to answer it.
             for _ in 0..ROUNDS {
                 now = now + QUERY_INTERVAL;

@@ -46,6 +46,7 @@ mod icmp;
 mod ipv4;
 mod ipv6;
 mod leases;
+mod member;
 mod memory;
 mod multicast;
 mod nd;

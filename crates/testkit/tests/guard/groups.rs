@@ -259,6 +259,79 @@ fn who_blocks_a_source_stays_in_the_group() {
     }
 }
 
+/// A group of which each listener names the senders is left by blocking the last of them (RFC 3376, 5.1;
+/// RFC 3810, 6.1): whoever has not, answers the next query.
+#[test]
+fn who_blocks_the_last_sender_leaves() {
+    let peer = Guest { port: "peer", number: PEER, tags: Vec::new() };
+    let (with, without) = (&["peer", "router", "uplink"][..], &["router", "uplink"][..]);
+    let groups = (Ipv4Addr::new(232, 1, 2, 3), "ff35::1234".parse().expect("a group"));
+    let record = |kind, sources| {
+        [report_v3(&peer, kind, groups.0, sources), report_v2(&peer, kind, groups.1, sources)]
+    };
+    let data = [to_group(&a(), groups.0), to_group6(&a(), groups.1, 2000)];
+    // How it joins, what it answers, and whether it stays then.
+    for (join, answer, stays) in [
+        (record(5, 1), None, false),
+        (record(1, 1), None, false),
+        (record(3, 1), None, false),
+        (record(4, 1), None, true),
+        (record(5, 2), Some(record(1, 1)), true),
+        (record(5, 2), Some(record(6, 1)), false),
+    ] {
+        let mut net = world_of(snooping());
+        let sends = |net: &mut TestNetwork, frames: &[Vec<u8>]| {
+            frames.iter().for_each(|frame| passed(net, "peer", frame));
+        };
+        sends(&mut net, &join);
+        sends(&mut net, &record(6, 1));
+        for _ in 0..2 {
+            data.iter().for_each(|data| reaches(&mut net, "a", data, with));
+            net.wait(Duration::from_secs(125));
+            drain(&mut net);
+            sends(&mut net, answer.as_ref().map_or(&[], |answer| answer));
+        }
+        let left = if stays { with } else { without };
+        data.iter().for_each(|data| reaches(&mut net, "a", data, left));
+    }
+}
+
+/// Many channels, one after the other.
+#[test]
+fn what_was_left_by_blocking_is_in_nobodys_way() {
+    let peer = Guest { port: "peer", number: PEER, tags: Vec::new() };
+    let channel = |number: u8| {
+        let last = u128::from(number);
+        let group6 = Ipv6Addr::from("ff35::".parse::<Ipv6Addr>().expect("it is").to_bits() | last);
+        (Ipv4Addr::new(232, 0, 1, number), group6)
+    };
+    let record = |kind, number| {
+        let (group4, group6) = channel(number);
+        [report_v3(&peer, kind, group4, 1), report_v2(&peer, kind, group6, 1)]
+    };
+    let mut net = world_of(snooping());
+    // What it wants to keep.
+    record(5, 0).iter().for_each(|frame| passed(&mut net, "peer", frame));
+    for number in 1..=100 {
+        for kind in [5, 6] {
+            record(kind, number).iter().for_each(|frame| passed(&mut net, "peer", frame));
+        }
+    }
+    for (number, stays) in [(0, true), (1, false), (69, false), (70, true), (100, true)] {
+        let (group4, group6) = channel(number);
+        let with: &[_] = if stays { &["peer", "router", "uplink"] } else { &["router", "uplink"] };
+        reaches(&mut net, "a", &to_group(&a(), group4), with);
+        reaches(&mut net, "a", &to_group6(&a(), group6, 2000), with);
+    }
+    // Nothing gives way that is wanted.
+    for number in 101..=131 {
+        record(5, number).iter().for_each(|frame| passed(&mut net, "peer", frame));
+    }
+    let [last4, last6] = record(5, 132);
+    refused(&mut net, "peer", &last4, Reason::IgmpGroups);
+    refused(&mut net, "peer", &last6, Reason::MldGroups);
+}
+
 /// Several groups have one Ethernet address, and who leaves one of them stays in the others.
 #[test]
 fn who_leaves_a_group_stays_in_those_with_its_ethernet_address() {
