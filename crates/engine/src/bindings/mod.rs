@@ -412,6 +412,14 @@ impl Bindings {
         Some((entry.port?, entry.source))
     }
 
+    /// Whether a port has exactly this prefix in a VLAN because a server gave it.
+    pub(crate) fn has_leased(&self, port: PortId, vlan: u16, prefix: IpNet) -> bool {
+        self.entry(Address::Prefix(prefix)).is_some_and(|entry| {
+            let its = (entry.port, entry.source) == (Some(port), BindingSource::Lease);
+            its && entry.holds_in(Some(vlan))
+        })
+    }
+
     /// Whether an IP address is a port's in a VLAN because the port used it first, and for no better
     /// reason.
     pub(crate) fn is_first_use(&self, vlan: u16, address: IpAddr) -> bool {

@@ -17,13 +17,14 @@
 //!   the lease need not wait for the answer.
 //! * What a port has by lease is renewed by the server that the lease named, wherever it stands: one
 //!   behind a relay answers renewals without it (RFC 2131, 4.4.5). Who that is can be feigned, so it
-//!   gives no more time than the lease did, which somebody on the segment had to confirm.
+//!   gives no more than a week's time, unless the lease, which somebody on the segment had to confirm, did.
 //!
 //! An address that somebody outside has, or that no station can have, is no server's to give. And what a
 //! server outside gives holds in its VLAN alone: behind another there may be another segment, which
 //! nobody asked to number its stations differently, and which could be given away from here otherwise.
 //! Whoever is given a prefix may send from all of it, so that nothing of it may be this link's, another
-//! network's or somebody's out there.
+//! network's or somebody's out there. Who has it already keeps it, whatever is said out there meanwhile; and
+//! what the network's own router delegates is not the outside's to refuse.
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -60,20 +61,30 @@ const REQUEST_TIME: Duration = Duration::from_secs(64);
 /// Leases of servers that are being asked whether they are there.
 const UNPROVEN: usize = 8;
 
-/// Leases of one port of which it is remembered who gave them.
+/// For how long a server that is far away renews a lease, whatever time it was given for at first: a week
+/// and a day. Two servers that stand in for each other give an hour or so first, and what they are told to
+/// give when it is renewed.
+const FAR: Duration = Duration::from_secs(8 * 24 * 3600);
+
+/// Leases of one port of which it is remembered who gave them, before those that are over are forgotten.
 const GRANTS: usize = 32;
 
 /// What servers on the segment gave the clients of one port, the oldest first: by the address, the
-/// server that they named and the time.
+/// server that they named and the time. There are hardly more of them than leases of the port.
 #[derive(Debug, Default)]
 pub(crate) struct Grants(Vec<(Local, Ipv4Addr, Duration)>);
 
 impl Grants {
-    fn note(&mut self, address: Local, server: Ipv4Addr, time: Duration) {
-        self.0.retain(|(known, ..)| *known != address);
-        if self.0.len() >= GRANTS {
-            self.0.remove(0);
-        }
+    /// `holds`: whether the lease of an address is not over.
+    fn note(
+        &mut self,
+        address: Local,
+        server: Ipv4Addr,
+        time: Duration,
+        holds: impl Fn(Local) -> bool,
+    ) {
+        let many = self.0.len() >= GRANTS;
+        self.0.retain(|(known, ..)| *known != address && (!many || holds(*known)));
         self.0.push((address, server, time));
     }
 
@@ -192,14 +203,15 @@ impl Judge<'_> {
             self.lease(&lease);
         } else if let Some(most) = self.may_renew(&lease, ip.source) {
             self.forget_request(port, request);
-            self.lease(&Lease { until: self.now + time.min(most), server: None, ..lease });
+            let server = Some((server, most));
+            self.lease(&Lease { until: self.now + time.min(most.max(FAR)), server, ..lease });
         } else if self.me.role == Role::Uplink {
             self.forget_request(port, request);
             let (now, mac) = (self.now, self.mac());
             let Unproven(waiting) = &mut self.engine.memory.stations.unproven;
             // One for each client: it uses what it was given last.
             waiting.retain(|(known, _, _, at)| {
-                (known.port, known.client) != (lease.port, lease.client)
+                (known.port, known.client, known.vid) != (lease.port, lease.client, lease.vid)
                     && now.saturating_since(*at) < REQUEST_TIME
             });
             if waiting.is_full() {
@@ -318,7 +330,9 @@ impl Judge<'_> {
             for (part, bytes) in association(code, body) {
                 let found = match (code, part) {
                     (IA_NA | IA_TA, ADDRESS) if addresses => address_option(bytes),
-                    (IA_PD, PREFIX) if prefixes => prefix_option(bytes),
+                    // One address is no prefix to delegate.
+                    (IA_PD, PREFIX) if prefixes => prefix_option(bytes)
+                        .filter(|(net, _)| net.prefix_len() < net.max_prefix_len()),
                     _ => None,
                 };
                 if let (Some(found), Some(place)) = (found, places.next()) {
@@ -328,11 +342,12 @@ impl Judge<'_> {
         }
         for (net, seconds) in given.into_iter().flatten() {
             let until = self.now + Duration::from_secs(seconds.into());
+            let mac = MacAddr::from_u64(request.client.mac());
             if net.prefix_len() == net.max_prefix_len() {
-                let (mac, vid) = (MacAddr::from_u64(request.client.mac()), self.vid());
+                let vid = self.vid();
                 let (address, server) = (net.addr(), None);
                 self.lease(&Lease { port: client, client: mac, vid, address, until, server });
-            } else if self.may_be_delegated(net) {
+            } else if self.may_be_delegated(net, client, mac) {
                 self.bind_lease(client, net.into(), until);
             }
         }
@@ -343,8 +358,7 @@ impl Judge<'_> {
             == Some((lease.port, BindingSource::Lease))
     }
 
-    /// For how long somebody who is not known to stand on the segment may renew a lease at most, if he
-    /// may.
+    /// For how long a lease was given that somebody who is not known to stand on the segment may renew.
     fn may_renew(&self, lease: &Lease, server: Ipv4Addr) -> Option<Duration> {
         let guard = self.engine.ports.get(lease.port)?.guard.as_ref()?;
         let most = guard.grants.time((lease.vid, lease.address), server)?;
@@ -364,21 +378,36 @@ impl Judge<'_> {
             && self.has_by_lease(lease)
             && let Some(guard) = self.guard_of(port)
         {
-            guard.grants.note((vid, address), server, time);
+            let mut grants = core::mem::take(&mut guard.grants);
+            let bindings = &self.engine.bindings;
+            grants.note((vid, address), server, time, |(vid, address)| {
+                bindings.source_in(vid, address) == Some((port, BindingSource::Lease))
+            });
+            if let Some(guard) = self.guard_of(port) {
+                guard.grants = grants;
+            }
         }
         self.engine.memory.forget_questions();
     }
 
-    /// Whether a server may give somebody a prefix to have behind him: nobody else is known to have
-    /// anything of it, here or outside, and it leads somewhere.
-    fn may_be_delegated(&self, prefix: IpNet) -> bool {
+    /// Whether a server may give the client with this Ethernet address, at this port, a prefix to have
+    /// behind him: it leads somewhere, and nobody else is known to have anything of it, here or outside. For a
+    /// client that has it, that was asked before.
+    fn may_be_delegated(&self, prefix: IpNet, port: PortId, client: MacAddr) -> bool {
         let IpNet::V6(net) = prefix else { return false };
         let (memory, guard) = (&self.engine.memory, &self.engine.network.guard);
-        !has_special(net)
-            && !guard.announced.iter().any(|of_link| meet(of_link, &net))
-            && !memory.prefixes.meet(self.now, &net)
+        let of_link = |net| guard.announced.iter().any(|of_link| meet(of_link, net));
+        if has_special(net) || of_link(&net) {
+            return false;
+        }
+        if self.engine.bindings.has_leased(port, self.vid(), prefix) {
+            return true;
+        }
+        let outside = self.me.role == Role::Uplink;
+        !memory.prefixes.own_meet(self.now, &net)
             && !memory.others.meet(prefix)
-            && !memory.stations.has_of(self.now, self.vid(), prefix)
+            && !(outside && memory.prefixes.outside_meet(self.now, &net))
+            && !(outside && memory.stations.has_of(self.now, self.vid(), prefix, client))
     }
 
     /// Binds what a server gave, where it may give it.

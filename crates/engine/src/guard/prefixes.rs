@@ -41,8 +41,11 @@ impl Prefixes {
     /// The network's own router announces a prefix; for no time, if it is over.
     pub(super) fn own(&mut self, now: Instant, prefix: Ipv6Net, valid: Duration) {
         let prefix = prefix.trunc();
-        self.own.retain(|(known, _)| *known != prefix);
-        note(&mut self.own, (prefix, now + valid));
+        match self.own.iter_mut().find(|(known, _)| *known == prefix) {
+            Some((_, until)) => *until = now + valid,
+            None if !valid.is_zero() => note(&mut self.own, (prefix, now + valid)),
+            None => {}
+        }
     }
 
     /// A router outside announces a prefix.
@@ -70,14 +73,24 @@ impl Prefixes {
         self.all().any(|(prefix, until)| *until > now && prefix.contains(&address))
     }
 
-    /// Whether a router announces something of a prefix.
-    pub(super) fn meet(&self, now: Instant, prefix: &Ipv6Net) -> bool {
-        self.all().any(|(known, until)| *until > now && meet(known, prefix))
+    /// Whether the network's own router announces something of a prefix.
+    pub(super) fn own_meet(&self, now: Instant, prefix: &Ipv6Net) -> bool {
+        some_meet(&self.own, now, prefix)
+    }
+
+    /// Whether a router outside announces something of a prefix.
+    pub(super) fn outside_meet(&self, now: Instant, prefix: &Ipv6Net) -> bool {
+        some_meet(&self.outside, now, prefix)
     }
 
     fn all(&self) -> impl Iterator<Item = &Known> {
         self.own.iter().chain(&self.outside)
     }
+}
+
+/// Whether something of a prefix is of one that is announced.
+fn some_meet(announced: &[Known], now: Instant, prefix: &Ipv6Net) -> bool {
+    announced.iter().any(|(known, until)| *until > now && meet(known, prefix))
 }
 
 /// Whether two prefixes have an address in common.
@@ -154,6 +167,9 @@ mod tests {
         assert!(!prefixes.had(net(990).addr()));
         assert!((1..=16).all(|number| prefixes.have(now, net(number).addr())));
         assert!(!prefixes.have(now + LONGEST, net(999).addr()));
+        // What is over is in the place of nothing that is not.
+        prefixes.own(now, net(17), Duration::ZERO);
+        assert!((1..=16).all(|number| prefixes.have(now, net(number).addr())));
         prefixes.own(now, net(17), Duration::from_secs(60));
         assert_eq!((1..=17).filter(|number| prefixes.had(net(*number).addr())).count(), 16);
     }

@@ -110,10 +110,12 @@ impl Stations {
         known.filter(|(.., heard)| now.saturating_since(*heard) < SILENCE).map(|(_, mac, _)| *mac)
     }
 
-    /// Whether a station outside is known to have an address of a prefix. All are looked through.
-    pub(super) fn has_of(&self, now: Instant, vid: u16, prefix: IpNet) -> bool {
-        self.sets.iter().flatten().any(|((address, known), _, heard)| {
+    /// Whether a station outside, another than the one with this Ethernet address, is known to have an
+    /// address of a prefix. All are looked through.
+    pub(super) fn has_of(&self, now: Instant, vid: u16, prefix: IpNet, but: MacAddr) -> bool {
+        self.sets.iter().flatten().any(|((address, known), mac, heard)| {
             *known == vid
+                && *mac != but
                 && now.saturating_since(*heard) < SILENCE
                 && prefix.contains(&address.address())
         })

@@ -17,7 +17,7 @@ use crate::dhcp::{by_dhcp, dhcpv6, from_nobody, message};
 use crate::outside::advertisement;
 use crate::world::{
     Guest, PEER, ROUTER, a, drain, learning, network, passed, reaches, refused, refused_on_egress,
-    taken, uplink, v4, v6, world,
+    taken, uplink, v4, v6, world, world_of,
 };
 
 /// The network's router, or a station outside.
@@ -222,7 +222,7 @@ fn a_server_outside_stands_on_the_segment() {
 }
 
 /// The relay, which stands on the segment, gives what the server behind it named. Later the server itself
-/// renews it, and nobody else, for no longer than it was given.
+/// renews it, and nobody else, for no longer than eight days where it was given for less.
 #[test]
 fn a_server_behind_a_relay_renews_what_it_gave() {
     let from = server("uplink");
@@ -241,7 +241,8 @@ fn a_server_behind_a_relay_renews_what_it_gave() {
     // Who is named in the lease, who answers later and what he says, and for how long it holds then.
     for (named, source, says, left) in [
         (Some(far), far, 60, 60),
-        (Some(far), far, u32::MAX, 60),
+        (Some(far), far, 24 * 3600, 24 * 3600),
+        (Some(far), far, u32::MAX, 8 * 24 * 3600),
         (Some(far), far, 40, 40),
         (Some(far), other, 60, 30),
         (None, far, 60, 30),
@@ -414,9 +415,6 @@ fn what_others_have_is_in_no_delegated_prefix() {
             // Another network's, or with one in it.
             "fd60::/64",
             "fd60::/48",
-            // A station's outside.
-            "2001:db8:9::/48",
-            "2001:db8:9::70/124",
             // No station's, or a cloud's.
             "ff05::/64",
             "2002:a00:1::/48",
@@ -425,22 +423,28 @@ fn what_others_have_is_in_no_delegated_prefix() {
             "100::/48",
             "fec0::/64",
             "fd00:ec2::/48",
-            // The Internet's.
+            // The Internet's, and no prefix.
             "2001:db8::/32",
+            "2001:db8:a::9/128",
         ] {
             assert!(!given(&mut net, text), "{text} by {port}");
         }
         for text in ["2001:db8:a::/56", "2001:db8:9:1::/64", "fd61::/48", "fd00:0:0:1::/64"] {
             assert!(given(&mut net, text), "{text} by {port}");
         }
-        // What a router outside announces, until it is over; and the station is gone.
+        // A station's outside, or what a router outside announces, until it is over; but what the network's
+        // own router delegates is not theirs to refuse.
+        let own = port == "router";
+        for text in ["2001:db8:9::/48", "2001:db8:9::70/124"] {
+            assert_eq!(given(&mut net, text), own, "{text} by {port}");
+        }
         let option = [3, 4, 64, 0xc0, 0, 0, 0x2a, 0x30, 0, 0, 0, 60, 0, 0, 0, 0];
         let prefix: Ipv6Addr = "2001:db8:b::".parse().expect("a prefix");
         let option = [&option[..], &prefix.octets()].concat();
         let guard = NetworkGuard { announced: Vec::new(), ..network().guard };
         net.apply(NetworkSpec { guard, ..network() });
         passed(&mut net, "uplink", &advertisement(&host, 0, &[&option]));
-        assert!(!given(&mut net, "2001:db8:b::/56"));
+        assert_eq!(given(&mut net, "2001:db8:b::/56"), own);
         net.wait(Duration::from_secs(0x2a30));
         assert!(given(&mut net, "2001:db8:b::/56"), "by {port}");
         assert!(given(&mut net, "2001:db8:9::/48"), "by {port}");
@@ -506,4 +510,54 @@ fn a_prefix_is_delegated_in_the_vlan_of_its_server() {
     let frame = two.frame(mac(77), |b| b.ipv6(&Ipv6 { source, ..guest.ip6() }).udp(1, 2));
     taken(&mut net, "two", &frame);
     passed(&mut net, "a", &guest.udp6(&Ipv6 { source, ..guest.ip6() }, 1, 2));
+}
+
+/// What is said outside about a prefix that a guest has does not end it, nor does what the guest said of
+/// itself where it was before.
+#[test]
+fn a_delegated_prefix_is_renewed_whatever_is_said_outside() {
+    for port in ["router", "uplink"] {
+        let (from, guest, host) = (server(port), a(), server("uplink"));
+        let prefix: Ipv6Addr = "2001:db8:b::".parse().expect("a prefix");
+        let source: Ipv6Addr = "2001:db8:b::9".parse().expect("an address");
+        let guard = NetworkGuard { announced: Vec::new(), ..network().guard };
+        let mut net = world_of(NetworkSpec { guard, ..network() });
+        net.change("a", by_dhcp(2));
+        // The guest was outside, and has moved in.
+        let header = Ipv6 { source, hop_limit: 255, ..host.ip6() };
+        let says = host.frame_from(guest.mac(), mac(PEER), |b| {
+            b.ipv6(&header).neighbour(136, 0x60, source, guest.mac())
+        });
+        net.unplug("a");
+        net.forget_moved();
+        net.send("uplink", &says);
+        net.plug("a", by_dhcp(2));
+        drain(&mut net);
+        let renew = |net: &mut TestNetwork| {
+            let request = [3, 0, 0, 1, 0, 1, 0, 2, 7, 7];
+            passed(net, "a", &dhcpv6(&guest, guest.link_local(), (546, 547), &request));
+            let option = [&[0, 25, 0, 41], &[0; 12][..], &[0, 26, 0, 25]].concat();
+            let lifetimes = [0, 0, 0, 60, 0, 0, 0, 60, 56];
+            let option = [&option[..], &lifetimes, &prefix.octets()].concat();
+            passed(net, port, &replies(&from, &guest, &option));
+        };
+        let net56: IpNet = "2001:db8:b::/56".parse().expect("a prefix");
+        let owner = |net: &TestNetwork| net.engine.owner_of(net56);
+        renew(&mut net);
+        let its = Some(Owner::Port(net.id("a")));
+        assert_eq!(owner(&net), its);
+        let option = [3, 4, 64, 0xc0, 0, 0, 0x2a, 0x30, 0, 0, 0, 60, 0, 0, 0, 0];
+        let option = [&option[..], &prefix.octets()].concat();
+        passed(&mut net, "uplink", &advertisement(&host, 0, &[&option]));
+        net.wait(Duration::from_secs(50));
+        drain(&mut net);
+        renew(&mut net);
+        net.wait(Duration::from_secs(50));
+        assert_eq!(owner(&net), its, "by {port}");
+        net.wait(Duration::from_secs(10));
+        assert_eq!(owner(&net), None, "by {port}");
+        // Somebody new does not get it from outside.
+        renew(&mut net);
+        assert_eq!(owner(&net).is_some(), port == "router");
+    }
 }
