@@ -220,7 +220,8 @@ pub struct RouterLimits {
     pub waiting_per_neighbour: u8,
     /// Packets of one port that wait for any neighbour.
     pub waiting_per_port: u16,
-    /// Packets that wait for any neighbour. Two of each port may wait beyond that.
+    /// Packets that wait for any neighbour. Beyond that two of each port may wait, 1024 together, if they
+    /// are in small buffers.
     pub waiting: usize,
     /// ICMP errors a second because of one port's packets.
     pub errors_per_port: u32,
