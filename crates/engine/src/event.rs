@@ -125,6 +125,8 @@ pub enum Event {
         port: PortId,
         /// What was bound.
         address: Address,
+        /// The VLAN in which the port had it; `None`: in every one.
+        vlan: Option<u16>,
         /// Why it ended.
         why: BindingEnd,
     },

@@ -346,7 +346,7 @@ impl Engine {
             Reach::Nobody => &[],
             Reach::Port(index) => core::slice::from_ref(index),
             Reach::Servers | Reach::Router => &**servers,
-            Reach::All | Reach::Open | Reach::Probe(_) | Reach::Members(_) => ports.live(),
+            Reach::All | Reach::Open | Reach::Probe(..) | Reach::Members(_) => ports.live(),
         };
         targets.clear();
         targets.extend(

@@ -57,6 +57,13 @@ mod tests;
 /// The most bindings and planned addresses of one network, whatever their source.
 pub const BINDINGS_MAX: usize = 1 << 18;
 
+/// Bindings that a port may have for each of its VLANs but one, beyond those that count: as many as the usual
+/// first-come addresses of one version.
+pub const PER_VLAN: u32 = 8;
+
+/// VLANs of one port for which that is.
+const VLANS_MAX: u32 = 256;
+
 /// How many bindings one step of the expiry ends.
 const EXPIRE_STEP: usize = 256;
 
@@ -241,8 +248,8 @@ pub enum BindError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BindingLimits {
     /// Leases and first uses that one port may have. One whose guard lets it take more than the
-    /// usual first-come addresses ([`FirstCome`]) may have as many more, and so may one in several VLANs
-    /// for each of the others.
+    /// usual first-come addresses ([`FirstCome`]) may have as many more. An address that it has in several
+    /// VLANs counts once; all in all it may have [`PER_VLAN`] more bindings for each VLAN but the first.
     pub per_port: u32,
     /// Leases and first uses that all ports together may have. Half of them are shared out among
     /// the ports that the network may have.
@@ -286,6 +293,15 @@ struct Entry {
     lifetime: Lifetime,
     /// The VLAN in which the port has it; in every one if there is none.
     vlan: Option<u16>,
+    /// The VLAN in which the port would have it if it were not planned.
+    got_in: Option<u16>,
+}
+
+impl Entry {
+    /// Whether a port has it because it used it first or because it was leased to it.
+    fn grows_for(&self, port: PortId) -> bool {
+        self.port == Some(port) && self.source.grows()
+    }
 }
 
 impl Entry {
@@ -298,6 +314,15 @@ impl Entry {
     fn holds_in(&self, vlan: Option<u16>) -> bool {
         self.vlan.is_none() || vlan.is_none() || self.vlan == vlan
     }
+}
+
+/// What a port may have beyond what every port may.
+#[derive(Clone, Copy, Debug, Default)]
+struct Extra {
+    /// Addresses and prefixes.
+    distinct: u32,
+    /// Bindings of the same ones in other VLANs.
+    again: u32,
 }
 
 /// The bindings of one network.
@@ -313,8 +338,10 @@ pub(crate) struct Bindings {
     timers: BTreeSet<(Instant, Number)>,
     /// How many leases and first uses each port has, by its index.
     per_port: Vec<u32>,
-    /// How many of them it may have beyond what every port may, by its index.
-    extra: Vec<u32>,
+    /// Of how many addresses and prefixes these are, by its index.
+    distinct: Vec<u32>,
+    /// What it may have beyond what every port may, by its index.
+    extra: Vec<Extra>,
     /// How many addresses of each kind (see [`kind`]) each port has, whatever their source, by its
     /// index.
     addresses: Vec<[u32; KINDS]>,
@@ -334,6 +361,7 @@ impl Bindings {
             prefixes: PrefixMap::default(),
             timers: BTreeSet::new(),
             per_port: Vec::new(),
+            distinct: Vec::new(),
             extra: Vec::new(),
             addresses: Vec::new(),
             limits: BindingLimits::default(),
@@ -363,11 +391,13 @@ impl Bindings {
         let usual = FirstCome::default();
         let beyond =
             |may: u16, usual: u16| u32::from(may.min(FIRST_COME_MAX).saturating_sub(usual));
-        let others = u16::try_from(vlans.saturating_sub(1)).unwrap_or(u16::MAX);
-        let extra =
-            beyond(first_come.v4, usual.v4) + beyond(first_come.v6, usual.v6) + beyond(others, 0);
+        let others = u32::try_from(vlans.saturating_sub(1)).unwrap_or(u32::MAX);
+        let extra = Extra {
+            distinct: beyond(first_come.v4, usual.v4) + beyond(first_come.v6, usual.v6),
+            again: others.min(VLANS_MAX) * PER_VLAN,
+        };
         if self.extra.len() <= port.index() {
-            self.extra.resize(port.index() + 1, 0);
+            self.extra.resize(port.index() + 1, Extra::default());
         }
         if let Some(place) = self.extra.get_mut(port.index()) {
             *place = extra;
@@ -400,10 +430,20 @@ impl Bindings {
         }
     }
 
-    /// The port that has the longest bound prefix with this address in it, in a VLAN or in any.
+    /// The port that has the longest bound prefix with this address in it, of those that hold in a VLAN or
+    /// in any.
     fn prefix_in(&self, vlan: Option<u16>, address: IpAddr) -> Option<PortId> {
-        let (_, entry) = self.table.at(self.prefixes.find(address)?)?;
-        entry.port.filter(|_| entry.holds_in(vlan))
+        let (place, entry) = self.table.at(self.prefixes.find(address)?)?;
+        if entry.holds_in(vlan) {
+            return entry.port;
+        }
+        // One within another, where the inner one is another VLAN's.
+        let Address::Prefix(longest) = place.address else { return None };
+        (1..longest.prefix_len()).rev().find_map(|len| {
+            let prefix = IpNet::new(address, len).ok()?.trunc();
+            let entry = self.entry(Address::Prefix(prefix))?;
+            entry.port.filter(|_| entry.holds_in(vlan))
+        })
     }
 
     /// Why the port that has an address in a VLAN has it; not if it has it by a prefix.
@@ -476,12 +516,13 @@ impl Bindings {
         self.table.at(self.table.find(&Place::first(address))?).map(|(_, entry)| entry)
     }
 
-    /// Where an address stands in a VLAN.
-    fn place_in(&self, vlan: u16, address: IpAddr) -> Place {
+    /// Where an address stands in a VLAN, if somebody has it there.
+    fn place_in(&self, vlan: u16, address: IpAddr) -> Option<Place> {
         let first = self.entry(Address::Ip(address));
         let here = first.is_some_and(|entry| entry.holds_in(Some(vlan)));
-        let beside = !here && !self.beside.is_empty() && self.beside.contains(&(address, vlan));
-        Place { address: Address::Ip(address), beside: beside.then_some(vlan) }
+        let beside = !here && self.beside.contains(&(address, vlan));
+        let place = |beside| Place { address: Address::Ip(address), beside };
+        if here { Some(place(None)) } else { beside.then(|| place(Some(vlan))) }
     }
 
     /// What is known of an address in a VLAN.
@@ -522,28 +563,48 @@ impl Bindings {
         self.per_port.get(port.index()).copied().unwrap_or(0)
     }
 
-    fn count_in(&mut self, port: PortId) {
-        if self.per_port.len() <= port.index() {
-            self.per_port.resize(port.index() + 1, 0);
+    /// Whether a port has the address of a place by a lease or first use at another one as well.
+    fn has_again(&self, port: PortId, place: Place) -> bool {
+        let Address::Ip(ip) = place.address else { return false };
+        self.places(ip).any(|(known, entry)| known != place && entry.grows_for(port))
+    }
+
+    /// What stands at a place counts for a port from now on.
+    fn count_in(&mut self, port: PortId, place: Place) {
+        let again = self.has_again(port, place);
+        for counts in [&mut self.per_port, &mut self.distinct] {
+            if counts.len() <= port.index() {
+                counts.resize(port.index() + 1, 0);
+            }
         }
         if let Some(count) = self.per_port.get_mut(port.index()) {
             self.beyond += u32::from(*count >= self.share);
             *count += 1;
         }
+        if let Some(count) = self.distinct.get_mut(port.index()) {
+            *count += u32::from(!again);
+        }
     }
 
-    fn count_out(&mut self, port: PortId) {
+    /// What stands at a place, or stood there, does not count any more.
+    fn count_out(&mut self, port: PortId, place: Place) {
+        let again = self.has_again(port, place);
         if let Some(count) = self.per_port.get_mut(port.index()) {
             *count = count.saturating_sub(1);
             self.beyond = self.beyond.saturating_sub(u32::from(*count >= self.share));
         }
+        if let Some(count) = self.distinct.get_mut(port.index()) {
+            *count = count.saturating_sub(u32::from(!again));
+        }
     }
 
-    /// Whether a port may have one more binding that counts.
-    fn check_room(&self, port: PortId) -> Result<(), BindError> {
-        let extra = self.extra.get(port.index()).copied().unwrap_or(0);
-        let limit = self.limits.per_port.saturating_add(extra);
-        if self.count(port) >= limit {
+    /// Whether a port may have one more binding that counts, at this place.
+    fn check_room(&self, port: PortId, place: Place) -> Result<(), BindError> {
+        let extra = self.extra.get(port.index()).copied().unwrap_or_default();
+        let limit = self.limits.per_port.saturating_add(extra.distinct);
+        let distinct = self.distinct.get(port.index()).copied().unwrap_or(0);
+        let full = distinct >= limit && !self.has_again(port, place);
+        if full || self.count(port) >= limit.saturating_add(extra.again) {
             return Err(BindError::PortLimit { port, limit });
         }
         let ports = self.limits.total - self.limits.total / 2;
@@ -566,7 +627,7 @@ fn kind(address: IpAddr) -> usize {
 }
 
 fn binding(address: Address, entry: &Entry) -> Binding {
-    let Entry { port, planned, source, lifetime, vlan } = *entry;
+    let Entry { port, planned, source, lifetime, vlan, .. } = *entry;
     Binding { address, port, planned, source, lifetime, vlan }
 }
 

@@ -69,7 +69,7 @@ impl Engine {
         };
         self.bindings.check_room_at(port, place, source, &ends)?;
         for used in ends {
-            self.end_at(used, BindingEnd::Given);
+            self.end_for(used, |owner| owner == port);
         }
         let fresh = self.bindings.set(port, place, vlan, lifetime, source);
         if let Address::Mac(mac) = address {
@@ -135,8 +135,9 @@ impl Engine {
             return Err(BindError::Taken { address: address.into(), owner });
         }
         self.bindings.check_room_for_plan(address)?;
+        let owner = self.macs.owner(mac_bits(mac));
         for place in ends {
-            self.end_at(place, BindingEnd::Given);
+            self.end_for(place, |port| Some(port.index) == owner);
         }
         self.bindings.plan(address, mac);
         Ok(())
@@ -144,9 +145,7 @@ impl Engine {
 
     /// Ends the plan of [`Self::plan_address`]. A port that has the address keeps it.
     pub fn unplan_address(&mut self, address: IpAddr) {
-        let owner = self.bindings.entry(address.into()).and_then(|entry| entry.port);
-        let vlan = owner.and_then(|port| self.ports.get(port)?.spec.vlan.first());
-        self.bindings.unplan(address, vlan);
+        self.bindings.unplan(address);
     }
 
     /// Whose an address is, as the network's router has it where several have it in VLANs of their own; for
@@ -232,7 +231,7 @@ impl Engine {
 
     /// Ends what is known of an address in a VLAN.
     pub(crate) fn end_in(&mut self, vlan: u16, ip: IpAddr, why: BindingEnd) -> bool {
-        self.end_at(self.bindings.place_in(vlan, ip), why)
+        self.bindings.place_in(vlan, ip).is_some_and(|place| self.end_at(place, why))
     }
 
     /// Ends the first uses, of a port and of an address, that `ended` says.
@@ -266,9 +265,16 @@ impl Engine {
         self.end_at(Place::first(address), why)
     }
 
+    /// Ends what somebody has for what is given now: to another, or, if it is `its`, to the same port.
+    fn end_for(&mut self, place: Place, its: impl Fn(PortId) -> bool) {
+        let owner = self.bindings.at(&place).and_then(|entry| entry.port);
+        let why = if owner.is_some_and(its) { BindingEnd::Unbound } else { BindingEnd::Given };
+        self.end_at(place, why);
+    }
+
     fn end_at(&mut self, place: Place, why: BindingEnd) -> bool {
         let address = place.address;
-        let Some(port) = self.bindings.clear(place) else { return false };
+        let Some((port, vlan)) = self.bindings.clear(place) else { return false };
         if let Address::Mac(mac) = address {
             let owned = self.ports.get(port).is_some_and(|port| port.owns(mac));
             if !owned && self.macs.owner(mac.as_u64()) == Some(port.index) {
@@ -278,7 +284,7 @@ impl Engine {
                 port.own = 0;
             }
         }
-        self.events.push(Event::BindingEnded { port, address, why });
+        self.events.push(Event::BindingEnded { port, address, vlan, why });
         true
     }
 
@@ -297,13 +303,20 @@ impl Engine {
     }
 
     fn owner_at_router(&self, ip: IpAddr) -> Option<Owner> {
-        let servers = self.servers.iter().filter_map(|&index| self.ports.at(index));
-        let router = servers.clone().find(|port| port.spec.role == Role::Router);
-        match router.map(|port| &port.spec.vlan) {
-            Some(VlanMode::Access(vid) | VlanMode::Trunk { native: Some(vid), .. }) => {
-                self.bindings.owner_in(*vid, ip).0
-            }
-            _ => self.bindings.owner_of_ip(ip),
+        match self.router_vlan() {
+            Some(vid) => self.bindings.owner_in(vid, ip).0,
+            None => self.bindings.owner_of_ip(ip),
+        }
+    }
+
+    /// The VLAN of the network's router, if there is one and it has one.
+    #[must_use]
+    pub fn router_vlan(&self) -> Option<u16> {
+        let mut servers = self.servers.iter().filter_map(|&index| self.ports.at(index));
+        let router = servers.find(|port| port.spec.role == Role::Router)?;
+        match router.spec.vlan {
+            VlanMode::Access(vid) => Some(vid),
+            VlanMode::Trunk { native, .. } => native,
         }
     }
 
@@ -399,6 +412,10 @@ impl Bindings {
         Ok(used)
     }
 
+    fn at(&self, place: &Place) -> Option<&Entry> {
+        self.table.at(self.table.find(place)?).map(|(_, entry)| entry)
+    }
+
     /// Whether a binding of this source fits in at a place, once what stands at those of `ends` has
     /// ended.
     fn check_room_at(
@@ -408,14 +425,12 @@ impl Bindings {
         source: BindingSource,
         ends: &[Place],
     ) -> Result<(), BindError> {
-        let at = |place: &Place| self.table.at(self.table.find(place)?).map(|(_, entry)| entry);
-        let counts = |place: &Place| {
-            at(place).is_some_and(|old| old.port == Some(port) && old.source.grows())
-        };
+        let counts = |place: &Place| self.at(place).is_some_and(|old| old.grows_for(port));
         if source.grows() && !counts(&place) && !ends.iter().any(counts) {
-            self.check_room(port)?;
+            self.check_room(port, place)?;
         }
-        if at(&place).is_none() && self.table.len().saturating_sub(ends.len()) >= BINDINGS_MAX {
+        if self.at(&place).is_none() && self.table.len().saturating_sub(ends.len()) >= BINDINGS_MAX
+        {
             return Err(BindError::TableFull);
         }
         Ok(())
@@ -438,12 +453,22 @@ impl Bindings {
         if had.is_some_and(|old| old.source > source) {
             return false;
         }
-        let counted = had.is_some_and(|old| old.source.grows());
         let planned = old.and_then(|old| old.planned);
+        // What a server in one VLAN gives takes nothing from what the network gave in all.
+        let leased_here = source == BindingSource::Lease && vlan.is_some();
+        if leased_here
+            && had.is_some_and(|old| {
+                old.vlan.is_none() && (planned.is_some() || old.source == source)
+            })
+        {
+            return false;
+        }
+        let counted = had.is_some_and(|old| old.source.grows());
         // What is planned, or is the port's in every VLAN, is so whoever gives it as well.
         let everywhere = planned.is_some() || had.is_some_and(|old| old.vlan.is_none());
+        let got_in = vlan;
         let vlan = vlan.filter(|_| !everywhere);
-        let entry = Entry { port: Some(port), planned, source, lifetime, vlan };
+        let entry = Entry { port: Some(port), planned, source, lifetime, vlan, got_in };
         let number = match number {
             Some(number) => {
                 if let Some((_, known)) = self.table.at_mut(number) {
@@ -460,8 +485,8 @@ impl Bindings {
             self.timers.insert((at, number));
         }
         match (counted, source.grows()) {
-            (false, true) => self.count_in(port),
-            (true, false) => self.count_out(port),
+            (false, true) => self.count_in(port, place),
+            (true, false) => self.count_out(port, place),
             _ => {}
         }
         // Who asked in another VLAN, or from outside, got another answer.
@@ -483,8 +508,8 @@ impl Bindings {
         had.is_none()
     }
 
-    /// Ends the binding of an address to a port, and tells the port.
-    fn clear(&mut self, place: Place) -> Option<PortId> {
+    /// Ends the binding of an address to a port, and tells the port, and the VLAN if it was for one.
+    fn clear(&mut self, place: Place) -> Option<(PortId, Option<u16>)> {
         let address = place.address;
         let number = self.table.find(&place)?;
         let (_, entry) = self.table.at_mut(number)?;
@@ -495,6 +520,7 @@ impl Bindings {
             entry.source = BindingSource::Plan;
             entry.lifetime = Lifetime::Forever;
             entry.vlan = None;
+            entry.got_in = None;
         } else {
             self.table.remove(&place);
         }
@@ -502,7 +528,7 @@ impl Bindings {
             self.timers.remove(&(at, number));
         }
         if old.source.grows() {
-            self.count_out(port);
+            self.count_out(port, place);
         }
         match address {
             Address::Prefix(prefix) => {
@@ -518,7 +544,7 @@ impl Bindings {
             Address::Mac(_) => {}
         }
         self.generation = self.generation.wrapping_add(1);
-        Some(port)
+        Some((port, old.vlan))
     }
 
     /// Whether the plan of an address fits in.
@@ -539,18 +565,20 @@ impl Bindings {
             return;
         }
         let (source, lifetime) = (BindingSource::Plan, Lifetime::Forever);
-        let entry = Entry { port: None, planned: Some(mac), source, lifetime, vlan: None };
+        let planned = Some(mac);
+        let entry = Entry { port: None, planned, source, lifetime, vlan: None, got_in: None };
         self.table.insert(address, entry);
     }
 
-    /// Ends a plan. Who came for it and has it for no other reason has it in this VLAN from now on.
-    fn unplan(&mut self, address: IpAddr, vlan: Option<u16>) {
+    /// Ends a plan. Who came for it and has it for no other reason has it from now on in the VLAN in which he
+    /// came.
+    fn unplan(&mut self, address: IpAddr) {
         let address = Place::first(Address::Ip(address));
         let Some(number) = self.table.find(&address) else { return };
         let Some((_, entry)) = self.table.at_mut(number) else { return };
         entry.planned = None;
-        if entry.is_first_use() {
-            entry.vlan = vlan;
+        if entry.source.grows() {
+            entry.vlan = entry.got_in;
         }
         if entry.port.is_none() {
             self.table.remove(&address);

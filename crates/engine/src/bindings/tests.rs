@@ -2,7 +2,7 @@ use core::time::Duration;
 
 use super::*;
 use crate::{BindingEnd, Engine, Event, NetworkPlan, NetworkSpec, Pool, PoolLimits, PortPlan};
-use crate::{PortSpec, SourceMode};
+use crate::{PortSpec, SourceMode, VlanMode};
 
 const NOW: Instant = Instant::EPOCH;
 
@@ -65,9 +65,9 @@ fn an_address_has_one_owner_until_it_ends() {
             events(&mut engine),
             [
                 Event::BindingMade { port: a, address, source },
-                Event::BindingEnded { port: a, address, why: BindingEnd::Unbound },
+                Event::BindingEnded { port: a, address, vlan: None, why: BindingEnd::Unbound },
                 Event::BindingMade { port: b, address, source },
-                Event::BindingEnded { port: b, address, why: BindingEnd::PortRemoved },
+                Event::BindingEnded { port: b, address, vlan: None, why: BindingEnd::PortRemoved },
             ]
         );
     }
@@ -110,7 +110,8 @@ fn a_given_prefix_ends_the_first_use_of_its_addresses() {
         bind(&mut engine, b, prefix).expect("it was only used first");
         assert_eq!(engine.owner_of(inside), Some(Owner::Port(b)));
         let why = BindingEnd::Given;
-        let ended = Event::BindingEnded { port: a, address: inside.into(), why };
+        let vlan = Some(1);
+        let ended = Event::BindingEnded { port: a, address: inside.into(), vlan, why };
         assert_eq!(engine.poll_event(), Some(ended));
         // First use itself has no such right.
         let mut engine = self::engine();
@@ -217,7 +218,8 @@ fn bindings_expire_and_can_be_renewed() {
         assert_eq!(engine.owner_of(ip), Some(Owner::Port(a)));
         engine.handle_timeout(after(20), &mut pool);
         assert_eq!((engine.owner_of(ip), engine.next_deadline()), (None, None));
-        let ended = Event::BindingEnded { port: a, address: ip.into(), why: BindingEnd::Expired };
+        let (vlan, why) = (None, BindingEnd::Expired);
+        let ended = Event::BindingEnded { port: a, address: ip.into(), vlan, why };
         assert_eq!(events(&mut engine).last(), Some(&ended));
     }
 }
@@ -289,7 +291,7 @@ fn what_cannot_be_had_ends_nothing() {
         lease(&mut engine, c, 1).expect("a used it first");
         let address = Address::Ip(ip);
         let (source, why) = (BindingSource::Lease, BindingEnd::Given);
-        let ended = Event::BindingEnded { port: a, address, why };
+        let ended = Event::BindingEnded { port: a, address, vlan: Some(1), why };
         let made = Event::BindingMade { port: c, address, source };
         assert_eq!(events(&mut engine), [ended, made]);
         assert_eq!(engine.bindings.owner_in(1, ip).0, Some(Owner::Port(c)));
@@ -337,4 +339,151 @@ fn nobody_has_the_address_of_many() {
     let group = MacAddr([1, 0, 0, 0, 0, 1]);
     assert_eq!(bind(&mut engine, a, group), Err(BindError::NotUnicast(group.into())));
     assert_eq!(engine.bindings().count(), 0);
+}
+
+fn trunk(engine: &mut Engine, vlans: &[u16]) -> PortId {
+    let network = NetworkPlan::validate(engine.network().clone()).expect("a network");
+    let vlan = VlanMode::Trunk { native: None, allowed: vlans.iter().copied().collect() };
+    let spec = PortSpec { macs: [mac(1)].to_vec(), vlan, ..PortSpec::default() };
+    engine.add_port(PortPlan::validate(spec, &network).expect("a port")).expect("room")
+}
+
+fn until(seconds: u64) -> Lifetime {
+    Lifetime::Until(NOW + Duration::from_secs(seconds))
+}
+
+/// A guest has the same addresses in each of its VLANs, but not any number of them.
+#[test]
+fn an_address_in_several_vlans_counts_once() {
+    for version in [0, 1] {
+        let mut engine = engine();
+        let a = trunk(&mut engine, &[1, 2]);
+        let mut take = |number, vlan| {
+            let (ip, source) = (twins(number)[version].into(), BindingSource::FirstUse);
+            engine.bind_in(a, Some(vlan), ip, until(60), source)
+        };
+        for number in 1..=32 {
+            assert_eq!(take(number, 1), Ok(()));
+        }
+        let full = Err(BindError::PortLimit { port: a, limit: 32 });
+        assert_eq!(take(33, 1), full);
+        // The same ones in another VLAN; these are bounded by themselves.
+        for number in 1..=32 {
+            assert_eq!(take(number, 2), if number <= 8 { Ok(()) } else { full });
+        }
+        // What ends in one of two VLANs makes no room for another address, unlike what ends in all.
+        let [first, other] = [1, 20].map(|number| twins(number)[version]);
+        assert!(engine.end_in(2, first, BindingEnd::Unbound));
+        let take = |engine: &mut Engine, number, vlan| {
+            let (ip, source) = (twins(number)[version].into(), BindingSource::FirstUse);
+            engine.bind_in(a, Some(vlan), ip, until(60), source)
+        };
+        assert_eq!(take(&mut engine, 33, 1), full);
+        assert!(engine.end_in(1, other, BindingEnd::Unbound));
+        assert!(!engine.end_in(1, other, BindingEnd::Unbound));
+        assert_eq!(take(&mut engine, 33, 1), Ok(()));
+        assert_eq!(take(&mut engine, 34, 1), full);
+        engine
+            .bindings
+            .table
+            .iter()
+            .for_each(|(_, place, _)| assert_ne!(place.address, other.into()));
+    }
+}
+
+/// What ends in a VLAN in which nobody has the address is nobody's, wherever others have it.
+#[test]
+fn it_ends_where_somebody_has_it() {
+    for ip in twins(5) {
+        let mut engine = engine();
+        let a = trunk(&mut engine, &[1, 2]);
+        let source = BindingSource::Lease;
+        engine.bind_in(a, Some(1), ip.into(), until(60), source).expect("nobody's");
+        assert!(!engine.end_in(2, ip, BindingEnd::Outside));
+        assert_eq!(engine.bindings.owner_in(1, ip).0, Some(Owner::Port(a)));
+        engine.bind_in(a, Some(2), ip.into(), until(60), source).expect("nobody's");
+        assert!(engine.end_in(2, ip, BindingEnd::Outside));
+        assert!(!engine.end_in(2, ip, BindingEnd::Outside));
+        assert_eq!(engine.bindings.owner_in(1, ip).0, Some(Owner::Port(a)));
+    }
+}
+
+/// What the network gave in every VLAN is not ended by a server in one of them.
+#[test]
+fn a_server_of_one_vlan_shortens_nothing_that_the_network_gave() {
+    use BindingSource::{FirstUse, Lease};
+    for (ip, planned, source) in
+        twins(5).into_iter().flat_map(|ip| [(ip, false, Lease), (ip, true, FirstUse)])
+    {
+        let mut engine = engine();
+        let a = trunk(&mut engine, &[1, 2]);
+        let vlan = planned.then_some(2);
+        if planned {
+            engine.plan_address(ip, mac(1)).expect("nobody's");
+        }
+        engine.bind_in(a, vlan, ip.into(), until(600), source).expect("free");
+        engine.bind_in(a, Some(1), ip.into(), until(10), Lease).expect("it has it");
+        let its =
+            |engine: &Engine| engine.binding_of(ip).map(|it| (it.source, it.lifetime, it.vlan));
+        assert_eq!(its(&engine), Some((source, until(600), None)));
+        // Who gave it renews it.
+        engine.bind_in(a, vlan, ip.into(), until(700), source).expect("it has it");
+        assert_eq!(its(&engine), Some((source, until(700), None)));
+        // Without the plan it is where the guest came for it.
+        engine.unplan_address(ip);
+        assert_eq!(its(&engine), Some((source, until(700), vlan)));
+    }
+    // A server gave it before there was a plan.
+    for ip in twins(5) {
+        let mut engine = engine();
+        let a = trunk(&mut engine, &[1, 2]);
+        engine.bind_in(a, Some(2), ip.into(), until(600), Lease).expect("free");
+        engine.plan_address(ip, mac(1)).expect("it is its own");
+        assert_eq!(engine.binding_of(ip).and_then(|it| it.vlan), None);
+        engine.unplan_address(ip);
+        assert_eq!(engine.binding_of(ip).and_then(|it| it.vlan), Some(2));
+    }
+}
+
+/// What a port had in one VLAN and has in all now was given to nobody else.
+#[test]
+fn who_is_given_what_he_has_is_not_told_of_another() {
+    for ip in twins(5) {
+        for plan in [false, true] {
+            let mut engine = engine();
+            let a = trunk(&mut engine, &[1, 2]);
+            for vlan in [1, 2] {
+                let source = BindingSource::FirstUse;
+                engine.bind_in(a, Some(vlan), ip.into(), until(60), source).expect("nobody's");
+            }
+            events(&mut engine);
+            if plan {
+                engine.plan_address(ip, mac(1)).expect("its own");
+            } else {
+                bind(&mut engine, a, ip).expect("its own");
+            }
+            let (address, vlan, why) = (ip.into(), Some(2), BindingEnd::Unbound);
+            assert_eq!(events(&mut engine), [Event::BindingEnded { port: a, address, vlan, why }]);
+            assert_eq!(engine.bindings.owner_in(2, ip).0, Some(Owner::Port(a)));
+        }
+    }
+}
+
+/// One prefix within another, of which the inner one is leased in one VLAN alone.
+#[test]
+fn the_longest_prefix_of_a_vlan_says_whose_an_address_is() {
+    for (prefix, inside) in prefixes() {
+        let mut engine = engine();
+        let a = trunk(&mut engine, &[1, 2]);
+        bind(&mut engine, a, prefix).expect("free");
+        let narrow = IpNet::new(inside, prefix.prefix_len() + 4).expect("a prefix").trunc();
+        let source = BindingSource::Lease;
+        engine.bind_in(a, Some(1), narrow.into(), until(60), source).expect("its own");
+        for vlan in [1, 2, 3] {
+            assert_eq!(engine.bindings.owner_in(vlan, inside).0, Some(Owner::Port(a)), "{vlan}");
+        }
+        assert!(engine.unbind(prefix));
+        assert_eq!(engine.bindings.owner_in(1, inside).0, Some(Owner::Port(a)));
+        assert_eq!(engine.bindings.owner_in(2, inside).0, None);
+    }
 }

@@ -94,7 +94,8 @@ impl Judge<'_> {
             return Ok(Outcome::Pass);
         }
         if probe {
-            self.me.tries(arp.target_ip.into());
+            let local = (self.vid(), arp.target_ip.into());
+            self.me.tries(local);
             self.probed(arp.target_ip.into());
         }
         self.resolve_v4(arp, probe)
@@ -238,7 +239,8 @@ impl Judge<'_> {
             Station::Apart | Station::Unknown => {
                 self.said.reach = if probe { self.probing(target) } else { Reach::Open };
                 if guest && !probe {
-                    if self.engine.memory.asked(self.now, self.id.index, target) {
+                    let vid = self.vid();
+                    if self.engine.memory.asked(self.now, self.id.index, vid, target) {
                         self.refuse(negative)?;
                     }
                     let rate = self.me.spec.rates.unknown;
@@ -276,7 +278,7 @@ impl Judge<'_> {
     /// Where a probe goes that nobody answers here. What somebody outside wants is no secret.
     pub(super) fn probing(&self, target: IpAddr) -> Reach {
         match self.me.role {
-            Role::Guest => Reach::Probe(Packed::new(target)),
+            Role::Guest => Reach::Probe(self.vid(), Packed::new(target)),
             Role::Uplink | Role::Router => Reach::Open,
         }
     }

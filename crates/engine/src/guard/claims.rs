@@ -174,7 +174,7 @@ impl Judge<'_> {
     fn begin_to_ask(&mut self, address: IpAddr, ask: bool) -> Claim {
         let now = self.now;
         let rate = self.me.spec.rates.unknown;
-        if self.room_for(address).is_err() || !self.me.buckets.unknown.take(now, rate) {
+        if !self.me.buckets.unknown.take(now, rate) || self.room_for(address).is_err() {
             return Claim::Limit;
         }
         let local = (self.vid(), address);
@@ -411,7 +411,10 @@ impl Judge<'_> {
                 self.said.excused = true;
                 Claim::Limit
             }
-            Err(BindError::PortLimit { .. }) => Claim::Limit,
+            Err(BindError::PortLimit { .. }) => {
+                self.me.found_full = Some(self.now);
+                Claim::Limit
+            }
             Err(_) => Claim::Foreign,
         }
     }
@@ -419,14 +422,22 @@ impl Judge<'_> {
     /// Gives a first-come address that is in use its time again, and asks the outside once more.
     fn renew(&mut self, address: IpAddr) {
         let (now, local) = (self.now, (self.vid(), address));
-        let Some(claim) = self.me.claims.iter_mut().find(|(known, _)| *known == local) else {
+        let claims = &self.me.claims;
+        let place = claims.iter().position(|(known, _)| *known == local).or_else(|| {
+            // What is planned for the port is its own in every VLAN, wherever it used it first.
+            let place = claims.iter().position(|((_, known), _)| *known == address)?;
+            self.engine.bindings.is_everywhere(address).then_some(place)
+        });
+        let Some((place, claim)) =
+            place.and_then(|place| Some((place, self.me.claims.get_mut(place)?)))
+        else {
             return;
         };
         if now.saturating_since(claim.1) >= RENEWAL {
             let source = self.engine.bindings.source_in(local.0, address);
             if source.is_some_and(|(port, why)| port == self.id && why > BindingSource::FirstUse) {
                 // It holds as long as who gave it says.
-                self.me.claims.retain(|(known, _)| *known != local);
+                self.me.claims.remove(place);
                 return;
             }
             claim.1 = now;

@@ -59,9 +59,9 @@ pub(crate) enum Reach {
     /// To those behind which anybody may be: uplinks, the router, guests whose addresses are first
     /// come or unguarded.
     Open,
-    /// The same, but not to those that try this address themselves: the probe of another would make
+    /// The same, but not to those that try this address in this VLAN themselves: the probe of another would make
     /// them give it up (RFC 5227, 2.1.1; RFC 4862, 5.4.3). Who uses it first has it.
-    Probe(Packed),
+    Probe(u16, Packed),
     /// To those that may serve: uplinks, the router, unguarded guests.
     Servers,
     /// To the router.
@@ -92,8 +92,8 @@ impl Reach {
         match self {
             Self::All => true,
             Self::Open => guard.is_none_or(|guard| guard.may_be_anybody()),
-            Self::Probe(address) => guard.is_none_or(|guard| {
-                guard.may_be_anybody() && !guard.tried.contains(&address.address())
+            Self::Probe(vid, address) => guard.is_none_or(|guard| {
+                guard.may_be_anybody() && !guard.tried.contains(&(vid, address.address()))
             }),
             Self::Servers => serves || guard.is_some_and(|guard| guard.allows_service()),
             Self::Router => to.spec.role == Role::Router,

@@ -30,11 +30,16 @@ const FLOODS: usize = 64;
 /// For how long a flooded frame that comes back is known again.
 const LOOP_TIME: Duration = Duration::from_secs(2);
 
+/// A question: the port, and the VLAN and address that it asked for.
+type Asked = (u16, u16, Packed);
+
+const NOTHING: (Asked, Instant) = ((u16::MAX, 0, Packed::ANYBODY), Instant::EPOCH);
+
 #[derive(Debug)]
 pub(crate) struct Memory {
     hasher: SipHasher13,
-    /// By the hash of port and address.
-    questions: Box<[(u16, Packed, Instant)]>,
+    /// By the hash of what was asked.
+    questions: Box<[(Asked, Instant)]>,
     floods: [(u64, Instant); FLOODS],
     next_flood: usize,
     pub(crate) groups: Groups,
@@ -47,10 +52,9 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn new(hash_key: &[u8; 16]) -> Self {
-        let nothing = (u16::MAX, Packed::default(), Instant::EPOCH);
         Self {
             hasher: SipHasher13::new_with_key(hash_key),
-            questions: vec![nothing; QUESTIONS].into_boxed_slice(),
+            questions: vec![NOTHING; QUESTIONS].into_boxed_slice(),
             floods: [(0, Instant::EPOCH); FLOODS],
             next_flood: 0,
             groups: Groups::default(),
@@ -61,27 +65,29 @@ impl Memory {
         }
     }
 
-    /// Whether `port` asked for `address` a moment ago. If not, it has now.
-    pub(crate) fn asked(&mut self, now: Instant, port: u16, address: IpAddr) -> bool {
+    /// Whether `port` asked for `address` in this VLAN a moment ago. If not, it has now.
+    pub(crate) fn asked(&mut self, now: Instant, port: u16, vid: u16, address: IpAddr) -> bool {
         let packed = Packed::new(address);
         let mut hasher = self.hasher;
         hasher.write_u64(packed.0);
         hasher.write_u64(packed.1);
         hasher.write_u16(port);
+        hasher.write_u16(vid);
         #[expect(clippy::cast_possible_truncation)]
         let place = hasher.finish() as usize % QUESTIONS;
         let Some(entry) = self.questions.get_mut(place) else { return false };
-        let again =
-            (entry.0, entry.1) == (port, packed) && now.saturating_since(entry.2) < NEGATIVE;
+        let (known, at) = *entry;
+        let asked = (port, vid, packed);
+        let again = known == asked && now.saturating_since(at) < NEGATIVE;
         if !again {
-            *entry = (port, packed, now);
+            *entry = (asked, now);
         }
         again
     }
 
     /// Forgets what was asked: an address has an owner now.
     pub(crate) fn forget_questions(&mut self) {
-        self.questions.fill((u16::MAX, Packed::default(), Instant::EPOCH));
+        self.questions.fill(NOTHING);
     }
 
     /// Takes note of a frame that is flooded.

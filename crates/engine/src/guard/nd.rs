@@ -99,7 +99,8 @@ impl<'a> Judge<'a> {
 
     /// The guest wants to use an address: it is its own from now on, if it may be (RFC 6620, 3.2.3).
     fn duplicate_detection(&mut self, target: Ipv6Addr) -> Result<Outcome, Reason> {
-        self.me.tries(target.into());
+        let local = (self.vid(), target.into());
+        self.me.tries(local);
         match self.claim_by_probe(IpAddr::V6(target)) {
             Claim::Own | Claim::Asked => {
                 // Nobody in here has it. Outside somebody may.

@@ -56,7 +56,7 @@ pub(crate) struct PortGuard {
     /// Addresses that the outside was asked for on the port's behalf, and when.
     pub(crate) asked: ArrayVec<(Local, Instant), ASKED>,
     /// Addresses that it probed for last.
-    pub(crate) tried: ArrayVec<IpAddr, ASKED>,
+    pub(crate) tried: ArrayVec<Local, ASKED>,
     /// DHCP clients that were seen, and when.
     pub(crate) clients: Vec<(Client, Instant)>,
     /// What they asked for last.
@@ -171,7 +171,7 @@ impl PortGuard {
     }
 
     /// Takes note of an address that the port probes for.
-    pub(super) fn tries(&mut self, address: IpAddr) {
+    pub(super) fn tries(&mut self, address: Local) {
         self.tried.retain(|known| *known != address);
         if self.tried.is_full() {
             self.tried.remove(0);

@@ -317,7 +317,9 @@ impl Worker {
             Event::BindingMade { port, address: Address::Ip(address), .. } => {
                 self.note_neighbour(now, net, iface, address, port);
             }
-            Event::BindingEnded { port, address: Address::Ip(address), why } => {
+            // What ends behind another VLAN is none of the router's.
+            Event::BindingEnded { vlan, .. } if self.is_elsewhere(net, vlan) => return,
+            Event::BindingEnded { port, address: Address::Ip(address), why, .. } => {
                 // Somebody else may have had it in another VLAN than who has it here, or the same port.
                 let bound = self.routing.router.neighbour_port(iface, address);
                 let others = bound.is_some_and(|bound| usize::from(bound) != port.index());
@@ -364,6 +366,12 @@ impl Worker {
         // The index of a port is below 2^13.
         let index = u16::try_from(port.index()).ok();
         self.routing.router.learn_neighbour(now, &mut self.pool, iface, address, mac, index);
+    }
+
+    /// Whether what holds in a VLAN, or in every one, does not hold in the router's.
+    fn is_elsewhere(&self, net: NetworkId, vlan: Option<u16>) -> bool {
+        let routers = self.networks.get(net.0).and_then(|it| it.engine.router_vlan());
+        vlan.zip(routers).is_some_and(|(vlan, routers)| vlan != routers)
     }
 
     /// Whether a port has an address in the router's VLAN.

@@ -295,6 +295,7 @@ fn the_router_outside_gets_its_address_back() {
         let ended = Event::BindingEnded {
             port: net.id("thief"),
             address: address.into(),
+            vlan: Some(1),
             why: BindingEnd::Outside,
         };
         assert!(std::iter::from_fn(|| net.engine.poll_event()).any(|event| event == ended));

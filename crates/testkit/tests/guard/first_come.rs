@@ -182,6 +182,7 @@ fn who_is_given_an_address_gets_it() {
             let ended = Event::BindingEnded {
                 port: client,
                 address: address.into(),
+                vlan: Some(1),
                 why: BindingEnd::Given,
             };
             assert_eq!(net.engine.poll_event(), Some(ended));

@@ -22,5 +22,6 @@ mod probes;
 mod property;
 mod quarantine;
 mod queriers;
+mod trunks;
 mod vlans;
 mod world;

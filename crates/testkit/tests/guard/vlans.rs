@@ -22,16 +22,16 @@ const SHARED: [&str; 2] = ["192.168.1.1", "fe80::1"];
 const ONE: Guest = Guest { port: "one", number: 20, tags: Vec::new() };
 const TWO: Guest = Guest { port: "two", number: 30, tags: Vec::new() };
 
-fn shared() -> impl Iterator<Item = IpAddr> {
+pub(crate) fn shared() -> impl Iterator<Item = IpAddr> {
     SHARED.into_iter().map(|address| address.parse().expect("an address"))
 }
 
-fn second(spec: PortSpec) -> PortSpec {
+pub(crate) fn second(spec: PortSpec) -> PortSpec {
     PortSpec { vlan: VlanMode::Access(2), ..spec }
 }
 
 /// A datagram from an address to a station that nobody knows.
-fn from(g: &Guest, address: IpAddr) -> Vec<u8> {
+pub(crate) fn from(g: &Guest, address: IpAddr) -> Vec<u8> {
     to(g, mac(77), address, address)
 }
 
@@ -51,7 +51,7 @@ fn to(g: &Guest, station: MacAddr, source: IpAddr, destination: IpAddr) -> Vec<u
     }
 }
 
-fn probe(g: &Guest, address: IpAddr) -> Vec<u8> {
+pub(crate) fn probe(g: &Guest, address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(target_ip) => {
             let arp = Arp {
@@ -135,12 +135,12 @@ fn trunked(spec: PortSpec) -> PortSpec {
 }
 
 /// A client in both VLANs.
-fn client_of_both() -> PortSpec {
+pub(crate) fn client_of_both() -> PortSpec {
     trunked(PortSpec { source: SourceMode::Learn { max_macs: 4 }, ..learning() })
 }
 
 /// It sends in one of them.
-fn trunk(vid: u16) -> Guest {
+pub(crate) fn trunk(vid: u16) -> Guest {
     Guest { port: "trunk", number: 50, tags: vec![Tag::new(vid)] }
 }
 
@@ -461,7 +461,10 @@ fn leased() -> impl Iterator<Item = IpAddr> {
     LEASED.into_iter().map(|address| address.parse().expect("an address"))
 }
 
-fn bindings(net: &TestNetwork, address: IpAddr) -> Vec<(Option<engine::PortId>, Option<u16>)> {
+pub(crate) fn bindings(
+    net: &TestNetwork,
+    address: IpAddr,
+) -> Vec<(Option<engine::PortId>, Option<u16>)> {
     let its = net.engine.bindings().filter(|it| it.address == address.into());
     let mut its: Vec<_> = its.map(|it| (it.port, it.vlan)).collect();
     its.sort_unstable();

@@ -75,6 +75,8 @@ impl Served {
             IpAddr::V6(v6) => v6.is_unicast_link_local(),
         };
         all.sort_by_key(|address| (is_near(address), *address));
+        // It may have one in several VLANs.
+        all.dedup();
         let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = all.into_iter().partition(IpAddr::is_ipv4);
         [v4, v6].map(|some| some.iter().map(ToString::to_string).collect())
     }
@@ -360,13 +362,13 @@ pub(in crate::daemon) fn engine_event(
         number.map_or_else(|| reason.to_string(), |number| format!("check {number}"))
     };
     Some(match *event {
-        Event::BindingEnded { port, address, why: BindingEnd::Outside } => format!(
+        Event::BindingEnded { port, address, why: BindingEnd::Outside, .. } => format!(
             "port {} had the address {address} by first use, and a station outside says that it is its own; the \
              port has lost it. If the address is meant for the guest, assign it in the configuration or by the \
              DHCP server outside.",
             name(port)
         ),
-        Event::BindingEnded { port, address, why: BindingEnd::Given } => format!(
+        Event::BindingEnded { port, address, why: BindingEnd::Given, .. } => format!(
             "port {} had the address {address} by first use, and the address was given to another guest; the port \
             has lost it. Clients that choose their own should take one from the last quarter of the subnet.",
             name(port)

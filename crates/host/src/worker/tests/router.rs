@@ -191,3 +191,42 @@ fn a_guest_of_two_vlans_is_where_it_has_the_address() {
     assert_eq!(s.worker.engine(s.net).bindings().filter(|it| it.vlan.is_some()).count(), 2);
     assert_eq!(known(&s), its);
 }
+
+/// Somebody whom nothing binds has said that he has an address. Who has it in another VLAN, and loses it, takes
+/// nothing from him.
+#[test]
+fn what_ends_in_another_vlan_is_none_of_the_routers() {
+    let mut s = Stage::new("elsewhere");
+    open_router(&mut s);
+    let mac = MacAddr([2, 0, 0, 0, 0, 7]);
+    let (_port, client) = s.stream_port("a", PortSpec::default());
+    for question in questions(mac) {
+        send(&client, &record(&question)).unwrap();
+    }
+    s.turns();
+    let known = |s: &Stage| -> Vec<(IpAddr, Option<MacAddr>)> {
+        let mut known: Vec<_> =
+            s.worker.router().neighbours().map(|it| (it.addr, it.mac)).collect();
+        known.sort_unstable_by_key(|it| it.0);
+        known
+    };
+    let its = [(IpAddr::V4(GUEST.0), Some(mac)), (IpAddr::V6(GUEST.1), Some(mac))];
+    assert_eq!(known(&s), its);
+    let guard = GuardSpec { mode: GuardMode::Learn, ..GuardSpec::default() };
+    let of =
+        |vid| PortSpec { vlan: VlanMode::Access(vid), guard: guard.clone(), ..PortSpec::default() };
+    let (two, other) = s.stream_port("b", of(2));
+    for question in questions(MacAddr([2, 0, 0, 0, 0, 8])) {
+        send(&other, &record(&question)).unwrap();
+    }
+    s.turns();
+    let bound = |s: &Stage| {
+        let all = s.worker.engine(s.net).bindings();
+        all.filter(|it| it.port == Some(two) && it.vlan == Some(2)).count()
+    };
+    assert_eq!(bound(&s), 2);
+    s.worker.change_port(s.net, two, of(3)).unwrap();
+    s.turns();
+    assert_eq!(bound(&s), 0);
+    assert_eq!(known(&s), its);
+}
