@@ -146,6 +146,8 @@ pub struct Binding {
     pub address: String,
     /// None while the guest is away.
     pub port: Option<String>,
+    /// The VLAN in which it belongs to the port, if not in every one.
+    pub vlan: Option<u16>,
     /// `configuration`, `plan`, `lease` or `first-use`.
     pub source: String,
     /// Seconds until it ends, where it does.

@@ -158,6 +158,7 @@ pub fn bindings(bindings: &[Binding], style: Style) -> String {
     let mut table = Table::new(&[
         ("ADDRESS", Align::Left),
         ("PORT", Align::Left),
+        ("VLAN", Align::Right),
         ("FROM", Align::Left),
         ("ENDS IN", Align::Right),
     ]);
@@ -167,6 +168,7 @@ pub fn bindings(bindings: &[Binding], style: Style) -> String {
         table.row([
             binding.address.clone(),
             binding.port.clone().unwrap_or_default(),
+            binding.vlan.map(|vlan| vlan.to_string()).unwrap_or_default(),
             binding.source.clone(),
             seconds(binding.left),
         ]);

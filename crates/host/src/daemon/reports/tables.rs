@@ -194,7 +194,7 @@ impl Served {
             .engine(self.id)
             .bindings()
             .filter(|it| wanted.is_none() || it.port == wanted)
-            .map(|it| (number(it.address), it));
+            .map(|it| (number((it.address, it.vlan)), it));
         let (rows, next, total) = page(asked, bindings);
         let rows = rows
             .into_iter()
@@ -208,6 +208,7 @@ impl Served {
                 .to_owned(),
                 address: it.address.to_string(),
                 port: it.port.map(|port| self.port_name(worker, port)),
+                vlan: it.vlan,
                 source: it.source.name().to_owned(),
                 left: match it.lifetime {
                     Lifetime::Until(at) => Some(seconds(now, at)),

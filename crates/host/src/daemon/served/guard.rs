@@ -1,6 +1,6 @@
 //! The guards of live ports: what they are asked to do, and what they met.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::bindings::BindingSource;
 use engine::{Action, Actions, Check, GuardSpec, PortId, Role};
@@ -69,7 +69,10 @@ impl Served {
         let first_come = engine
             .bindings()
             .filter(|it| it.port == Some(port) && it.source == BindingSource::FirstUse)
-            .count();
+            // One in several VLANs is one.
+            .map(|it| it.address)
+            .collect::<BTreeSet<_>>()
+            .len();
         let now = worker.now();
         let left = engine.quarantined_until(port).map(|until| until.saturating_since(now));
         Some(report::Guard {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::api::message::Page;
-use crate::report::Guards;
+use crate::report::{Bindings, Guards};
 
 fn set(check: &str, action: &str) -> Call {
     let (check, action) = (check.to_owned(), action.to_owned());
@@ -169,4 +169,72 @@ fn a_port_that_was_cut_off_is_released_by_hand() {
     until(&daemon, "the check itself", || dropped(&mut client, "ethertype") == 3);
     assert_eq!(dropped(&mut client, "quarantined"), 1);
     until(&daemon, "a line", || daemon.log().contains("port stream-1 is no longer cut off"));
+}
+
+/// One address in two VLANs is two rows, each with its VLAN, however short the pages are, and one address of its
+/// port.
+#[test]
+fn an_address_in_two_vlans_has_two_rows() {
+    let root = Daemon::root("rows");
+    let config = root.join("netherd.toml");
+    let ports = "guard.mode = \"learn\"\n[network.a.port.one]\nvlan = 1\n[network.a.port.two]\nvlan = 2\n\
+                 [network.a.port.both]\ntrunk = [3, 4]\n";
+    std::fs::write(&config, format!("[network.a]\n{ports}")).expect("writable");
+    let daemon = Daemon::start_in(root.clone(), &format!("config={}", config.display())).ready();
+    let mut client = daemon.client("a");
+    let names = ["one", "two", "both"];
+    let mut open =
+        names.map(|name| Stream::open(&daemon.path("a").join(format!("ports/{name}/stream"))));
+    until(&daemon, "the ports", || show(&mut client).ports.len() == 3);
+    let sends = |port: &mut Stream, number: u8, vid: Option<u8>| {
+        let mac = [2, 0, 0, 0, 0, number];
+        let announcement = wire::parse::Arp {
+            operation: wire::arp::operation::REQUEST,
+            sender_mac: wire::MacAddr(mac),
+            sender_ip: [192, 168, 77, 7].into(),
+            target_mac: wire::MacAddr::ZERO,
+            target_ip: [192, 168, 77, 7].into(),
+        };
+        let mut frame = vec![0; 100];
+        let builder = wire::build::Builder::new(&mut frame)
+            .ethernet(wire::MacAddr::BROADCAST, wire::MacAddr(mac));
+        let len = builder.arp(&announcement).finish().expect("fits");
+        frame.truncate(len);
+        if let Some(vid) = vid {
+            frame.splice(12..12, [0x81, 0, 0, vid]);
+        }
+        port.write(&frame);
+    };
+    let [one, two, both] = &mut open;
+    sends(one, 1, None);
+    sends(two, 2, None);
+    sends(both, 3, Some(3));
+    sends(both, 3, Some(4));
+    let rows = |client: &mut Client| {
+        let (mut rows, mut after) = (Vec::new(), None);
+        loop {
+            let page = Page { limit: Some(1), after, ..Page::default() };
+            let table: Bindings = client.call(&Call::Bindings(page), &[]).expect("a page").value;
+            rows.extend(table.rows);
+            after = table.next;
+            if after.is_none() {
+                return rows;
+            }
+        }
+    };
+    let its = |client: &mut Client| {
+        let all = rows(client).into_iter().filter(|it| it.address == "192.168.77.7");
+        let mut its: Vec<_> = all.map(|it| (it.vlan, it.port)).collect();
+        its.sort();
+        its
+    };
+    until(&daemon, "the bindings", || its(&mut client).len() == 4);
+    let port = |vlan, name: &str| (Some(vlan), Some(name.to_owned()));
+    assert_eq!(
+        its(&mut client),
+        [port(1, "one"), port(2, "two"), port(3, "both"), port(4, "both")]
+    );
+    let page = Page { port: Some("both".to_owned()), ..Page::default() };
+    let guards: Guards = client.call(&Call::Guard(page), &[]).expect("a report").value;
+    assert_eq!(guards.rows[0].first_come, 1);
 }

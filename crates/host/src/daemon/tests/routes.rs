@@ -49,7 +49,7 @@ fn datagram(from: [u8; 6], source: &str, destination: &str) -> Vec<u8> {
 }
 
 impl Stream {
-    fn write(&mut self, frame: &[u8]) {
+    pub(super) fn write(&mut self, frame: &[u8]) {
         let len = u32::try_from(frame.len()).expect("short").to_be_bytes();
         self.0.write_all(&[&len[..], frame].concat()).expect("the daemon reads");
     }
