@@ -135,7 +135,7 @@ impl Engine {
             return Err(BindError::Taken { address: address.into(), owner });
         }
         self.bindings.check_room_for_plan(address)?;
-        let owner = self.macs.owner(mac_bits(mac));
+        let owner = self.macs.owner(mac.as_u64());
         for place in ends {
             self.end_for(place, |port| Some(port.index) == owner);
         }
