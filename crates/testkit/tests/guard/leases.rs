@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use engine::bindings::Owner;
-use engine::{NetworkGuard, NetworkSpec, PortSpec, Reason, Verdict, VlanMode};
+use engine::bindings::{BindingLimits, Owner};
+use engine::{NetworkGuard, NetworkSpec, PortSpec, Reason, SourceMode, Verdict, VlanMode};
 use ipnet::IpNet;
 use testkit::{TestNetwork, mac};
 use wire::arp::operation::{REPLY, REQUEST};
@@ -272,6 +272,42 @@ fn a_server_behind_a_relay_renews_what_it_gave() {
         drain(&mut net);
         assert_eq!(owner(&net, mine), None);
     }
+}
+
+/// As many as a port may have, each with its server. DHCPv6 needs none of it.
+#[test]
+fn every_lease_of_a_port_is_renewed_from_afar() {
+    let (from, far) = (server("uplink"), Ipv4Addr::new(203, 0, 113, 5));
+    let mut net = world();
+    net.engine.set_binding_limits(BindingLimits { per_port: 64, total: 16_384 });
+    net.plug("many", PortSpec { source: SourceMode::Learn { max_macs: 64 }, ..learning() });
+    heard(&mut net, from.number, from.v4());
+    let gives = |net: &mut TestNetwork, number: u32, source: Ipv4Addr| {
+        let client = Guest { port: "many", number: 300 + number, tags: Vec::new() };
+        let given = v4(100 + number);
+        ask(net, &client);
+        let [a, b, c, d] = far.octets();
+        let mut bytes =
+            message(2, client.mac(), message::ACK, &[51, 4, 0, 0, 0, 60, 54, 4, a, b, c, d]);
+        bytes[16..20].copy_from_slice(&given.octets());
+        let header = Ipv4 { source, destination: given, ..Ipv4::default() };
+        net.send(
+            "uplink",
+            &from.frame(client.mac(), |b| b.ipv4(&header).udp(67, 68).payload(&bytes)),
+        );
+        net.receive("many");
+        drain(net);
+    };
+    let its = Some(Owner::Port(net.id("many")));
+    for number in 0..50 {
+        gives(&mut net, number, from.v4());
+        assert_eq!(owner(&net, v4(100 + number)), its, "{number}");
+    }
+    for _ in 0..2 {
+        net.wait(Duration::from_secs(40));
+        (0..50).for_each(|number| gives(&mut net, number, far));
+    }
+    assert!((0..50).all(|number| owner(&net, v4(100 + number)) == its));
 }
 
 /// Not the segment's router's, nor anybody's out there, nor what no station has.

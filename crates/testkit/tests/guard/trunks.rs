@@ -3,16 +3,20 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use engine::{Event, PortSpec, Reason, SourceMode, Verdict, VlanMode};
+use engine::{Event, GuardMode, PortSpec, Reason, SourceMode, Verdict, VlanMode};
 use testkit::{TestNetwork, mac};
 use wire::MacAddr;
 use wire::arp::operation::REQUEST;
-use wire::build::Ipv6;
+use wire::build::{Ipv4, Ipv6};
+use wire::dhcp4::message::ACK;
 use wire::ndp::{multicast_mac, solicited_node};
 use wire::parse::Arp;
 
-use crate::vlans::{bindings, client_of_both, from, probe, second, shared, trunk};
-use crate::world::{Guest, learning, world};
+use crate::dhcp::{discover, message};
+use crate::vlans::{
+    announce, bindings, client_of_both, from, outside, probe, second, shared, trunk, trunked,
+};
+use crate::world::{Guest, drain, learning, passed, uplink, world};
 
 /// Two addresses that a port has in each of many VLANs are two.
 #[test]
@@ -135,5 +139,34 @@ fn what_is_tried_in_one_vlan_is_not_tried_in_another() {
         net.forget_moved();
         net.send("trunk", &probe(&trunk(2), address));
         assert_eq!(heard(&mut net, "two", 30), 0);
+    }
+}
+
+/// A guest asks in both VLANs, and servers that nobody has heard yet answer: each lease waits for its own. This
+/// is about IPv4 alone, as servers of DHCPv6 answer from the link.
+#[test]
+fn a_lease_that_waits_for_its_server_gives_way_to_none_of_another_vlan() {
+    let mut net = world();
+    net.change("uplink", trunked(uplink()));
+    let mut spec = client_of_both();
+    spec.guard.mode = GuardMode::Dhcp;
+    net.plug("trunk", spec);
+    let its = Some(net.id("trunk"));
+    let given = |vid: u16| Ipv4Addr::new(192, 168, vid as u8, 50);
+    let own = |vid: u16| Ipv4Addr::new(192, 168, vid as u8, 2);
+    for vid in [1, 2] {
+        let (client, server) = (trunk(vid), outside(200, vid));
+        passed(&mut net, "trunk", &discover(&client, |_| {}));
+        let mut bytes = message(2, client.mac(), ACK, &[51, 4, 0, 0, 0, 60]);
+        bytes[16..20].copy_from_slice(&given(vid).octets());
+        let header = Ipv4 { source: own(vid), destination: given(vid), ..Ipv4::default() };
+        let answer = server.frame(client.mac(), |b| b.ipv4(&header).udp(67, 68).payload(&bytes));
+        net.send("uplink", &answer);
+        drain(&mut net);
+        assert_eq!(bindings(&net, given(vid).into()), []);
+    }
+    for vid in [1, 2] {
+        passed(&mut net, "uplink", &announce(&outside(200, vid), own(vid).into()));
+        assert_eq!(bindings(&net, given(vid).into()), [(its, Some(vid))]);
     }
 }

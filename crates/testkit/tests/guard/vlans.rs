@@ -129,7 +129,7 @@ fn an_address_of_another_vlan_is_free() {
 }
 
 /// A port of VLANs 1 and 2, both with tags.
-fn trunked(spec: PortSpec) -> PortSpec {
+pub(crate) fn trunked(spec: PortSpec) -> PortSpec {
     let vlan = VlanMode::Trunk { native: None, allowed: [1, 2].into_iter().collect() };
     PortSpec { vlan, ..spec }
 }
@@ -145,7 +145,7 @@ pub(crate) fn trunk(vid: u16) -> Guest {
 }
 
 /// A station outside, in a VLAN.
-fn outside(number: u32, vid: u16) -> Guest {
+pub(crate) fn outside(number: u32, vid: u16) -> Guest {
     Guest { port: "uplink", number, tags: vec![Tag::new(vid)] }
 }
 
@@ -380,7 +380,7 @@ fn addresses_of_other_networks_are_free_in_no_vlan() {
 }
 
 /// "It is mine", to all.
-fn announce(g: &Guest, address: IpAddr) -> Vec<u8> {
+pub(crate) fn announce(g: &Guest, address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(ip) => {
             let arp = Arp {

@@ -177,8 +177,8 @@ fn a_port_that_was_cut_off_is_released_by_hand() {
 fn an_address_in_two_vlans_has_two_rows() {
     let root = Daemon::root("rows");
     let config = root.join("netherd.toml");
-    let ports = "guard.mode = \"learn\"\n[network.a.port.one]\nvlan = 1\n[network.a.port.two]\nvlan = 2\n\
-                 [network.a.port.both]\ntrunk = [3, 4]\n";
+    let ports = "guard.mode = \"learn\"\n[network.a.port.one]\nvlan = 1\n[network.a.port.two]\n\
+                 vlan = 2\n[network.a.port.both]\nmax_macs = 2\ntrunk = { allowed = [3, 4] }\n";
     std::fs::write(&config, format!("[network.a]\n{ports}")).expect("writable");
     let daemon = Daemon::start_in(root.clone(), &format!("config={}", config.display())).ready();
     let mut client = daemon.client("a");
