@@ -403,11 +403,11 @@ impl Judge<'_> {
         if self.engine.bindings.has_leased(port, self.vid(), prefix) {
             return true;
         }
-        let outside = self.me.role == Role::Uplink;
-        !memory.prefixes.own_meet(self.now, &net)
-            && !memory.others.meet(prefix)
-            && !(outside && memory.prefixes.outside_meet(self.now, &net))
-            && !(outside && memory.stations.has_of(self.now, self.vid(), prefix, client))
+        let here = memory.prefixes.own_meet(self.now, &net) || memory.others.meet(prefix);
+        let outside = self.me.role == Role::Uplink
+            && (memory.prefixes.outside_meet(self.now, &net)
+                || memory.stations.has_of(self.now, self.vid(), prefix, client));
+        !(here || outside)
     }
 
     /// Binds what a server gave, where it may give it.
