@@ -58,6 +58,7 @@ pub struct Check {
     /// As in docs/guard.md.
     pub number: u8,
     /// As in docs/guard.md.
+    #[serde(default)]
     pub name: String,
     /// `drop`, `reject`, `audit` or `allow`.
     pub action: String,

@@ -456,11 +456,15 @@ impl Bindings {
         let planned = old.and_then(|old| old.planned);
         // What a server in one VLAN gives takes nothing from what the network gave in all.
         let leased_here = source == BindingSource::Lease && vlan.is_some();
-        if leased_here
-            && had.is_some_and(|old| {
-                old.vlan.is_none() && (planned.is_some() || old.source == source)
-            })
-        {
+        let is_networks = |old: Entry| {
+            old.vlan.is_none()
+                && match old.source {
+                    // Its own, or the plan's address that such a server gave before.
+                    BindingSource::Lease => old.got_in.is_none(),
+                    _ => planned.is_some(),
+                }
+        };
+        if leased_here && had.is_some_and(is_networks) {
             return false;
         }
         let counted = had.is_some_and(|old| old.source.grows());

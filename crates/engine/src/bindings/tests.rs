@@ -440,6 +440,9 @@ fn a_server_of_one_vlan_shortens_nothing_that_the_network_gave() {
         engine.bind_in(a, Some(2), ip.into(), until(600), Lease).expect("free");
         engine.plan_address(ip, mac(1)).expect("it is its own");
         assert_eq!(engine.binding_of(ip).and_then(|it| it.vlan), None);
+        // It renews what it gave.
+        engine.bind_in(a, Some(2), ip.into(), until(700), Lease).expect("it has it");
+        assert_eq!(engine.binding_of(ip).map(|it| it.lifetime), Some(until(700)));
         engine.unplan_address(ip);
         assert_eq!(engine.binding_of(ip).and_then(|it| it.vlan), Some(2));
     }

@@ -174,7 +174,12 @@ impl Judge<'_> {
     fn begin_to_ask(&mut self, address: IpAddr, ask: bool) -> Claim {
         let now = self.now;
         let rate = self.me.spec.rates.unknown;
-        if !self.me.buckets.unknown.take(now, rate) || self.room_for(address).is_err() {
+        // Where looking for room is cheap it comes first, and costs the guest none of its questions.
+        let is_cheap = self.me.claims.len() <= FEW;
+        if (is_cheap && self.room_for(address).is_err())
+            || !self.me.buckets.unknown.take(now, rate)
+            || (!is_cheap && self.room_for(address).is_err())
+        {
             return Claim::Limit;
         }
         let local = (self.vid(), address);

@@ -82,7 +82,7 @@ pub enum GuardAction {
         #[arg(value_name = "PORT")]
         port: String,
 
-        /// Number of the check, one of its reasons (arp-sender-ip), or all
+        /// Number or name of the check, one of its reasons (arp-sender-ip), or all
         #[arg(value_name = "CHECK")]
         check: String,
 

@@ -84,7 +84,7 @@ pub enum Call {
     /// Change what becomes of frames that fail a check, until the port closes: answers [`Nothing`].
     GuardSet {
         port: String,
-        /// A number, a reason of it (`arp-sender-ip`), or `all`.
+        /// A number, a name, a reason of it (`arp-sender-ip`), or `all`.
         check: String,
         /// `drop`, `reject`, `audit` or `allow`.
         action: String,

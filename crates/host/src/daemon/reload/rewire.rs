@@ -92,7 +92,7 @@ impl Served {
     }
 
     fn change_addresses(&mut self, worker: &mut Worker, plan: Plan) {
-        unplan_addresses(worker, self.id, &self.plan);
+        // What ends is to end in every VLAN, as it was planned: so it ends before the plan does.
         for (name, had) in self.plan.guests() {
             let has = plan.guest(name);
             if has.is_some_and(|has| has.ipv4 == had.ipv4 && has.mac == had.mac) {
@@ -107,6 +107,7 @@ impl Served {
                 worker.engine_mut(self.id).reserve_mac(has.mac);
             }
         }
+        unplan_addresses(worker, self.id, &self.plan);
         self.plan = plan;
         self.kept.plan_changed(worker.now());
         plan_addresses(worker, self.id, &self.plan);
