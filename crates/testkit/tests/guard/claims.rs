@@ -479,6 +479,12 @@ fn questions_are_few_however_many_addresses_a_guest_tries() {
         passed(&mut net, "thief", &datagram(&THIEF, address(version, 100), &VICTIM));
         refused(&mut net, "thief", &datagram(&THIEF, address(version, 101), &VICTIM), full);
         refused(&mut net, "thief", &datagram(&THIEF, address(version, 110), &VICTIM), full);
+        // That costs it none of its questions for whom it wants to speak to.
+        net.wait(ANSWER);
+        for number in 101..111 {
+            refused(&mut net, "thief", &datagram(&THIEF, address(version, number), &VICTIM), full);
+        }
+        passed(&mut net, "thief", &ask(&THIEF, address(version, 100), address(version, 240)));
     }
 }
 
