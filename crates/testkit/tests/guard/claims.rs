@@ -474,6 +474,7 @@ fn questions_are_few_however_many_addresses_a_guest_tries() {
         // Who has as many as it may is not asked for more.
         let mut spec = bridged(THIEF.number);
         spec.guard.first_come = FirstCome { v4: 1, v6: 1 };
+        spec.guard.rates.unknown = Rate::new(1, 4);
         net.change("thief", spec);
         net.wait(ANSWER);
         passed(&mut net, "thief", &datagram(&THIEF, address(version, 100), &VICTIM));
