@@ -10,7 +10,7 @@ use wire::MacAddr;
 use wire::icmp_error::IcmpError;
 
 use crate::backend::datagram::{DatagramBackend, Routes};
-use crate::backend::{Backend, HostBackend, StreamError};
+use crate::backend::{Backend, HostBackend, HostRoom, StreamError};
 use crate::counters::GatewayCounters;
 use crate::ctx::{Ctx, Room, Spent};
 use crate::dispatch::Call;
@@ -139,7 +139,7 @@ impl<B: Backend> Gateway<B> {
         poller: Poller,
     ) -> Result<Self, GatewayError> {
         plan.check()?;
-        let limits = within_host(&plan);
+        let limits = within(&plan, B::room());
         let key = |purpose| subkey(&hash_key, purpose);
         let keyed = Keyed::new(key("tables"));
         let (streams, datagrams) = backend.split();
@@ -189,7 +189,7 @@ impl<B: Backend> Gateway<B> {
     /// The plan cannot be carried out; nothing is changed.
     pub fn apply(&mut self, now: Instant, plan: GatewayPlan) -> Result<(), GatewayError> {
         plan.check()?;
-        let limits = within_host(&plan);
+        let limits = within(&plan, B::room());
         self.guests.set_limits(limits);
         self.tcp.set_limits(tcp_limits(limits));
         self.host.allow.configure(plan.allow_host.clone());
@@ -596,11 +596,9 @@ fn first_id(key: &[u8; 16]) -> u16 {
     u16::from_ne_bytes([key[0], key[1]])
 }
 
-/// The bounds of a plan, within what the process may have and the host gives.
-fn within_host(plan: &GatewayPlan) -> Limits {
-    let descriptors = sys::confine::descriptor_limit()
-        .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let limits = plan.limits.within(descriptors, sys::inet::ports::given_out(), plan.gateways);
+/// The bounds of a plan, within what there is.
+fn within(plan: &GatewayPlan, room: HostRoom) -> Limits {
+    let limits = plan.limits.within(room.descriptors, room.ports, plan.gateways);
     Limits { flows: limits.flows.min(Token::PLACES / 2), ..limits }
 }
 

@@ -14,7 +14,7 @@ use sys::inet::ring::Received;
 use sys::route::RouteKind;
 
 use crate::backend::datagram::{DatagramBackend, Local, Marks, ROOM, Routes, SocketError};
-use crate::backend::{Backend, Connecting, Peek, Stream, StreamBackend, StreamError};
+use crate::backend::{Backend, Connecting, HostRoom, Peek, Stream, StreamBackend, StreamError};
 use crate::poll::{Interest, Poller, Token};
 
 /// Routes of a host that does not exist.
@@ -424,6 +424,11 @@ impl Backend for FakeBackend {
     type Streams = FakeStreams;
     type Datagrams = FakeDatagrams;
     type Listener = FakeListener;
+
+    /// Always the same, however little this machine gives its user.
+    fn room() -> HostRoom {
+        HostRoom { descriptors: 20_000, ports: 28_232 }
+    }
 
     fn split(self) -> (FakeStreams, FakeDatagrams) {
         (FakeStreams::default(), self.datagrams)

@@ -8,6 +8,15 @@ use super::datagram::{DatagramBackend, HostDatagrams};
 use super::{HostStream, HostStreams, StreamBackend, StreamError};
 use crate::poll::{Interest, Poller, Token};
 
+/// What flows take of the host, and how much of it there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostRoom {
+    /// That this process may have.
+    pub descriptors: usize,
+    /// Ports that the host gives out by itself, for each version of IP.
+    pub ports: usize,
+}
+
 /// Where a gateway's flows come from and go to.
 pub trait Backend {
     /// Makes streams.
@@ -16,6 +25,9 @@ pub trait Backend {
     type Datagrams: DatagramBackend;
     /// Waits for clients.
     type Listener: std::fmt::Debug;
+
+    /// What there is for all gateways of this process.
+    fn room() -> HostRoom;
 
     /// The two halves, to be driven by the translations.
     fn split(self) -> (Self::Streams, Self::Datagrams);
@@ -77,6 +89,12 @@ impl Backend for HostBackend {
     type Streams = HostStreams;
     type Datagrams = HostDatagrams;
     type Listener = OwnedFd;
+
+    fn room() -> HostRoom {
+        let descriptors = sys::confine::descriptor_limit()
+            .map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        HostRoom { descriptors, ports: sys::inet::ports::given_out() }
+    }
 
     fn split(self) -> (HostStreams, HostDatagrams) {
         (self.streams, self.datagrams)

@@ -6,6 +6,6 @@ mod host;
 mod host_stream;
 mod stream;
 
-pub use host::{Backend, HostBackend};
+pub use host::{Backend, HostBackend, HostRoom};
 pub use host_stream::{HostStream, HostStreams};
 pub use stream::{Connecting, Peek, Stream, StreamBackend, StreamError};
