@@ -13,12 +13,12 @@
 //! What nobody else can have is given at once: the addresses that a guest makes of an Ethernet
 //! address that is its own (RFC 4291, 2.5.1), and of course what is a lease, planned or configured.
 //!
-//! A first-come address is the port's towards all others in here, in the VLAN in which it used it. It is no reason to shut out
-//! somebody outside: if a station there says that the address is its own, the port loses it, because
-//! the network has nothing but its own silence to set against that. Leases, plans and configuration
-//! are stronger: they hold, and end another port's first use of the address. So that this happens to
-//! nobody who does no wrong, IPv4 addresses that the network gives out itself are not first come
-//! ([`NetworkGuard::first_come`](crate::NetworkGuard::first_come)).
+//! A first-come address is the port's towards all others in here, in the VLAN in which it used it.
+//! It is no reason to shut out somebody outside: if a station there says that the address is its
+//! own, the port loses it, because the network has nothing but its own silence to set against that.
+//! Leases, plans and configuration are stronger: they hold, and end another port's first use of the
+//! address. So that this happens to nobody who does no wrong, IPv4 addresses that the network gives
+//! out itself are not first come ([`NetworkGuard::first_come`](crate::NetworkGuard::first_come)).
 //!
 //! In a network that gives a port its addresses (`static`, `dhcp`), those that it takes beside them
 //! are its own while it lives, for nobody asks it whether it still has them. Elsewhere they end some
@@ -30,8 +30,7 @@ use core::time::Duration;
 use wire::parse::Arp;
 use wire::{MacAddr, build, ndp};
 
-use crate::bindings::FIRST_COME_MAX;
-use crate::bindings::{BindError, BindingSource, Lifetime, Owner};
+use crate::bindings::{BindError, BindingSource, FIRST_COME_MAX, Lifetime, Owner};
 use crate::engine::Engine;
 use crate::event::BindingEnd;
 use crate::frame::Cast;

@@ -59,8 +59,9 @@ pub(crate) enum Reach {
     /// To those behind which anybody may be: uplinks, the router, guests whose addresses are first
     /// come or unguarded.
     Open,
-    /// The same, but not to those that try this address in this VLAN themselves: the probe of another would make
-    /// them give it up (RFC 5227, 2.1.1; RFC 4862, 5.4.3). Who uses it first has it.
+    /// The same, but not to those that try this address in this VLAN themselves: the probe of
+    /// another would make them give it up (RFC 5227, 2.1.1; RFC 4862, 5.4.3). Who uses it first has
+    /// it.
     Probe(u16, Packed),
     /// To those that may serve: uplinks, the router, unguarded guests.
     Servers,

@@ -151,7 +151,7 @@ impl Front {
         self.caller.restore_terminal();
         while let Ok(Some(_)) = self.caller.signals.read() {}
         let mut untold = (unsent > 0).then(|| Instant::now() + QUIET);
-        while self.deadline.is_none() && !self.closed {
+        while !self.closed {
             let mut fds = vec![self.control.as_fd(), self.caller.signals.as_fd()];
             fds.extend(self.session.as_ref().and_then(Session::fd));
             let timeout = self.session.as_ref().and_then(Session::timeout);

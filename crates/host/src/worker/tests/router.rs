@@ -47,6 +47,20 @@ fn open_router(s: &mut Stage) {
     s.worker.open_router(s.net, spec).unwrap();
 }
 
+/// The stations that the router knows, and their Ethernet addresses.
+fn known_macs(s: &Stage) -> Vec<(IpAddr, Option<MacAddr>)> {
+    let mut known: Vec<_> = s.worker.router().neighbours().map(|it| (it.addr, it.mac)).collect();
+    known.sort_unstable_by_key(|it| it.0);
+    known
+}
+
+/// The same, and at which ports they are bound.
+fn known_ports(s: &Stage) -> Vec<(IpAddr, Option<u16>)> {
+    let mut known: Vec<_> = s.worker.router().neighbours().map(|it| (it.addr, it.port)).collect();
+    known.sort_unstable();
+    known
+}
+
 /// Nothing binds what an unguarded port says of itself, so that no binding's end takes it back.
 #[test]
 fn a_port_that_goes_takes_along_what_it_said() {
@@ -58,15 +72,9 @@ fn a_port_that_goes_takes_along_what_it_said() {
         send(&client, &record(&question)).unwrap();
     }
     s.turns();
-    let known = |s: &Stage| -> Vec<(IpAddr, Option<MacAddr>)> {
-        let mut known: Vec<_> =
-            s.worker.router().neighbours().map(|it| (it.addr, it.mac)).collect();
-        known.sort_unstable_by_key(|it| it.0);
-        known
-    };
-    assert_eq!(known(&s), [(GUEST.0.into(), Some(mac)), (GUEST.1.into(), Some(mac))]);
+    assert_eq!(known_macs(&s), [(GUEST.0.into(), Some(mac)), (GUEST.1.into(), Some(mac))]);
     s.worker.close_port(s.net, port, CloseReason::Requested);
-    assert_eq!(known(&s), []);
+    assert_eq!(known_macs(&s), []);
     assert_eq!(s.worker.router().waiting(), 0);
 }
 
@@ -129,26 +137,20 @@ fn who_loses_an_address_in_another_vlan_takes_it_from_nobody() {
         s.turns();
         place
     });
-    let known = |s: &Stage| -> Vec<(IpAddr, Option<u16>)> {
-        let mut known: Vec<_> =
-            s.worker.router().neighbours().map(|it| (it.addr, it.port)).collect();
-        known.sort_unstable();
-        known
-    };
     let number = u16::try_from(one.index()).unwrap();
     let its = [(IpAddr::V4(GUEST.0), Some(number)), (IpAddr::V6(GUEST.1), Some(number))];
     let beside = |s: &Stage, port| {
         s.worker.engine(s.net).bindings().filter(|it| it.port == Some(port)).count()
     };
-    assert_eq!(known(&s), its);
+    assert_eq!(known_ports(&s), its);
     assert!(beside(&s, two) >= 2, "it has them too, in its VLAN");
     drop(other);
     s.worker.close_port(s.net, two, CloseReason::Requested);
     s.turns();
-    assert_eq!(known(&s), its);
+    assert_eq!(known_ports(&s), its);
     s.worker.close_port(s.net, one, CloseReason::Requested);
     s.turns();
-    assert_eq!(known(&s), []);
+    assert_eq!(known_ports(&s), []);
     drop(client);
 }
 
@@ -174,22 +176,16 @@ fn a_guest_of_two_vlans_is_where_it_has_the_address() {
         let its = s.worker.engine(s.net).bindings();
         its.filter(|it| it.vlan == Some(vid.into())).count()
     };
-    let known = |s: &Stage| -> Vec<(IpAddr, Option<u16>)> {
-        let mut known: Vec<_> =
-            s.worker.router().neighbours().map(|it| (it.addr, it.port)).collect();
-        known.sort_unstable();
-        known
-    };
     assert_eq!(asks(&mut s, 2), 2);
-    assert_eq!(known(&s), []);
+    assert_eq!(known_ports(&s), []);
     assert_eq!(asks(&mut s, 1), 2);
     let number = u16::try_from(port.index()).unwrap();
     let its = [(IpAddr::V4(GUEST.0), Some(number)), (IpAddr::V6(GUEST.1), Some(number))];
-    assert_eq!(known(&s), its);
+    assert_eq!(known_ports(&s), its);
     s.worker.change_port(s.net, port, of(&[1])).unwrap();
     s.turns();
     assert_eq!(s.worker.engine(s.net).bindings().filter(|it| it.vlan.is_some()).count(), 2);
-    assert_eq!(known(&s), its);
+    assert_eq!(known_ports(&s), its);
 }
 
 /// Somebody whom nothing binds has said that he has an address. Who has it in another VLAN, and loses it, takes
@@ -204,14 +200,8 @@ fn what_ends_in_another_vlan_is_none_of_the_routers() {
         send(&client, &record(&question)).unwrap();
     }
     s.turns();
-    let known = |s: &Stage| -> Vec<(IpAddr, Option<MacAddr>)> {
-        let mut known: Vec<_> =
-            s.worker.router().neighbours().map(|it| (it.addr, it.mac)).collect();
-        known.sort_unstable_by_key(|it| it.0);
-        known
-    };
     let its = [(IpAddr::V4(GUEST.0), Some(mac)), (IpAddr::V6(GUEST.1), Some(mac))];
-    assert_eq!(known(&s), its);
+    assert_eq!(known_macs(&s), its);
     let guard = GuardSpec { mode: GuardMode::Learn, ..GuardSpec::default() };
     let of =
         |vid| PortSpec { vlan: VlanMode::Access(vid), guard: guard.clone(), ..PortSpec::default() };
@@ -228,5 +218,5 @@ fn what_ends_in_another_vlan_is_none_of_the_routers() {
     s.worker.change_port(s.net, two, of(3)).unwrap();
     s.turns();
     assert_eq!(bound(&s), 0);
-    assert_eq!(known(&s), its);
+    assert_eq!(known_macs(&s), its);
 }
