@@ -51,7 +51,7 @@ fn table() -> String {
     for check in Check::ALL {
         let (number, name) = (check.number(), check.name());
         let _ = write!(table, "| {number} | `{name}` |");
-        for cell in [check.about(), check.standard(), check.default_text(), check.change()] {
+        for cell in [check.describe(), check.standard(), check.default_text(), check.change()] {
             let space = if cell.is_empty() { "" } else { " " };
             let _ = write!(table, "{space}{cell} |");
         }

@@ -104,6 +104,7 @@ mod ingress;
 mod keyed;
 mod keyed_slab;
 mod mac_table;
+mod named;
 mod origin;
 mod plan;
 mod pool;

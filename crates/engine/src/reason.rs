@@ -5,6 +5,7 @@
 //! appear in captures, so new reasons go to the end.
 
 use crate::guard::Check;
+use crate::named::named;
 
 /// On which port a drop is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,24 +47,12 @@ macro_rules! reasons {
         $(#[doc = $doc:literal])+
         $variant:ident, $side:ident, $name:literal $(, $check:ident $($blameless:ident)?)?;
     )+) => {
-        /// Why a frame, or one copy of a flooded frame, was dropped.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(u8)]
-        pub enum Reason { $($(#[doc = $doc])+ $variant,)+ }
+        named! {
+            /// Why a frame, or one copy of a flooded frame, was dropped.
+            Reason: $($(#[doc = $doc])+ $variant, $name;)+
+        }
 
         impl Reason {
-            /// Every reason, in the order of their numbers.
-            pub const ALL: [Self; Self::COUNT] = [$(Self::$variant),+];
-
-            /// How many reasons there are.
-            pub const COUNT: usize = [$(Self::$variant),+].len();
-
-            /// The short name that counters, captures and `netherd show` use.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
-            }
-
             /// The name of this reason's counter: `drop.` and the short name.
             #[must_use]
             pub const fn counter(self) -> &'static str {
@@ -74,12 +63,6 @@ macro_rules! reasons {
             #[must_use]
             pub const fn audit_counter(self) -> &'static str {
                 match self { $(Self::$variant => concat!("audit.", $name),)+ }
-            }
-
-            /// What happened, as a sentence.
-            #[must_use]
-            pub const fn describe(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
             }
 
             /// The check of the guard that this reason belongs to.

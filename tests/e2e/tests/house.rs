@@ -47,8 +47,8 @@ const ENGINE_MAY_USE: &[(&str, &str)] = &[
     ("frame", ""),
     (
         "guard",
-        "bindings classify engine event frame keyed origin plan pool port rate reason role \
-         time vlan",
+        "bindings classify engine event frame keyed named origin plan pool port rate reason \
+         role time vlan",
     ),
     (
         "ingress",
@@ -58,6 +58,7 @@ const ENGINE_MAY_USE: &[(&str, &str)] = &[
     ("keyed", ""),
     ("keyed_slab", ""),
     ("mac_table", "classify guard keyed plan port reason role time"),
+    ("named", ""),
     ("origin", "engine guard plan port role"),
     ("plan", "filter frame guard port role vlan"),
     ("pool", "batch frame"),
@@ -67,10 +68,10 @@ const ENGINE_MAY_USE: &[(&str, &str)] = &[
     ("queue", "frame pool reason ring"),
     ("rate", "time"),
     ("ready", ""),
-    ("reason", "guard"),
+    ("reason", "guard named"),
     ("ring", "frame"),
     ("role", ""),
-    ("router", "batch frame keyed_slab plan pool port prefix_map rate time"),
+    ("router", "batch frame keyed_slab named plan pool port prefix_map rate time"),
     ("time", ""),
     ("transmit", "batch counters engine filter frame pool port reason"),
     ("verdict", "port reason"),

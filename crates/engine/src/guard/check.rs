@@ -4,6 +4,7 @@
 //! configuration, the commands and the documentation cannot disagree. Numbers and names are what
 //! people write: they stay, and new checks go to the end.
 
+use crate::named::named;
 use crate::reason::Reason;
 
 /// What can be asked of a check.
@@ -34,30 +35,13 @@ macro_rules! checks {
         $variant:ident = $number:literal, $name:literal, $kind:ident, $standard:literal,
             $default:literal, $change:literal;
     )+) => {
-        /// What the guard holds a frame against.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(u8)]
-        pub enum Check { $($(#[doc = $doc])+ $variant = $number,)+ }
+        named! {
+            /// What the guard holds a frame against: its description is the attack or mistake, its name the
+            /// one by which people set its action.
+            Check: $($(#[doc = $doc])+ $variant = $number, $name;)+
+        }
 
         impl Check {
-            /// Every check, in the order of their numbers.
-            pub const ALL: [Self; Self::COUNT] = [$(Self::$variant),+];
-
-            /// How many checks there are, and so the largest number.
-            pub const COUNT: usize = [$(Self::$variant),+].len();
-
-            /// The name by which people set its action.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
-            }
-
-            /// The attack or mistake that it is about, in Markdown.
-            #[must_use]
-            pub const fn about(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
-            }
-
             /// What it follows, in Markdown.
             #[must_use]
             pub const fn standard(self) -> &'static str {

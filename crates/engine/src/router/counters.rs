@@ -9,38 +9,20 @@
 //! `nd_sent`, `echoes_sent`, `errors_sent`) is counted on the interface that it leaves by. A packet
 //! that was cut is forwarded once; its `fragments_sent` are counted beside it.
 
+use crate::named::named;
+
 macro_rules! router_reasons {
     ($($(#[doc = $doc:literal])+ $variant:ident, $name:literal;)+) => {
-        /// Why the router dropped a packet.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        #[repr(u8)]
-        pub enum RouterReason {
-            $($(#[doc = $doc])+ $variant,)+
+        named! {
+            /// Why the router dropped a packet.
+            RouterReason: $($(#[doc = $doc])+ $variant, $name;)+
         }
 
         impl RouterReason {
-            /// Every reason, in the order of their numbers.
-            pub const ALL: [Self; Self::COUNT] = [$(Self::$variant),+];
-
-            /// How many reasons there are.
-            pub const COUNT: usize = [$($name),+].len();
-
-            /// The reason as one word, lower case with hyphens.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name,)+ }
-            }
-
             /// The counter of this reason: `drop.` and its name.
             #[must_use]
             pub const fn counter(self) -> &'static str {
                 match self { $(Self::$variant => concat!("drop.", $name),)+ }
-            }
-
-            /// What happened, as a sentence.
-            #[must_use]
-            pub const fn describe(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
             }
         }
     };
